@@ -1,0 +1,51 @@
+"""Co-training of related classification tasks from separately labelled data: the method, in pure PyTorch."""
+
+from mtlcore.bootstrap import Interval, paired_difference
+from mtlcore.co_annotation import co_annotated_classes, co_annotation_to_classes, co_annotation_to_labels
+from mtlcore.distribution_matching import distribution_matching_loss
+from mtlcore.implied import log_implied
+from mtlcore.implied_likelihood import implied_likelihood_loss
+from mtlcore.joint_loss import (
+    DistributionMatching,
+    ImpliedLikelihood,
+    JointLoss,
+    JointLossValue,
+    RelatedPair,
+    SoftCoAnnotation,
+)
+from mtlcore.metrics import primary_metric, task_metrics
+from mtlcore.networks import MultiTaskNetwork, drawn_from, mlp, small_cnn
+from mtlcore.relatedness import Relatedness
+from mtlcore.supervised import supervised_loss
+from mtlcore.tasks import MISSING, Multiclass, Multilabel, Task
+from mtlcore.terms import LossTerm
+
+__all__ = [
+    "MISSING",
+    "DistributionMatching",
+    "ImpliedLikelihood",
+    "Interval",
+    "JointLoss",
+    "JointLossValue",
+    "LossTerm",
+    "MultiTaskNetwork",
+    "Multiclass",
+    "Multilabel",
+    "RelatedPair",
+    "Relatedness",
+    "SoftCoAnnotation",
+    "Task",
+    "co_annotated_classes",
+    "co_annotation_to_classes",
+    "co_annotation_to_labels",
+    "distribution_matching_loss",
+    "drawn_from",
+    "implied_likelihood_loss",
+    "log_implied",
+    "mlp",
+    "paired_difference",
+    "primary_metric",
+    "small_cnn",
+    "supervised_loss",
+    "task_metrics",
+]

@@ -1,0 +1,102 @@
+"""How sure a difference between two arms is: a paired bootstrap over seeds and test inputs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mtlcore.tasks import MISSING, Multiclass, Task
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its bootstrap percentile interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def _contributions(logits: Tensor, labels: Tensor, task: Task) -> np.ndarray:
+    """Return what each input adds to the counts of the primary metric, float64, shape (N, K)."""
+    annotated = labels != MISSING
+    if isinstance(task, Multiclass):
+        correct = (logits.argmax(dim=1) == labels) & annotated
+        return torch.stack([correct, annotated], dim=1).double().numpy()
+    predicted = logits > 0
+    hit = predicted & (labels == 1)
+    false = (predicted & (labels == 0)) | (~predicted & (labels == 1))
+    return torch.cat([hit, false], dim=1).double().numpy()
+
+
+def _score(counts: np.ndarray, task: Task) -> np.ndarray:
+    """Return the primary metric of summed contributions, shape (..., K) -> (...)."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if isinstance(task, Multiclass):
+            return np.asarray(counts[..., 0] / counts[..., 1])
+        hit, false = np.split(counts, 2, axis=-1)
+        f1 = 2 * hit / (2 * hit + false)
+    occurs = ~np.isnan(f1)
+    return np.asarray(np.where(occurs, f1, 0).sum(-1) / np.maximum(occurs.sum(-1), 1))
+
+
+def paired_difference(
+    arm: Sequence[Tensor],
+    baseline: Sequence[Tensor],
+    labels: Tensor,
+    task: Task,
+    *,
+    replicates: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Bootstrap the difference of an arm to a baseline in the task's primary metric.
+
+    A replicate draws seeds with replacement and test inputs with replacement, the same inputs for every seed; arm
+    and baseline get the same draws, so what both find hard cancels. The interval is the percentile interval (Efron and Tibshirani, "An
+    Introduction to the Bootstrap", 1993). With few seeds it is too narrow about seeds: three can show little.
+
+    Args:
+        arm: logits on the test inputs, one tensor (N, outputs) a seed.
+        baseline: the same for the baseline, seed by seed.
+        labels: the test inputs' labels, (N,) or (N, L), -1 where not annotated.
+        task: the task; its primary metric is accuracy or macro-F1.
+        replicates: number of bootstrap replicates.
+        confidence: coverage of the interval, in (0, 1).
+        seed: of the bootstrap's own generator.
+
+    Returns:
+        the difference of the means over seeds (arm - baseline), with its interval.
+
+    Example:
+        >>> import torch
+        >>> from mtlcore import Multiclass, paired_difference
+        >>> labels = torch.tensor([0, 1] * 50)
+        >>> right = torch.nn.functional.one_hot(labels, 2).float()
+        >>> paired_difference([right], [-right], labels, Multiclass("t", ("a", "b"))).low
+        1.0
+    """
+    if len(arm) != len(baseline) or not arm:
+        raise ValueError(f"{len(arm)} seeds against {len(baseline)}: a paired comparison needs the same, at least one")
+    generator = np.random.Generator(np.random.PCG64(seed))
+    pairs = [
+        np.concatenate([_contributions(a, labels, task), _contributions(b, labels, task)], axis=1)
+        for a, b in zip(arm, baseline, strict=True)
+    ]
+
+    def differences(counts: np.ndarray) -> np.ndarray:
+        of_arm, of_baseline = np.split(counts, 2, axis=-1)
+        return _score(of_arm, task) - _score(of_baseline, task)
+
+    value = float(np.mean([differences(pair.sum(axis=0)) for pair in pairs]))
+    inputs = len(labels)
+    drawn = np.empty(replicates)
+    for r in range(replicates):
+        weight = np.bincount(generator.integers(inputs, size=inputs), minlength=inputs).astype(np.float64)
+        counts = np.stack([weight @ pairs[s] for s in generator.integers(len(pairs), size=len(pairs))])
+        drawn[r] = differences(counts).mean()
+    tail = (1 - confidence) / 2
+    low, high = np.nanquantile(drawn, [tail, 1 - tail])
+    return Interval(value, float(low), float(high))

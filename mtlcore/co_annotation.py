@@ -1,0 +1,139 @@
+"""Soft co-annotation: the labels of one task become soft labels for the other."""
+
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mtlcore.relatedness import Relatedness
+from mtlcore.tasks import MISSING, Multiclass
+from mtlcore.terms import LossTerm, in_full_precision
+
+LabelForm = Literal["positive", "full"]
+
+
+def co_annotated_classes(y_B: Tensor, relatedness: Relatedness, tau_co: float, prior: Tensor | None = None) -> Tensor:
+    r"""Soft labels of A from B's labels, where B is annotated.
+
+    For a multilabel B, with both sums over annotated labels and known cells,
+
+    .. math:: s[c] = \frac{\sum_l R[c,l] \, y_B[l]}{\sum_l R[c,l]}, \qquad q_A = \mathrm{softmax}(s / \tau_{co})
+
+    (Kollias et al., AAAI 2024). A class that no annotated label is related to scores 0. For a multiclass B,
+    Bayes' rule with A's class prior: q_A[c] is proportional to prior[c] R[c, y_B].
+
+    Args:
+        y_B: labels of B, integer, shape (N, L) or (N,), -1 where not annotated.
+        relatedness: R of A to B.
+        tau_co: co-annotation temperature, > 0; takes no part for a multiclass B.
+        prior: A's class prior, shape (C,), for a multiclass B; uniform where it is not given.
+
+    Returns:
+        q_A, float64, shape (N, C); rows sum to 1, or are all 0 for an input that says nothing.
+
+    Raises:
+        ValueError: ``tau_co`` is not positive.
+    """
+    if not tau_co > 0:
+        raise ValueError(f"tau_co: found {tau_co}; a co-annotation temperature is positive")
+    R = torch.nan_to_num(relatedness.table.to(y_B.device), nan=0.0)  # a cell of weight 0 takes no part in the sums
+    if isinstance(relatedness.target, Multiclass):
+        weights = torch.ones(len(R), dtype=R.dtype, device=R.device) if prior is None else prior.to(R)
+        joint = weights * R[:, y_B.clamp(min=0)].t()
+        joint = joint * (y_B != MISSING)[:, None]
+        total = joint.sum(dim=1, keepdim=True)
+        return joint / torch.where(total > 0, total, torch.ones_like(total))
+    annotated = (y_B != MISSING).to(R.dtype)
+    evidence = (annotated * y_B) @ R.t()
+    related = annotated @ R.t()
+    score = evidence / torch.where(related > 0, related, torch.ones_like(related))
+    return torch.softmax(score / tau_co, dim=1) * annotated.any(dim=1, keepdim=True)
+
+
+@in_full_precision
+def co_annotation_to_classes(
+    z_A: Tensor, y_B: Tensor, relatedness: Relatedness, *, tau_co: float = 1.0, prior: Tensor | None = None
+) -> LossTerm:
+    r"""Soft co-annotation from B to A: cross-entropy of A's prediction with the classes that B's labels suggest.
+
+    .. math:: L_{SCA} = -\sum_c q_A[c] \log \mathrm{softmax}(z_A)[c]
+
+    averaged over the inputs annotated with B; q_A of :func:`co_annotated_classes`.
+
+    Args:
+        z_A: logits of A, floating point, shape (N, C).
+        y_B: labels of B, integer, shape (N, L) or (N,), -1 where not annotated.
+        relatedness: R of A to B.
+        tau_co: co-annotation temperature, > 0. Well under 1 is worth trying first: at 1 the scores, which lie in
+            [0, 1], make an almost uniform target.
+        prior: A's class prior, shape (C,), for a multiclass B.
+
+    Returns:
+        the sum over inputs annotated with B, and their number.
+
+    Raises:
+        ValueError: ``tau_co`` is not positive.
+
+    Example:
+        >>> import torch
+        >>> from mtlcore import Multiclass, Multilabel, Relatedness, co_annotation_to_classes
+        >>> A, B = Multiclass("species", ("cat", "crow")), Multilabel("traits", ("furry", "flies"))
+        >>> R = Relatedness.from_rows(A, B, {"cat": "furry", "crow": "flies"})
+        >>> flying, not_annotated = [0, 1], [-1, -1]
+        >>> co_annotation_to_classes(torch.zeros(2, 2), torch.tensor([flying, not_annotated]), R, tau_co=0.1).count
+        tensor(1.)
+    """
+    q_A = co_annotated_classes(y_B, relatedness, tau_co, prior).to(z_A)
+    total = -(q_A * torch.log_softmax(z_A, dim=1)).sum()
+    return LossTerm(total, (q_A.sum(dim=1) > 0).sum().to(z_A.dtype))
+
+
+@in_full_precision
+def co_annotation_to_labels(
+    z_B: Tensor, y_A: Tensor, relatedness: Relatedness, *, form: LabelForm = "positive"
+) -> LossTerm:
+    r"""Soft co-annotation from A to B: the row R[c, :] of an input's class c is B's soft target.
+
+    For a multilabel B, over known cells:
+
+    - ``positive``, the paper's: each related label is taken to hold, weighed by R,
+      :math:`-\sum_l R[c,l] \log p_B[l]`, divided by the sum of the weights;
+    - ``full``: binary cross-entropy with R[c, l] as the target, so that what a class rules out is taught too,
+      divided by the number of entries. With a table of zeros and ones this is the supervised loss.
+
+    For a multiclass B, either form is the cross-entropy with the row, averaged over inputs. Kollias et al.,
+    AAAI 2024 (arXiv 2401.01219).
+
+    Args:
+        z_B: logits of B, floating point, shape (N, L).
+        y_A: labels of A, integer, shape (N,), -1 where not annotated.
+        relatedness: R of A to B.
+        form: ``positive`` or ``full``.
+
+    Returns:
+        the weighted sum and the sum of the weights.
+
+    Raises:
+        ValueError: ``form`` is neither of the two.
+
+    Example:
+        >>> import torch
+        >>> from mtlcore import Multiclass, Multilabel, Relatedness, co_annotation_to_labels
+        >>> A, B = Multiclass("species", ("cat", "crow")), Multilabel("traits", ("furry", "flies"))
+        >>> R = Relatedness.from_rows(A, B, {"cat": "furry", "crow": "flies"})
+        >>> round(co_annotation_to_labels(torch.zeros(1, 2), torch.tensor([0]), R, form="full").mean().item(), 4)
+        0.6931
+    """
+    if form not in get_args(LabelForm):
+        raise ValueError(f"form: found {form!r}; one of {get_args(LabelForm)} is right")
+    rows = relatedness.table.to(z_B)[y_A.clamp(min=0)]  # (N, L)
+    takes_part = ~torch.isnan(rows) & (y_A != MISSING)[:, None]
+    target = torch.where(takes_part, rows, torch.zeros_like(rows))
+    if isinstance(relatedness.target, Multiclass):
+        total = -(target * torch.log_softmax(z_B, dim=1)).sum()
+        return LossTerm(total, takes_part[:, 0].sum().to(z_B.dtype))
+    if form == "positive":
+        return LossTerm(-(target * F.logsigmoid(z_B)).sum(), target.sum())
+    entries = F.binary_cross_entropy_with_logits(z_B, target, reduction="none")
+    return LossTerm((entries * takes_part).sum(), takes_part.sum().to(z_B.dtype))

@@ -1,0 +1,85 @@
+"""Distribution matching: B's own prediction and the one that A's implies should agree, on every input."""
+
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mtlcore.implied import log_implied
+from mtlcore.relatedness import Relatedness
+from mtlcore.tasks import Multiclass
+from mtlcore.terms import LossTerm, in_full_precision
+
+Direction = Literal["own_is_target", "implied_is_target", "symmetric"]
+
+
+@in_full_precision
+def distribution_matching_loss(
+    z_A: Tensor,
+    z_B: Tensor,
+    relatedness: Relatedness,
+    *,
+    tau: float = 1.0,
+    direction: Direction = "own_is_target",
+    stop_gradient: bool = False,
+) -> LossTerm:
+    r"""Cross-entropy between B's prediction and the one implied by A, summed over labels, on all inputs.
+
+    .. math:: L_{DM} = -\sum_l p_B[l] \log q_B[l] + (1 - p_B[l]) \log (1 - q_B[l])
+
+    with p_B = sigmoid(z_B / tau), q_B of :func:`mtlcore.implied.log_implied`; for a multiclass B softmax and the
+    first sum alone. Kollias, Sharmanska, Zafeiriou, "Distribution Matching for Multi-Task Learning of
+    Classification Tasks", AAAI 2024 (arXiv 2401.01219).
+
+    Args:
+        z_A: logits of A, floating point, shape (N, C).
+        z_B: logits of B, floating point, shape (N, L).
+        relatedness: R of A to B; its unknown cells take no part.
+        tau: matching temperature, > 0.
+        direction: which of the two is the target: B's own prediction (the paper's), the implied one, or both in
+            turn, added.
+        stop_gradient: whether the target is held constant (the paper lets the gradient through).
+
+    Returns:
+        the sum over inputs and their number N: the loss is its average over inputs.
+
+    Raises:
+        ValueError: ``tau`` is not positive, or ``direction`` is none of the three.
+
+    Example:
+        >>> import torch
+        >>> from mtlcore import Multiclass, Multilabel, Relatedness, distribution_matching_loss
+        >>> A, B = Multiclass("species", ("cat", "crow")), Multilabel("traits", ("flies",))
+        >>> R = Relatedness.from_rows(A, B, {"cat": [], "crow": ["flies"]})
+        >>> sure_crow, flies = torch.tensor([[-9.0, 9.0]]), torch.tensor([[9.0]])
+        >>> agree = distribution_matching_loss(sure_crow, flies, R).mean()
+        >>> bool(agree < distribution_matching_loss(sure_crow, -flies, R).mean())
+        True
+    """
+    if not tau > 0:
+        raise ValueError(f"tau: found {tau}; a matching temperature is positive")
+    if direction not in get_args(Direction):
+        raise ValueError(f"direction: found {direction!r}; one of {get_args(Direction)} is right")
+    implied = log_implied(z_A, relatedness.table.to(z_A), tau)
+    if isinstance(relatedness.target, Multiclass):
+        log_own = [torch.log_softmax(z_B / tau, dim=1)]
+        log_q = [implied.log_q]
+        known = implied.known[:, :1]  # a row is known or unknown as a whole
+    else:
+        log_own = [F.logsigmoid(z_B / tau), F.logsigmoid(-z_B / tau)]
+        log_q = [implied.log_q, implied.log_not_q]
+        known = implied.known
+
+    def cross_entropy(log_target: list[Tensor], log_scored: list[Tensor]) -> Tensor:
+        targets = [part.exp() for part in log_target]
+        if stop_gradient:
+            targets = [part.detach() for part in targets]
+        return -sum((t * s for t, s in zip(targets, log_scored, strict=True)), torch.zeros_like(log_scored[0]))
+
+    entries = torch.zeros_like(log_q[0])
+    if direction in ("own_is_target", "symmetric"):
+        entries = entries + cross_entropy(log_own, log_q)
+    if direction in ("implied_is_target", "symmetric"):
+        entries = entries + cross_entropy(log_q, log_own)
+    return LossTerm((entries * known).sum(), torch.tensor(float(len(z_A)), device=z_A.device, dtype=z_A.dtype))

@@ -1,0 +1,75 @@
+"""The prediction for task B that a prediction for task A implies through the relatedness, in log space."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+# The logarithm of a probability that is 0 by the table alone (no class of A allows it), as in
+# torch.nn.BCELoss, which bounds its logarithms at the same value.
+LOG_IMPOSSIBLE = -100.0
+# Below this a float32 sum of products has lost digits to underflow, and the exact form takes over.
+_UNDERFLOW = 1e-30
+_EXACT_CHUNK = 1 << 22
+
+
+class Implied(NamedTuple):
+    """What A implies of B.
+
+    Attributes:
+        log_q: log q_B, shape (N, L), <= 0.
+        log_not_q: log(1 - q_B), shape (N, L), <= 0; for a multilabel B.
+        known: the share of A's probability that lies on classes whose cell for the label is known, shape (N, L),
+            in [0, 1], without gradient: 1 where the table has no unknown cell.
+    """
+
+    log_q: Tensor
+    log_not_q: Tensor
+    known: Tensor
+
+
+def log_implied(z_A: Tensor, R: Tensor, tau: float = 1.0) -> Implied:
+    r"""Compute what A's logits imply of B.
+
+    .. math:: q_B[l] = \sum_c \mathrm{softmax}(z_A / \tau)[c] \, R[c, l]
+
+    An unknown cell (NaN) takes no part: the sum runs over the classes that are known for the label and is divided
+    by their probability. Costs one matrix product, (N, C) by (C, 2 L). Where float32 sums underflow (A is so sure
+    that exp() of the difference is no longer a number) those entries alone are computed as a logsumexp, so value
+    and gradient stay exact for logits in [-1e4, 1e4].
+
+    Args:
+        z_A: logits of A, float32 or float64, shape (N, C).
+        R: relatedness, same dtype, shape (C, L), in [0, 1] or NaN.
+        tau: matching temperature, > 0.
+    """
+    labels = R.shape[1]
+    is_known = ~torch.isnan(R)
+    holds = torch.nan_to_num(R, nan=0.0)
+    cells = torch.cat([holds, is_known.to(R.dtype) - holds], dim=1)  # (C, 2 L): P(l | c), P(not l | c)
+    log_p = torch.log_softmax(z_A / tau, dim=1)
+    mass = log_p.exp() @ cells  # (N, 2 L)
+    known = (mass[:, :labels] + mass[:, labels:]).detach().clamp(max=1.0)
+
+    # A label that no class allows (or that all demand) has no sum to take the logarithm of.
+    impossible = (cells == 0).all(dim=0)
+    lost = (mass < _UNDERFLOW) & ~impossible
+    log_mass = torch.where(lost | impossible, torch.ones_like(mass), mass).log()
+    log_mass = torch.where(impossible, torch.full_like(mass, LOG_IMPOSSIBLE), log_mass)
+    if bool(lost.any()):
+        log_mass = log_mass.masked_scatter(lost, _exact_log_mass(log_p, cells, lost))
+    log_known = torch.logaddexp(log_mass[:, :labels], log_mass[:, labels:])
+    log_conditional = torch.where(impossible, log_mass, log_mass - log_known.repeat(1, 2))
+    return Implied(log_conditional[:, :labels], log_conditional[:, labels:], known)
+
+
+def _exact_log_mass(log_p: Tensor, cells: Tensor, where: Tensor) -> Tensor:
+    """Return log(sum_c p[n, c] cells[c, k]) for the entries (n, k) of ``where``, a part at a time."""
+    log_cells = cells.log().t()  # (2 L, C), -inf for a zero
+    rows, columns = where.nonzero(as_tuple=True)
+    size = max(1, _EXACT_CHUNK // log_p.shape[1])
+    parts = [
+        torch.logsumexp(log_p[rows[i : i + size]] + log_cells[columns[i : i + size]], dim=1)
+        for i in range(0, len(rows), size)
+    ]
+    return torch.cat(parts)

@@ -1,0 +1,46 @@
+"""Implied-label likelihood: B's true labels score the prediction that A's implies. Beyond the paper."""
+
+import torch
+from torch import Tensor
+
+from mtlcore.implied import log_implied
+from mtlcore.relatedness import Relatedness
+from mtlcore.tasks import MISSING, Multiclass
+from mtlcore.terms import LossTerm, in_full_precision
+
+
+@in_full_precision
+def implied_likelihood_loss(z_A: Tensor, y_B: Tensor, relatedness: Relatedness) -> LossTerm:
+    r"""Score q_B, which A's prediction implies, by B's labels, for inputs annotated for B.
+
+    .. math:: L_{ILL} = \mathrm{loss}(q_B, y_B)
+
+    with q_B of :func:`mtlcore.implied.log_implied` at tau = 1; binary cross-entropy, or -log q_B[y_B] for a
+    multiclass B. Exact where R is, without a temperature: it teaches A from B's labels. An entry whose cells are
+    partly unknown weighs as much as A's probability of the classes whose cells are known.
+
+    Args:
+        z_A: logits of A, floating point, shape (N, C).
+        y_B: labels of B, integer, shape (N, L) or (N,), -1 where not annotated.
+        relatedness: R of A to B.
+
+    Returns:
+        the sum over annotated entries and their number.
+
+    Example:
+        >>> import torch
+        >>> from mtlcore import Multiclass, Multilabel, Relatedness, implied_likelihood_loss
+        >>> A, B = Multiclass("species", ("cat", "crow")), Multilabel("traits", ("flies",))
+        >>> R = Relatedness.from_rows(A, B, {"cat": [], "crow": "flies"})
+        >>> round(implied_likelihood_loss(torch.zeros(1, 2), torch.tensor([[1]]), R).mean().item(), 4)
+        0.6931
+    """
+    implied = log_implied(z_A, relatedness.table.to(z_A))
+    annotated = y_B != MISSING
+    if isinstance(relatedness.target, Multiclass):
+        log_q = implied.log_q.gather(1, y_B.clamp(min=0).long()[:, None])[:, 0]
+        known = implied.known[:, 0]
+    else:
+        log_q = torch.where(y_B == 1, implied.log_q, implied.log_not_q)
+        known = implied.known
+    return LossTerm(-(log_q * known * annotated).sum(), annotated.sum().to(z_A.dtype))

@@ -1,0 +1,159 @@
+"""The whole objective: supervised losses plus, for every related pair, DM, SCA and ILL."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from mtlcore.co_annotation import LabelForm, co_annotation_to_classes, co_annotation_to_labels
+from mtlcore.distribution_matching import Direction, distribution_matching_loss
+from mtlcore.implied_likelihood import implied_likelihood_loss
+from mtlcore.relatedness import Relatedness
+from mtlcore.supervised import supervised_loss
+from mtlcore.tasks import Task
+from mtlcore.terms import LossTerm
+
+
+@dataclass(frozen=True)
+class DistributionMatching:
+    """lambda_DM and the settings of :func:`mtlcore.distribution_matching_loss`."""
+
+    weight: float = 0.0
+    tau: float = 1.0
+    direction: Direction = "own_is_target"
+    stop_gradient: bool = False
+
+
+@dataclass(frozen=True)
+class SoftCoAnnotation:
+    """lambda_SCA and the settings of the two co-annotation losses; ``to_source`` and ``to_target`` switch each."""
+
+    weight: float = 0.0
+    tau_co: float = 1.0
+    form: LabelForm = "positive"
+    to_source: bool = True
+    to_target: bool = True
+
+
+@dataclass(frozen=True)
+class ImpliedLikelihood:
+    """lambda_ILL of :func:`mtlcore.implied_likelihood_loss`."""
+
+    weight: float = 0.0
+
+
+@dataclass(frozen=True)
+class RelatedPair:
+    """A relatedness edge and what the objective does with it. A loss of weight 0 is not computed."""
+
+    relatedness: Relatedness
+    dm: DistributionMatching = field(default_factory=DistributionMatching)
+    sca: SoftCoAnnotation = field(default_factory=SoftCoAnnotation)
+    ill: ImpliedLikelihood = field(default_factory=ImpliedLikelihood)
+
+
+class JointLossValue(NamedTuple):
+    """What :class:`JointLoss` returns.
+
+    Attributes:
+        loss: scalar to call ``backward()`` on. With data-parallel workers its gradient, averaged over workers as
+            DistributedDataParallel does, is the gradient of the loss over the global batch.
+        parts: this worker's share of every part, detached, unweighted; summed over workers it is the part's value
+            over the global batch. Keys: a task's name, ``dm:A->B``, ``sca:B->A``, ``sca:A->B``, ``ill:B->A``.
+    """
+
+    loss: Tensor
+    parts: dict[str, Tensor]
+
+
+class JointLoss(nn.Module):
+    r"""Sum the supervised losses and the losses of every related pair.
+
+    .. math:: L = \sum_t \alpha_t L_t
+              + \sum_{(A, B)} \lambda_{DM} L_{DM} + \lambda_{SCA} L_{SCA} + \lambda_{ILL} L_{ILL}
+
+    Every loss is a sum divided by a count over the GLOBAL batch. Where ``torch.distributed`` is initialised the
+    counts are summed over all workers (one collective of a few numbers a step), so the step is the same however
+    many workers share the batch, even where a worker's part has no label of a task. Kollias et al., AAAI 2024.
+
+    Args:
+        tasks: the tasks, each with its own logits and labels.
+        pairs: the related pairs; any number, over any of the tasks.
+        task_weights: alpha_t by task name; 1 where it is not given.
+
+    Raises:
+        ValueError: a pair or a weight names a task that is not among ``tasks``.
+
+    Example:
+        >>> import torch
+        >>> from mtlcore import *
+        >>> A, B = Multiclass("species", ("cat", "crow")), Multilabel("traits", ("furry", "flies"))
+        >>> R = Relatedness.from_rows(A, B, {"cat": "furry", "crow": "flies"})
+        >>> joint = JointLoss([A, B], [RelatedPair(R, dm=DistributionMatching(0.1), sca=SoftCoAnnotation(1, 0.1))])
+        >>> logits = {"species": torch.zeros(2, 2), "traits": torch.zeros(2, 2)}
+        >>> labels = {"species": torch.tensor([0, -1]), "traits": torch.tensor([[-1, -1], [0, 1]])}
+        >>> sorted(joint(logits, labels).parts)
+        ['dm:species->traits', 'sca:species->traits', 'sca:traits->species', 'species', 'traits']
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        pairs: Sequence[RelatedPair] = (),
+        task_weights: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.tasks = tuple(tasks)
+        self.pairs = tuple(pairs)
+        self.task_weights = dict(task_weights or {})
+        names = {task.name for task in self.tasks}
+        edge_ends = [(str(p.relatedness), end.name) for p in pairs for end in (p.relatedness.source, p.relatedness.target)]
+        for what, name in edge_ends + [("task_weights", name) for name in self.task_weights]:
+            if name not in names:
+                raise ValueError(f"{what}: there is no task {name!r}; the tasks are {', '.join(sorted(names))}")
+
+    def terms(self, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> dict[str, tuple[float, LossTerm]]:
+        """Return every part's weight and its sum and count over this worker's inputs."""
+        found: dict[str, tuple[float, LossTerm]] = {}
+        for task in self.tasks:
+            weight = self.task_weights.get(task.name, 1.0)
+            found[task.name] = weight, supervised_loss(logits[task.name], labels[task.name], task)
+        for pair in self.pairs:
+            R = pair.relatedness
+            A, B = R.source.name, R.target.name
+            if dm := pair.dm.weight and pair.dm:
+                found[f"dm:{A}->{B}"] = dm.weight, distribution_matching_loss(
+                    logits[A], logits[B], R, tau=dm.tau, direction=dm.direction, stop_gradient=dm.stop_gradient
+                )
+            if sca := pair.sca.weight and pair.sca:
+                if sca.to_source:
+                    term = co_annotation_to_classes(logits[A], labels[B], R, tau_co=sca.tau_co)
+                    found[f"sca:{B}->{A}"] = sca.weight, term
+                if sca.to_target:
+                    found[f"sca:{A}->{B}"] = sca.weight, co_annotation_to_labels(logits[B], labels[A], R, form=sca.form)
+            if pair.ill.weight:
+                found[f"ill:{B}->{A}"] = pair.ill.weight, implied_likelihood_loss(logits[A], labels[B], R)
+        return found
+
+    def forward(self, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> JointLossValue:
+        """Return the loss and its parts.
+
+        Args:
+            logits: by task, floating point, shape (N, outputs of the task).
+            labels: by task, integer, as :mod:`mtlcore.tasks` says; N is the same for all, missing labels are -1.
+        """
+        terms = self.terms(logits, labels)
+        counts = torch.stack([term.count.detach() for _, term in terms.values()])
+        workers = 1
+        if dist.is_available() and dist.is_initialized():
+            workers = dist.get_world_size()
+            if workers > 1:
+                dist.all_reduce(counts)
+        totals = torch.stack([term.total for _, term in terms.values()])
+        weights = torch.tensor([weight for weight, _ in terms.values()], dtype=totals.dtype, device=totals.device)
+        values = totals / torch.where(counts > 0, counts, torch.ones_like(counts))
+        loss = (weights * values).sum() * workers
+        return JointLossValue(loss, dict(zip(terms, values.detach().unbind(), strict=True)))

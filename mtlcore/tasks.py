@@ -1,0 +1,59 @@
+"""What a task is, and how its labels are written down.
+
+A task is multiclass (one of C classes holds) or multilabel (each of L labels holds or not; binary is L = 1).
+Labels are integer tensors in which :data:`MISSING` (-1) stands for "not annotated":
+
+==========  ==================  ==========================================
+task        labels              values
+==========  ==================  ==========================================
+multiclass  int64, shape (N,)   the class's index, or -1
+multilabel  integer, (N, L)     1 holds, 0 does not hold, -1 not annotated
+==========  ==================  ==========================================
+"""
+
+from dataclasses import dataclass
+
+MISSING = -1
+
+
+def _check_names(what: str, task: str, names: tuple[str, ...]) -> None:
+    if not names:
+        raise ValueError(f"task {task!r}: it has no {what}; at least one is needed")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"task {task!r}: {what} named twice: {', '.join(twice)}")
+
+
+@dataclass(frozen=True)
+class Multiclass:
+    """Exactly one of ``classes`` holds for an input; p = softmax(z)."""
+
+    name: str
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _check_names("classes", self.name, self.classes)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the head's outputs: the classes."""
+        return self.classes
+
+
+@dataclass(frozen=True)
+class Multilabel:
+    """Each of ``labels`` holds or not, on its own; p = sigmoid(z)."""
+
+    name: str
+    labels: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _check_names("labels", self.name, self.labels)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the head's outputs: the labels."""
+        return self.labels
+
+
+Task = Multiclass | Multilabel

@@ -1,0 +1,47 @@
+"""A loss as a sum and the weight that it is to be divided by, so that any number of workers can share a batch."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import NamedTuple, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class LossTerm(NamedTuple):
+    """One loss over a worker's part of a batch.
+
+    The loss over a batch is ``sum(totals) / sum(counts)``, both sums over all the workers' parts.
+
+    Attributes:
+        total: scalar, the summed loss; always part of the autograd graph, with zero gradient where nothing is
+            annotated.
+        count: scalar without gradient, what the sum over the whole batch is divided by.
+    """
+
+    total: Tensor
+    count: Tensor
+
+    def mean(self) -> Tensor:
+        """Return the loss of this part alone: 0 where nothing counts."""
+        return self.total / torch.where(self.count > 0, self.count, torch.ones_like(self.count))
+
+
+def in_full_precision(function: Callable[P, T]) -> Callable[P, T]:
+    """Run a loss outside autocast, its half-precision floating-point arguments raised to float32."""
+
+    def raised(value: object) -> object:
+        if isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16):
+            return value.float()
+        return value
+
+    @wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        device = next((value.device.type for value in args if isinstance(value, Tensor)), "cpu")
+        with torch.autocast(device, enabled=False):
+            return function(*map(raised, args), **{k: raised(v) for k, v in kwargs.items()})  # type: ignore[arg-type]
+
+    return wrapper

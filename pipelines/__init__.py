@@ -1,0 +1,1 @@
+"""Ray around the method: ingest, train, evaluate, report, tune, and the command line."""

@@ -1,0 +1,283 @@
+"""The case file as one typed object. Every key that a case file may hold is declared here."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from mtlcore.nearest import did_you_mean
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+
+
+def _not_a_truth_value(given: object) -> object:
+    """Refuse `yes` and `true` for a number: Python would take them for 1. Text like 1e-3 is a number in YAML 1.2."""
+    if isinstance(given, bool):
+        raise PydanticCustomError("truth_value", "a number is right")
+    return given
+
+
+_Number = BeforeValidator(_not_a_truth_value)
+Positive = Annotated[int, Field(ge=1), _Number]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False), _Number]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False), _Number]
+
+
+class Section(BaseModel):
+    """A section of the case file: immutable, and a misspelt key is an error that names the nearest one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True, populate_by_name=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_known_keys(cls, given: Any) -> Any:
+        if isinstance(given, dict):
+            known = {field.alias or name for name, field in cls.model_fields.items()}
+            for key in given:
+                if key not in known and key not in cls.model_fields:
+                    raise PydanticCustomError(
+                        "unknown_key",
+                        "unknown key {key}{hint}",
+                        {"key": repr(key), "hint": did_you_mean(key, sorted(known))},
+                    )
+        return given
+
+
+class MulticlassTask(Section):
+    """Exactly one of ``classes`` holds."""
+
+    kind: Literal["multiclass"]
+    classes: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class MultilabelTask(Section):
+    """Each of ``labels`` holds or not."""
+
+    kind: Literal["multilabel"]
+    labels: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class ImageFolder(Section):
+    """Pictures in folders; the folder that a picture lies in may be its class."""
+
+    kind: Literal["image_folder"]
+    path: str
+
+
+class CsvTable(Section):
+    """A CSV file with a row a picture; ``file_column`` holds the picture's path, relative to the file's folder."""
+
+    kind: Literal["csv"]
+    path: str
+    file_column: str = "file"
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+
+
+class ParquetTable(Section):
+    """A Parquet file with a row a picture; ``image_column`` holds the encoded picture's bytes."""
+
+    kind: Literal["parquet"]
+    path: str
+    image_column: str = "image"
+
+
+Source = Annotated[ImageFolder | CsvTable | ParquetTable, Field(discriminator="kind")]
+
+
+class LabelRule(Section):
+    """Where a source's labels of a task stand.
+
+    ``folder``: the name of the picture's folder. ``column``: a column with a class, or with the labels that hold
+    (a list, or a string separated by ``|``). ``columns``: a column a label, true or false, empty where unknown.
+    With ``through`` what is found is a class of that task, and the relatedness table's row is the label.
+    """
+
+    where: Literal["folder", "column", "columns"] = Field(alias="from")
+    column: str | None = None
+    through: str | None = None
+
+
+class Select(Section):
+    """A part of a source: ``rows`` pictures from place ``start`` on, after a shuffle that ``shuffle_seed`` fixes."""
+
+    rows: Positive
+    start: Annotated[int, Field(ge=0)] = 0
+    shuffle_seed: int = 0
+
+
+class DataSet(Section):
+    """A source, the tasks that it is labelled for, and what it is used for."""
+
+    source: Source
+    labels: Annotated[dict[str, LabelRule], Field(min_length=1)]
+    split: Literal["train", "validation", "test"] = "train"
+    select: Select | None = None
+
+
+class PictureInput(Section):
+    """What every picture becomes: channels x height x width, scaled to (value / 255 - mean) / std."""
+
+    height: Positive
+    width: Positive
+    channels: Literal[1, 3] = 3
+    mean: float = 0.5
+    std: PositiveFloat = 0.25
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        return self.channels, self.height, self.width
+
+
+class RelatednessEdge(Section):
+    """The relatedness of one task to another: ``table`` by class, or a YAML ``file`` that holds one."""
+
+    source: str = Field(alias="from")
+    target: str = Field(alias="to")
+    table: dict[str, str | list[str] | dict[str, float | None]] | None = None
+    file: str | None = None
+
+
+class Network(Section):
+    """The shared backbone; ``widths`` are hidden sizes (mlp) or channels by stage (small_cnn)."""
+
+    backbone: Literal["mlp", "small_cnn"] = "small_cnn"
+    widths: Annotated[tuple[Positive, ...], Field(min_length=1)] = (32, 64, 128)
+
+
+class Optimizer(Section):
+    """torch.optim's AdamW or SGD."""
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    lr: PositiveFloat = 1e-3
+    weight_decay: Weight = 1e-4
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+
+
+class DistributionMatchingSettings(Section):
+    """lambda_DM, its temperature and variant; see mtlcore.distribution_matching_loss."""
+
+    weight: Weight = 0.0
+    tau: PositiveFloat = 1.0
+    direction: Literal["own_is_target", "implied_is_target", "symmetric"] = "own_is_target"
+    stop_gradient: bool = False
+
+
+class SoftCoAnnotationSettings(Section):
+    """lambda_SCA, its temperature and variant; see mtlcore.co_annotation_to_classes and _to_labels."""
+
+    weight: Weight = 0.0
+    tau_co: PositiveFloat = 1.0
+    form: Literal["positive", "full"] = "positive"
+    to_source: bool = True
+    to_target: bool = True
+
+
+class ImpliedLikelihoodSettings(Section):
+    """lambda_ILL; see mtlcore.implied_likelihood_loss."""
+
+    weight: Weight = 0.0
+
+
+class Matching(Section):
+    """What is done with every relatedness edge."""
+
+    dm: DistributionMatchingSettings = DistributionMatchingSettings()
+    sca: SoftCoAnnotationSettings = SoftCoAnnotationSettings()
+    ill: ImpliedLikelihoodSettings = ImpliedLikelihoodSettings()
+
+
+class Training(Section):
+    """How every arm is trained.
+
+    ``mixing`` gives the share of a batch by training data set (proportional to size where it is not given);
+    ``batch_size`` is the global batch's, over all ``workers``.
+    """
+
+    steps: Positive
+    batch_size: Positive
+    mixing: dict[str, PositiveFloat] | None = None
+    optimizer: Optimizer = Optimizer()
+    schedule: Literal["constant", "cosine"] = "cosine"
+    task_weights: dict[str, Weight] = {}
+    matching: Matching = Matching()
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
+    workers: Positive = 1
+    threads_per_worker: Positive = 1
+    device: Literal["cpu", "cuda"] = "cpu"
+
+
+class Arm(Section):
+    """A way of training to compare; what ``matching`` leaves out is as in ``training.matching``.
+
+    ``one_per_task`` trains a network for every task, on the same rows of the task's own data sets and for as many
+    updates as a shared network gets.
+    """
+
+    networks: Literal["shared", "one_per_task"] = "shared"
+    matching: Matching = Matching()
+
+
+class Evaluation(Section):
+    """How arms are compared, on the test split alone."""
+
+    baseline: str = "single-task"
+    main_task: str | None = None
+    replicates: Positive = 1000
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+
+
+class Tuning(Section):
+    """A search over a space of tune_spaces, for one arm, scored on the validation split."""
+
+    space: str = "matching"
+    trials: Positive = 8
+    arm: str = "co-trained"
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
+    search_seed: int = 0
+
+
+class Storage(Section):
+    """Where everything is written, relative to the working directory."""
+
+    path: str = "kindred-runs"
+
+
+class Wandb(Section):
+    """Weights & Biases; nothing is sent unless the mode is ``online``."""
+
+    mode: Literal["disabled", "offline", "online"] = "disabled"
+    project: str = "kindred"
+
+
+class Logging(Section):
+    """Where metrics go during training; one entry ``every`` so many steps."""
+
+    wandb: Wandb = Wandb()
+    every: Positive = 10
+
+
+class Case(Section):
+    """A whole case: everything that `kindred run` needs to know, validated before anything starts."""
+
+    name: Name
+    embedded: Literal["digits"] | None = None
+    data_root: str | None = None
+    input: PictureInput
+    tasks: Annotated[dict[Name, Annotated[MulticlassTask | MultilabelTask, Field(discriminator="kind")]], Field(min_length=1)]
+    datasets: Annotated[dict[Name, DataSet], Field(min_length=1)]
+    relatedness: tuple[RelatednessEdge, ...] = ()
+    network: Network = Network()
+    training: Training
+    arms: Annotated[dict[Name, Arm], Field(min_length=1)] = {
+        "single-task": Arm(networks="one_per_task"),
+        "naive": Arm(),
+    }
+    evaluation: Evaluation = Evaluation()
+    tuning: Tuning = Tuning()
+    storage: Storage = Storage()
+    logging: Logging = Logging()
+
+    def of_split(self, split: str) -> dict[str, DataSet]:
+        """Return the data sets of a split, by name, in the case file's order."""
+        return {name: data_set for name, data_set in self.datasets.items() if data_set.split == split}

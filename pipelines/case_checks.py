@@ -1,0 +1,166 @@
+"""What a case file must satisfy beyond the form of each key: names that refer to each other, tables, paths."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from mtlcore.nearest import did_you_mean
+from pipelines.case import Case, CsvTable, ImageFolder, LabelRule, MulticlassTask, MultilabelTask, ParquetTable, Source
+from pipelines.sources.location import locate
+
+
+def check_case(case: Case) -> list[str]:
+    """Return what is wrong with a case, a line a mistake: ``key: what was found; what would be right``."""
+    checks = (_tasks, _relatedness, _datasets, _training, _arms_and_evaluation, _tuning, _network)
+    problems: list[str] = []
+    for check in checks:
+        problems += check(case)
+        if problems and check in (_tasks, _relatedness):
+            break  # what follows builds on these
+    return problems
+
+
+def _unknown(key: str, kind: str, name: str, valid: Iterable[str]) -> str:
+    return f"{key}: found {name!r}, no such {kind}{did_you_mean(name, valid)}"
+
+
+def _tasks(case: Case) -> Iterator[str]:
+    for name, task in case.tasks.items():
+        what, outputs = ("classes", task.classes) if isinstance(task, MulticlassTask) else ("labels", task.labels)
+        for twice in sorted({output for output in outputs if outputs.count(output) > 1}):
+            yield f"tasks.{name}.{what}: found {twice!r} twice; every name once is right"
+
+
+def _relatedness(case: Case) -> Iterator[str]:
+    from pipelines.method import relatedness_of, tasks_of
+
+    tasks = tasks_of(case)
+    seen: set[tuple[str, str]] = set()
+    for i, edge in enumerate(case.relatedness):
+        key = f"relatedness.{i}"
+        ends = {"from": edge.source, "to": edge.target}
+        unknown = {end: name for end, name in ends.items() if name not in tasks}
+        for end, name in unknown.items():
+            yield _unknown(f"{key}.{end}", "task", name, tasks)
+        if unknown:
+            continue
+        if edge.source == edge.target:
+            yield f"{key}.to: found {edge.target!r}, the source itself; another task is right"
+        elif (edge.source, edge.target) in seen:
+            yield f"{key}: found a second edge {edge.source} -> {edge.target}; one a pair is right"
+        elif edge.table is None:
+            yield f"{key}: found neither 'table' nor 'file'; one of them is needed"
+        elif edge.file is not None:
+            yield f"{key}: found both 'table' and 'file'; one of them is right"
+        elif not isinstance(case.tasks[edge.source], MulticlassTask):
+            yield f"{key}.from: found the multilabel task {edge.source!r}; a multiclass task is right"
+        else:
+            try:
+                relatedness_of(edge, tasks)
+            except ValueError as error:
+                yield f"{key}.table: {error}"
+        seen.add((edge.source, edge.target))
+
+
+def _datasets(case: Case) -> Iterator[str]:
+    for name, data_set in case.datasets.items():
+        key = f"datasets.{name}"
+        if case.embedded is None and locate(str(case.data_root), data_set.source.path) is None:
+            yield _missing_path(f"{key}.source.path", data_set.source, str(case.data_root))
+        for task_name, rule in data_set.labels.items():
+            if task_name not in case.tasks:
+                yield _unknown(f"{key}.labels", "task", task_name, case.tasks)
+            else:
+                yield from _label_rule(case, f"{key}.labels.{task_name}", task_name, rule, data_set.source)
+    for task_name in case.tasks:
+        for split in ("train", "test"):
+            if not any(task_name in data_set.labels for data_set in case.of_split(split).values()):
+                yield (
+                    f"datasets: found none of split {split!r} labelled for task {task_name!r}; "
+                    "every task needs one to learn from and one to be tested on"
+                )
+
+
+def _missing_path(key: str, source: Source, root: str) -> str:
+    place = Path(root) / source.path
+    parent = place.parent
+    near = did_you_mean(place.name, [p.name for p in parent.iterdir()]) if parent.is_dir() else ""
+    return (
+        f"{key}: found {source.path!r}, nothing lies at {place}{near}; "
+        "a path below data_root is right (--set data_root=DIR sets where your data lie)"
+    )
+
+
+def _label_rule(case: Case, key: str, task_name: str, rule: LabelRule, source: Source) -> Iterator[str]:
+    if rule.where == "folder" and not isinstance(source, ImageFolder):
+        yield f"{key}.from: found 'folder' for a source of kind {source.kind!r}; 'column' or 'columns' is right"
+    if rule.where != "folder" and not isinstance(source, CsvTable | ParquetTable):
+        yield f"{key}.from: found {rule.where!r} for a source of kind {source.kind!r}; 'folder' is right"
+    if (rule.where == "column") != (rule.column is not None):
+        yield f"{key}.column: {'missing; needed' if rule.column is None else 'found, but used only'} with from: column"
+    task = case.tasks[task_name]
+    if rule.through is None:
+        if rule.where == "folder" and isinstance(task, MultilabelTask):
+            yield f"{key}: a folder names one class, and {task_name!r} is multilabel; 'through' a multiclass task is right"
+        if rule.where == "columns" and isinstance(task, MulticlassTask):
+            yield f"{key}.from: found 'columns' for the multiclass task {task_name!r}; 'column' is right"
+        return
+    if rule.through not in case.tasks:
+        yield _unknown(f"{key}.through", "task", rule.through, case.tasks)
+        return
+    edge = next((e for e in case.relatedness if (e.source, e.target) == (rule.through, task_name)), None)
+    if edge is None:
+        yield f"{key}.through: there is no relatedness {rule.through} -> {task_name}; one with a table is needed"
+        return
+    from pipelines.method import relatedness_of, tasks_of
+
+    for value in relatedness_of(edge, tasks_of(case)).table.flatten().tolist():
+        if value not in (0.0, 1.0):
+            yield (
+                f"{key}.through: the table {rule.through} -> {task_name} holds {value:g}; "
+                "true labels come only from a table of zeros and ones"
+            )
+            return
+
+
+def _training(case: Case) -> Iterator[str]:
+    training, train_sets = case.training, case.of_split("train")
+    for name in training.mixing or {}:
+        if name not in train_sets:
+            yield _unknown("training.mixing", "data set of split train", name, train_sets)
+    for name in train_sets:
+        if training.mixing is not None and name not in training.mixing:
+            yield f"training.mixing: {name!r} is missing; every training data set needs a share"
+    for name in training.task_weights:
+        if name not in case.tasks:
+            yield _unknown("training.task_weights", "task", name, case.tasks)
+    if training.batch_size < max(len(train_sets), training.workers):
+        yield (
+            f"training.batch_size: found {training.batch_size}; at least one row for each of "
+            f"{len(train_sets)} data sets and {training.workers} workers is right"
+        )
+    for where, seeds in (("training", training.seeds), ("tuning", case.tuning.seeds)):
+        if len(set(seeds)) != len(seeds):
+            yield f"{where}.seeds: found {list(seeds)}; every seed once is right"
+
+
+def _arms_and_evaluation(case: Case) -> Iterator[str]:
+    if case.evaluation.baseline not in case.arms:
+        yield _unknown("evaluation.baseline", "arm", case.evaluation.baseline, case.arms)
+    if case.evaluation.main_task is not None and case.evaluation.main_task not in case.tasks:
+        yield _unknown("evaluation.main_task", "task", case.evaluation.main_task, case.tasks)
+
+
+def _tuning(case: Case) -> Iterator[str]:
+    from tune_spaces import space_names
+
+    if case.tuning.space not in space_names():
+        yield _unknown("tuning.space", "search space", case.tuning.space, space_names())
+
+
+def _network(case: Case) -> Iterator[str]:
+    from pipelines.method import build_network
+
+    try:
+        build_network(case, list(case.tasks), seed=0)
+    except ValueError as error:
+        yield f"network.{error}"

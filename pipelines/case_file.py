@@ -1,0 +1,219 @@
+"""Read a case file, apply overrides, validate it: a Case, or one message that says what is wrong."""
+
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from mtlcore.nearest import did_you_mean
+from pipelines.case import Case
+from pipelines.errors import UserError
+
+SHIPPED_CASES = Path(__file__).parent / "cases"
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """safe_load that refuses a key written twice, where YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if isinstance(key, Hashable) and key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice in one section", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> Any:
+    """Return what a YAML file holds (safe_load).
+
+    Raises:
+        UserError: no such file, or it is not YAML; names line and column.
+    """
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise UserError(f"{path}{place}: not valid YAML: {error.problem}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {error}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def find_case_file(name: str) -> Path:
+    """Return the case file at a path, or the shipped one of that name.
+
+    Raises:
+        UserError: there is neither.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    shipped = SHIPPED_CASES / f"{name}.yaml"
+    if shipped.is_file():
+        return shipped
+    near = [p.name for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+    near += [p.stem for p in SHIPPED_CASES.glob("*.yaml")]
+    raise UserError(f"{name}: no such case file{did_you_mean(path.name, near)}")
+
+
+def load_case(name: str, overrides: Sequence[str] = ()) -> Case:
+    """Read and validate a case file.
+
+    Args:
+        name: path of the file, or the name of a shipped case.
+        overrides: ``key.path=value``, the value in YAML. A data_root or storage.path given so is relative to the
+            working directory; in the file, data_root is relative to the file's folder.
+
+    Returns:
+        the case, complete in itself: paths absolute, relatedness files read into tables.
+
+    Raises:
+        UserError: the file or an override is wrong; a line a mistake, each naming file, key, what was found and
+            what would be right.
+    """
+    path = find_case_file(name)
+    given = read_yaml(path)
+    if not isinstance(given, dict):
+        raise UserError(f"{path}: found {type(given).__name__}; a mapping with the keys of a case is right")
+    for override in overrides:
+        _apply(given, override, path)
+    _resolve_paths(given, path)
+    _merge_matching_into_arms(given)
+    _read_relatedness_files(given, path)
+    try:
+        case = Case.model_validate(given)
+    except ValidationError as error:
+        problems = [_describe(problem, given) for problem in error.errors()]
+        raise UserError("\n".join(f"{path}: {problem}" for problem in problems)) from None
+    from pipelines.case_checks import check_case
+
+    if problems := check_case(case):
+        raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
+    return case
+
+
+def _apply(given: dict[str, Any], override: str, path: Path) -> None:
+    key_path, equals, text = override.partition("=")
+    if not equals or not key_path:
+        raise UserError(f"--set {override}: not of the form key.path=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"--set {override}: the value is not valid YAML") from None
+    if key_path in ("data_root", "storage.path") and isinstance(value, str) and "://" not in value:
+        value = str(Path(value).absolute())
+    *parents, last = key_path.split(".")
+    place: Any = given
+    for i, key in enumerate([*parents, last]):
+        if isinstance(place, list):
+            if not key.isdigit() or int(key) >= len(place):
+                raise UserError(
+                    f"--set {override}: {'.'.join(key_path.split('.')[:i])} is a list of {len(place)}; "
+                    f"found {key!r}; a number from 0 to {len(place) - 1} is right"
+                )
+            key = int(key)  # type: ignore[assignment]  # noqa: PLW2901
+        elif not isinstance(place, dict):
+            raise UserError(f"--set {override}: {'.'.join(key_path.split('.')[:i])} has no keys in {path}")
+        if i == len(parents):
+            place[key] = value
+        else:
+            place = place[key] if isinstance(place, list) else place.setdefault(key, {})
+
+
+def _resolve_paths(given: dict[str, Any], path: Path) -> None:
+    """Make data_root and storage.path absolute; an embedded case's data lie in its storage."""
+    storage = given.setdefault("storage", {})
+    if isinstance(storage, dict):
+        where = storage.setdefault("path", "kindred-runs")
+        if isinstance(where, str) and "://" not in where:
+            storage["path"] = where = str(Path(where).absolute())
+        if given.get("embedded") and given.get("data_root") is None and isinstance(where, str):
+            given["data_root"] = f"{where}/sources/{given['embedded']}"
+    root = given.get("data_root")
+    if root is None or (isinstance(root, str) and "://" not in root):
+        given["data_root"] = str((path.absolute().parent / (root or ".")).resolve())
+
+
+def _merge_matching_into_arms(given: dict[str, Any]) -> None:
+    """An arm's matching starts from training.matching, so that an arm says only what differs."""
+    training, arms = given.get("training"), given.get("arms")
+    if not isinstance(training, dict) or not isinstance(arms, dict):
+        return
+    for arm_name, arm in arms.items():
+        if arm is None:
+            arms[arm_name] = arm = {}  # noqa: PLW2901
+        if isinstance(arm, dict):
+            arm["matching"] = _merged(training.get("matching") or {}, arm.get("matching") or {})
+
+
+def _merged(base: Any, over: Any) -> Any:
+    if isinstance(base, dict) and isinstance(over, dict):
+        return base | {key: _merged(base[key], value) if key in base else value for key, value in over.items()}
+    return over
+
+
+def _read_relatedness_files(given: dict[str, Any], path: Path) -> None:
+    edges = given.get("relatedness")
+    for i, edge in enumerate(edges if isinstance(edges, list) else []):
+        if isinstance(edge, dict) and isinstance(edge.get("file"), str) and edge.get("table") is None:
+            file = path.absolute().parent / edge["file"]
+            if not file.is_file():
+                raise UserError(
+                    f"{path}: relatedness.{i}.file: found {edge['file']!r}, no such file; "
+                    f"a path relative to {file.parent if file.parent.is_dir() else path.parent} is right"
+                    f"{did_you_mean(file.name, [p.name for p in file.parent.glob('*.y*ml')])}"
+                )
+            edge["table"] = read_yaml(file)
+            del edge["file"]
+
+
+def _describe(problem: Any, given: Any) -> str:
+    """Say one of pydantic's problems as: key: what was found; what would be right."""
+    key = ".".join(_path_in_file(problem["loc"], given))
+    found, kind, message = problem["input"], problem["type"], problem["msg"]
+    if kind == "unknown_key":
+        return f"{key + ': ' if key else ''}{message}"
+    if kind == "missing":
+        return f"{key}: missing; the key is needed"
+    context = problem.get("ctx", {})
+    if kind == "literal_error":
+        right = f"one of {context['expected']} is right"
+    elif kind.startswith("union_tag"):
+        found = found.get("kind") if isinstance(found, dict) else found
+        expected = str(context.get("expected_tags", "a mapping with the key 'kind'")).replace("'", "")
+        key = f"{key}.kind"
+        right = f"one of {expected} is right{did_you_mean(found, expected.split(', ')) if found else ''}"
+    elif isinstance(found, bool) and kind.startswith("string"):
+        right = "text is right (YAML reads yes, no, on and off as truth values: put it in quotes)"
+    elif kind == "string_pattern_mismatch":
+        right = "letters, digits, '_' and '-' are right, a letter or digit first"
+    else:
+        right = message[0].lower() + message[1:]
+    return f"{key}: found {found!r}; {right}"
+
+
+def _path_in_file(loc: Sequence[int | str], given: Any) -> list[str]:
+    """Drop from pydantic's location what does not stand in the file (the names of union members)."""
+    keys: list[str] = []
+    place = given
+    for i, part in enumerate(loc):
+        last = i == len(loc) - 1
+        if isinstance(place, dict):
+            found = next((key for key in place if key == part or str(key) == str(part)), None)
+            if found is not None:
+                place = place[found]
+                keys.append(str(part))
+            elif last and part not in ("[key]",):
+                keys.append(str(part))
+        elif isinstance(place, list | tuple) and isinstance(part, int) and part < len(place):
+            place = place[part]
+            keys.append(str(part))
+    return keys

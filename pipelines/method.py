@@ -1,0 +1,68 @@
+"""From the case file's settings to the method's own objects."""
+
+from mtlcore import (
+    DistributionMatching,
+    ImpliedLikelihood,
+    JointLoss,
+    Multiclass,
+    Multilabel,
+    MultiTaskNetwork,
+    RelatedPair,
+    Relatedness,
+    SoftCoAnnotation,
+    Task,
+    drawn_from,
+    mlp,
+    small_cnn,
+)
+from pipelines.case import Case, Matching, MulticlassTask, RelatednessEdge
+
+
+def tasks_of(case: Case) -> dict[str, Task]:
+    """Return the case's tasks by name."""
+    return {
+        name: Multiclass(name, task.classes) if isinstance(task, MulticlassTask) else Multilabel(name, task.labels)
+        for name, task in case.tasks.items()
+    }
+
+
+def relatedness_of(edge: RelatednessEdge, tasks: dict[str, Task]) -> Relatedness:
+    """Return an edge's table as R.
+
+    Raises:
+        ValueError: a row or cell is wrong, or the source is not multiclass.
+    """
+    source = tasks[edge.source]
+    if not isinstance(source, Multiclass):
+        raise ValueError(f"the source {edge.source!r} is multilabel; a multiclass task is right")
+    return Relatedness.from_rows(source, tasks[edge.target], edge.table or {})
+
+
+def build_network(case: Case, task_names: list[str], seed: int) -> MultiTaskNetwork:
+    """Build the network for some of the tasks; its backbone starts the same whichever tasks they are.
+
+    Raises:
+        ValueError: the backbone does not fit the input.
+    """
+    tasks = tasks_of(case)
+    build = {"mlp": mlp, "small_cnn": small_cnn}[case.network.backbone]
+    with drawn_from(seed):
+        backbone, features = build(case.input.shape, case.network.widths)
+        return MultiTaskNetwork(backbone, features, [tasks[name] for name in task_names])
+
+
+def build_loss(case: Case, task_names: list[str], matching: Matching) -> JointLoss:
+    """Build the objective for some of the tasks: every edge between two of them, with the arm's matching."""
+    tasks = tasks_of(case)
+    pairs = [
+        RelatedPair(
+            relatedness_of(edge, tasks),
+            DistributionMatching(**matching.dm.model_dump()),
+            SoftCoAnnotation(**matching.sca.model_dump()),
+            ImpliedLikelihood(**matching.ill.model_dump()),
+        )
+        for edge in case.relatedness
+        if edge.source in task_names and edge.target in task_names
+    ]
+    weights = {name: weight for name, weight in case.training.task_weights.items() if name in task_names}
+    return JointLoss([tasks[name] for name in task_names], pairs, weights)

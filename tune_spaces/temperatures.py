@@ -1,0 +1,10 @@
+"""The two temperatures alone, for a case whose weights are settled."""
+
+from typing import Any
+
+from ray import tune
+
+
+def space() -> dict[str, Any]:
+    """Return the space of the matching temperature tau and the co-annotation temperature tau_co."""
+    return {"dm.tau": tune.loguniform(0.3, 3.0), "sca.tau_co": tune.loguniform(0.03, 1.0)}
