@@ -79,7 +79,9 @@ def paired_difference(
         1.0
     """
     if len(arm) != len(baseline) or not arm:
-        raise ValueError(f"{len(arm)} seeds against {len(baseline)}: a paired comparison needs the same, at least one")
+        raise ValueError(
+            f"{len(arm)} seeds against {len(baseline)}: a paired comparison needs the same, at least one"
+        )
     generator = np.random.Generator(np.random.PCG64(seed))
     pairs = [
         np.concatenate([_contributions(a, labels, task), _contributions(b, labels, task)], axis=1)

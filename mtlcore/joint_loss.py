@@ -110,12 +110,20 @@ class JointLoss(nn.Module):
         self.pairs = tuple(pairs)
         self.task_weights = dict(task_weights or {})
         names = {task.name for task in self.tasks}
-        edge_ends = [(str(p.relatedness), end.name) for p in pairs for end in (p.relatedness.source, p.relatedness.target)]
+        edge_ends = [
+            (str(p.relatedness), end.name)
+            for p in pairs
+            for end in (p.relatedness.source, p.relatedness.target)
+        ]
         for what, name in edge_ends + [("task_weights", name) for name in self.task_weights]:
             if name not in names:
-                raise ValueError(f"{what}: there is no task {name!r}; the tasks are {', '.join(sorted(names))}")
+                raise ValueError(
+                    f"{what}: there is no task {name!r}; the tasks are {', '.join(sorted(names))}"
+                )
 
-    def terms(self, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> dict[str, tuple[float, LossTerm]]:
+    def terms(
+        self, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]
+    ) -> dict[str, tuple[float, LossTerm]]:
         """Return every part's weight and its sum and count over this worker's inputs."""
         found: dict[str, tuple[float, LossTerm]] = {}
         for task in self.tasks:
@@ -125,15 +133,26 @@ class JointLoss(nn.Module):
             R = pair.relatedness
             A, B = R.source.name, R.target.name
             if dm := pair.dm.weight and pair.dm:
-                found[f"dm:{A}->{B}"] = dm.weight, distribution_matching_loss(
-                    logits[A], logits[B], R, tau=dm.tau, direction=dm.direction, stop_gradient=dm.stop_gradient
+                found[f"dm:{A}->{B}"] = (
+                    dm.weight,
+                    distribution_matching_loss(
+                        logits[A],
+                        logits[B],
+                        R,
+                        tau=dm.tau,
+                        direction=dm.direction,
+                        stop_gradient=dm.stop_gradient,
+                    ),
                 )
             if sca := pair.sca.weight and pair.sca:
                 if sca.to_source:
                     term = co_annotation_to_classes(logits[A], labels[B], R, tau_co=sca.tau_co)
                     found[f"sca:{B}->{A}"] = sca.weight, term
                 if sca.to_target:
-                    found[f"sca:{A}->{B}"] = sca.weight, co_annotation_to_labels(logits[B], labels[A], R, form=sca.form)
+                    found[f"sca:{A}->{B}"] = (
+                        sca.weight,
+                        co_annotation_to_labels(logits[B], labels[A], R, form=sca.form),
+                    )
             if pair.ill.weight:
                 found[f"ill:{B}->{A}"] = pair.ill.weight, implied_likelihood_loss(logits[A], labels[B], R)
         return found
@@ -153,7 +172,9 @@ class JointLoss(nn.Module):
             if workers > 1:
                 dist.all_reduce(counts)
         totals = torch.stack([term.total for _, term in terms.values()])
-        weights = torch.tensor([weight for weight, _ in terms.values()], dtype=totals.dtype, device=totals.device)
+        weights = torch.tensor(
+            [weight for weight, _ in terms.values()], dtype=totals.dtype, device=totals.device
+        )
         values = totals / torch.where(counts > 0, counts, torch.ones_like(counts))
         loss = (weights * values).sum() * workers
         return JointLossValue(loss, dict(zip(terms, values.detach().unbind(), strict=True)))

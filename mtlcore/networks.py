@@ -90,7 +90,6 @@ def small_cnn(input_shape: Sequence[int], widths: Sequence[int] = (32, 64, 128))
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), channels
 
 
-
 @contextmanager
 def drawn_from(seed: int) -> Iterator[None]:
     """Draw the parameters of networks built inside from ``seed``; nobody else's random state is touched."""

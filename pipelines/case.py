@@ -264,7 +264,10 @@ class Case(Section):
     embedded: Literal["digits"] | None = None
     data_root: str | None = None
     input: PictureInput
-    tasks: Annotated[dict[Name, Annotated[MulticlassTask | MultilabelTask, Field(discriminator="kind")]], Field(min_length=1)]
+    tasks: Annotated[
+        dict[Name, Annotated[MulticlassTask | MultilabelTask, Field(discriminator="kind")]],
+        Field(min_length=1),
+    ]
     datasets: Annotated[dict[Name, DataSet], Field(min_length=1)]
     relatedness: tuple[RelatednessEdge, ...] = ()
     network: Network = Network()

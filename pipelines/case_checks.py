@@ -4,7 +4,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mtlcore.nearest import did_you_mean
-from pipelines.case import Case, CsvTable, ImageFolder, LabelRule, MulticlassTask, MultilabelTask, ParquetTable, Source
+from pipelines.case import (
+    Case,
+    CsvTable,
+    ImageFolder,
+    LabelRule,
+    MulticlassTask,
+    MultilabelTask,
+    ParquetTable,
+    Source,
+)
 from pipelines.sources.location import locate
 
 
@@ -25,7 +34,9 @@ def _unknown(key: str, kind: str, name: str, valid: Iterable[str]) -> str:
 
 def _tasks(case: Case) -> Iterator[str]:
     for name, task in case.tasks.items():
-        what, outputs = ("classes", task.classes) if isinstance(task, MulticlassTask) else ("labels", task.labels)
+        what, outputs = (
+            ("classes", task.classes) if isinstance(task, MulticlassTask) else ("labels", task.labels)
+        )
         for twice in sorted({output for output in outputs if outputs.count(output) > 1}):
             yield f"tasks.{name}.{what}: found {twice!r} twice; every name once is right"
 

@@ -156,7 +156,9 @@ def _merge_matching_into_arms(given: dict[str, Any]) -> None:
 
 def _merged(base: Any, over: Any) -> Any:
     if isinstance(base, dict) and isinstance(over, dict):
-        return base | {key: _merged(base[key], value) if key in base else value for key, value in over.items()}
+        return base | {
+            key: _merged(base[key], value) if key in base else value for key, value in over.items()
+        }
     return over
 
 

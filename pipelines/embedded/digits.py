@@ -68,7 +68,10 @@ def _png(picture: np.ndarray) -> bytes:
 
 
 def _write_traits(file: Path, rows: np.ndarray, pictures: np.ndarray, digits: np.ndarray) -> None:
-    columns: dict[str, list[object]] = {"id": [f"{i:04d}" for i in rows], "image": [_png(pictures[i]) for i in rows]}
+    columns: dict[str, list[object]] = {
+        "id": [f"{i:04d}" for i in rows],
+        "image": [_png(pictures[i]) for i in rows],
+    }
     for trait, holds_for in TRAITS.items():
         columns[trait] = [bool(digits[i] in holds_for) for i in rows]
     pq.write_table(pa.table(columns), file)

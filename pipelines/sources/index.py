@@ -105,7 +105,9 @@ def _whole(location: Location) -> bytes:
     return Location(location.archive, folder).read(name)
 
 
-def fetch_pictures(source: Source, location: Location, wanted: Iterable[str | int]) -> Iterator[bytes | Exception]:
+def fetch_pictures(
+    source: Source, location: Location, wanted: Iterable[str | int]
+) -> Iterator[bytes | Exception]:
     """Yield the encoded pictures of some rows in the order asked for; for one that cannot be read, why."""
     if isinstance(source, ParquetTable):
         file = pq.ParquetFile(io.BytesIO(_whole(location)) if location.archive else location.path)
@@ -125,7 +127,11 @@ def fetch_pictures(source: Source, location: Location, wanted: Iterable[str | in
             yield error
 
 
-_TRUE, _FALSE, _UNKNOWN = {"1", "true", "yes", "1.0"}, {"0", "false", "no", "0.0"}, {"", "nan", "none", "null", "-1"}
+_TRUE, _FALSE, _UNKNOWN = (
+    {"1", "true", "yes", "1.0"},
+    {"0", "false", "no", "0.0"},
+    {"", "nan", "none", "null", "-1"},
+)
 
 
 def read_label(rule: LabelRule, task_outputs: tuple[str, ...], multilabel: bool, row: SourceRow) -> Any:
@@ -147,7 +153,9 @@ def read_label(rule: LabelRule, task_outputs: tuple[str, ...], multilabel: bool,
     if not multilabel:
         return _index(row, value, task_outputs)
     holding = value.split("|") if isinstance(value, str) else value
-    held = {_index(row, label.strip() if isinstance(label, str) else label, task_outputs) for label in holding}
+    held = {
+        _index(row, label.strip() if isinstance(label, str) else label, task_outputs) for label in holding
+    }
     return [i in held for i in range(len(task_outputs))]
 
 
@@ -174,5 +182,3 @@ def _truth(row: SourceRow, label: str) -> bool | None:
     if text in _TRUE or text in _FALSE:
         return text in _TRUE
     raise UserError(f"row {row.id}, column {label!r}: found {value!r}; 1, 0, true, false or empty is right")
-
-

@@ -1,0 +1,127 @@
+"""Arrow blocks: one fixed schema, written whole, read by random access from memory-mapped files.
+
+Columns: ``id`` (string), ``input`` (uint8 tensor CHW), one a task (int32 for multiclass, a fixed-size list of bool
+for multilabel; null where not annotated), ``source`` and ``split`` (string).
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from mtlcore import MISSING, Multiclass, Task
+from pipelines.atomic import write_atomically
+
+
+def block_schema(shape: tuple[int, int, int], tasks: Sequence[Task]) -> pa.Schema:
+    """Return the schema of every block of a case."""
+    return pa.schema(
+        [
+            pa.field("id", pa.string(), nullable=False),
+            pa.field("input", pa.fixed_shape_tensor(pa.uint8(), shape), nullable=False),
+            *(
+                pa.field(
+                    task.name,
+                    pa.int32() if isinstance(task, Multiclass) else pa.list_(pa.bool_(), len(task.outputs)),
+                )
+                for task in tasks
+            ),
+            pa.field("source", pa.string(), nullable=False),
+            pa.field("split", pa.string(), nullable=False),
+        ]
+    )
+
+
+def write_block(path: Path, block: pa.Table) -> str:
+    """Write a block as one Arrow IPC file, whole or not at all; return its SHA-256."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, block.schema) as writer:
+        writer.write_table(block.combine_chunks(), max_chunksize=max(1, len(block)))
+    content = sink.getvalue()
+    write_atomically(path, content.to_pybytes())
+    return hashlib.sha256(content).hexdigest()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of blocks, as arrays.
+
+    Attributes:
+        inputs: uint8, (n, C, H, W).
+        labels: by task, int64 (n,) or int8 (n, L); -1 where not annotated.
+    """
+
+    inputs: np.ndarray
+    labels: dict[str, np.ndarray]
+
+
+class BlockReader:
+    """The blocks of a data set, rows numbered from 0 in the order of the manifest.
+
+    Pictures stay in the memory-mapped files until they are asked for; labels, a few bytes a row, are held.
+
+    Args:
+        files: the block files, in order.
+        tasks: the tasks whose labels are wanted.
+    """
+
+    def __init__(self, files: Sequence[Path], tasks: Sequence[Task]) -> None:
+        self._inputs: list[np.ndarray] = []
+        labels: dict[str, list[np.ndarray]] = {task.name: [] for task in tasks}
+        self.ids: list[str] = []
+        for file in files:
+            block = pa.ipc.open_file(pa.memory_map(str(file))).read_all().combine_chunks()
+            if not len(block):
+                continue
+            column = block.column("input").chunk(0)
+            self._inputs.append(column.to_numpy_ndarray())
+            self.ids += block.column("id").to_pylist()
+            for task in tasks:
+                labels[task.name].append(_labels(block.column(task.name), task))
+        self._starts = np.cumsum([0, *(len(part) for part in self._inputs)])
+        self.labels = {
+            task.name: np.concatenate(labels[task.name]) if labels[task.name] else _no_labels(task)
+            for task in tasks
+        }
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def gather(self, rows: np.ndarray) -> Batch:
+        """Return some rows, in the order asked for.
+
+        Args:
+            rows: integer, shape (n,), each in [0, len(self)).
+        """
+        blocks = np.searchsorted(self._starts, rows, side="right") - 1
+        inputs = np.empty((len(rows), *self._inputs[0].shape[1:]), dtype=np.uint8)
+        for i, (block, row) in enumerate(zip(blocks.tolist(), rows.tolist(), strict=True)):
+            inputs[i] = self._inputs[block][row - self._starts[block]]
+        return Batch(inputs, {name: values[rows] for name, values in self.labels.items()})
+
+
+def _labels(column: pa.ChunkedArray, task: Task) -> np.ndarray:
+    values = column.combine_chunks()
+    if isinstance(task, Multiclass):
+        return np.asarray(values.fill_null(MISSING).to_numpy(zero_copy_only=False), dtype=np.int64)
+    # A null list hides values of its own; each of its elements is missing too.
+    wide = (
+        values.flatten()
+        if not values.null_count
+        else _with_nulls_as_elements(values, len(task.outputs)).flatten()
+    )
+    flat = wide.cast(pa.int8()).fill_null(MISSING).to_numpy(zero_copy_only=False)
+    return np.asarray(flat, dtype=np.int8).reshape(len(values), len(task.outputs))
+
+
+def _with_nulls_as_elements(values: pa.Array, width: int) -> pa.Array:
+    return pa.array([[None] * width if row is None else row for row in values.to_pylist()], type=values.type)
+
+
+def _no_labels(task: Task) -> np.ndarray:
+    if isinstance(task, Multiclass):
+        return np.empty(0, dtype=np.int64)
+    return np.empty((0, len(task.outputs)), dtype=np.int8)

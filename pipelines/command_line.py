@@ -1,0 +1,169 @@
+"""The command `kindred`. What a command needs is imported when it runs: `kindred --help` answers at once."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipelines.errors import UserError
+
+if TYPE_CHECKING:
+    from pipelines.case import Case
+
+app = typer.Typer(
+    name="kindred",
+    help="Co-train related tasks from separately labelled data, on Ray.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+CaseArgument = Annotated[
+    str, typer.Argument(metavar="CASE.yaml", help="A case file, or the name of a shipped case.")
+]
+SetOption = Annotated[
+    list[str],
+    typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key of the case file; repeatable."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Let Ray's own messages through.")]
+FreshOption = Annotated[bool, typer.Option("--fresh", help="Train again what is already trained.")]
+
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+
+
+@app.command()
+def run(
+    case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = False, verbose: VerboseOption = False,
+    fresh: FreshOption = False,
+) -> None:  # fmt: skip
+    """Ingest, train every arm, evaluate on the test split, and write the report."""
+    from pipelines import steps
+
+    with _on_ray(case, overrides, verbose) as loaded:
+        outcome = steps.run(loaded, fresh)
+    _show_results(outcome, as_json)
+
+
+@app.command()
+def ingest(
+    case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = False, verbose: VerboseOption = False
+) -> None:
+    """Turn the sources into Arrow blocks."""
+    from pipelines import steps
+
+    with _on_ray(case, overrides, verbose) as loaded:
+        manifests = steps.ingest(loaded)
+    if as_json:
+        print(json.dumps({name: manifest.model_dump(mode="json") for name, manifest in manifests.items()}))
+        return
+    for name, manifest in manifests.items():
+        quarantined = f", {manifest.quarantined:,} quarantined" if manifest.quarantined else ""
+        print(
+            f"{name}: {manifest.rows:,} rows in {len(manifest.blocks)} blocks ({manifest.split}){quarantined}"
+        )
+
+
+@app.command()
+def train(
+    case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = False, verbose: VerboseOption = False,
+    fresh: FreshOption = False,
+) -> None:  # fmt: skip
+    """Train every arm on the ingested blocks."""
+    from pipelines import steps
+
+    with _on_ray(case, overrides, verbose) as loaded:
+        trained, folder = steps.train(loaded, fresh)
+    if as_json:
+        print(json.dumps({"trained": trained, "experiment": str(folder)}))
+    else:
+        print(f"{trained} runs trained: {folder}")
+
+
+@app.command()
+def evaluate(
+    case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = False, verbose: VerboseOption = False
+) -> None:
+    """Score the trained arms on the test split, with intervals, into results.json."""
+    from pipelines import steps
+
+    with _on_ray(case, overrides, verbose) as loaded:
+        outcome = steps.evaluate(loaded)
+    _show_results(outcome, as_json)
+
+
+@app.command()
+def report(case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = False) -> None:
+    """Write the HTML report of results.json."""
+    from pipelines import steps
+    from pipelines.case_file import load_case
+
+    file = steps.report(load_case(case, overrides))
+    print(json.dumps({"report": str(file)}) if as_json else file)
+
+
+@app.command()
+def tune(
+    case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = False, verbose: VerboseOption = False
+) -> None:
+    """Search loss weights and temperatures on the validation split; write the best as a case file."""
+    from pipelines import steps
+
+    with _on_ray(case, overrides, verbose) as loaded:
+        found = steps.tune(loaded)
+    if as_json:
+        print(json.dumps(found.as_dict()))
+    else:
+        print(found.table())
+        print(f"best case: {found.case_file}")
+
+
+@contextmanager
+def _on_ray(case: str, overrides: list[str], verbose: bool) -> "Iterator[Case]":
+    """Validate the case, then start or join a Ray for as long as the command works on it."""
+    from pipelines.case_file import load_case
+    from pipelines.ray_session import ray_session
+
+    loaded = load_case(case, overrides)
+    with ray_session(verbose):
+        yield loaded
+
+
+def _show_results(outcome: Any, as_json: bool) -> None:
+    from pipelines.results_table import results_table
+
+    if as_json:
+        print(json.dumps(outcome.as_dict()))
+        return
+    print(results_table(outcome.results))
+    print(f"report: {outcome.report}" if outcome.report else f"results: {outcome.folder / 'results.json'}")
+
+
+def _add_commands_from_above() -> None:
+    """Add what other folders declare in the entry-point group `kindred.commands`, `submit` for one."""
+    for entry in sorted(entry_points(group="kindred.commands"), key=lambda entry: entry.name):
+        command: Callable[..., None] = entry.load()
+        app.command(entry.name)(command)
+
+
+def main() -> None:
+    """Run the command line; exit code 0, 1 for a failed run, 2 for a wrong call or case file."""
+    _add_commands_from_above()
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(EXIT_USAGE)
+    except KeyboardInterrupt:
+        print("interrupted; what was ingested and the runs that had ended are kept", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
+    except Exception as error:
+        if "--verbose" in sys.argv or "-v" in sys.argv:
+            raise
+        print(f"failed: {type(error).__name__}: {error}\n(--verbose shows the traceback)", file=sys.stderr)
+        sys.exit(EXIT_FAILED)

@@ -1,0 +1,241 @@
+"""Compare the arms on the test split: predict with every run, score, and say how sure each difference is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from mtlcore import MISSING, Multiclass, paired_difference, primary_metric, task_metrics
+from pipelines.batches import mixing_plan, open_readers, scaled
+from pipelines.blocks import BlockReader
+from pipelines.case import Case
+from pipelines.errors import UserError
+from pipelines.layout import experiment_folder
+from pipelines.manifest import Manifest
+from pipelines.method import build_network, tasks_of
+from pipelines.progress import bar
+from pipelines.results import (
+    Confusion,
+    DataSetSummary,
+    Difference,
+    Results,
+    TaskResult,
+    Timing,
+    git_commit,
+    installed_versions,
+)
+from pipelines.runs import WEIGHTS, Run, is_done, list_runs, read_record
+
+_ROWS_AT_ONCE = 512
+
+
+@dataclass(frozen=True)
+class TaskTest:
+    """The inputs of a split that are annotated for a task: their labels, and where each stands."""
+
+    labels: Tensor
+    logits: dict[Run, Tensor]
+
+
+def evaluate(case: Case, data_sets: Mapping[str, tuple[Path, Manifest]]) -> Results:
+    """Evaluate every run of a case on its test split; needs a running Ray and finished runs.
+
+    Raises:
+        UserError: a run has not been trained.
+    """
+    experiment = experiment_folder(case)
+    runs = list_runs(case)
+    check_trained(runs, experiment)
+    tested = predict_split(case, runs, data_sets, experiment, "test")
+    tasks = tasks_of(case)
+    settings = case.evaluation
+
+    arms: dict[str, dict[str, TaskResult]] = {}
+    with bar("evaluate", len(case.arms) * len(tasks), "arm and task") as shown:
+        for arm in case.arms:
+            arms[arm] = {}
+            for name, task in tasks.items():
+                shown.show(len(arms) * len(tasks) - len(tasks) + len(arms[arm]))
+                test = tested[name]
+                logits, baseline = _of_arm(test, arm), _of_arm(test, settings.baseline)
+                metrics = [task_metrics(z, test.labels, task) for z in logits]
+                difference = None
+                if arm != settings.baseline:
+                    interval = paired_difference(
+                        logits, baseline, test.labels, task,
+                        replicates=settings.replicates, confidence=settings.confidence,
+                    )  # fmt: skip
+                    difference = Difference(value=interval.value, low=interval.low, high=interval.high)
+                arms[arm][name] = TaskResult(
+                    primary_metric=primary_metric(task),
+                    metrics={metric: [of_seed[metric] for of_seed in metrics] for metric in metrics[0]},
+                    difference=difference,
+                )
+    main_task = settings.main_task or next(iter(case.tasks))
+    return Results(
+        case=case.name,
+        experiment=experiment.name,
+        baseline=settings.baseline,
+        main_task=main_task,
+        seeds=list(case.training.seeds),
+        steps=case.training.steps,
+        confidence=settings.confidence,
+        arms=arms,
+        delta_m={arm: _delta_m(of_arm, arms[settings.baseline]) for arm, of_arm in arms.items()},
+        data_sets=_summaries(case, data_sets),
+        confusion=_confusion(case, tested, main_task),
+        timings=[_timing(run, experiment) for run in runs],
+        versions=installed_versions(),
+        git_commit=git_commit(),
+    )
+
+
+def check_trained(runs: Sequence[Run], experiment: Path) -> None:
+    """Refuse to go on where a run has not been trained by this very code.
+
+    Raises:
+        UserError: names the runs.
+    """
+    missing = [str(run) for run in runs if not is_done(run, experiment)]
+    if missing:
+        raise UserError(
+            f"{experiment}: {len(missing)} of {len(runs)} runs are not trained with this case and this code "
+            f"({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}); "
+            "`kindred train` with the same case and --set comes first"
+        )
+
+
+def predict_split(
+    case: Case,
+    runs: Sequence[Run],
+    data_sets: Mapping[str, tuple[Path, Manifest]],
+    experiment: Path,
+    split: str,
+) -> dict[str, TaskTest]:
+    """Predict a split with every run, spread over the cluster.
+
+    Returns:
+        by task: labels and, a run that serves the task, logits, over the inputs annotated for it.
+    """
+    import ray
+
+    room = max(1, min(len(runs), int(ray.cluster_resources().get("CPU", 1))))
+    predict = ray.remote(num_cpus=1)(predict_runs)
+    waiting = [predict.remote(case, runs[i::room], dict(data_sets), experiment, split) for i in range(room)]
+    predicted: dict[Run, dict[str, Tensor]] = {}
+    with bar("predict", len(runs), "runs") as shown:
+        while waiting:
+            shown.show(len(predicted))
+            ready, waiting = ray.wait(waiting, timeout=0.2)
+            for logits in ray.get(ready):
+                predicted.update(logits)
+    return split_tests(case, predicted, data_sets, split)
+
+
+def split_tests(
+    case: Case,
+    predicted: Mapping[Run, dict[str, Tensor]],
+    data_sets: Mapping[str, tuple[Path, Manifest]],
+    split: str,
+) -> dict[str, TaskTest]:
+    """Pair predictions of a split with its labels, task by task, over the inputs annotated for the task."""
+    readers = open_readers(case, data_sets, split)
+    order = {seed: i for i, seed in enumerate(case.training.seeds)}
+    found = {}
+    for task in case.tasks:
+        labels = torch.from_numpy(np.concatenate([reader.labels[task] for reader in readers.values()]))
+        annotated = (labels != MISSING).reshape(len(labels), -1).any(dim=1)
+        serving = sorted(
+            (run for run in predicted if task in run.tasks), key=lambda run: (run.arm, order[run.seed])
+        )
+        found[task] = TaskTest(labels[annotated], {run: predicted[run][task][annotated] for run in serving})
+    return found
+
+
+def predict_runs(
+    case: Case,
+    runs: Sequence[Run],
+    data_sets: Mapping[str, tuple[Path, Manifest]],
+    experiment: Path,
+    split: str,
+) -> dict[Run, dict[str, Tensor]]:
+    """Predict a split's rows with some runs; logits by run and task, float32, (rows, outputs)."""
+    readers = open_readers(case, data_sets, split)
+    predicted = {}
+    for run in runs:
+        network = build_network(case, list(run.tasks), run.seed)
+        network.load_state_dict(safetensors.torch.load_file(run.folder(experiment) / WEIGHTS))
+        predicted[run] = _predict(network.eval(), readers.values(), case)
+    return predicted
+
+
+@torch.inference_mode()
+def _predict(network: Any, readers: Any, case: Case) -> dict[str, Tensor]:
+    parts: list[dict[str, Tensor]] = []
+    reader: BlockReader
+    for reader in readers:
+        for start in range(0, len(reader), _ROWS_AT_ONCE):
+            rows = np.arange(start, min(start + _ROWS_AT_ONCE, len(reader)))
+            parts.append(network(scaled(torch.from_numpy(reader.gather(rows).inputs), case.input)))
+    return {task: torch.cat([part[task] for part in parts]) for task in parts[0]}
+
+
+def _of_arm(test: TaskTest, arm: str) -> list[Tensor]:
+    """Return an arm's logits, seed by seed."""
+    return [logits for run, logits in test.logits.items() if run.arm == arm]
+
+
+def _delta_m(arm: dict[str, TaskResult], baseline: dict[str, TaskResult]) -> float | None:
+    gains = [(arm[task].mean() - of.mean()) / of.mean() for task, of in baseline.items() if of.mean() > 0]
+    return sum(gains) / len(gains) if len(gains) == len(baseline) else None
+
+
+def _confusion(case: Case, tested: Mapping[str, TaskTest], main_task: str) -> Confusion | None:
+    task = tasks_of(case)[main_task]
+    if not isinstance(task, Multiclass):
+        return None
+    classes, test = len(task.classes), tested[main_task]
+    counts = {
+        arm: sum(
+            torch.bincount(test.labels * classes + z.argmax(dim=1), minlength=classes**2).reshape(
+                classes, classes
+            )
+            for z in _of_arm(test, arm)
+        )
+        for arm in case.arms
+    }
+    return Confusion(
+        task=main_task, counts={arm: torch.as_tensor(table).tolist() for arm, table in counts.items()}
+    )
+
+
+def _summaries(case: Case, data_sets: Mapping[str, tuple[Path, Manifest]]) -> dict[str, DataSetSummary]:
+    sizes = {name: manifest.rows for name, (_, manifest) in data_sets.items() if manifest.split == "train"}
+    per_step = mixing_plan(case, sizes, 0, list(case.tasks)).per_step
+    return {
+        name: DataSetSummary(
+            split=manifest.split,
+            rows=manifest.rows,
+            quarantined=manifest.quarantined,
+            annotated={task: counts.annotated for task, counts in manifest.labels.items()},
+            content_hash=manifest.content_hash,
+            rows_per_step=per_step.get(name),
+        )
+        for name, (_, manifest) in data_sets.items()
+    }
+
+
+def _timing(run: Run, experiment: Path) -> Timing:
+    record = read_record(run.folder(experiment))
+    assert record is not None
+    return Timing(
+        run=str(run),
+        seconds=record["seconds"],
+        waited_for_data_s=record["waited_for_data_s"],
+        workers=record["workers"],
+    )

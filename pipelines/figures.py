@@ -1,0 +1,172 @@
+"""The report's figures, each as SVG text. Every arm keeps its colour throughout."""
+
+import io
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from pipelines.results import Confusion, DataSetSummary, TaskResult
+
+_COLOURS = ("#6b7280", "#d97706", "#2563eb", "#059669", "#9333ea", "#dc2626", "#0891b2", "#4d7c0f")
+plt.rcParams.update(
+    {
+        "font.size": 10,
+        "font.family": "DejaVu Sans",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlesize": 11,
+        "axes.titleweight": "bold",
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": "#e5e7eb",
+        "svg.hashsalt": "kindred",  # the same figure, the same bytes
+        "figure.constrained_layout.use": True,
+    }
+)
+
+
+def colours(arms: Sequence[str]) -> dict[str, str]:
+    """Give every arm a colour."""
+    return {arm: _COLOURS[i % len(_COLOURS)] for i, arm in enumerate(arms)}
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def score_figure(task: str, results: Mapping[str, TaskResult], baseline: str) -> str:
+    """Draw a task's score by arm, a dot a seed, and beside it each difference to the baseline with its interval."""
+    arms = list(results)
+    colour = colours(arms)
+    metric = results[arms[0]].primary_metric
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 0.6 * len(arms) + 1.4), sharey=True)
+    for i, arm in enumerate(arms):
+        values = results[arm].metrics[metric]
+        left.barh(i, results[arm].mean(), color=colour[arm], alpha=0.35, height=0.6)
+        left.plot(values, [i] * len(values), "o", color=colour[arm], markersize=4)
+        left.annotate(
+            f"{results[arm].mean():.3f}", (0.02, i), xycoords=("axes fraction", "data"), va="center"
+        )
+        if (difference := results[arm].difference) is not None:
+            errors = [[difference.value - difference.low], [difference.high - difference.value]]
+            right.errorbar(difference.value, i, xerr=errors, fmt="o", color=colour[arm], capsize=4)
+    left.set(
+        yticks=range(len(arms)), yticklabels=arms, title=f"{task}: {metric.replace('_', '-')}, a dot a seed"
+    )
+    left.set_xlim(0, 1)
+    left.invert_yaxis()
+    right.axvline(0, color="#111827", linewidth=1)
+    right.set_title(f"difference to {baseline}")
+    for axes in (left, right):
+        axes.grid(axis="y", visible=False)
+    return _svg(figure)
+
+
+def loss_figure(curves: Mapping[str, Sequence[np.ndarray]], every: int) -> str:
+    """Draw the training loss by network, a faint line a seed and a strong one for their mean.
+
+    Args:
+        curves: by arm and part, ``arm: part``; for each seed float64 (steps,).
+        every: over how many steps a point averages.
+    """
+    parts = sorted({name.split(": ", 1)[1] for name in curves})
+    arms = list(dict.fromkeys(name.split(": ", 1)[0] for name in curves))
+    colour = colours(arms)
+    columns = min(3, len(parts))
+    rows = -(-len(parts) // columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(3.2 * columns, 2.5 * rows), squeeze=False)
+    for axes, part in zip(grid.flat, parts, strict=False):
+        for arm in arms:
+            seeds = [_averaged(values, every) for values in curves.get(f"{arm}: {part}", ())]
+            if not seeds:
+                continue
+            x = (np.arange(len(seeds[0])) + 0.5) * every
+            for values in seeds:
+                axes.plot(x, values, color=colour[arm], alpha=0.2, linewidth=0.8)
+            axes.plot(x, np.mean(seeds, axis=0), color=colour[arm], linewidth=1.8, label=arm)
+        axes.set_title(part)
+        axes.set_xlabel("step")
+        axes.set_ylim(bottom=0)
+    for axes in list(grid.flat)[len(parts) :]:
+        axes.set_visible(False)
+    handles = [plt.Line2D([], [], color=colour[arm], label=arm) for arm in arms]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(arms), frameon=False)
+    return _svg(figure)
+
+
+def _averaged(values: np.ndarray, every: int) -> np.ndarray:
+    whole = max(1, len(values) // every) * every
+    return np.asarray(values[:whole].reshape(-1, min(every, len(values))).mean(axis=1))
+
+
+def relatedness_figure(
+    source: str, target: str, rows: Sequence[str], columns: Sequence[str], R: np.ndarray
+) -> str:
+    """Draw a relatedness table; unknown cells are hatched."""
+    figure, axes = plt.subplots(figsize=(1.6 + 0.42 * len(columns), 1.6 + 0.3 * len(rows)))
+    axes.grid(visible=False)
+    axes.set_facecolor("#f3f4f6")
+    image = axes.imshow(np.ma.masked_invalid(R), cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    _name_axes(axes, rows, columns)
+    axes.set(title=f"P({target} | {source})", xlabel=target, ylabel=source)
+    figure.colorbar(image, ax=axes, shrink=0.8)
+    return _svg(figure)
+
+
+def confusion_figure(confusion: Confusion, classes: Sequence[str], arms: Sequence[str]) -> str:
+    """Draw the main task's confusion for some arms side by side: shares of each true class."""
+    size = 1.4 + 0.28 * len(classes)
+    figure, grid = plt.subplots(1, len(arms), figsize=(size * len(arms) + 0.8, size + 0.4), squeeze=False)
+    for axes, arm in zip(grid[0], arms, strict=True):
+        counts = np.array(confusion.counts[arm], dtype=float)
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        axes.grid(visible=False)
+        _name_axes(axes, classes, classes)
+        axes.set(title=arm, xlabel="predicted", ylabel="true")
+        if len(classes) <= 12:
+            for i, j in np.ndindex(*shares.shape):
+                if shares[i, j] >= 0.005:
+                    ink = "white" if shares[i, j] > 0.6 else "#374151"
+                    axes.text(
+                        j, i, f"{100 * shares[i, j]:.0f}", ha="center", va="center", fontsize=7, color=ink
+                    )
+    figure.colorbar(image, ax=grid[0].tolist(), shrink=0.8, label="share of the true class")
+    return _svg(figure)
+
+
+def _name_axes(axes: plt.Axes, rows: Sequence[str], columns: Sequence[str]) -> None:
+    small = {"fontsize": 8 if max(len(rows), len(columns)) <= 30 else 5}
+    axes.set_yticks(range(len(rows)), rows, **small)
+    axes.set_xticks(range(len(columns)), columns, rotation=90, **small)
+
+
+def mixing_figure(data_sets: Mapping[str, DataSetSummary], steps: int) -> str:
+    """Draw how a batch is put together, and how often each data set's rows are used."""
+    mixed = {name: of for name, of in data_sets.items() if of.rows_per_step}
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 0.55 * len(mixed) + 1.2), sharey=True)
+    for i, (name, of) in enumerate(mixed.items()):
+        per_step = of.rows_per_step or 0
+        left.barh(i, per_step, color=_COLOURS[2], alpha=0.7, height=0.6)
+        left.annotate(f" {per_step} of {of.rows:,} rows", (per_step, i), va="center", fontsize=9)
+        right.barh(i, per_step * steps / max(of.rows, 1), color=_COLOURS[1], alpha=0.7, height=0.6)
+        right.annotate(
+            f" {per_step * steps / max(of.rows, 1):.1f}", (per_step * steps / max(of.rows, 1), i), va="center"
+        )
+    left.set(yticks=range(len(mixed)), yticklabels=list(mixed), title="rows in every batch")
+    left.margins(x=0.45)
+    right.margins(x=0.2)
+    right.set_title("times each row is used in a run")
+    left.invert_yaxis()
+    for axes in (left, right):
+        axes.grid(axis="y", visible=False)
+    return _svg(figure)

@@ -1,0 +1,36 @@
+"""Where things lie below storage.path. What depends on settings lies in a folder named by their fingerprint.
+
+::
+
+    sources/<embedded>/                          data written from an installed library
+    blocks/<data set>-<fingerprint>/             Arrow blocks, manifest.json, quarantine.parquet
+    <case>-<fingerprint>/                        an experiment: one case with its settings
+        case.yaml                                the case, complete in itself
+        runs/<arm>/<network>/seed-<k>/           model.safetensors, history.json, run.json
+        results.json, report.html
+        tuned.yaml, trials.json                  what `kindred tune` found
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pipelines.case import Case
+
+
+def fingerprint(content: Any) -> str:
+    """Return 12 hexadecimal digits that change when JSON-like content does."""
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def blocks_folder(case: Case, data_set: str, of: str) -> Path:
+    """Return the folder of a data set's blocks made with the settings of fingerprint ``of``."""
+    return Path(case.storage.path) / "blocks" / f"{data_set}-{of}"
+
+
+def experiment_folder(case: Case) -> Path:
+    """Return the folder of a case with its settings; where it is stored and what is logged make no difference."""
+    settings = case.model_dump(mode="json", by_alias=True, exclude={"storage", "logging", "tuning"})
+    return Path(case.storage.path) / f"{case.name}-{fingerprint(settings)}"

@@ -1,0 +1,57 @@
+"""Metrics to Weights & Biases while a run trains; the mode `disabled` does nothing and imports nothing."""
+
+import importlib.util
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pipelines.case import Case
+from pipelines.errors import UserError
+from pipelines.runs import Run
+
+
+def check_wandb(case: Case) -> None:
+    """Refuse a case that logs to wandb where wandb is not installed.
+
+    Raises:
+        UserError: it is not.
+    """
+    mode = case.logging.wandb.mode
+    if mode != "disabled" and importlib.util.find_spec("wandb") is None:
+        raise UserError(
+            f"logging.wandb.mode: found {mode!r}, and wandb is not installed; "
+            "`pip install 'kindred-mtl[wandb]'` installs it, mode: disabled does without"
+        )
+
+
+class MetricsLog:
+    """A wandb run as long as a training run; only the first worker's is ``active``."""
+
+    def __init__(self, case: Case, run: Run, experiment: Path, active: bool) -> None:
+        self._run: Any = None
+        if active and case.logging.wandb.mode != "disabled":
+            import wandb
+
+            self._run = wandb.init(
+                mode=case.logging.wandb.mode,
+                project=case.logging.wandb.project,
+                dir=str(experiment),
+                group=experiment.name,
+                name=str(run),
+                config=case.model_dump(mode="json", by_alias=True),
+                settings=wandb.Settings(silent=True, console="off", x_disable_stats=True),
+            )
+
+    def write(self, step: int, metrics: dict[str, float]) -> None:
+        """Log the metrics of a step."""
+        if self._run is not None:
+            self._run.log(metrics, step=step)
+
+    def __enter__(self) -> "MetricsLog":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._run is not None:
+            self._run.finish(exit_code=0 if kind is None else 1)

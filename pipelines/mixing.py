@@ -1,0 +1,72 @@
+"""Which rows a step trains on: a function of (seed, step) alone.
+
+Every step takes a fixed number of rows from each data set. Data set d's rows come from an endless sequence: epoch
+after epoch, each a permutation of its own. A worker takes every world_size-th row of the step's list, so another
+number of workers changes neither the rows nor their order.
+"""
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.permutation import permuted
+
+
+def rows_per_step(batch_size: int, shares: Mapping[str, float]) -> dict[str, int]:
+    """Divide a batch over data sets in proportion to their shares, by largest remainder; each gets at least one.
+
+    Raises:
+        ValueError: there are more data sets than rows.
+    """
+    if batch_size < len(shares):
+        raise ValueError(f"a batch of {batch_size} has no row for each of {len(shares)} data sets")
+    total = sum(shares.values())
+    exact = {name: batch_size * share / total for name, share in shares.items()}
+    rows = {name: max(1, int(value)) for name, value in exact.items()}
+    while sum(rows.values()) < batch_size:
+        rows[max(rows, key=lambda name: exact[name] - rows[name])] += 1
+    while sum(rows.values()) > batch_size:
+        rows[max(rows, key=lambda name: (rows[name] > 1, rows[name] - exact[name]))] -= 1
+    return rows
+
+
+@dataclass(frozen=True)
+class MixingPlan:
+    """The rows of every step.
+
+    Attributes:
+        seed: chooses the permutations.
+        sizes: number of rows of each data set.
+        per_step: number of rows that a step takes from each, as :func:`rows_per_step` gives it.
+    """
+
+    seed: int
+    sizes: Mapping[str, int]
+    per_step: Mapping[str, int]
+
+    def rows(self, step: int) -> dict[str, np.ndarray]:
+        """Return the rows of the global batch of a step, by data set, int64."""
+        return {
+            name: self._of(name, step * count + np.arange(count)) for name, count in self.per_step.items()
+        }
+
+    def worker_rows(self, step: int, rank: int, world_size: int) -> dict[str, np.ndarray]:
+        """Return a worker's part of a step's rows: every world_size-th of the list that all data sets make."""
+        part = {}
+        start = 0
+        for name, rows in self.rows(step).items():
+            part[name] = rows[(rank - start) % world_size :: world_size]
+            start += len(rows)
+        return part
+
+    def _of(self, name: str, positions: np.ndarray) -> np.ndarray:
+        size = self.sizes[name]
+        epochs, places = np.divmod(positions, size)
+        found = np.empty_like(places)
+        for epoch in np.unique(epochs):
+            here = epochs == epoch
+            key = (self.seed % 2**63, zlib.crc32(name.encode()), int(epoch))
+            found[here] = permuted(places[here], size, key)
+        return found

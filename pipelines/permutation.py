@@ -1,0 +1,51 @@
+"""A random permutation that needs no memory: any position's row is computed, not looked up."""
+
+import numpy as np
+
+_ROUNDS = 6
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    """splitmix64's finaliser (Steele, Lea, Flood, OOPSLA 2014): every input bit reaches every output bit."""
+    with np.errstate(over="ignore"):
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def permuted(positions: np.ndarray, size: int, key: tuple[int, ...]) -> np.ndarray:
+    """Return where a permutation of ``range(size)`` sends some positions.
+
+    A Feistel network over the smallest even number of bits that holds ``size``, walked on until it falls inside
+    (Black and Rogaway, "Ciphers with Arbitrary Finite Domains", 2002). A function of its arguments alone, in time
+    proportional to the positions asked for.
+
+    Args:
+        positions: integer, shape (n,), each in [0, size).
+        size: length of the permuted range, at least 1.
+        key: integers in [0, 2**63) that choose the permutation.
+
+    Returns:
+        int64, shape (n,).
+    """
+    assert size >= 1
+    assert positions.size == 0 or (positions.min() >= 0 and positions.max() < size)
+    half = np.uint64(max(1, ((size - 1).bit_length() + 1) // 2))
+    low = np.uint64((1 << int(half)) - 1)
+    with np.errstate(over="ignore"):
+        seed = np.zeros(1, dtype=np.uint64)
+        for part in key:
+            seed = _mix((seed + _GOLDEN) ^ np.uint64(part))
+        keys = [_mix(seed + _GOLDEN * np.uint64(r + 1)) for r in range(_ROUNDS)]
+
+    def once(x: np.ndarray) -> np.ndarray:
+        left, right = x >> half, x & low
+        for round_key in keys:
+            left, right = right, left ^ (_mix(right ^ round_key) & low)
+        return (left << half) | right
+
+    found = once(positions.astype(np.uint64))
+    while (outside := found >= np.uint64(size)).any():
+        found[outside] = once(found[outside])
+    return found.astype(np.int64)

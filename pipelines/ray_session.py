@@ -1,0 +1,54 @@
+"""A Ray to work on: the cluster that RAY_ADDRESS names, or one of this machine's own that ends with the command."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# Read by Ray when it is imported, and by Ray Train in the processes that it starts.
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_TRAIN_V2_ENABLED": "1",
+    # How often Ray Train's controller looks at its workers; the default of 2 s is what a short run waits for.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+}
+
+
+@contextmanager
+def ray_session(verbose: bool = False) -> Iterator[None]:
+    """Connect to Ray for as long as the block runs; what was started is shut down, also on Ctrl-C.
+
+    Args:
+        verbose: let Ray's own log lines through.
+    """
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    if ray.is_initialized():  # somebody else's, a test's for instance
+        yield
+        return
+    level = logging.INFO if verbose else logging.ERROR
+    ray.init(
+        include_dashboard=False if "RAY_ADDRESS" not in os.environ else None,
+        _node_ip_address=None if "RAY_ADDRESS" in os.environ else "127.0.0.1",
+        log_to_driver=verbose,
+        logging_level=level,
+    )
+    _quiet_loggers(level)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _quiet_loggers(level: int) -> None:
+    from ray.data import DataContext
+
+    for name in ("ray", "ray.data", "ray.train", "ray.tune"):
+        logging.getLogger(name).setLevel(level)
+    context = DataContext.get_current()
+    context.enable_progress_bars = level <= logging.INFO
+    context.print_on_execution_start = level <= logging.INFO

@@ -1,0 +1,79 @@
+"""One self-contained HTML page from results.json, the runs' loss histories and the case."""
+
+from pathlib import Path
+
+import jinja2
+import numpy as np
+import pyarrow.parquet as pq
+from markupsafe import Markup
+
+from mtlcore import Multiclass
+from pipelines.atomic import write_atomically
+from pipelines.case import Case
+from pipelines.layout import experiment_folder
+from pipelines.method import relatedness_of, tasks_of
+from pipelines.results import Results
+from pipelines.runs import HISTORY, list_runs
+
+TEMPLATE = "report.html.j2"
+
+
+def write_report(case: Case, results: Results) -> Path:
+    """Write report.html beside results.json; return its path."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["points"] = lambda value: f"{100 * value:+.1f}"
+    page = environment.get_template(TEMPLATE).render(
+        case=case, results=results, tasks=tasks_of(case), figures=_figures(case, results)
+    )
+    file = experiment_folder(case) / "report.html"
+    write_atomically(file, page)
+    return file
+
+
+def _figures(case: Case, results: Results) -> dict[str, list[tuple[str, Markup]]]:
+    """Return the figures by section: what each shows, for those who cannot see it, and its SVG."""
+    from pipelines import figures as draw
+
+    tasks = tasks_of(case)
+    by_task = {name: {arm: of_arm[name] for arm, of_arm in results.arms.items()} for name in tasks}
+    every = max(1, case.training.steps // 60)
+    found = {
+        "scores": [
+            (f"Score of each arm on {name}", draw.score_figure(name, of_task, results.baseline))
+            for name, of_task in by_task.items()
+        ],
+        "losses": [("Training loss by step", draw.loss_figure(_curves(case), every))],
+        "mixing": [("How a batch is mixed", draw.mixing_figure(results.data_sets, results.steps))],
+        "relatedness": [],
+        "confusion": [],
+    }
+    for edge in case.relatedness:
+        R = relatedness_of(edge, tasks)
+        svg = draw.relatedness_figure(
+            edge.source, edge.target, R.source.outputs, R.target.outputs, R.table.numpy()
+        )
+        found["relatedness"].append((f"Relatedness of {edge.source} to {edge.target}", svg))
+    main_task = tasks[results.main_task]
+    if results.confusion is not None and isinstance(main_task, Multiclass):
+        last = [arm for arm in results.arms if arm != results.baseline][-1:]
+        svg = draw.confusion_figure(results.confusion, main_task.classes, [results.baseline, *last])
+        found["confusion"].append((f"Confusion of {results.main_task}", svg))
+    # The SVG is drawn here from checked values; matplotlib escapes the names in it.
+    return {section: [(shows, Markup(svg)) for shows, svg in drawn] for section, drawn in found.items()}  # noqa: S704
+
+
+def _curves(case: Case) -> dict[str, list[np.ndarray]]:
+    """Return the parts of the loss by ``arm: part``, an array of steps a seed."""
+    curves: dict[str, list[np.ndarray]] = {}
+    for run in list_runs(case):
+        history = pq.read_table(run.folder(experiment_folder(case)) / HISTORY)
+        for part in history.column_names:
+            if part == "loss" and run.network != "shared":
+                continue  # a network of one task has that task's loss alone
+            curves.setdefault(f"{run.arm}: {part}", []).append(history[part].to_numpy())
+    return curves

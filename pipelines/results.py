@@ -1,0 +1,147 @@
+"""results.json: what a case showed, for programs. The models here are its schema; see also docs/results.md."""
+
+import json
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipelines.atomic import write_atomically
+from pipelines.errors import UserError
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Difference(_Part):
+    """An arm minus the baseline in a task's primary metric, with its bootstrap interval."""
+
+    value: float = Field(description="difference of the means over seeds")
+    low: float = Field(description="lower end of the interval")
+    high: float = Field(description="upper end of the interval")
+
+    @property
+    def verdict(self) -> str:
+        """``better``, ``worse`` (negative transfer), or ``no clear difference`` where the interval holds 0."""
+        return "better" if self.low > 0 else "worse" if self.high < 0 else "no clear difference"
+
+
+class TaskResult(_Part):
+    """One arm on one task."""
+
+    primary_metric: str = Field(description="the metric of `difference`: accuracy or macro_f1")
+    metrics: dict[str, list[float]] = Field(
+        description="every metric in [0, 1], a value a seed, in the order of `seeds`"
+    )
+    difference: Difference | None = Field(description="to the baseline; null for the baseline itself")
+
+    def mean(self, metric: str | None = None) -> float:
+        """Return a metric's mean over seeds; the primary metric's where none is named."""
+        values = self.metrics[metric or self.primary_metric]
+        return sum(values) / len(values)
+
+
+class Timing(_Part):
+    """A run's own time, without start-up."""
+
+    run: str
+    seconds: float
+    waited_for_data_s: float
+    workers: int
+
+
+class DataSetSummary(_Part):
+    """What a data set held."""
+
+    split: str
+    rows: int
+    quarantined: int
+    annotated: dict[str, int] = Field(description="annotated rows by task")
+    content_hash: str
+    rows_per_step: int | None = Field(
+        description="rows of it in every batch; null where it is not trained on"
+    )
+
+
+class Confusion(_Part):
+    """Counts of test inputs of the main task, added over seeds: a row a true class, a column a predicted one."""
+
+    task: str
+    counts: dict[str, list[list[int]]] = Field(description="by arm")
+
+
+class Results(_Part):
+    """Everything that a case showed."""
+
+    schema_version: int = 1
+    case: str
+    experiment: str = Field(description="name of the folder below storage.path")
+    baseline: str
+    main_task: str
+    seeds: list[int]
+    steps: int
+    confidence: float = Field(description="coverage of every interval")
+    arms: dict[str, dict[str, TaskResult]] = Field(description="by arm and task")
+    delta_m: dict[str, float | None] = Field(
+        description="by arm: mean over tasks of the relative gain in the primary metric over the baseline"
+    )
+    data_sets: dict[str, DataSetSummary]
+    confusion: Confusion | None
+    timings: list[Timing]
+    versions: dict[str, str]
+    git_commit: str | None = Field(
+        description="of the code; ends with -dirty where it was changed; null if unknown"
+    )
+
+    def write(self, folder: Path) -> Path:
+        """Write results.json; return its path."""
+        file = folder / "results.json"
+        write_atomically(file, json.dumps(self.model_dump(mode="json"), indent=1, allow_nan=True))
+        return file
+
+
+def read_results(folder: Path) -> Results:
+    """Read results.json.
+
+    Raises:
+        UserError: there is none.
+    """
+    file = folder / "results.json"
+    if not file.is_file():
+        raise UserError(f"{file}: no such file; `kindred evaluate` with the same case and --set comes first")
+    return Results.model_validate_json(file.read_text())
+
+
+def installed_versions() -> dict[str, str]:
+    """Return the versions that a number may depend on."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in ("kindred-mtl", "torch", "ray", "pyarrow", "numpy", "torchmetrics"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def git_commit() -> str | None:
+    """Return the commit of the code, if it runs from a checkout; GIT_COMMIT speaks for an image built from one."""
+    here = Path(__file__).parent
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=here, capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+        tracked = subprocess.run(
+            ["git", "ls-files", "--error-unmatch", __file__],
+            cwd=here,
+            capture_output=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return os.environ.get("GIT_COMMIT")
+    return described.stdout.strip() if tracked.returncode == 0 else os.environ.get("GIT_COMMIT")

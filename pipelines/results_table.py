@@ -1,0 +1,42 @@
+"""The table that `kindred run` ends with."""
+
+import io
+
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.results import Results
+
+_STYLES = {"better": "green", "worse": "red", "no clear difference": ""}
+
+
+def results_table(results: Results) -> str:
+    """Return task x arm: the mean over seeds, and the difference to the baseline with its interval, in points."""
+    percent = round(100 * results.confidence)
+    seeds = len(results.seeds)
+    table = Table(
+        title=f"{results.case}: {seeds} seed{'s' if seeds > 1 else ''}; difference to {results.baseline} "
+        f"in points [{percent} % interval]",
+        title_justify="left",
+    )
+    table.add_column("task")
+    table.add_column("metric")
+    for arm in results.arms:
+        table.add_column(arm, justify="right")
+    for task, of_baseline in results.arms[results.baseline].items():
+        cells = [task, of_baseline.primary_metric.replace("_", "-")]
+        for of_arm in results.arms.values():
+            cell = f"{of_arm[task].mean():.3f}"
+            if (d := of_arm[task].difference) is not None:
+                style = _STYLES[d.verdict]
+                words = f"{100 * d.value:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]"
+                cell += f"\n[{style}]{words}[/]" if style else f"\n{words}"
+            cells.append(cell)
+        table.add_row(*cells, end_section=True)
+    gains = [f"{100 * gain:+.1f} %" if gain is not None else "-" for gain in results.delta_m.values()]
+    table.add_row("Delta_m", "relative gain", *gains)
+    real = Console()
+    console = Console(file=io.StringIO(), force_terminal=real.is_terminal, width=max(real.width, 100))
+    console.print(table)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    return str(text).rstrip()

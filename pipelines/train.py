@@ -1,0 +1,143 @@
+"""Train every run of a case with Ray Train.
+
+Starting a group of workers costs seconds, a short run less. So a case's runs are dealt over as many groups as fit
+the cluster at once, each a TorchTrainer whose workers train run after run.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipelines.case import Case
+from pipelines.layout import experiment_folder
+from pipelines.manifest import Manifest
+from pipelines.metrics_log import check_wandb
+from pipelines.progress import Bar, bar
+from pipelines.runs import Run, is_done, list_runs
+from pipelines.train_loop import Work, train_runs
+
+
+class TrainingFailedError(Exception):
+    """A run failed; the message says which and why."""
+
+
+def train(case: Case, data_sets: Mapping[str, tuple[Path, Manifest]], fresh: bool = False) -> int:
+    """Train the runs of a case that are not done; needs a running Ray.
+
+    Args:
+        case: the case.
+        data_sets: folder and manifest by data set, as :func:`pipelines.ingest.ingested` gives them.
+        fresh: train the runs that are done again as well.
+
+    Returns:
+        the number of runs that were trained.
+
+    Raises:
+        TrainingFailedError: a run failed; the others' results are kept.
+        UserError: the case logs to wandb, which is not installed.
+    """
+    check_wandb(case)
+    experiment = experiment_folder(case)
+    runs = list_runs(case)
+    if fresh:
+        for run in runs:
+            (run.folder(experiment) / "run.json").unlink(missing_ok=True)
+    waiting = [run for run in runs if not is_done(run, experiment)]
+    if waiting:
+        with bar("train", len(waiting) * case.training.steps, "steps") as shown:
+            fit_runs(case, waiting, data_sets, experiment, shown)
+    return len(waiting)
+
+
+def fit_runs(
+    case: Case,
+    runs: Sequence[Run],
+    data_sets: Mapping[str, tuple[Path, Manifest]],
+    experiment: Path,
+    shown: Bar,
+) -> None:
+    """Fit runs with as many trainers at once as the cluster has room for, and show how far they are."""
+    import ray
+
+    board = ray.remote(num_cpus=0)(_Board).remote()
+
+    def told(run: str, step: int, loss: float) -> None:
+        board.put.remote(run, step, loss)
+
+    groups = _groups_at_once(case, len(runs))
+    failures: list[str] = []
+
+    def fit(number: int) -> None:
+        mine = tuple(runs[number::groups])
+        try:
+            group_trainer(Work(case, mine, data_sets, experiment, told), f"group-{number}").fit()
+        except Exception as error:  # told by the main thread, which waits for all groups
+            failures.append(_reason(error))
+
+    threads = [threading.Thread(target=fit, args=(number,), daemon=True) for number in range(groups)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        for thread in threads:
+            thread.join(0.2 / groups)
+        done, note = ray.get(board.summary.remote())
+        shown.show(done, note)
+    if failures:
+        raise TrainingFailedError("\n".join(failures))
+
+
+def group_trainer(work: Work, name: str) -> Any:
+    """Return the TorchTrainer that trains a group's runs."""
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    training = work.case.training
+    return TorchTrainer(
+        train_runs,
+        train_loop_config={"work": work},
+        scaling_config=ScalingConfig(
+            num_workers=training.workers,
+            use_gpu=training.device == "cuda",
+            resources_per_worker={"CPU": training.threads_per_worker},
+        ),
+        run_config=RunConfig(
+            name=name,
+            storage_path=str(work.experiment / ".ray"),
+            failure_config=FailureConfig(max_failures=0),
+        ),
+    )
+
+
+def _groups_at_once(case: Case, runs: int) -> int:
+    import ray
+
+    training = case.training
+    room = ray.cluster_resources()
+    fit = room.get("CPU", 1) // (training.workers * training.threads_per_worker)
+    if training.device == "cuda":
+        fit = min(fit, room.get("GPU", 0) // training.workers)
+    return int(min(max(fit, 1), runs))
+
+
+def _reason(error: BaseException) -> str:
+    """Return the innermost message of a failure, which Ray wraps in several layers."""
+    failures = getattr(error, "worker_failures", None) or {}
+    inner = next(iter(failures.values()), error)
+    text = str(getattr(inner, "cause", None) or inner).strip()
+    return text.splitlines()[-1] if "Traceback" in text else text
+
+
+class _Board:
+    """How far every run is, told by the workers: an actor that the driver asks."""
+
+    def __init__(self) -> None:
+        self._steps: dict[str, int] = {}
+        self._note = ""
+
+    def put(self, run: str, step: int, loss: float) -> None:
+        self._steps[run] = step
+        self._note = f"{run} loss {loss:.3f}"
+
+    def summary(self) -> tuple[int, str]:
+        return sum(self._steps.values()), self._note

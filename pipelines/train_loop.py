@@ -1,0 +1,151 @@
+"""What a worker does: train its part of each run, step by step."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import safetensors.torch
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from pipelines.batches import gather_batch, mixing_plan, open_readers
+from pipelines.blocks import BlockReader
+from pipelines.case import Case, Optimizer
+from pipelines.manifest import Manifest
+from pipelines.method import build_loss, build_network, tasks_of
+from pipelines.metrics_log import MetricsLog
+from pipelines.runs import HISTORY, WEIGHTS, Run, is_done, write_record
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a group of workers is given: runs of one case, one after the other.
+
+    Attributes:
+        told: called by the first worker with a run, the steps done and the loss, now and then.
+    """
+
+    case: Case
+    runs: tuple[Run, ...]
+    data_sets: Mapping[str, tuple[Path, Manifest]]
+    experiment: Path
+    told: Callable[[str, int, float], None] | None = None
+
+
+class LossNotFiniteError(RuntimeError):
+    """The loss became infinite or NaN: the run cannot go on."""
+
+
+def train_runs(config: dict[str, Any]) -> None:
+    """Train a group's runs: the function that Ray Train calls on every worker."""
+    import ray.train
+
+    work: Work = config["work"]
+    torch.set_num_threads(work.case.training.threads_per_worker)
+    readers = open_readers(work.case, work.data_sets, "train")
+    for run in work.runs:
+        if not is_done(run, work.experiment):
+            train_run(work, run, readers)
+        ray.train.report({"run": str(run)})
+
+
+def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader]) -> None:
+    """Train one network: the story of a run.
+
+    Every worker takes its slice of the step's mixed batch, makes one forward pass over it, and computes its share
+    of a loss that is normalised over the global batch.
+    """
+    from ray.train.torch import get_device, prepare_model
+
+    case, training = work.case, work.case.training
+    rank, world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    device = get_device()
+    tasks = [tasks_of(case)[name] for name in run.tasks]
+    plan = mixing_plan(case, {name: len(reader) for name, reader in readers.items()}, run.seed, run.tasks)
+    network = prepare_model(build_network(case, list(run.tasks), run.seed))
+    joint_loss = build_loss(case, list(run.tasks), case.arms[run.arm].matching)
+    optimizer = build_optimizer(training.optimizer, network)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: _learning_rate_factor(training.schedule, step, training.steps)
+    )
+
+    history: list[dict[str, float]] = []
+    unreduced: list[Tensor] = []
+    waited, begun = 0.0, time.perf_counter()
+    with MetricsLog(case, run, work.experiment, active=rank == 0) as log:
+        for step in range(training.steps):
+            asked = time.perf_counter()
+            rows = plan.worker_rows(step, rank, world_size)
+            batch = gather_batch(readers, rows, tasks, case.input)
+            x, labels = batch.x.to(device), {name: y.to(device) for name, y in batch.labels.items()}
+            waited += time.perf_counter() - asked
+
+            value = joint_loss(network(x), labels)
+            optimizer.zero_grad(set_to_none=True)
+            value.loss.backward()
+            optimizer.step()
+            scheduler.step()
+
+            unreduced.append(torch.stack([value.loss.detach() / world_size, *value.parts.values()]))
+            if len(unreduced) == case.logging.every or step == training.steps - 1:
+                history += _summed_over_workers(unreduced, ["loss", *value.parts])
+                unreduced.clear()
+                _check_finite(history[-1], run, step)
+                log.write(step, history[-1])
+                if work.told and rank == 0:
+                    work.told(str(run), step + 1, history[-1]["loss"])
+    if rank == 0:
+        seconds = time.perf_counter() - begun
+        _write(
+            work,
+            run,
+            network,
+            history,
+            {"seconds": seconds, "waited_for_data_s": waited, "workers": world_size},
+        )
+    if world_size > 1:
+        dist.barrier()  # no worker starts what another has not seen the end of
+
+
+def build_optimizer(settings: Optimizer, network: nn.Module) -> torch.optim.Optimizer:
+    """Build the optimiser that the case file names."""
+    if settings.name == "adamw":
+        return torch.optim.AdamW(network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+    return torch.optim.SGD(
+        network.parameters(), lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
+    )
+
+
+def _learning_rate_factor(schedule: str, step: int, steps: int) -> float:
+    return 1.0 if schedule == "constant" else 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def _summed_over_workers(parts: list[Tensor], names: list[str]) -> list[dict[str, float]]:
+    values = torch.stack(parts)
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        dist.all_reduce(values)
+    return [dict(zip(names, row, strict=True)) for row in values.tolist()]
+
+
+def _check_finite(last: dict[str, float], run: Run, step: int) -> None:
+    if not math.isfinite(last["loss"]):
+        parts = ", ".join(f"{name} {value:g}" for name, value in last.items())
+        raise LossNotFiniteError(f"{run}, step {step}: the loss is not finite ({parts}); a lower lr may help")
+
+
+def _write(
+    work: Work, run: Run, network: nn.Module, history: list[dict[str, float]], timing: dict[str, float]
+) -> None:
+    folder = run.folder(work.experiment)
+    folder.mkdir(parents=True, exist_ok=True)
+    bare = network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in bare.state_dict().items()}
+    safetensors.torch.save_file(weights, folder / WEIGHTS)
+    pq.write_table(pa.Table.from_pylist(history), folder / HISTORY)
+    write_record(folder, run, {"steps": work.case.training.steps, **timing})

@@ -1,0 +1,204 @@
+"""Search a space of tune_spaces with Ray Tune, scored on the validation split; the test split is never opened.
+
+A trial is one TorchTrainer over the seeds of ``tuning``, for the one arm that is tuned. Its score is the mean over
+tasks and seeds of the primary metric on the validation split.
+"""
+
+import io
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from mtlcore import primary_metric, task_metrics
+from pipelines.atomic import write_atomically
+from pipelines.case import Case
+from pipelines.errors import UserError
+from pipelines.layout import experiment_folder, fingerprint
+from pipelines.manifest import Manifest
+from pipelines.method import tasks_of
+from pipelines.progress import bar
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A configuration that was tried.
+
+    Attributes:
+        settings: by key of ``training.matching``.
+        score: the mean over tasks and seeds; NaN where the trial failed.
+        scores: by task, the mean over seeds.
+    """
+
+    settings: dict[str, float]
+    score: float
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a search found: its trials, the best first, and the case file with the best."""
+
+    trials: list[Trial]
+    case_file: Path
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it for a program."""
+        return {"best_case": str(self.case_file), "trials": [vars(trial) for trial in self.trials]}
+
+    def table(self) -> str:
+        """Return the trials as a table, the best first."""
+        table = Table(
+            title=f"{len(self.trials)} trials, scored on the validation split", title_justify="left"
+        )
+        names, tasks = list(self.trials[0].settings), list(self.trials[0].scores)
+        for name in ["score", *tasks, *names]:
+            table.add_column(name, justify="right")
+        for trial in self.trials:
+            scores = [trial.score, *(trial.scores.get(task, math.nan) for task in tasks)]
+            table.add_row(*(f"{value:.4f}" for value in scores), *(f"{trial.settings[n]:.3g}" for n in names))
+        console = Console(file=io.StringIO(), width=120)
+        console.print(table)
+        return str(console.file.getvalue()).rstrip()  # type: ignore[attr-defined]
+
+
+def tune(case: Case, data_sets: Mapping[str, tuple[Path, Manifest]]) -> Tuned:
+    """Run the search of ``case.tuning``; needs a running Ray.
+
+    Raises:
+        UserError: a task has no validation data, or the arm to tune is not there.
+        RuntimeError: every trial failed.
+    """
+    from ray import tune as ray_tune
+    from ray.tune.search import BasicVariantGenerator
+
+    from tune_spaces import load_space
+
+    _check_tunable(case)
+    seen = {name: found for name, found in data_sets.items() if found[1].split != "test"}
+    folder = experiment_folder(case) / "tuning" / fingerprint(case.tuning.model_dump(mode="json"))
+    at_once = _trials_at_once(case)
+    with bar("tune", case.tuning.trials, "trials") as shown:
+        shown.show(0)
+        tuner = ray_tune.Tuner(
+            ray_tune.with_resources(
+                ray_tune.with_parameters(_try, case=case, data_sets=seen, folder=folder), {"CPU": 0}
+            ),
+            param_space=load_space(case.tuning.space),
+            tune_config=ray_tune.TuneConfig(
+                metric="score",
+                mode="max",
+                num_samples=case.tuning.trials,
+                max_concurrent_trials=at_once,
+                search_alg=BasicVariantGenerator(
+                    random_state=np.random.RandomState(case.tuning.search_seed), max_concurrent=at_once
+                ),
+            ),
+            run_config=ray_tune.RunConfig(
+                storage_path=str(folder / ".ray"), name="search", verbose=0, callbacks=[_counting(shown)]
+            ),
+        )
+        grid = tuner.fit()
+    trials = [
+        Trial(dict(result.config or {}), float(result.metrics["score"]), dict(result.metrics["scores"]))
+        for result in grid
+        if result.error is None and result.metrics and "score" in result.metrics
+    ]
+    if not trials:
+        raise RuntimeError(f"every trial failed; the first: {grid.errors[0] if grid.errors else 'no result'}")
+    trials.sort(key=lambda trial: -trial.score)
+    best = with_settings(case, trials[0].settings)
+    write_atomically(folder / "trials.json", json.dumps([vars(trial) for trial in trials], indent=1))
+    file = folder / f"{case.name}-tuned.yaml"
+    note = f"# The best of {len(trials)} trials over the space {case.tuning.space!r}, scored on the validation split.\n"
+    content = best.model_dump(mode="json", by_alias=True, exclude_none=True)
+    write_atomically(file, note + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    return Tuned(trials, file)
+
+
+def with_settings(case: Case, settings: Mapping[str, Any]) -> Case:
+    """Return the case with the tuned arm's matching changed; the keys are dotted, below ``matching``."""
+    content = case.model_dump(mode="json", by_alias=True)
+    for key, value in settings.items():
+        section, name = key.split(".")
+        content["arms"][case.tuning.arm]["matching"][section][name] = value
+    return Case.model_validate(content)
+
+
+def _check_tunable(case: Case) -> None:
+    from mtlcore.nearest import did_you_mean
+
+    if case.tuning.arm not in case.arms:
+        raise UserError(
+            f"tuning.arm: found {case.tuning.arm!r}, no such arm{did_you_mean(case.tuning.arm, case.arms)}"
+        )
+    for task in case.tasks:
+        if not any(task in data_set.labels for data_set in case.of_split("validation").values()):
+            raise UserError(
+                f"datasets: found none of split 'validation' labelled for task {task!r}; "
+                "`kindred tune` scores on it, and never on the test split"
+            )
+
+
+def _trials_at_once(case: Case) -> int:
+    import ray
+
+    training = case.training
+    return max(
+        1, int(ray.cluster_resources().get("CPU", 1) // (training.workers * training.threads_per_worker))
+    )
+
+
+def _counting(shown: Any) -> Any:
+    from ray.tune import Callback
+
+    class Counting(Callback):  # type: ignore[misc]
+        """Move the bar when a trial ends."""
+
+        done = 0
+
+        def on_trial_complete(self, *_: Any, **__: Any) -> None:
+            self.done += 1
+            shown.show(self.done)
+
+    return Counting()
+
+
+def _try(
+    settings: dict[str, float], case: Case, data_sets: Mapping[str, tuple[Path, Manifest]], folder: Path
+) -> None:
+    """Train the tuned arm with some settings and report its score: a trial."""
+    from ray import tune as ray_tune
+
+    from pipelines.evaluate import check_trained, predict_runs, split_tests
+    from pipelines.runs import list_runs
+    from pipelines.train import group_trainer
+    from pipelines.train_loop import Work
+
+    tried = with_settings(case, settings)
+    alone = {case.tuning.arm: tried.arms[case.tuning.arm]}
+    tried = tried.model_copy(
+        update={"arms": alone, "training": tried.training.model_copy(update={"seeds": case.tuning.seeds})}
+    )
+    runs = list_runs(tried)
+    place = folder / "trials" / fingerprint(settings)
+    group_trainer(Work(tried, tuple(runs), data_sets, place), "trial").fit()
+    check_trained(runs, place)
+    tests = split_tests(
+        tried, predict_runs(tried, runs, data_sets, place, "validation"), data_sets, "validation"
+    )
+    scores = {}
+    for name, task in tasks_of(tried).items():
+        test = tests[name]
+        of_seeds = [
+            task_metrics(logits, test.labels, task)[primary_metric(task)] for logits in test.logits.values()
+        ]
+        scores[name] = float(np.mean(of_seeds))
+    ray_tune.report({"score": float(np.mean(list(scores.values()))), "scores": scores})
