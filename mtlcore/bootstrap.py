@@ -55,8 +55,9 @@ def paired_difference(
     """Bootstrap the difference of an arm to a baseline in the task's primary metric.
 
     A replicate draws seeds with replacement and test inputs with replacement, the same inputs for every seed; arm
-    and baseline get the same draws, so what both find hard cancels. The interval is the percentile interval (Efron and Tibshirani, "An
-    Introduction to the Bootstrap", 1993). With few seeds it is too narrow about seeds: three can show little.
+    and baseline get the same draws, so what both find hard cancels. The interval is the percentile interval (Efron
+    and Tibshirani, "An Introduction to the Bootstrap", 1993). With few seeds it is too narrow about seeds: three can
+    show little.
 
     Args:
         arm: logits on the test inputs, one tensor (N, outputs) a seed.
@@ -79,9 +80,7 @@ def paired_difference(
         1.0
     """
     if len(arm) != len(baseline) or not arm:
-        raise ValueError(
-            f"{len(arm)} seeds against {len(baseline)}: a paired comparison needs the same, at least one"
-        )
+        raise ValueError(f"{len(arm)} seeds against {len(baseline)}: a paired comparison needs the same, at least one")
     generator = np.random.Generator(np.random.PCG64(seed))
     pairs = [
         np.concatenate([_contributions(a, labels, task), _contributions(b, labels, task)], axis=1)
@@ -90,7 +89,7 @@ def paired_difference(
 
     def differences(counts: np.ndarray) -> np.ndarray:
         of_arm, of_baseline = np.split(counts, 2, axis=-1)
-        return _score(of_arm, task) - _score(of_baseline, task)
+        return np.asarray(_score(of_arm, task) - _score(of_baseline, task))
 
     value = float(np.mean([differences(pair.sum(axis=0)) for pair in pairs]))
     inputs = len(labels)

@@ -13,9 +13,7 @@ from mtlcore.terms import LossTerm, in_full_precision
 LabelForm = Literal["positive", "full"]
 
 
-def co_annotated_classes(
-    y_B: Tensor, relatedness: Relatedness, tau_co: float, prior: Tensor | None = None
-) -> Tensor:
+def co_annotated_classes(y_B: Tensor, relatedness: Relatedness, tau_co: float, prior: Tensor | None = None) -> Tensor:
     r"""Soft labels of A from B's labels, where B is annotated.
 
     For a multilabel B, with both sums over annotated labels and known cells,
@@ -39,9 +37,7 @@ def co_annotated_classes(
     """
     if not tau_co > 0:
         raise ValueError(f"tau_co: found {tau_co}; a co-annotation temperature is positive")
-    R = torch.nan_to_num(
-        relatedness.table.to(y_B.device), nan=0.0
-    )  # a cell of weight 0 takes no part in the sums
+    R = torch.nan_to_num(relatedness.table.to(y_B.device), nan=0.0)  # a cell of weight 0 takes no part in the sums
     if isinstance(relatedness.target, Multiclass):
         weights = torch.ones(len(R), dtype=R.dtype, device=R.device) if prior is None else prior.to(R)
         joint = weights * R[:, y_B.clamp(min=0)].t()

@@ -75,15 +75,11 @@ def distribution_matching_loss(
         targets = [part.exp() for part in log_target]
         if stop_gradient:
             targets = [part.detach() for part in targets]
-        return -sum(
-            (t * s for t, s in zip(targets, log_scored, strict=True)), torch.zeros_like(log_scored[0])
-        )
+        return -sum((t * s for t, s in zip(targets, log_scored, strict=True)), torch.zeros_like(log_scored[0]))
 
     entries = torch.zeros_like(log_q[0])
     if direction in ("own_is_target", "symmetric"):
         entries = entries + cross_entropy(log_own, log_q)
     if direction in ("implied_is_target", "symmetric"):
         entries = entries + cross_entropy(log_q, log_own)
-    return LossTerm(
-        (entries * known).sum(), torch.tensor(float(len(z_A)), device=z_A.device, dtype=z_A.dtype)
-    )
+    return LossTerm((entries * known).sum(), torch.tensor(float(len(z_A)), device=z_A.device, dtype=z_A.dtype))

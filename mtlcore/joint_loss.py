@@ -111,19 +111,13 @@ class JointLoss(nn.Module):
         self.task_weights = dict(task_weights or {})
         names = {task.name for task in self.tasks}
         edge_ends = [
-            (str(p.relatedness), end.name)
-            for p in pairs
-            for end in (p.relatedness.source, p.relatedness.target)
+            (str(p.relatedness), end.name) for p in pairs for end in (p.relatedness.source, p.relatedness.target)
         ]
         for what, name in edge_ends + [("task_weights", name) for name in self.task_weights]:
             if name not in names:
-                raise ValueError(
-                    f"{what}: there is no task {name!r}; the tasks are {', '.join(sorted(names))}"
-                )
+                raise ValueError(f"{what}: there is no task {name!r}; the tasks are {', '.join(sorted(names))}")
 
-    def terms(
-        self, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]
-    ) -> dict[str, tuple[float, LossTerm]]:
+    def terms(self, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> dict[str, tuple[float, LossTerm]]:
         """Return every part's weight and its sum and count over this worker's inputs."""
         found: dict[str, tuple[float, LossTerm]] = {}
         for task in self.tasks:
@@ -172,9 +166,7 @@ class JointLoss(nn.Module):
             if workers > 1:
                 dist.all_reduce(counts)
         totals = torch.stack([term.total for _, term in terms.values()])
-        weights = torch.tensor(
-            [weight for weight, _ in terms.values()], dtype=totals.dtype, device=totals.device
-        )
+        weights = torch.tensor([weight for weight, _ in terms.values()], dtype=totals.dtype, device=totals.device)
         values = totals / torch.where(counts > 0, counts, torch.ones_like(counts))
         loss = (weights * values).sum() * workers
         return JointLossValue(loss, dict(zip(terms, values.detach().unbind(), strict=True)))

@@ -61,7 +61,7 @@ def mlp(input_shape: Sequence[int], hidden: Sequence[int] = (256, 256)) -> tuple
 def small_cnn(input_shape: Sequence[int], widths: Sequence[int] = (32, 64, 128)) -> tuple[nn.Module, int]:
     """Build a small convolutional network; returns it and its number of features.
 
-    A stage a width: 3x3 convolution, GroupNorm, ReLU, 2x2 max pooling; global average pooling at the end.
+    A stage a width: 3x3 convolution, GroupNorm, ReLU, 2x2 max pooling; the last stage's map is flattened.
 
     Args:
         input_shape: (channels, height, width) of one input; height and width at least ``2 ** len(widths)``.
@@ -86,8 +86,8 @@ def small_cnn(input_shape: Sequence[int], widths: Sequence[int] = (32, 64, 128))
             nn.ReLU(),
             nn.MaxPool2d(2),
         ]
-        channels = size
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), channels
+        channels, height, width = size, height // 2, width // 2
+    return nn.Sequential(*layers, nn.Flatten()), channels * height * width
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """A loss as a sum and the weight that it is to be divided by, so that any number of workers can share a batch."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import wraps
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,7 +12,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class LossTerm(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class LossTerm:
     """One loss over a worker's part of a batch.
 
     The loss over a batch is ``sum(totals) / sum(counts)``, both sums over all the workers' parts.

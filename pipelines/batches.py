@@ -29,9 +29,7 @@ class MixedBatch:
     labels: dict[str, Tensor]
 
 
-def open_readers(
-    case: Case, data_sets: Mapping[str, tuple[Path, Manifest]], split: str
-) -> dict[str, BlockReader]:
+def open_readers(case: Case, data_sets: Mapping[str, tuple[Path, Manifest]], split: str) -> dict[str, BlockReader]:
     """Open the blocks of a split, by data set."""
     tasks = list(tasks_of(case).values())
     return {
@@ -63,9 +61,7 @@ def gather_batch(
     """Read some rows of several data sets into one batch."""
     parts = [readers[name].gather(of_set) for name, of_set in rows.items()]
     inputs = torch.from_numpy(np.concatenate([part.inputs for part in parts]))
-    labels = {
-        task.name: torch.from_numpy(np.concatenate([p.labels[task.name] for p in parts])) for task in tasks
-    }
+    labels = {task.name: torch.from_numpy(np.concatenate([p.labels[task.name] for p in parts])) for task in tasks}
     return MixedBatch(scaled(inputs, scale), labels)
 
 

@@ -83,8 +83,7 @@ class BlockReader:
                 labels[task.name].append(_labels(block.column(task.name), task))
         self._starts = np.cumsum([0, *(len(part) for part in self._inputs)])
         self.labels = {
-            task.name: np.concatenate(labels[task.name]) if labels[task.name] else _no_labels(task)
-            for task in tasks
+            task.name: np.concatenate(labels[task.name]) if labels[task.name] else _no_labels(task) for task in tasks
         }
 
     def __len__(self) -> int:
@@ -108,11 +107,7 @@ def _labels(column: pa.ChunkedArray, task: Task) -> np.ndarray:
     if isinstance(task, Multiclass):
         return np.asarray(values.fill_null(MISSING).to_numpy(zero_copy_only=False), dtype=np.int64)
     # A null list hides values of its own; each of its elements is missing too.
-    wide = (
-        values.flatten()
-        if not values.null_count
-        else _with_nulls_as_elements(values, len(task.outputs)).flatten()
-    )
+    wide = values.flatten() if not values.null_count else _with_nulls_as_elements(values, len(task.outputs)).flatten()
     flat = wide.cast(pa.int8()).fill_null(MISSING).to_numpy(zero_copy_only=False)
     return np.asarray(flat, dtype=np.int8).reshape(len(values), len(task.outputs))
 

@@ -34,9 +34,7 @@ def _unknown(key: str, kind: str, name: str, valid: Iterable[str]) -> str:
 
 def _tasks(case: Case) -> Iterator[str]:
     for name, task in case.tasks.items():
-        what, outputs = (
-            ("classes", task.classes) if isinstance(task, MulticlassTask) else ("labels", task.labels)
-        )
+        what, outputs = ("classes", task.classes) if isinstance(task, MulticlassTask) else ("labels", task.labels)
         for twice in sorted({output for output in outputs if outputs.count(output) > 1}):
             yield f"tasks.{name}.{what}: found {twice!r} twice; every name once is right"
 
@@ -111,7 +109,7 @@ def _label_rule(case: Case, key: str, task_name: str, rule: LabelRule, source: S
     task = case.tasks[task_name]
     if rule.through is None:
         if rule.where == "folder" and isinstance(task, MultilabelTask):
-            yield f"{key}: a folder names one class, and {task_name!r} is multilabel; 'through' a multiclass task is right"
+            yield f"{key}: a folder names one class, {task_name!r} is multilabel; 'through' a multiclass task is right"
         if rule.where == "columns" and isinstance(task, MulticlassTask):
             yield f"{key}.from: found 'columns' for the multiclass task {task_name!r}; 'column' is right"
         return

@@ -112,20 +112,26 @@ def _apply(given: dict[str, Any], override: str, path: Path) -> None:
         value = str(Path(value).absolute())
     *parents, last = key_path.split(".")
     place: Any = given
-    for i, key in enumerate([*parents, last]):
-        if isinstance(place, list):
-            if not key.isdigit() or int(key) >= len(place):
-                raise UserError(
-                    f"--set {override}: {'.'.join(key_path.split('.')[:i])} is a list of {len(place)}; "
-                    f"found {key!r}; a number from 0 to {len(place) - 1} is right"
-                )
-            key = int(key)  # type: ignore[assignment]  # noqa: PLW2901
-        elif not isinstance(place, dict):
-            raise UserError(f"--set {override}: {'.'.join(key_path.split('.')[:i])} has no keys in {path}")
-        if i == len(parents):
-            place[key] = value
-        else:
-            place = place[key] if isinstance(place, list) else place.setdefault(key, {})
+    for i, name in enumerate(parents):
+        key = _key_in(place, name, parents[:i], override)
+        if isinstance(place, dict) and place.get(key) is None:
+            place[key] = {}
+        place = place[key]
+    place[_key_in(place, last, parents, override)] = value
+
+
+def _key_in(place: Any, name: str, parents: Sequence[str], override: str) -> Any:
+    """Return the key of a section that is written ``name``: a place in a list, or a key that YAML may have read as
+    a number."""
+    where = ".".join(parents)
+    if isinstance(place, list):
+        if not name.isdigit() or int(name) >= len(place):
+            right = f"a number from 0 to {len(place) - 1}"
+            raise UserError(f"--set {override}: {where} is a list of {len(place)}; found {name!r}; {right} is right")
+        return int(name)
+    if not isinstance(place, dict):
+        raise UserError(f"--set {override}: {where} is {place!r} in the case file and has no key {name!r}")
+    return next((key for key in place if str(key) == name), name)
 
 
 def _resolve_paths(given: dict[str, Any], path: Path) -> None:
@@ -149,16 +155,14 @@ def _merge_matching_into_arms(given: dict[str, Any]) -> None:
         return
     for arm_name, arm in arms.items():
         if arm is None:
-            arms[arm_name] = arm = {}  # noqa: PLW2901
+            arms[arm_name] = arm = {}
         if isinstance(arm, dict):
             arm["matching"] = _merged(training.get("matching") or {}, arm.get("matching") or {})
 
 
 def _merged(base: Any, over: Any) -> Any:
     if isinstance(base, dict) and isinstance(over, dict):
-        return base | {
-            key: _merged(base[key], value) if key in base else value for key, value in over.items()
-        }
+        return base | {key: _merged(base[key], value) if key in base else value for key, value in over.items()}
     return over
 
 

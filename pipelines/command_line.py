@@ -23,9 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-CaseArgument = Annotated[
-    str, typer.Argument(metavar="CASE.yaml", help="A case file, or the name of a shipped case.")
-]
+CaseArgument = Annotated[str, typer.Argument(metavar="CASE.yaml", help="A case file, or the name of a shipped case.")]
 SetOption = Annotated[
     list[str],
     typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key of the case file; repeatable."),
@@ -64,9 +62,7 @@ def ingest(
         return
     for name, manifest in manifests.items():
         quarantined = f", {manifest.quarantined:,} quarantined" if manifest.quarantined else ""
-        print(
-            f"{name}: {manifest.rows:,} rows in {len(manifest.blocks)} blocks ({manifest.split}){quarantined}"
-        )
+        print(f"{name}: {manifest.rows:,} rows in {len(manifest.blocks)} blocks ({manifest.split}){quarantined}")
 
 
 @app.command()

@@ -150,9 +150,7 @@ def split_tests(
     for task in case.tasks:
         labels = torch.from_numpy(np.concatenate([reader.labels[task] for reader in readers.values()]))
         annotated = (labels != MISSING).reshape(len(labels), -1).any(dim=1)
-        serving = sorted(
-            (run for run in predicted if task in run.tasks), key=lambda run: (run.arm, order[run.seed])
-        )
+        serving = sorted((run for run in predicted if task in run.tasks), key=lambda run: (run.arm, order[run.seed]))
         found[task] = TaskTest(labels[annotated], {run: predicted[run][task][annotated] for run in serving})
     return found
 
@@ -202,16 +200,12 @@ def _confusion(case: Case, tested: Mapping[str, TaskTest], main_task: str) -> Co
     classes, test = len(task.classes), tested[main_task]
     counts = {
         arm: sum(
-            torch.bincount(test.labels * classes + z.argmax(dim=1), minlength=classes**2).reshape(
-                classes, classes
-            )
+            torch.bincount(test.labels * classes + z.argmax(dim=1), minlength=classes**2).reshape(classes, classes)
             for z in _of_arm(test, arm)
         )
         for arm in case.arms
     }
-    return Confusion(
-        task=main_task, counts={arm: torch.as_tensor(table).tolist() for arm, table in counts.items()}
-    )
+    return Confusion(task=main_task, counts={arm: torch.as_tensor(table).tolist() for arm, table in counts.items()})
 
 
 def _summaries(case: Case, data_sets: Mapping[str, tuple[Path, Manifest]]) -> dict[str, DataSetSummary]:

@@ -53,15 +53,11 @@ def score_figure(task: str, results: Mapping[str, TaskResult], baseline: str) ->
         values = results[arm].metrics[metric]
         left.barh(i, results[arm].mean(), color=colour[arm], alpha=0.35, height=0.6)
         left.plot(values, [i] * len(values), "o", color=colour[arm], markersize=4)
-        left.annotate(
-            f"{results[arm].mean():.3f}", (0.02, i), xycoords=("axes fraction", "data"), va="center"
-        )
+        left.annotate(f"{results[arm].mean():.3f}", (0.02, i), xycoords=("axes fraction", "data"), va="center")
         if (difference := results[arm].difference) is not None:
             errors = [[difference.value - difference.low], [difference.high - difference.value]]
             right.errorbar(difference.value, i, xerr=errors, fmt="o", color=colour[arm], capsize=4)
-    left.set(
-        yticks=range(len(arms)), yticklabels=arms, title=f"{task}: {metric.replace('_', '-')}, a dot a seed"
-    )
+    left.set(yticks=range(len(arms)), yticklabels=arms, title=f"{task}: {metric.replace('_', '-')}, a dot a seed")
     left.set_xlim(0, 1)
     left.invert_yaxis()
     right.axvline(0, color="#111827", linewidth=1)
@@ -108,9 +104,7 @@ def _averaged(values: np.ndarray, every: int) -> np.ndarray:
     return np.asarray(values[:whole].reshape(-1, min(every, len(values))).mean(axis=1))
 
 
-def relatedness_figure(
-    source: str, target: str, rows: Sequence[str], columns: Sequence[str], R: np.ndarray
-) -> str:
+def relatedness_figure(source: str, target: str, rows: Sequence[str], columns: Sequence[str], R: np.ndarray) -> str:
     """Draw a relatedness table; unknown cells are hatched."""
     figure, axes = plt.subplots(figsize=(1.6 + 0.42 * len(columns), 1.6 + 0.3 * len(rows)))
     axes.grid(visible=False)
@@ -137,9 +131,7 @@ def confusion_figure(confusion: Confusion, classes: Sequence[str], arms: Sequenc
             for i, j in np.ndindex(*shares.shape):
                 if shares[i, j] >= 0.005:
                     ink = "white" if shares[i, j] > 0.6 else "#374151"
-                    axes.text(
-                        j, i, f"{100 * shares[i, j]:.0f}", ha="center", va="center", fontsize=7, color=ink
-                    )
+                    axes.text(j, i, f"{100 * shares[i, j]:.0f}", ha="center", va="center", fontsize=7, color=ink)
     figure.colorbar(image, ax=grid[0].tolist(), shrink=0.8, label="share of the true class")
     return _svg(figure)
 
@@ -154,7 +146,7 @@ def mixing_figure(data_sets: Mapping[str, DataSetSummary], steps: int) -> str:
     """Draw how a batch is put together, and how often each data set's rows are used."""
     mixed = {name: of for name, of in data_sets.items() if of.rows_per_step}
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 0.55 * len(mixed) + 1.2), sharey=True)
-    for i, (name, of) in enumerate(mixed.items()):
+    for i, of in enumerate(mixed.values()):
         per_step = of.rows_per_step or 0
         left.barh(i, per_step, color=_COLOURS[2], alpha=0.7, height=0.6)
         left.annotate(f" {per_step} of {of.rows:,} rows", (per_step, i), va="center", fontsize=9)

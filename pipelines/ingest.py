@@ -93,9 +93,7 @@ def ingested(case: Case) -> dict[str, tuple[Path, Manifest]]:
 def _list(case: Case, name: str, data_set: DataSet) -> _Listed:
     location = locate(str(case.data_root), data_set.source.path)
     if location is None:
-        raise UserError(
-            f"datasets.{name}.source.path: nothing lies at {case.data_root}/{data_set.source.path}"
-        )
+        raise UserError(f"datasets.{name}.source.path: nothing lies at {case.data_root}/{data_set.source.path}")
     rows = list_rows(data_set.source, location)
     if data_set.select is not None:
         rows = _selected(name, data_set, rows)
@@ -173,7 +171,6 @@ def _make_blocks(case: Case, listed: list[_Listed]) -> None:
             "settings": json.dumps({"data_set": one.name, "part": number, "folder": str(one.folder)}),
             "rows": json.dumps([[row.id, row.fetch] for row in one.rows[part]]),
             "labels": json.dumps({task: values[part] for task, values in one.labels.items()}),
-            "count": len(one.rows[part]),
         }
         for one in listed
         for number, part in _parts(one)
@@ -181,12 +178,11 @@ def _make_blocks(case: Case, listed: list[_Listed]) -> None:
     ]
     if not items:
         return
+    rows = sum(len(one.rows) for one in listed)
     locations = {one.name: one.location for one in listed}
     done = 0
-    made = ray.data.from_items(items, override_num_blocks=len(items)).map(
-        _make_block, fn_args=(case, tasks, locations)
-    )
-    with bar("ingest", sum(int(item["count"]) for item in items), "rows") as shown:
+    made = ray.data.from_items(items, override_num_blocks=len(items)).map(_make_block, fn_args=(case, tasks, locations))
+    with bar("ingest", rows, "rows") as shown:
         shown.show(0)
         for outcome in made.iter_rows():
             done += outcome["rows_in"]
@@ -197,9 +193,7 @@ def _outcome_file(folder: Path, part: int) -> Path:
     return folder / f"{part:05d}.json"
 
 
-def _make_block(
-    item: dict[str, Any], case: Case, tasks: list[Task], locations: dict[str, Location]
-) -> dict[str, Any]:
+def _make_block(item: dict[str, Any], case: Case, tasks: list[Task], locations: dict[str, Location]) -> dict[str, Any]:
     """Fetch and decode a part's pictures, write its block and, last, what came of it."""
     settings, rows, labels = (json.loads(item[key]) for key in ("settings", "rows", "labels"))
     name, folder = settings["data_set"], Path(settings["folder"])
@@ -289,8 +283,6 @@ def _counted(case: Case, task: str, labels: list[Any]) -> LabelCounts:
     annotated = 0
     for label in labels:
         held = [label] if isinstance(label, int) else [i for i, holds in enumerate(label or ()) if holds]
-        annotated += label is not None and (
-            isinstance(label, int) or any(holds is not None for holds in label)
-        )
+        annotated += label is not None and (isinstance(label, int) or any(holds is not None for holds in label))
         counts.update(held)
     return LabelCounts(annotated=annotated, histogram={name: counts[i] for i, name in enumerate(outputs)})

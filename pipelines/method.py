@@ -7,8 +7,8 @@ from mtlcore import (
     Multiclass,
     Multilabel,
     MultiTaskNetwork,
-    RelatedPair,
     Relatedness,
+    RelatedPair,
     SoftCoAnnotation,
     Task,
     drawn_from,
@@ -21,9 +21,7 @@ from pipelines.case import Case, Matching, MulticlassTask, RelatednessEdge
 def tasks_of(case: Case) -> dict[str, Task]:
     """Return the case's tasks by name."""
     return {
-        name: Multiclass(name, task.classes)
-        if isinstance(task, MulticlassTask)
-        else Multilabel(name, task.labels)
+        name: Multiclass(name, task.classes) if isinstance(task, MulticlassTask) else Multilabel(name, task.labels)
         for name, task in case.tasks.items()
     }
 

@@ -48,9 +48,7 @@ class MixingPlan:
 
     def rows(self, step: int) -> dict[str, np.ndarray]:
         """Return the rows of the global batch of a step, by data set, int64."""
-        return {
-            name: self._of(name, step * count + np.arange(count)) for name, count in self.per_step.items()
-        }
+        return {name: self._of(name, step * count + np.arange(count)) for name, count in self.per_step.items()}
 
     def worker_rows(self, step: int, rank: int, world_size: int) -> dict[str, np.ndarray]:
         """Return a worker's part of a step's rows: every world_size-th of the list that all data sets make."""

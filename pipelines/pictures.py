@@ -22,9 +22,7 @@ def decode_picture(encoded: bytes, shape: tuple[int, int, int]) -> np.ndarray:
     channels, height, width = shape
     mode = "L" if channels == 1 else "RGB"
     with Image.open(io.BytesIO(encoded)) as picture:
-        picture.draft(
-            mode, (width, height)
-        )  # lets the JPEG decoder skip work that the resize would throw away
+        picture.draft(mode, (width, height))  # lets the JPEG decoder skip work that the resize would throw away
         pixels = picture.convert(mode)
     if pixels.size != (width, height):
         pixels = pixels.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)

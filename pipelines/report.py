@@ -54,9 +54,7 @@ def _figures(case: Case, results: Results) -> dict[str, list[tuple[str, Markup]]
     }
     for edge in case.relatedness:
         R = relatedness_of(edge, tasks)
-        svg = draw.relatedness_figure(
-            edge.source, edge.target, R.source.outputs, R.target.outputs, R.table.numpy()
-        )
+        svg = draw.relatedness_figure(edge.source, edge.target, R.source.outputs, R.target.outputs, R.table.numpy())
         found["relatedness"].append((f"Relatedness of {edge.source} to {edge.target}", svg))
     main_task = tasks[results.main_task]
     if results.confusion is not None and isinstance(main_task, Multiclass):

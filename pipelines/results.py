@@ -62,9 +62,7 @@ class DataSetSummary(_Part):
     quarantined: int
     annotated: dict[str, int] = Field(description="annotated rows by task")
     content_hash: str
-    rows_per_step: int | None = Field(
-        description="rows of it in every batch; null where it is not trained on"
-    )
+    rows_per_step: int | None = Field(description="rows of it in every batch; null where it is not trained on")
 
 
 class Confusion(_Part):
@@ -93,9 +91,7 @@ class Results(_Part):
     confusion: Confusion | None
     timings: list[Timing]
     versions: dict[str, str]
-    git_commit: str | None = Field(
-        description="of the code; ends with -dirty where it was changed; null if unknown"
-    )
+    git_commit: str | None = Field(description="of the code; ends with -dirty where it was changed; null if unknown")
 
     def write(self, folder: Path) -> Path:
         """Write results.json; return its path."""

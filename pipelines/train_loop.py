@@ -139,9 +139,7 @@ def _check_finite(last: dict[str, float], run: Run, step: int) -> None:
         raise LossNotFiniteError(f"{run}, step {step}: the loss is not finite ({parts}); a lower lr may help")
 
 
-def _write(
-    work: Work, run: Run, network: nn.Module, history: list[dict[str, float]], timing: dict[str, float]
-) -> None:
+def _write(work: Work, run: Run, network: nn.Module, history: list[dict[str, float]], timing: dict[str, float]) -> None:
     folder = run.folder(work.experiment)
     folder.mkdir(parents=True, exist_ok=True)
     bare = network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network

@@ -55,9 +55,7 @@ class Tuned:
 
     def table(self) -> str:
         """Return the trials as a table, the best first."""
-        table = Table(
-            title=f"{len(self.trials)} trials, scored on the validation split", title_justify="left"
-        )
+        table = Table(title=f"{len(self.trials)} trials, scored on the validation split", title_justify="left")
         names, tasks = list(self.trials[0].settings), list(self.trials[0].scores)
         for name in ["score", *tasks, *names]:
             table.add_column(name, justify="right")
@@ -136,9 +134,7 @@ def _check_tunable(case: Case) -> None:
     from mtlcore.nearest import did_you_mean
 
     if case.tuning.arm not in case.arms:
-        raise UserError(
-            f"tuning.arm: found {case.tuning.arm!r}, no such arm{did_you_mean(case.tuning.arm, case.arms)}"
-        )
+        raise UserError(f"tuning.arm: found {case.tuning.arm!r}, no such arm{did_you_mean(case.tuning.arm, case.arms)}")
     for task in case.tasks:
         if not any(task in data_set.labels for data_set in case.of_split("validation").values()):
             raise UserError(
@@ -151,9 +147,7 @@ def _trials_at_once(case: Case) -> int:
     import ray
 
     training = case.training
-    return max(
-        1, int(ray.cluster_resources().get("CPU", 1) // (training.workers * training.threads_per_worker))
-    )
+    return max(1, int(ray.cluster_resources().get("CPU", 1) // (training.workers * training.threads_per_worker)))
 
 
 def _counting(shown: Any) -> Any:
@@ -171,9 +165,7 @@ def _counting(shown: Any) -> Any:
     return Counting()
 
 
-def _try(
-    settings: dict[str, float], case: Case, data_sets: Mapping[str, tuple[Path, Manifest]], folder: Path
-) -> None:
+def _try(settings: dict[str, float], case: Case, data_sets: Mapping[str, tuple[Path, Manifest]], folder: Path) -> None:
     """Train the tuned arm with some settings and report its score: a trial."""
     from ray import tune as ray_tune
 
@@ -191,14 +183,10 @@ def _try(
     place = folder / "trials" / fingerprint(settings)
     group_trainer(Work(tried, tuple(runs), data_sets, place), "trial").fit()
     check_trained(runs, place)
-    tests = split_tests(
-        tried, predict_runs(tried, runs, data_sets, place, "validation"), data_sets, "validation"
-    )
+    tests = split_tests(tried, predict_runs(tried, runs, data_sets, place, "validation"), data_sets, "validation")
     scores = {}
     for name, task in tasks_of(tried).items():
         test = tests[name]
-        of_seeds = [
-            task_metrics(logits, test.labels, task)[primary_metric(task)] for logits in test.logits.values()
-        ]
+        of_seeds = [task_metrics(logits, test.labels, task)[primary_metric(task)] for logits in test.logits.values()]
         scores[name] = float(np.mean(of_seeds))
     ray_tune.report({"score": float(np.mean(list(scores.values()))), "scores": scores})

@@ -77,9 +77,8 @@ def _csv_table(source: CsvTable, location: Location) -> Iterator[SourceRow]:
     text = Location(location.archive, folder).read(name).decode("utf-8-sig")
     table = csv.DictReader(io.StringIO(text, newline=""), delimiter=source.delimiter)
     if source.file_column not in (table.fieldnames or []):
-        raise UserError(
-            f"{location}: there is no column {source.file_column!r}{did_you_mean(source.file_column, table.fieldnames or [])}"
-        )
+        near = did_you_mean(source.file_column, table.fieldnames or [])
+        raise UserError(f"{location}: there is no column {source.file_column!r}{near}")
     for row in table:
         name = str(row[source.file_column])
         on_disk = Path(folder) / name
@@ -105,9 +104,7 @@ def _whole(location: Location) -> bytes:
     return Location(location.archive, folder).read(name)
 
 
-def fetch_pictures(
-    source: Source, location: Location, wanted: Iterable[str | int]
-) -> Iterator[bytes | Exception]:
+def fetch_pictures(source: Source, location: Location, wanted: Iterable[str | int]) -> Iterator[bytes | Exception]:
     """Yield the encoded pictures of some rows in the order asked for; for one that cannot be read, why."""
     if isinstance(source, ParquetTable):
         file = pq.ParquetFile(io.BytesIO(_whole(location)) if location.archive else location.path)
@@ -153,9 +150,7 @@ def read_label(rule: LabelRule, task_outputs: tuple[str, ...], multilabel: bool,
     if not multilabel:
         return _index(row, value, task_outputs)
     holding = value.split("|") if isinstance(value, str) else value
-    held = {
-        _index(row, label.strip() if isinstance(label, str) else label, task_outputs) for label in holding
-    }
+    held = {_index(row, label.strip() if isinstance(label, str) else label, task_outputs) for label in holding}
     return [i in held for i in range(len(task_outputs))]
 
 
@@ -169,9 +164,8 @@ def _index(row: SourceRow, value: Any, vocabulary: tuple[str, ...]) -> int:
     try:
         return vocabulary.index(str(value))
     except ValueError:
-        raise UserError(
-            f"row {row.id}: found the label {str(value)!r}, which the task does not have{did_you_mean(value, vocabulary)}"
-        ) from None
+        near = did_you_mean(value, vocabulary)
+        raise UserError(f"row {row.id}: found the label {str(value)!r}, which the task does not have{near}") from None
 
 
 def _truth(row: SourceRow, label: str) -> bool | None:

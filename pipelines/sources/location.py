@@ -50,9 +50,7 @@ def locate(root: str, path: str) -> Location | None:
         tops = {name.split("/", 1)[0] for name in names}
         candidates = [inner, *(f"{tops.pop()}/{inner}" for _ in range(len(tops) == 1))]
         for candidate in candidates:
-            if candidate == "." or any(
-                name == candidate or name.startswith(f"{candidate}/") for name in names
-            ):
+            if candidate == "." or any(name == candidate or name.startswith(f"{candidate}/") for name in names):
                 return Location(str(archive), "" if candidate == "." else candidate)
         return None
     if whole.exists():
