@@ -1,0 +1,107 @@
+"""A mistake in a case file is told in one line: file, key, what was found, what would be right."""
+
+import pytest
+import yaml
+
+from pipelines.case_file import find_case_file, load_case
+from pipelines.errors import UserError
+
+
+def told(*overrides, case="digits"):
+    with pytest.raises(UserError) as caught:
+        load_case(case, overrides)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("training.stepz=3", ["digits.yaml: training: unknown key 'stepz'", "did you mean 'steps'"]),
+        ("training.steps=0", ["training.steps: found 0", "greater than or equal to 1"]),
+        ("training.optimizer.lr=yes", ["training.optimizer.lr: found True", "a number is right"]),
+        ("training.seeds=[1, 1]", ["training.seeds: found [1, 1]", "every seed once"]),
+        ("training.batch_size=1", ["training.batch_size: found 1", "at least one row"]),
+        ("training.mixing={digit_picture: 1, trait_pictures: 1}", ["'digit_picture'", "did you mean 'digit_pictures'"]),
+        ("training.task_weights={trait: 1}", ["training.task_weights: found 'trait'", "did you mean 'traits'"]),
+        ("tasks.digit.kind=multi", ["tasks.digit.kind: found 'multi'", "multiclass"]),
+        ("tasks.digit.classes=[a, a]", ["tasks.digit.classes: found 'a' twice"]),
+        ("tasks.traits.labels=[on]", ["tasks.traits.labels.0: found True", "put it in quotes"]),
+        ("name=a/b", ["name: found 'a/b'"]),
+        ("datasets.test_pictures.labels.digits={from: folder}", ["no such task", "did you mean 'digit'"]),
+        ("datasets.test_pictures.source.kind=cvs", ["source.kind: found 'cvs'", "did you mean 'csv'"]),
+        ("datasets.test_pictures.split=train", ["found none of split 'test' labelled for task 'digit'"]),
+        ("datasets.digit_pictures.labels.digit.from=columns", ["labels.digit.from: found 'columns'", "'folder'"]),
+        ("relatedness.0.to=trait", ["relatedness.0.to: found 'trait'", "did you mean 'traits'"]),
+        ("relatedness.0.to=digit", ["relatedness.0.to: found 'digit', the source itself"]),
+        ("relatedness.0.table.3={prme: 1}", ["relatedness.0.table", "row '3': 'prme'", "did you mean 'prime'"]),
+        ("relatedness.0.table.3={prime: 2}", ["row '3', cell 'prime': found 2", "[0, 1]"]),
+        ("relatedness.0.file=tabel.yaml", ["digits.yaml"]),
+        ("network.backbone=vgg", ["network.backbone: found 'vgg'", "small_cnn"]),
+        ("network={backbone: small_cnn, widths: [8, 8, 8, 8]}", ["network.widths: found 4 stages", "at most 3"]),
+        ("arms.naive.matching.dm.wieght=1", ["arms.naive.matching.dm: unknown key 'wieght'", "'weight'"]),
+        ("evaluation.baseline=single", ["evaluation.baseline: found 'single'", "did you mean 'single-task'"]),
+        ("tuning.space=mathcing", ["tuning.space: found 'mathcing'", "did you mean 'matching'"]),
+        ("nokeyvalue", ["--set nokeyvalue: not of the form"]),
+        ("relatedness.5.to=x", ["relatedness is a list of 1", "found '5'"]),
+        ("embedded=null", ["datasets.digit_pictures.source.path: found 'digits'", "data_root=DIR"]),
+    ],
+)
+def test_a_mistake_is_told_by_file_key_found_and_right(override, words):
+    message = told(override)
+    for word in words:
+        assert word in message
+
+
+def test_a_row_over_classes_must_sum_to_one_and_every_class_needs_one():
+    fine = "tasks.parity={kind: multiclass, classes: [evn, odd]}"
+    labels = "labels.parity={from: column, column: parity}"
+    data = [f"datasets.{name}.{labels}" for name in ("trait_pictures", "test_pictures")]
+    rows = {str(d): {"evn": 1.0} for d in range(9)}
+    edge = yaml.safe_dump([{"from": "digit", "to": "parity", "table": rows}], default_flow_style=True, width=10**6)
+    assert "lacks a row for class '9'" in told(fine, *data, f"relatedness={edge}")
+    rows["9"] = {"evn": 0.5}
+    edge = yaml.safe_dump([{"from": "digit", "to": "parity", "table": rows}], default_flow_style=True, width=10**6)
+    message = told(fine, *data, f"relatedness={edge}")
+    assert "row '9': sums to 0.5; a row over the classes of 'parity' must sum to 1" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: [", "line 1, column"),
+        ("name: a\nname: b\n", "line 2, column 1: not valid YAML: the key 'name' stands twice"),
+        ("- 1\n", "found list; a mapping"),
+        ("!!python/object/apply:os.getcwd []\n", "not valid YAML"),
+    ],
+)
+def test_a_file_that_is_not_a_mapping_in_safe_yaml_is_refused_by_place(tmp_path, text, words):
+    file = tmp_path / "case.yaml"
+    file.write_text(text)
+    message = told(case=str(file))
+    assert message.startswith(str(file))
+    assert words in message
+
+
+def test_a_missing_case_names_the_nearest():
+    assert "did you mean 'digits'" in told(case="digit")
+
+
+def test_an_arm_says_only_what_differs_from_the_common_matching():
+    case = load_case("digits", ["training.matching.sca.tau_co=0.7", "arms.naive.matching.dm.tau=2"])
+    assert case.arms["naive"].matching.sca.tau_co == 0.7
+    assert case.arms["naive"].matching.sca.weight == 0
+    assert case.arms["naive"].matching.dm.tau == 2
+    assert case.arms["co-trained"].matching.dm.tau == 1
+
+
+def test_a_relatedness_file_is_read_relative_to_the_case_file(tmp_path):
+    given = yaml.safe_load(find_case_file("digits").read_text())
+    table = given["relatedness"][0].pop("table")
+    (tmp_path / "table.yaml").write_text(yaml.safe_dump(table))
+    given["relatedness"][0]["file"] = "table.yaml"
+    file = tmp_path / "case.yaml"
+    file.write_text(yaml.safe_dump(given))
+    assert load_case(str(file)).relatedness == load_case("digits").relatedness
+    given["relatedness"][0]["file"] = "tabel.yaml"
+    file.write_text(yaml.safe_dump(given))
+    assert "relatedness.0.file: found 'tabel.yaml', no such file" in told(case=str(file))

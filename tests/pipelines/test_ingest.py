@@ -1,0 +1,219 @@
+"""From sources of every kind to the same blocks; what cannot be read is counted, and a stopped ingest goes on."""
+
+import csv
+import io
+import zipfile
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from PIL import Image
+
+from pipelines.blocks import BlockReader
+from pipelines.case_file import load_case
+from pipelines.errors import UserError
+from pipelines.ingest import ingest, ingested
+from pipelines.method import tasks_of
+
+KINDS = ("cat", "dog")
+TRAITS = ("furry", "flies")
+
+
+def picture(seed, size=(12, 10)):
+    pixels = np.random.Generator(np.random.PCG64(seed)).integers(0, 256, (*size, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def sources(tmp_path):
+    """A folder, a CSV and a Parquet source of the same four pictures' kind."""
+    root = tmp_path / "data"
+    for i in range(4):
+        file = root / "pets" / KINDS[i % 2] / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(picture(i))
+    with (root / "traits.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["file", *TRAITS, "kind"])
+        table.writerows(
+            [
+                ["pets/cat/0.png", 1, 0, "cat"],
+                ["pets/dog/1.png", "true", "", ""],
+                ["pets/cat/2.png", "", "", "cat"],
+            ]
+        )
+    columns = {"image": [picture(i) for i in range(3)], "held": [["furry"], [], None], "kind": ["cat", None, "dog"]}
+    pq.write_table(pa.table(columns), root / "held.parquet")
+    return root
+
+
+def case_of(root, tmp_path, datasets, *overrides):
+    given = {
+        "name": "pets",
+        "data_root": str(root),
+        "input": {"height": 12, "width": 10},
+        "tasks": {
+            "kind": {"kind": "multiclass", "classes": list(KINDS)},
+            "traits": {"kind": "multilabel", "labels": list(TRAITS)},
+        },
+        "relatedness": [{"from": "kind", "to": "traits", "table": {"cat": ["furry"], "dog": ["furry"]}}],
+        "network": {"backbone": "mlp", "widths": [8]},
+        "training": {"steps": 1, "batch_size": 8},
+        "datasets": datasets,
+        "storage": {"path": str(tmp_path / "store")},
+    }
+    file = tmp_path / "pets.yaml"
+    file.write_text(yaml.safe_dump(given))
+    return load_case(str(file), overrides)
+
+
+FOLDER = {
+    "source": {"kind": "image_folder", "path": "pets"},
+    "labels": {"kind": {"from": "folder"}, "traits": {"from": "folder", "through": "kind"}},
+}
+TABLE = {
+    "source": {"kind": "csv", "path": "traits.csv"},
+    "labels": {"kind": {"from": "column", "column": "kind"}, "traits": {"from": "columns"}},
+    "split": "test",
+}
+PARQUET = {
+    "source": {"kind": "parquet", "path": "held.parquet"},
+    "labels": {"traits": {"from": "column", "column": "held"}},
+}
+
+
+def read(case, name):
+    folder, manifest = ingested(case)[name]
+    reader = BlockReader(manifest.block_files(folder), list(tasks_of(case).values()))
+    return reader, reader.gather(np.arange(len(reader)))
+
+
+def test_every_kind_of_source_becomes_the_pictures_and_labels_that_it_holds(sources, tmp_path, ray_local):
+    case = case_of(sources, tmp_path, {"folder": FOLDER, "table": TABLE, "parquet": PARQUET})
+    manifests = ingest(case)
+
+    reader, batch = read(case, "folder")
+    assert reader.ids == ["cat/0.png", "cat/2.png", "dog/1.png", "dog/3.png"]
+    assert batch.labels["kind"].tolist() == [0, 0, 1, 1]
+    assert batch.labels["traits"].tolist() == [[1, 0]] * 4
+    for row, seed in zip(batch.inputs, (0, 2, 1, 3), strict=True):
+        expected = np.asarray(Image.open(io.BytesIO(picture(seed)))).transpose(2, 0, 1)
+        assert (row == expected).all()
+
+    _, batch = read(case, "table")
+    assert batch.labels["kind"].tolist() == [0, -1, 0]
+    assert batch.labels["traits"].tolist() == [[1, 0], [1, -1], [-1, -1]]
+    assert manifests["table"].labels["traits"].annotated == 2
+    assert manifests["table"].labels["traits"].histogram == {"furry": 2, "flies": 0}
+
+    _, batch = read(case, "parquet")
+    assert batch.labels["traits"].tolist() == [[1, 0], [0, 0], [-1, -1]]
+    assert batch.labels["kind"].tolist() == [-1, -1, -1]
+
+
+def test_a_missing_annotation_is_an_arrow_null(sources, tmp_path, ray_local):
+    case = case_of(sources, tmp_path, {"table": TABLE, "train": FOLDER})
+    ingest(case)
+    folder, manifest = ingested(case)["table"]
+    block = pa.ipc.open_file(manifest.block_files(folder)[0]).read_all()
+    assert block["kind"].to_pylist() == [0, None, 0]
+    assert block["traits"].to_pylist() == [[True, False], [True, None], [None, None]]
+    assert block.schema.field("input").type.shape == [3, 12, 10]
+
+
+def test_an_archive_gives_the_same_blocks_as_the_folder_it_was_packed_from(sources, tmp_path, ray_local):
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
+        for file in sorted((sources / "pets").rglob("*.png")):
+            archive.write(file, f"top/{file.relative_to(sources)}")
+    data = {"folder": FOLDER | {"split": "train"}, "again": FOLDER | {"split": "test"}}
+    on_disk = case_of(sources, tmp_path, data)
+    ingest(on_disk)
+    packed = case_of(tmp_path / "data.zip", tmp_path, data)
+    ingest(packed)
+    (a, x), (b, y) = read(on_disk, "folder"), read(packed, "folder")
+    assert a.ids == b.ids
+    assert (x.inputs == y.inputs).all()
+    assert x.labels["kind"].tolist() == y.labels["kind"].tolist()
+
+
+def test_a_second_ingest_reads_nothing_again_and_a_stopped_one_goes_on(sources, tmp_path, ray_local, monkeypatch):
+    monkeypatch.setattr("pipelines.ingest.ROWS_PER_BLOCK", 2)
+    case = case_of(sources, tmp_path, {"folder": FOLDER, "table": TABLE})
+    whole = ingest(case)["folder"]
+    assert [block.rows for block in whole.blocks] == [2, 2]
+    folder, _ = ingested(case)["folder"]
+    times = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
+    assert ingest(case)["folder"] == whole
+    assert {file.name: file.stat().st_mtime_ns for file in folder.iterdir()} == times
+
+    # as if killed after the first block: no manifest, the second part half done
+    for name in ("manifest.json", "00001.json"):
+        (folder / name).unlink()
+    (folder / "00001.arrow").write_bytes(b"half")
+    assert ingest(case)["folder"] == whole
+    assert (folder / "00000.arrow").stat().st_mtime_ns == times["00000.arrow"]
+
+
+def test_a_changed_source_is_ingested_anew(sources, tmp_path, ray_local):
+    case = case_of(sources, tmp_path, {"folder": FOLDER, "table": TABLE})
+    before = ingest(case)["folder"]
+    (sources / "pets" / "cat" / "9.png").write_bytes(picture(9))
+    with pytest.raises(UserError, match="folder: not ingested with these settings"):
+        ingested(case)
+    after = ingest(case)["folder"]
+    assert (before.rows, after.rows) == (4, 5)
+
+
+def test_a_broken_picture_is_quarantined_and_the_rows_add_up(sources, tmp_path, ray_local, monkeypatch):
+    monkeypatch.setattr("pipelines.ingest.MOST_QUARANTINED", 0.5)
+    (sources / "pets" / "cat" / "0.png").write_bytes(picture(0)[:60])
+    case = case_of(sources, tmp_path, {"folder": FOLDER, "table": TABLE})
+    manifest = ingest(case)["folder"]
+    assert (manifest.rows_in, manifest.rows, manifest.quarantined) == (4, 3, 1)
+    assert manifest.labels["kind"].histogram == {"cat": 1, "dog": 2}
+    folder, _ = ingested(case)["folder"]
+    (row,) = pq.read_table(folder / "quarantine.parquet").to_pylist()
+    assert row["id"] == "cat/0.png"
+    assert row["source"] == str(sources / "pets")
+    assert row["reason"]
+
+
+def test_too_many_broken_pictures_fail_with_their_reasons(sources, tmp_path, ray_local):
+    for i in (0, 2):
+        (sources / "pets" / "cat" / f"{i}.png").write_bytes(b"")
+    case = case_of(sources, tmp_path, {"folder": FOLDER, "table": TABLE})
+    with pytest.raises(UserError, match=r"datasets.folder: 2 of 4 rows could not be read \(2 UnidentifiedImageError\)"):
+        ingest(case)
+
+
+def test_a_label_outside_the_vocabulary_names_file_row_and_the_nearest(sources, tmp_path, ray_local):
+    (sources / "traits.csv").write_text("file,furry,flies,kind\npets/cat/0.png,1,0,catt\n")
+    case = case_of(sources, tmp_path, {"folder": FOLDER, "table": TABLE})
+    with pytest.raises(UserError) as caught:
+        ingest(case)
+    assert "traits.csv, row pets/cat/0.png: found the label 'catt'" in str(caught.value)
+    assert "did you mean 'cat'" in str(caught.value)
+
+
+def test_a_column_that_is_not_there_names_the_nearest(sources, tmp_path, ray_local):
+    table = TABLE | {"labels": {"kind": {"from": "column", "column": "kinds"}, "traits": {"from": "columns"}}}
+    with pytest.raises(UserError, match="there is no column 'kinds'; did you mean 'kind'"):
+        ingest(case_of(sources, tmp_path, {"folder": FOLDER, "table": table}))
+
+
+def test_selected_parts_of_one_source_are_disjoint_and_fixed(sources, tmp_path, ray_local):
+    parts = {
+        "first": FOLDER | {"select": {"rows": 3, "start": 0}},
+        "second": FOLDER | {"select": {"rows": 1, "start": 3}, "split": "test"},
+    }
+    case = case_of(sources, tmp_path, parts)
+    ingest(case)
+    first, second = read(case, "first")[0].ids, read(case, "second")[0].ids
+    assert sorted(first + second) == ["cat/0.png", "cat/2.png", "dog/1.png", "dog/3.png"]
+    too_many = case_of(sources, tmp_path, parts, "datasets.first.select.rows=9")
+    with pytest.raises(UserError, match=r"datasets.first.select: found rows 0 to 9; the source has 4"):
+        ingest(too_many)

@@ -1,0 +1,119 @@
+"""Training on a real local Ray: the same numbers whatever the workers, and every arm on the same rows."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import safetensors.torch
+import torch
+
+from pipelines.batches import mixing_plan
+from pipelines.case_file import load_case
+from pipelines.ingest import ingest, ingested
+from pipelines.layout import experiment_folder
+from pipelines.progress import bar
+from pipelines.runs import HISTORY, WEIGHTS, Run, list_runs
+from pipelines.train import TrainingFailedError, fit_runs, train
+
+SHORT = ["training.steps=25", "training.seeds=[3]", "training.batch_size=8", "evaluation.replicates=20"]
+# One digit-labelled picture a batch: of two workers, one holds no label of the digit task in any step.
+ONE_DIGIT = ["training.mixing={digit_pictures: 1, trait_pictures: 7}"]
+ALL_LOSSES = [
+    "training.matching={dm: {weight: 0.5, direction: symmetric}, sca: {weight: 0.5, tau_co: 0.1}, ill: {weight: 0.3}}"
+]
+
+
+@pytest.fixture
+def case_of(ray_local, digits_store):
+    def load(*overrides):
+        case = load_case("digits", [f"storage.path={digits_store}", *SHORT, *overrides])
+        ingest(case)
+        return case
+
+    return load
+
+
+def trained(case):
+    train(case, ingested(case), fresh=True)
+    return {
+        run: (
+            pq.read_table(run.folder(experiment_folder(case)) / HISTORY).to_pandas(),
+            safetensors.torch.load_file(run.folder(experiment_folder(case)) / WEIGHTS),
+        )
+        for run in list_runs(case)
+    }
+
+
+@pytest.mark.parametrize("network", ["mlp, widths: [32, 32]", "small_cnn, widths: [8, 16]"])
+def test_one_and_two_workers_give_the_same_curve(case_of, network):
+    settings = [*ONE_DIGIT, *ALL_LOSSES, f"network={{backbone: {network}}}"]
+    plan = mixing_plan(case_of(*settings), {"digit_pictures": 50, "trait_pictures": 947}, 3, ["digit", "traits"])
+    without_digit = [rank for rank in (0, 1) if not len(plan.worker_rows(0, rank, 2)["digit_pictures"])]
+    assert len(without_digit) == 1
+
+    one, two = trained(case_of(*settings)), trained(case_of(*settings, "training.workers=2"))
+    assert {str(run) for run in one} == {str(run) for run in two}
+    for run, (history, weights) in one.items():
+        others, other_weights = two[run]
+        assert list(history) == list(others)
+        np.testing.assert_allclose(others, history, rtol=2e-4, atol=2e-5, err_msg=str(run))
+        for name, weight in weights.items():
+            torch.testing.assert_close(other_weights[name], weight, rtol=1e-3, atol=1e-4, msg=f"{run} {name}")
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(case_of):
+    first, again = trained(case_of()), trained(case_of())
+    for run, (history, weights) in first.items():
+        assert again[run][0].equals(history)
+        assert all(torch.equal(again[run][1][name], weight) for name, weight in weights.items())
+    other = trained(case_of("training.seeds=[4]"))
+    joint = Run("naive", "shared", ("digit", "traits"), 3)
+    changed = other[Run("naive", "shared", ("digit", "traits"), 4)][0]
+    assert not changed["loss"].equals(first[joint][0]["loss"])
+
+
+def test_single_task_networks_see_the_joint_networks_rows_of_their_task_for_as_many_updates(case_of):
+    case = case_of()
+    sizes = {"digit_pictures": 50, "trait_pictures": 947}
+    joint = mixing_plan(case, sizes, 3, ["digit", "traits"])
+    for task, name in (("digit", "digit_pictures"), ("traits", "trait_pictures")):
+        alone = mixing_plan(case, sizes, 3, [task])
+        for step in range(5):
+            assert list(alone.rows(step)) == [name]
+            assert alone.rows(step)[name].tolist() == joint.rows(step)[name].tolist()
+    steps = {str(run): len(history) for run, (history, _) in trained(case).items()}
+    assert set(steps.values()) == {25}
+    assert "single-task/digit/seed-3" in steps
+
+
+def test_arms_of_one_seed_start_from_the_same_backbone(case_of):
+    still = trained(case_of("training.steps=1", "training.optimizer={lr: 1.0e-12, weight_decay: 0}"))
+    first, *others = [weights["backbone.1.weight"] for _, weights in still.values()]
+    assert len(others) == 3
+    assert all(torch.allclose(other, first, atol=1e-9) for other in others)
+
+
+def test_finished_runs_are_not_trained_again_unless_asked(case_of):
+    case = case_of("training.steps=2")
+    assert train(case, ingested(case), fresh=True) == 4
+    assert train(case, ingested(case)) == 0
+    (list_runs(case)[0].folder(experiment_folder(case)) / "run.json").unlink()
+    assert train(case, ingested(case)) == 1
+
+
+def test_a_run_of_other_code_is_trained_again(case_of):
+    case = case_of("training.steps=3")
+    assert train(case, ingested(case), fresh=True) == 4
+    file = list_runs(case)[1].folder(experiment_folder(case)) / "run.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"code": "0" * 12}))
+    assert train(case, ingested(case)) == 1
+
+
+def test_a_loss_that_is_not_finite_fails_the_run_with_its_step_and_parts(case_of):
+    case = case_of("training.optimizer={name: sgd, lr: 1.0e+30}", "arms={naive: {}}", "evaluation.baseline=naive")
+    with bar("train", 1, "steps") as shown, pytest.raises(TrainingFailedError) as caught:
+        fit_runs(case, list_runs(case), ingested(case), experiment_folder(case), shown)
+    assert "naive/seed-3, step 9: the loss is not finite" in str(caught.value)
+    assert "a lower lr may help" in str(caught.value)
+    assert not (list_runs(case)[0].folder(experiment_folder(case)) / "run.json").exists()
