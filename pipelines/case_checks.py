@@ -17,9 +17,13 @@ from pipelines.case import (
 from pipelines.sources.location import locate
 
 
-def check_case(case: Case) -> list[str]:
-    """Return what is wrong with a case, a line a mistake: ``key: what was found; what would be right``."""
-    checks = (_tasks, _relatedness, _datasets, _training, _arms_and_evaluation, _tuning, _network)
+def check_case(case: Case, *, check_paths: bool = True) -> list[str]:
+    """Return what is wrong with a case, a line a mistake: ``key: what was found; what would be right``.
+
+    With ``check_paths`` False, nothing is looked up below data_root: it lies on another machine.
+    """
+    paths = (_source_paths,) if check_paths else ()
+    checks = (_tasks, _relatedness, _datasets, *paths, _training, _arms_and_evaluation, _tuning, _network)
     problems: list[str] = []
     for check in checks:
         problems += check(case)
@@ -73,8 +77,6 @@ def _relatedness(case: Case) -> Iterator[str]:
 def _datasets(case: Case) -> Iterator[str]:
     for name, data_set in case.datasets.items():
         key = f"datasets.{name}"
-        if case.embedded is None and locate(str(case.data_root), data_set.source.path) is None:
-            yield _missing_path(f"{key}.source.path", data_set.source, str(case.data_root))
         for task_name, rule in data_set.labels.items():
             if task_name not in case.tasks:
                 yield _unknown(f"{key}.labels", "task", task_name, case.tasks)
@@ -87,6 +89,14 @@ def _datasets(case: Case) -> Iterator[str]:
                     f"datasets: found none of split {split!r} labelled for task {task_name!r}; "
                     "every task needs one to learn from and one to be tested on"
                 )
+
+
+def _source_paths(case: Case) -> Iterator[str]:
+    if case.embedded is not None:
+        return
+    for name, data_set in case.datasets.items():
+        if locate(str(case.data_root), data_set.source.path) is None:
+            yield _missing_path(f"datasets.{name}.source.path", data_set.source, str(case.data_root))
 
 
 def _missing_path(key: str, source: Source, root: str) -> str:

@@ -64,13 +64,15 @@ def find_case_file(name: str) -> Path:
     raise UserError(f"{name}: no such case file{did_you_mean(path.name, near)}")
 
 
-def load_case(name: str, overrides: Sequence[str] = ()) -> Case:
+def load_case(name: str, overrides: Sequence[str] = (), *, check_paths: bool = True) -> Case:
     """Read and validate a case file.
 
     Args:
         name: path of the file, or the name of a shipped case.
         overrides: ``key.path=value``, the value in YAML. A data_root or storage.path given so is relative to the
             working directory; in the file, data_root is relative to the file's folder.
+        check_paths: False where another machine runs the case: data_root and storage.path stay as they are
+            written, and nothing is looked up there.
 
     Returns:
         the case, complete in itself: paths absolute, relatedness files read into tables.
@@ -84,8 +86,8 @@ def load_case(name: str, overrides: Sequence[str] = ()) -> Case:
     if not isinstance(given, dict):
         raise UserError(f"{path}: found {type(given).__name__}; a mapping with the keys of a case is right")
     for override in overrides:
-        _apply(given, override, path)
-    _resolve_paths(given, path)
+        _apply(given, override, path, resolve=check_paths)
+    _resolve_paths(given, path, resolve=check_paths)
     _merge_matching_into_arms(given)
     _read_relatedness_files(given, path)
     try:
@@ -95,12 +97,18 @@ def load_case(name: str, overrides: Sequence[str] = ()) -> Case:
         raise UserError("\n".join(f"{path}: {problem}" for problem in problems)) from None
     from pipelines.case_checks import check_case
 
-    if problems := check_case(case):
+    if problems := check_case(case, check_paths=check_paths):
         raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
     return case
 
 
-def _apply(given: dict[str, Any], override: str, path: Path) -> None:
+def as_yaml(case: Case) -> str:
+    """Return the text of a case file that holds this case."""
+    content = case.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def _apply(given: dict[str, Any], override: str, path: Path, *, resolve: bool) -> None:
     key_path, equals, text = override.partition("=")
     if not equals or not key_path:
         raise UserError(f"--set {override}: not of the form key.path=value")
@@ -108,7 +116,7 @@ def _apply(given: dict[str, Any], override: str, path: Path) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise UserError(f"--set {override}: the value is not valid YAML") from None
-    if key_path in ("data_root", "storage.path") and isinstance(value, str) and "://" not in value:
+    if resolve and key_path in ("data_root", "storage.path") and isinstance(value, str) and "://" not in value:
         value = str(Path(value).absolute())
     *parents, last = key_path.split(".")
     place: Any = given
@@ -134,17 +142,17 @@ def _key_in(place: Any, name: str, parents: Sequence[str], override: str) -> Any
     return next((key for key in place if str(key) == name), name)
 
 
-def _resolve_paths(given: dict[str, Any], path: Path) -> None:
+def _resolve_paths(given: dict[str, Any], path: Path, *, resolve: bool) -> None:
     """Make data_root and storage.path absolute; an embedded case's data lie in its storage."""
     storage = given.setdefault("storage", {})
     if isinstance(storage, dict):
         where = storage.setdefault("path", "kindred-runs")
-        if isinstance(where, str) and "://" not in where:
+        if resolve and isinstance(where, str) and "://" not in where:
             storage["path"] = where = str(Path(where).absolute())
         if given.get("embedded") and given.get("data_root") is None and isinstance(where, str):
             given["data_root"] = f"{where}/sources/{given['embedded']}"
     root = given.get("data_root")
-    if root is None or (isinstance(root, str) and "://" not in root):
+    if resolve and (root is None or (isinstance(root, str) and "://" not in root)):
         given["data_root"] = str((path.absolute().parent / (root or ".")).resolve())
 
 

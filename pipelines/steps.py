@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pipelines.atomic import write_atomically
 from pipelines.case import Case
+from pipelines.case_file import as_yaml
 from pipelines.evaluate import evaluate as _evaluate
 from pipelines.ingest import ingest as _ingest
 from pipelines.ingest import ingested
@@ -78,5 +77,4 @@ def tune(case: Case) -> Tuned:
 
 def write_case(case: Case, file: Path) -> None:
     """Write a case as a file that `kindred run` takes, complete in itself."""
-    content = case.model_dump(mode="json", by_alias=True, exclude_none=True)
-    write_atomically(file, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    write_atomically(file, as_yaml(case))

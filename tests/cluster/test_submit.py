@@ -1,0 +1,369 @@
+"""`kindred submit` against a real Ray head on loopback that asks for a token."""
+
+import ipaddress
+import json
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+import psutil
+import pytest
+
+from cluster.submit import connect, load_for_cluster
+from pipelines.case_file import SHIPPED_CASES, as_yaml, load_case
+from pipelines.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+SMALL = ("training.steps=20", "training.seeds=[0]", "evaluation.replicates=20")
+
+
+@dataclass(frozen=True)
+class Head:
+    """A running head; ``env`` is the environment of somebody who may use it."""
+
+    url: str
+    gcs_port: int
+    token: str
+    env: dict[str, str]
+
+    def api(self, path: str, method: str = "GET") -> Any:
+        headers = {"Authorization": f"Bearer {self.token}"}
+        with urlopen(Request(self.url + path, method=method, headers=headers), timeout=30) as answer:
+            return json.load(answer)
+
+    def jobs(self) -> set[str]:
+        return {job["submission_id"] for job in self.api("/api/jobs/")}
+
+    def status(self, job: str) -> str:
+        return str(self.api(f"/api/jobs/{job}")["status"])
+
+    def stop(self, job: str) -> None:
+        self.api(f"/api/jobs/{job}/stop", "POST")
+        deadline = time.monotonic() + 60
+        while self.status(job) not in ("STOPPED", "FAILED", "SUCCEEDED"):
+            assert time.monotonic() < deadline, "the job does not stop"
+            time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[Head]:
+    # A short path: Ray makes Unix sockets below it, and their paths may not be longer than 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="kindred-", ignore_cleanup_errors=True) as folder:
+        token = secrets.token_hex(32)
+        client = {name: value for name, value in os.environ.items() if not name.upper().startswith("RAY_")}
+        client |= {"HOME": folder, "PYTHONPATH": str(ROOT), "NO_PROXY": "127.0.0.1"}
+        client |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+        gcs, dashboard, agent, ray_client, metrics, more_metrics = free_ports(6)
+        # Nothing on a port that another Ray of this machine may have: the others Ray chooses freely.
+        ports = {
+            "port": gcs,
+            "dashboard-port": dashboard,
+            "dashboard-agent-listen-port": agent,
+            "ray-client-server-port": ray_client,
+            "min-worker-port": 0,
+            "max-worker-port": 0,
+        }
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2"]
+        command += ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", f"--temp-dir={folder}/ray"]
+        command += ["--object-store-memory=200000000", *(f"--{name}={port}" for name, port in ports.items())]
+        env = client | {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # the job's `python` is this one
+            # Without it Ray puts the machine's own address for 127.0.0.1, and listens on every interface.
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+            "AUTOSCALER_METRIC_PORT": str(metrics),
+            "DASHBOARD_METRIC_PORT": str(more_metrics),
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+        running = Head(f"http://127.0.0.1:{dashboard}", gcs, token, client)
+        with open(f"{folder}/head.log", "w+") as log:
+            process = subprocess.Popen(command, env=env, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+            try:
+                wait_for(running, process, log.name)
+                yield running
+            finally:
+                kill_tree(process.pid)
+                process.wait()
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def wait_for(head: Head, process: "subprocess.Popen[bytes]", log: str) -> None:
+    """Wait until the dashboard lists jobs: then it takes them, too."""
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            head.jobs()
+            return
+        except (HTTPError, URLError, ConnectionError, TimeoutError) as error:
+            said = f"{error}\n{Path(log).read_text()}"
+            assert time.monotonic() < deadline, f"no dashboard after two minutes: {said}"
+        try:
+            process.wait(timeout=0.3)
+        except subprocess.TimeoutExpired:
+            continue
+        pytest.fail(f"the head ended: {said}")
+
+
+def kill_tree(pid: int) -> None:
+    root = psutil.Process(pid)
+    processes = [*root.children(recursive=True), root]
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=30)
+
+
+def submit_command(head: Head, case: str, storage: Path, *more: str) -> list[str]:
+    command = [sys.executable, "-m", "pipelines", "submit", "--address", head.url, case]
+    return [*command, "--set", f"storage.path={storage}", *more]
+
+
+def kindred_submit(
+    head: Head, case: str, storage: Path, *more: str, **env: str | None
+) -> "subprocess.CompletedProcess[str]":
+    """Run the command; an environment variable that is None is not set."""
+    merged = {name: value for name, value in (head.env | env).items() if value is not None}
+    return subprocess.run(
+        submit_command(head, case, storage, *more), env=merged, capture_output=True, text=True, timeout=300
+    )
+
+
+def run_of_entrypoint(head: Head, entrypoint: str) -> "subprocess.CompletedProcess[str]":
+    """Send a job as the command does, but for what the job starts; end with its exit code."""
+    case = "load_for_cluster('digits', ['storage.path=/nowhere'])"
+    return following(head, f"send(client, {case}, sys.argv[2])", entrypoint)
+
+
+def following(head: Head, job: str, argument: str) -> "subprocess.CompletedProcess[str]":
+    """Follow the job that an expression gives; end with its exit code."""
+    script = (
+        "import sys; from cluster.submit import connect, follow, load_for_cluster, send\n"
+        f"client = connect(sys.argv[1]); sys.exit(follow(client, {job})['exit_code'])"
+    )
+    command = [sys.executable, "-c", script, head.url, argument]
+    return subprocess.run(command, env=head.env, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture
+def case_with_data(tmp_path: Path) -> str:
+    """A case whose data would lie below data_root, on the machine that runs it."""
+    text = (SHIPPED_CASES / "digits.yaml").read_text().replace("embedded: digits", "data_root: /nowhere")
+    file = tmp_path / "my.yaml"
+    file.write_text(text)
+    return str(file)
+
+
+def test_the_head_listens_on_loopback_alone(head: Head) -> None:
+    ports = [int(head.url.rpartition(":")[2]), head.gcs_port]
+    addresses = {
+        ipaddress.ip_address(connection.laddr.ip.removeprefix("::ffff:"))
+        for connection in psutil.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port in ports
+    }
+    assert addresses
+    assert all(address.is_loopback for address in addresses)
+
+
+def test_the_digits_case_runs_on_the_cluster(head: Head, tmp_path: Path) -> None:
+    overrides = [part for override in SMALL for part in ("--set", override)]
+    # --address wins over what Ray's client itself would put before it.
+    done = kindred_submit(head, "digits", tmp_path, *overrides, RAY_ADDRESS="http://127.0.0.1:1")
+    assert done.returncode == 0, done.stderr
+    assert "Running entrypoint for job" in done.stdout
+    reports = list(tmp_path.glob("digits-*/report.html"))
+    assert len(reports) == 1
+    assert f"report: {reports[0]}" in done.stdout
+    results = json.loads(reports[0].with_name("results.json").read_text())
+    assert results["case"] == "digits"
+    assert re.search(r"job raysubmit_\w+ succeeded", done.stdout)
+    assert head.token not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("entrypoint", "code"), [("echo begun; exit 1", 1), ("echo begun; kill -9 $$", 137)])
+def test_a_failed_job_ends_the_command_with_its_exit_code(head: Head, entrypoint: str, code: int) -> None:
+    done = run_of_entrypoint(head, entrypoint)
+    assert done.returncode == code
+    assert "\nbegun\n" in done.stdout
+    assert f"failed, exit code {code}" in done.stderr
+
+
+def test_the_job_finds_the_whole_case(head: Head) -> None:
+    done = run_of_entrypoint(head, "cat case.yaml")
+    case = load_case("digits", ["storage.path=/nowhere"])
+    assert as_yaml(case) in done.stdout
+
+
+def test_data_that_the_cluster_does_not_have_is_a_mistake_that_the_job_tells(
+    head: Head, case_with_data: str, tmp_path: Path
+) -> None:
+    done = kindred_submit(head, case_with_data, tmp_path, "--json")
+    assert done.returncode == 2
+    outcome = json.loads(done.stdout)
+    assert outcome | {"job": ""} == {"job": "", "status": "FAILED", "exit_code": 2, "storage": str(tmp_path)}
+    assert "nothing lies at /nowhere/digits" in done.stderr
+
+
+def test_a_mistake_in_the_case_is_told_before_anything_is_sent(head: Head, tmp_path: Path) -> None:
+    before = head.jobs()
+    done = kindred_submit(head, "digits", tmp_path, "--set", "training.stepz=20")
+    assert done.returncode == 2
+    assert "unknown key 'stepz'; did you mean 'steps'?" in done.stderr
+    assert head.jobs() == before
+
+
+@pytest.mark.parametrize(
+    ("env", "says"),
+    [
+        ({"RAY_AUTH_TOKEN": "a-wrong-one"}, "refuses the token from RAY_AUTH_TOKEN; set RAY_AUTH_TOKEN to"),
+        (
+            {"RAY_AUTH_TOKEN": "a-wrong\none"},
+            "the token from RAY_AUTH_TOKEN has a character that cannot be sent",
+        ),
+        ({"RAY_AUTH_TOKEN": None}, "none was found; set RAY_AUTH_TOKEN to the cluster's token, or"),
+        (
+            {"RAY_AUTH_TOKEN": None, "RAY_AUTH_TOKEN_PATH": "/nowhere"},
+            "RAY_AUTH_TOKEN_PATH: found /nowhere, a file",
+        ),
+        ({"RAY_AUTH_MODE": None}, "(RAY_AUTH_MODE is not set); set RAY_AUTH_MODE=token"),
+    ],
+    ids=["wrong", "unsendable", "none", "no file", "no mode"],
+)
+def test_a_wrong_token_is_refused_and_the_message_says_what_to_set(
+    head: Head, tmp_path: Path, env: dict[str, str | None], says: str
+) -> None:
+    before = head.jobs()
+    done = kindred_submit(head, "digits", tmp_path, **env)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    for token in (head.token, "a-wrong"):
+        assert token not in done.stdout + done.stderr
+    assert head.jobs() == before
+
+
+def test_ctrl_c_leaves_the_job_running_and_says_how_to_stop_it(head: Head, tmp_path: Path) -> None:
+    command = submit_command(head, "digits", tmp_path, "--set", "training.steps=1000000")
+    process = subprocess.Popen(command, env=head.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    job = None
+    for line in process.stdout:
+        if found := re.search(r"Running entrypoint for job (\w+)", line):
+            job = found[1]
+            break
+    assert job
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"job {job} goes on" in said
+    assert f"ray job stop --address {head.url} {job}" in said
+    assert "Traceback" not in said
+    assert head.status(job) == "RUNNING"
+    head.stop(job)
+    stopped = following(head, "sys.argv[2]", job)
+    assert stopped.returncode == 1
+    assert f"job {job} stopped, exit code 1" in stopped.stderr
+
+
+def test_without_waiting_the_command_ends_when_the_job_is_sent(head: Head, case_with_data: str, tmp_path: Path) -> None:
+    done = kindred_submit(head, case_with_data, tmp_path, "--no-wait", "--json")
+    assert done.returncode == 0
+    outcome = json.loads(done.stdout)
+    assert outcome["exit_code"] is None
+    assert outcome["job"] in head.jobs()
+    assert f"ray job logs --address {head.url} --follow {outcome['job']}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("127.0.0.1:8265", "found '127.0.0.1:8265'; the URL of the cluster's dashboard is right"),
+        (
+            "ray://127.0.0.1:10001",
+            "found 'ray://127.0.0.1:10001'; the URL of the cluster's dashboard is right",
+        ),
+        ("http://127.0.0.1:99999", "Port out of range"),
+        ("http://somebody:secret@127.0.0.1:8265", "found a user name or password in the URL"),
+        ("http://somebody:secret@127.0.0.1:99999", "found a user name or password in the URL"),
+    ],
+)
+def test_an_address_that_is_no_dashboards_url_is_refused(address: str, says: str) -> None:
+    with pytest.raises(UserError, match=re.escape(says)) as refused:
+        connect(address)
+    assert "secret" not in str(refused.value)
+
+
+def test_an_address_where_nobody_answers_is_told() -> None:
+    (port,) = free_ports(1)
+    with pytest.raises(UserError, match=rf"^http://127.0.0.1:{port}: no Ray dashboard there \(no answer: "):
+        connect(f"http://127.0.0.1:{port}")
+
+
+def test_another_port_of_ray_is_not_taken_for_the_dashboard(head: Head) -> None:
+    with pytest.raises(UserError, match="no Ray dashboard there"):
+        connect(f"http://127.0.0.1:{head.gcs_port}")
+
+
+@pytest.mark.parametrize(("status", "body"), [(404, "gone"), (200, "<html>hello</html>"), (200, "{}")])
+def test_another_web_server_is_not_taken_for_the_dashboard(status: int, body: str) -> None:
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(UserError, match="no Ray dashboard there"):
+            connect(f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+
+
+def test_a_path_that_the_cluster_cannot_know_is_refused(case_with_data: str) -> None:
+    with pytest.raises(UserError) as refused:
+        load_for_cluster("digits", [])
+    assert str(refused.value).startswith("digits: storage.path: found 'kindred-runs'; the run is on the cluster")
+    assert "data_root" not in str(refused.value)
+    with pytest.raises(UserError, match="data_root: found 'pictures'; the run is on the cluster"):
+        load_for_cluster(case_with_data, ["storage.path=/nowhere", "data_root=pictures"])
+    with pytest.raises(UserError, match="data_root: missing; the run is on the cluster"):
+        load_for_cluster(case_with_data, ["storage.path=/nowhere", "data_root=null"])
+
+
+def test_the_clusters_paths_are_sent_as_they_are_written(case_with_data: str) -> None:
+    case = load_for_cluster(case_with_data, ["storage.path=/mnt/../mnt/runs"])
+    assert case.storage.path == "/mnt/../mnt/runs"
+    assert case.data_root == "/nowhere"
+    with pytest.raises(UserError, match="nothing lies at /nowhere/digits"):
+        load_case(case_with_data, ["storage.path=/mnt/runs"])
+
+
+@pytest.mark.parametrize("case", [file.stem for file in SHIPPED_CASES.glob("*.yaml")])
+def test_a_case_written_out_is_the_same_case(case: str, tmp_path: Path) -> None:
+    loaded = load_for_cluster(case, ["storage.path=/mnt/runs", "data_root=/mnt/data"])
+    file = tmp_path / "case.yaml"
+    file.write_text(as_yaml(loaded))
+    assert load_for_cluster(str(file), []) == loaded
