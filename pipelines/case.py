@@ -272,10 +272,7 @@ class Case(Section):
     relatedness: tuple[RelatednessEdge, ...] = ()
     network: Network = Network()
     training: Training
-    arms: Annotated[dict[Name, Arm], Field(min_length=1)] = {
-        "single-task": Arm(networks="one_per_task"),
-        "naive": Arm(),
-    }
+    arms: Annotated[dict[Name, Arm], Field(min_length=1)]
     evaluation: Evaluation = Evaluation()
     tuning: Tuning = Tuning()
     storage: Storage = Storage()

@@ -1,5 +1,6 @@
 """Read a case file, apply overrides, validate it: a Case, or one message that says what is wrong."""
 
+import copy
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
@@ -156,8 +157,18 @@ def _resolve_paths(given: dict[str, Any], path: Path, *, resolve: bool) -> None:
         given["data_root"] = str((path.absolute().parent / (root or ".")).resolve())
 
 
+# What is compared where a case file does not say: networks of their own, joint training on whatever labels there
+# are, and joint training with training.matching.
+_DEFAULT_ARMS: dict[str, Any] = {
+    "single-task": {"networks": "one_per_task"},
+    "naive": {"matching": {"dm": {"weight": 0}, "sca": {"weight": 0}, "ill": {"weight": 0}}},
+    "co-trained": {},
+}
+
+
 def _merge_matching_into_arms(given: dict[str, Any]) -> None:
     """An arm's matching starts from training.matching, so that an arm says only what differs."""
+    given.setdefault("arms", copy.deepcopy(_DEFAULT_ARMS))
     training, arms = given.get("training"), given.get("arms")
     if not isinstance(training, dict) or not isinstance(arms, dict):
         return

@@ -32,5 +32,6 @@ def blocks_folder(case: Case, data_set: str, of: str) -> Path:
 
 def experiment_folder(case: Case) -> Path:
     """Return the folder of a case with its settings; where it is stored and what is logged make no difference."""
-    settings = case.model_dump(mode="json", by_alias=True, exclude={"storage", "logging", "tuning"})
+    apart = {"storage", "logging", "tuning"} | ({"data_root"} if case.embedded else set())
+    settings = case.model_dump(mode="json", by_alias=True, exclude=apart)
     return Path(case.storage.path) / f"{case.name}-{fingerprint(settings)}"

@@ -10,10 +10,14 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_V2_ENABLED": "1",
     # How often Ray Train's controller looks at its workers; the default of 2 s is what a short run waits for.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
 }
+
+# A Ray of one's own listens on loopback alone; without this, Ray takes the machine's address in its place.
+_ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 @contextmanager
@@ -23,7 +27,8 @@ def ray_session(verbose: bool = False) -> Iterator[None]:
     Args:
         verbose: let Ray's own log lines through.
     """
-    for name, value in _QUIET.items():
+    own = "RAY_ADDRESS" not in os.environ
+    for name, value in (_QUIET | (_ON_LOOPBACK if own else {})).items():
         os.environ.setdefault(name, value)
     import ray
 
@@ -32,8 +37,8 @@ def ray_session(verbose: bool = False) -> Iterator[None]:
         return
     level = logging.INFO if verbose else logging.ERROR
     ray.init(
-        include_dashboard=False if "RAY_ADDRESS" not in os.environ else None,
-        _node_ip_address=None if "RAY_ADDRESS" in os.environ else "127.0.0.1",
+        include_dashboard=False if own else None,
+        _node_ip_address="127.0.0.1" if own else None,
         log_to_driver=verbose,
         logging_level=level,
     )

@@ -1,7 +1,7 @@
 """Train every run of a case with Ray Train.
 
 Starting a group of workers costs seconds, a short run less. So a case's runs are dealt over as many groups as fit
-the cluster at once, each a TorchTrainer whose workers train run after run.
+the cluster at once and are worth their start, each a TorchTrainer whose workers train run after run.
 """
 
 import threading
@@ -16,6 +16,9 @@ from pipelines.metrics_log import check_wandb
 from pipelines.progress import Bar, bar
 from pipelines.runs import Run, is_done, list_runs
 from pipelines.train_loop import Work, train_runs
+
+# Ray Train starts six processes for a group, which takes as long as so many steps of a small network.
+_STEPS_WORTH_A_GROUP = 1000
 
 
 class TrainingFailedError(Exception):
@@ -117,7 +120,8 @@ def _groups_at_once(case: Case, runs: int) -> int:
     fit = room.get("CPU", 1) // (training.workers * training.threads_per_worker)
     if training.device == "cuda":
         fit = min(fit, room.get("GPU", 0) // training.workers)
-    return int(min(max(fit, 1), runs))
+    worth = -(-runs * training.steps // _STEPS_WORTH_A_GROUP)
+    return int(min(max(fit, 1), runs, worth))
 
 
 def _reason(error: BaseException) -> str:

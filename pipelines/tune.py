@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from rich.console import Console
 from rich.table import Table
 
 from mtlcore import primary_metric, task_metrics
 from pipelines.atomic import write_atomically
 from pipelines.case import Case
+from pipelines.case_file import as_yaml
 from pipelines.errors import UserError
 from pipelines.layout import experiment_folder, fingerprint
 from pipelines.manifest import Manifest
@@ -116,8 +116,7 @@ def tune(case: Case, data_sets: Mapping[str, tuple[Path, Manifest]]) -> Tuned:
     write_atomically(folder / "trials.json", json.dumps([vars(trial) for trial in trials], indent=1))
     file = folder / f"{case.name}-tuned.yaml"
     note = f"# The best of {len(trials)} trials over the space {case.tuning.space!r}, scored on the validation split.\n"
-    content = best.model_dump(mode="json", by_alias=True, exclude_none=True)
-    write_atomically(file, note + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    write_atomically(file, note + as_yaml(best))
     return Tuned(trials, file)
 
 

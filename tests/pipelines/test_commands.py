@@ -1,0 +1,136 @@
+"""Exit codes, messages, interruption: what somebody at a terminal meets."""
+
+import json
+import signal
+import struct
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from pipelines import steps
+from pipelines.case_file import load_case
+from pipelines.errors import UserError
+from pipelines.layout import experiment_folder
+from tests.commands import environment, kindred
+
+SMALL = ["training.steps=20", "training.seeds=[0]", "evaluation.replicates=20"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run"], "Missing argument"),
+        (["rnu", "digits"], "No such command"),
+        (["run", "digts"], "error: digts: no such case file; did you mean 'digits'?"),
+        (["run", "digits", "--set", "training.stepz=1"], "training: unknown key 'stepz'; did you mean 'steps'?"),
+        (
+            ["report", "digits", "--set", "training.steps=7"],
+            "`kindred evaluate` with the same case and --set comes first",
+        ),
+    ],
+)
+def test_a_wrong_call_or_case_is_one_message_and_exit_code_2(arguments, words, tmp_path):
+    done = kindred(*arguments, *(["--set", f"storage.path={tmp_path}"] if arguments[0] == "report" else []))
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_failed_run_says_why_without_a_traceback_and_exits_with_1(tmp_path):
+    settings = [*SMALL, "training.optimizer={name: sgd, lr: 1.0e+30}", f"storage.path={tmp_path}"]
+    done = kindred("run", "digits", *(word for setting in settings for word in ("--set", setting)))
+    assert done.returncode == 1
+    assert "the loss is not finite" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_step_that_comes_too_early_says_which_comes_first(ray_local, tmp_path):
+    case = load_case("digits", [*SMALL, f"storage.path={tmp_path}"])
+    with pytest.raises(UserError, match="nothing lies at"):
+        steps.train(case, fresh=False)
+    steps.ingest(case)
+    with pytest.raises(UserError, match="4 of 4 runs are not trained .* `kindred train`"):
+        steps.evaluate(case)
+    with pytest.raises(UserError, match="`kindred evaluate`"):
+        steps.report(case)
+
+
+def test_the_steps_one_by_one_give_what_run_gives_and_wandb_offline_has_its_metrics(ray_local, tmp_path):
+    # three tasks' worth of arms are tested elsewhere; here one arm alone, logged
+    one_arm = ["arms={naive: {matching: {dm: {weight: 0}, sca: {weight: 0}}}}", "evaluation.baseline=naive"]
+    case = load_case("digits", [*SMALL, *one_arm, "logging.wandb.mode=offline", f"storage.path={tmp_path}"])
+    steps.ingest(case)
+    trained, folder = steps.train(case, fresh=False)
+    assert trained == 1
+    alone = steps.evaluate(case)
+    assert alone.results.arms["naive"]["digit"].difference is None
+    assert steps.report(case) == folder / "report.html"
+
+    (file,) = folder.glob("wandb/offline-run-*/*.wandb")
+    logged = list(wandb_history(file))
+    assert [entry["_step"] for entry in logged] == [9, 19]
+    assert {"loss", "digit", "traits"} <= set(logged[0])
+    whole = steps.run(case, fresh=True)
+    assert whole.results.arms == alone.results.arms
+
+
+def wandb_history(file):
+    """Read the metrics in wandb's offline file: LevelDB's log format with protobuf records."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    data, at, record = file.read_bytes(), 7, b""
+    assert data.startswith(b":W&B")
+    while at + 7 <= len(data):
+        if 32768 - at % 32768 < 7:
+            at += 32768 - at % 32768
+            continue
+        _, size, kind = struct.unpack("<IHB", data[at : at + 7])
+        record += data[at + 7 : at + 7 + size]
+        at += 7 + size
+        if kind in (1, 4):  # a whole record, or the last part of one
+            found = Record.FromString(record)
+            record = b""
+            if found.WhichOneof("record_type") == "history":
+                yield {item.key or item.nested_key[0]: json.loads(item.value_json) for item in found.history.item}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_ctrl_c_leaves_no_process_behind_and_what_was_ingested_stays(tmp_path):
+    settings = ["training.steps=1000000", f"storage.path={tmp_path}"]
+    command = [sys.executable, "-m", "pipelines", "run", "digits"]
+    command += [word for setting in settings for word in ("--set", setting)]
+    process = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
+    root = psutil.Process(process.pid)
+    deadline = time.monotonic() + 180
+    started: dict[int, psutil.Process] = {}
+    while not any("RayTrainWorker" in name_of(child) for child in started.values()):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline, "training does not start"
+        started |= {child.pid: child for child in root.children(recursive=True)}
+        psutil.wait_procs([root], timeout=0.2)
+    started |= {child.pid: child for child in root.children(recursive=True)}
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert "interrupted" in process.stderr.read()
+    _, alive = psutil.wait_procs(list(started.values()), timeout=30)
+    assert [name_of(child) for child in alive] == []
+
+    case = load_case("digits", settings)
+    blocks = sorted(file for file in (tmp_path / "blocks").rglob("*") if file.is_file())
+    assert sum(file.name == "manifest.json" for file in blocks) == 4
+    times = [file.stat().st_mtime_ns for file in blocks]
+    again = kindred("ingest", "digits", *(word for setting in settings for word in ("--set", setting)))
+    assert again.returncode == 0, again.stderr
+    assert [file.stat().st_mtime_ns for file in blocks] == times
+    assert not (experiment_folder(case) / "results.json").exists()
+
+
+def name_of(process):
+    try:
+        return " ".join(process.cmdline()) or process.name()
+    except psutil.NoSuchProcess:
+        return ""

@@ -1,0 +1,52 @@
+"""`kindred tune` scores on the validation split alone, and its best configuration is a case that runs."""
+
+import json
+
+import pytest
+
+from pipelines import steps
+from pipelines.case_file import load_case
+from pipelines.errors import UserError
+from pipelines.tune import with_settings
+
+SMALL = ["training.steps=15", "training.seeds=[0]", "tuning.trials=2", "evaluation.replicates=20"]
+
+
+def test_the_best_trial_becomes_a_case_that_runs_and_the_test_split_is_never_opened(ray_local, tmp_path):
+    case = load_case("digits", [*SMALL, f"storage.path={tmp_path}"])
+    steps.ingest(case)
+    test_blocks = list((tmp_path / "blocks").glob("test_pictures-*/*.arrow"))
+    assert test_blocks
+    for file in test_blocks:  # whoever opens the test split now fails
+        file.unlink()
+    found = steps.tune(case)
+    assert len(found.trials) == 2
+    assert found.trials[0].score >= found.trials[1].score
+    assert found.trials[0].settings != found.trials[1].settings
+    assert 0 < found.trials[0].score < 1
+
+    best = load_case(str(found.case_file))
+    matching = best.arms["co-trained"].matching.model_dump()
+    for key, value in found.trials[0].settings.items():
+        section, name = key.split(".")
+        assert matching[section][name] == pytest.approx(value)
+    assert best.arms["naive"] == case.arms["naive"]
+    assert json.loads((found.case_file.parent / "trials.json").read_text())[0]["score"] == found.trials[0].score
+
+    again = steps.tune(case)
+    assert [trial.settings for trial in again.trials] == [trial.settings for trial in found.trials]
+    assert [trial.score for trial in again.trials] == [trial.score for trial in found.trials]
+
+
+def test_a_case_without_validation_data_cannot_be_tuned(ray_local, digits_store):
+    case = load_case("digits", [*SMALL, f"storage.path={digits_store}", "datasets.validation_pictures.split=test"])
+    with pytest.raises(UserError, match="found none of split 'validation' labelled for task 'digit'"):
+        steps.tune(case)
+
+
+def test_settings_of_a_trial_change_the_tuned_arm_alone():
+    case = load_case("digits")
+    tried = with_settings(case, {"dm.tau": 2.5})
+    assert tried.arms["co-trained"].matching.dm.tau == 2.5
+    assert tried.arms["naive"] == case.arms["naive"]
+    assert tried.training == case.training

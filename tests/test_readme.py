@@ -1,0 +1,67 @@
+"""What the README shows runs as it stands there."""
+
+import csv
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines import steps
+from pipelines.case_file import load_case
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def block(language, after):
+    return re.search(rf"```{language}\n(.*?)```", README[README.index(after) :], re.DOTALL).group(1)
+
+
+def test_the_snippet_trains_in_under_twenty_lines():
+    code = block("python", "<!-- snippet -->")
+    assert len([line for line in code.splitlines() if line.strip()]) < 20
+    names = {}
+    exec(code, names)
+    value = names["value"]
+    assert set(value.parts) == {
+        "species", "traits", "dm:species->traits", "sca:traits->species", "sca:species->traits"
+    }  # fmt: skip
+    predicted = names["network"](names["pictures"])["species"].argmax(1)
+    assert predicted[:2].tolist() == [0, 1], "twenty updates fit two labelled pictures"
+
+
+@pytest.fixture
+def birds(tmp_path):
+    """The data that the README's ten lines speak of."""
+    root = tmp_path / "my-birds"
+    draw = np.random.Generator(np.random.PCG64(0))
+
+    def picture(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()
+        Image.fromarray(draw.integers(0, 256, (96, 96, 3), dtype=np.uint8)).save(buffer, "JPEG")
+        path.write_bytes(buffer.getvalue())
+
+    for i in range(4):
+        picture(root / "species" / ("crow", "gull")[i % 2] / f"{i}.jpg")
+    for name, columns in (("traits", ["file", "black", "swims"]), ("test", ["file", "species", "black", "swims"])):
+        with (root / f"{name}.csv").open("w", newline="") as file:
+            table = csv.DictWriter(file, columns, extrasaction="ignore")
+            table.writeheader()
+            for i in range(6):
+                picture(root / name / f"{i}.jpg")
+                row = {"file": f"{name}/{i}.jpg", "species": ("crow", "gull")[i % 2], "black": 1 - i % 2, "swims": ""}
+                table.writerow(row | ({"swims": i % 2} if i else {}))
+    return tmp_path
+
+
+def test_the_ten_lines_of_yaml_are_ten_and_run(ray_local, birds):
+    text = block("yaml", "## Your own data")
+    assert len(text.splitlines()) == 10
+    (birds / "birds.yaml").write_text(text)
+    small = ["training.steps=3", "evaluation.replicates=10", f"storage.path={birds}/store"]
+    outcome = steps.run(load_case(str(birds / "birds.yaml"), small), fresh=False)
+    assert list(outcome.results.arms) == ["single-task", "naive", "co-trained"]
+    assert outcome.report.is_file()
