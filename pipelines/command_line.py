@@ -35,15 +35,19 @@ FreshOption = Annotated[bool, typer.Option("--fresh", help="Train again what is 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
+class _InterruptedError(Exception):
+    """Ctrl-C while a command worked."""
+
+
 @app.command()
 def run(
     case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = False, verbose: VerboseOption = False,
     fresh: FreshOption = False,
 ) -> None:  # fmt: skip
     """Ingest, train every arm, evaluate on the test split, and write the report."""
-    from pipelines import steps
-
     with _on_ray(case, overrides, verbose) as loaded:
+        from pipelines import steps
+
         outcome = steps.run(loaded, fresh)
     _show_results(outcome, as_json)
 
@@ -53,9 +57,9 @@ def ingest(
     case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = False, verbose: VerboseOption = False
 ) -> None:
     """Turn the sources into Arrow blocks."""
-    from pipelines import steps
-
     with _on_ray(case, overrides, verbose) as loaded:
+        from pipelines import steps
+
         manifests = steps.ingest(loaded)
     if as_json:
         print(json.dumps({name: manifest.model_dump(mode="json") for name, manifest in manifests.items()}))
@@ -71,9 +75,9 @@ def train(
     fresh: FreshOption = False,
 ) -> None:  # fmt: skip
     """Train every arm on the ingested blocks."""
-    from pipelines import steps
-
     with _on_ray(case, overrides, verbose) as loaded:
+        from pipelines import steps
+
         trained, folder = steps.train(loaded, fresh)
     if as_json:
         print(json.dumps({"trained": trained, "experiment": str(folder)}))
@@ -86,9 +90,9 @@ def evaluate(
     case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = False, verbose: VerboseOption = False
 ) -> None:
     """Score the trained arms on the test split, with intervals, into results.json."""
-    from pipelines import steps
-
     with _on_ray(case, overrides, verbose) as loaded:
+        from pipelines import steps
+
         outcome = steps.evaluate(loaded)
     _show_results(outcome, as_json)
 
@@ -108,9 +112,9 @@ def tune(
     case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = False, verbose: VerboseOption = False
 ) -> None:
     """Search loss weights and temperatures on the validation split; write the best as a case file."""
-    from pipelines import steps
-
     with _on_ray(case, overrides, verbose) as loaded:
+        from pipelines import steps
+
         found = steps.tune(loaded)
     if as_json:
         print(json.dumps(found.as_dict()))
@@ -122,12 +126,15 @@ def tune(
 @contextmanager
 def _on_ray(case: str, overrides: list[str], verbose: bool) -> "Iterator[Case]":
     """Validate the case, then start or join a Ray for as long as the command works on it."""
-    from pipelines.case_file import load_case
-    from pipelines.ray_session import ray_session
+    try:
+        from pipelines.case_file import load_case
+        from pipelines.ray_session import ray_session
 
-    loaded = load_case(case, overrides)
-    with ray_session(verbose):
-        yield loaded
+        loaded = load_case(case, overrides)
+        with ray_session(verbose):
+            yield loaded
+    except KeyboardInterrupt:  # typer would make it exit code 1
+        raise _InterruptedError from None
 
 
 def _show_results(outcome: Any, as_json: bool) -> None:
@@ -155,7 +162,7 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_USAGE)
-    except KeyboardInterrupt:
+    except _InterruptedError:
         print("interrupted; what was ingested and the runs that had ended are kept", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
     except Exception as error:

@@ -53,7 +53,7 @@ def test_a_step_that_comes_too_early_says_which_comes_first(ray_local, tmp_path)
     with pytest.raises(UserError, match="nothing lies at"):
         steps.train(case, fresh=False)
     steps.ingest(case)
-    with pytest.raises(UserError, match="4 of 4 runs are not trained .* `kindred train`"):
+    with pytest.raises(UserError, match=r"4 of 4 runs are not trained .* `kindred train`"):
         steps.evaluate(case)
     with pytest.raises(UserError, match="`kindred evaluate`"):
         steps.report(case)
