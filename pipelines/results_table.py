@@ -36,7 +36,9 @@ def results_table(results: Results) -> str:
     gains = [f"{100 * gain:+.1f} %" if gain is not None else "-" for gain in results.delta_m.values()]
     table.add_row("Delta_m", "relative gain", *gains)
     real = Console()
-    console = Console(file=io.StringIO(), force_terminal=real.is_terminal, width=max(real.width, 100))
+    console = Console(
+        file=io.StringIO(), force_terminal=real.is_terminal, width=real.width if real.is_terminal else 200
+    )
     console.print(table)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     return str(text).rstrip()

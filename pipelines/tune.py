@@ -16,15 +16,17 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from mtlcore import primary_metric, task_metrics
 from pipelines.atomic import write_atomically
 from pipelines.case import Case
 from pipelines.case_file import as_yaml
 from pipelines.errors import UserError
 from pipelines.layout import experiment_folder, fingerprint
 from pipelines.manifest import Manifest
-from pipelines.method import tasks_of
 from pipelines.progress import bar
+
+# A trial only starts a trainer and waits for it: the processors are for the trainer's workers. Ray wants a trial to
+# ask for something.
+_TRIAL_RESOURCES = {"CPU": 0, "memory": 1 << 20}
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ def tune(case: Case, data_sets: Mapping[str, tuple[Path, Manifest]]) -> Tuned:
     from ray import tune as ray_tune
     from ray.tune.search import BasicVariantGenerator
 
+    from pipelines.tune_trial import TrialCounter, run_trial
     from tune_spaces import load_space
 
     _check_tunable(case)
@@ -87,7 +90,7 @@ def tune(case: Case, data_sets: Mapping[str, tuple[Path, Manifest]]) -> Tuned:
         shown.show(0)
         tuner = ray_tune.Tuner(
             ray_tune.with_resources(
-                ray_tune.with_parameters(_try, case=case, data_sets=seen, folder=folder), {"CPU": 0}
+                ray_tune.with_parameters(run_trial, case=case, data_sets=seen, folder=folder), _TRIAL_RESOURCES
             ),
             param_space=load_space(case.tuning.space),
             tune_config=ray_tune.TuneConfig(
@@ -100,7 +103,7 @@ def tune(case: Case, data_sets: Mapping[str, tuple[Path, Manifest]]) -> Tuned:
                 ),
             ),
             run_config=ray_tune.RunConfig(
-                storage_path=str(folder / ".ray"), name="search", verbose=0, callbacks=[_counting(shown)]
+                storage_path=str(folder / ".ray"), name="search", verbose=0, callbacks=[TrialCounter(shown)]
             ),
         )
         grid = tuner.fit()
@@ -147,45 +150,3 @@ def _trials_at_once(case: Case) -> int:
 
     training = case.training
     return max(1, int(ray.cluster_resources().get("CPU", 1) // (training.workers * training.threads_per_worker)))
-
-
-def _counting(shown: Any) -> Any:
-    from ray.tune import Callback
-
-    class Counting(Callback):  # type: ignore[misc]
-        """Move the bar when a trial ends."""
-
-        done = 0
-
-        def on_trial_complete(self, *_: Any, **__: Any) -> None:
-            self.done += 1
-            shown.show(self.done)
-
-    return Counting()
-
-
-def _try(settings: dict[str, float], case: Case, data_sets: Mapping[str, tuple[Path, Manifest]], folder: Path) -> None:
-    """Train the tuned arm with some settings and report its score: a trial."""
-    from ray import tune as ray_tune
-
-    from pipelines.evaluate import check_trained, predict_runs, split_tests
-    from pipelines.runs import list_runs
-    from pipelines.train import group_trainer
-    from pipelines.train_loop import Work
-
-    tried = with_settings(case, settings)
-    alone = {case.tuning.arm: tried.arms[case.tuning.arm]}
-    tried = tried.model_copy(
-        update={"arms": alone, "training": tried.training.model_copy(update={"seeds": case.tuning.seeds})}
-    )
-    runs = list_runs(tried)
-    place = folder / "trials" / fingerprint(settings)
-    group_trainer(Work(tried, tuple(runs), data_sets, place), "trial").fit()
-    check_trained(runs, place)
-    tests = split_tests(tried, predict_runs(tried, runs, data_sets, place, "validation"), data_sets, "validation")
-    scores = {}
-    for name, task in tasks_of(tried).items():
-        test = tests[name]
-        of_seeds = [task_metrics(logits, test.labels, task)[primary_metric(task)] for logits in test.logits.values()]
-        scores[name] = float(np.mean(of_seeds))
-    ray_tune.report({"score": float(np.mean(list(scores.values()))), "scores": scores})

@@ -1,0 +1,66 @@
+"""One trial of a search: train the tuned arm with some settings, score it on the validation split."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ray import tune
+
+from mtlcore import primary_metric, task_metrics
+from pipelines.case import Case
+from pipelines.evaluate import check_trained, predict_runs, split_tests
+from pipelines.layout import fingerprint
+from pipelines.manifest import Manifest
+from pipelines.method import tasks_of
+from pipelines.progress import Bar
+from pipelines.runs import list_runs
+from pipelines.train import group_trainer
+from pipelines.train_loop import Work
+from pipelines.tune import with_settings
+
+
+def run_trial(
+    settings: dict[str, float], case: Case, data_sets: Mapping[str, tuple[Path, Manifest]], folder: Path
+) -> None:
+    """Train and score one configuration: the function that Ray Tune calls.
+
+    Args:
+        settings: by key of an arm's ``matching``.
+        case: the case that is tuned.
+        data_sets: folder and manifest by data set, without the test split.
+        folder: of the search; a trial has a folder of its own below it.
+    """
+    tried = with_settings(case, settings)
+    alone = {case.tuning.arm: tried.arms[case.tuning.arm]}
+    tried = tried.model_copy(
+        update={"arms": alone, "training": tried.training.model_copy(update={"seeds": case.tuning.seeds})}
+    )
+    runs = list_runs(tried)
+    place = folder / "trials" / fingerprint(settings)
+    group_trainer(Work(tried, tuple(runs), data_sets, place), "trial").fit()
+    check_trained(runs, place)
+    tests = split_tests(tried, predict_runs(tried, runs, data_sets, place, "validation"), data_sets, "validation")
+    scores = {}
+    for name, task in tasks_of(tried).items():
+        test = tests[name]
+        of_seeds = [task_metrics(logits, test.labels, task)[primary_metric(task)] for logits in test.logits.values()]
+        scores[name] = float(np.mean(of_seeds))
+    tune.report({"score": float(np.mean(list(scores.values()))), "scores": scores})
+
+
+class TrialCounter(tune.Callback):  # type: ignore[misc]
+    """Move a bar when a trial ends. Ray saves its callbacks; the bar stays behind."""
+
+    def __init__(self, shown: Bar | None) -> None:
+        self._shown = shown
+        self._done = 0
+
+    def on_trial_complete(self, *_: Any, **__: Any) -> None:
+        """Count one more."""
+        self._done += 1
+        if self._shown is not None:
+            self._shown.show(self._done)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_shown": None, "_done": self._done}
