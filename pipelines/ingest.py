@@ -65,7 +65,7 @@ def ingest(case: Case) -> dict[str, Manifest]:
         from pipelines.embedded.digits import write_digits
 
         write_digits(Path(str(case.data_root)))
-    listed = [_list(case, name, data_set) for name, data_set in case.datasets.items()]
+    listed = _listed(case)
     manifests = {one.name: manifest for one in listed if (manifest := read_manifest(one.folder)) is not None}
     _make_blocks(case, [one for one in listed if one.name not in manifests])
     return {one.name: manifests.get(one.name) or _finish(case, one) for one in listed}
@@ -78,16 +78,24 @@ def ingested(case: Case) -> dict[str, tuple[Path, Manifest]]:
         UserError: one has not, or its source or settings have changed since.
     """
     found = {}
-    for name, data_set in case.datasets.items():
-        one = _list(case, name, data_set)
+    for one in _listed(case):
         manifest = read_manifest(one.folder)
         if manifest is None:
             raise UserError(
-                f"{name}: not ingested with these settings (there is no {one.folder / MANIFEST}); "
+                f"{one.name}: not ingested with these settings (there is no {one.folder / MANIFEST}); "
                 "`kindred ingest` with the same case and --set comes first"
             )
-        found[name] = one.folder, manifest
+        found[one.name] = one.folder, manifest
     return found
+
+
+def _listed(case: Case) -> list[_Listed]:
+    with bar("list sources", len(case.datasets), "data sets") as shown:
+        listed: list[_Listed] = []
+        for name, data_set in case.datasets.items():
+            shown.show(len(listed), name)
+            listed.append(_list(case, name, data_set))
+    return listed
 
 
 def _list(case: Case, name: str, data_set: DataSet) -> _Listed:

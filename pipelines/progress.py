@@ -1,7 +1,6 @@
-"""A progress bar on standard error for whatever takes longer than a second; nothing where nobody looks."""
+"""A progress bar on standard error for whatever may take longer than a second; nothing where nobody looks."""
 
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,14 +9,16 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
     TextColumn,
+    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
 
 class Bar:
-    """A bar that appears once a second has passed.
+    """A bar, gone when the work is done.
 
     Args:
         what: what is being done.
@@ -26,34 +27,30 @@ class Bar:
     """
 
     def __init__(self, what: str, total: int | None, unit: str) -> None:
-        self._console = Console(stderr=True)
+        counted: tuple[ProgressColumn, ...] = (
+            (BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn(unit)) if total is not None else ()
+        )
+        left = TimeRemainingColumn() if total is not None else TimeElapsedColumn()
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TextColumn(unit),
-            TextColumn("{task.fields[note]}"),
-            TimeRemainingColumn(),
-            console=self._console,
+            *counted,
+            left,
+            TextColumn("{task.fields[note]}", style="dim"),
+            console=Console(stderr=True),
             transient=True,
             disable=not sys.stderr.isatty(),
         )
         self._task = self._progress.add_task(what, total=total, note="")
-        self._begun = time.monotonic()
-        self._shown = False
+        self._progress.start()
 
     def show(self, done: int, note: str = "") -> None:
         """Say how many units are done, and anything worth a note."""
-        if not self._shown and time.monotonic() - self._begun > 1:
-            self._progress.start()
-            self._shown = True
         self._progress.update(self._task, completed=done, note=note)
 
     def close(self) -> None:
         """Take the bar off the screen."""
-        if self._shown:
-            self._progress.stop()
+        self._progress.stop()
 
 
 @contextmanager

@@ -5,6 +5,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pipelines.progress import bar
+
 # Read by Ray when it is imported, and by Ray Train in the processes that it starts.
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -30,19 +32,21 @@ def ray_session(verbose: bool = False) -> Iterator[None]:
     own = "RAY_ADDRESS" not in os.environ
     for name, value in (_QUIET | (_ON_LOOPBACK if own else {})).items():
         os.environ.setdefault(name, value)
-    import ray
+    with bar("load Ray", None, ""):
+        import ray
 
     if ray.is_initialized():  # somebody else's, a test's for instance
         yield
         return
     level = logging.INFO if verbose else logging.ERROR
-    ray.init(
-        include_dashboard=False if own else None,
-        _node_ip_address="127.0.0.1" if own else None,
-        log_to_driver=verbose,
-        logging_level=level,
-    )
-    _quiet_loggers(level)
+    with bar("start Ray" if own else "join Ray", None, ""):
+        ray.init(
+            include_dashboard=False if own else None,
+            _node_ip_address="127.0.0.1" if own else None,
+            log_to_driver=verbose,
+            logging_level=level,
+        )
+        _quiet_loggers(level)
     try:
         yield
     finally:

@@ -4,8 +4,9 @@ Starting a group of workers costs seconds, a short run less. So a case's runs ar
 the cluster at once and are worth their start, each a TorchTrainer whose workers train run after run.
 """
 
-import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,29 +64,17 @@ def fit_runs(
     """Fit runs with as many trainers at once as the cluster has room for, and show how far they are."""
     import ray
 
-    board = ray.remote(num_cpus=0)(_Board).remote()
-
-    def told(run: str, step: int, loss: float) -> None:
-        board.put.remote(run, step, loss)
-
     groups = _groups_at_once(case, len(runs))
+    desk = ray.remote(num_cpus=0, max_concurrency=groups + 1)(_Desk).remote()
+    waiting = [
+        desk.fit.remote(Work(case, tuple(runs[number::groups]), data_sets, experiment), f"group-{number}")
+        for number in range(groups)
+    ]
     failures: list[str] = []
-
-    def fit(number: int) -> None:
-        mine = tuple(runs[number::groups])
-        try:
-            group_trainer(Work(case, mine, data_sets, experiment, told), f"group-{number}").fit()
-        except Exception as error:  # told by the main thread, which waits for all groups
-            failures.append(_reason(error))
-
-    threads = [threading.Thread(target=fit, args=(number,), daemon=True) for number in range(groups)]
-    for thread in threads:
-        thread.start()
-    while any(thread.is_alive() for thread in threads):
-        for thread in threads:
-            thread.join(0.2 / groups)
-        done, note = ray.get(board.summary.remote())
-        shown.show(done, note)
+    while waiting:
+        ready, waiting = ray.wait(waiting, timeout=0.3)
+        failures += [failure for failure in ray.get(ready) if failure is not None]
+        shown.show(*ray.get(desk.summary.remote()))
     if failures:
         raise TrainingFailedError("\n".join(failures))
 
@@ -132,12 +121,23 @@ def _reason(error: BaseException) -> str:
     return text.splitlines()[-1] if "Traceback" in text else text
 
 
-class _Board:
-    """How far every run is, told by the workers: an actor that the driver asks."""
+class _Desk:
+    """Runs the trainers and is told how far every run is: an actor, which ends with the driver and all it started."""
 
     def __init__(self) -> None:
         self._steps: dict[str, int] = {}
-        self._note = ""
+        self._note = "starting workers"
+
+    def fit(self, work: Work, name: str) -> str | None:
+        """Train a group's runs; return why that failed, if it did."""
+        import ray
+
+        told = partial(_tell, ray.get_runtime_context().current_actor)
+        try:
+            group_trainer(replace(work, told=told), name).fit()
+        except Exception as error:  # the driver waits for all groups before it tells
+            return _reason(error)
+        return None
 
     def put(self, run: str, step: int, loss: float) -> None:
         self._steps[run] = step
@@ -145,3 +145,7 @@ class _Board:
 
     def summary(self) -> tuple[int, str]:
         return sum(self._steps.values()), self._note
+
+
+def _tell(desk: Any, run: str, step: int, loss: float) -> None:
+    desk.put.remote(run, step, loss)
