@@ -55,13 +55,14 @@ def score_figure(task: str, results: Mapping[str, TaskResult], baseline: str) ->
         left.plot(values, [i] * len(values), "o", color=colour[arm], markersize=4)
         left.annotate(f"{results[arm].mean():.3f}", (0.02, i), xycoords=("axes fraction", "data"), va="center")
         if (difference := results[arm].difference) is not None:
-            errors = [[difference.value - difference.low], [difference.high - difference.value]]
-            right.errorbar(difference.value, i, xerr=errors, fmt="o", color=colour[arm], capsize=4)
+            value, low, high = (100 * end for end in (difference.value, difference.low, difference.high))
+            errors = [[max(value - low, 0)], [max(high - value, 0)]]
+            right.errorbar(value, i, xerr=errors, fmt="o", color=colour[arm], capsize=4)
     left.set(yticks=range(len(arms)), yticklabels=arms, title=f"{task}: {metric.replace('_', '-')}, a dot a seed")
     left.set_xlim(0, 1)
     left.invert_yaxis()
     right.axvline(0, color="#111827", linewidth=1)
-    right.set_title(f"difference to {baseline}")
+    right.set_title(f"difference to {baseline}, points")
     for axes in (left, right):
         axes.grid(axis="y", visible=False)
     return _svg(figure)
