@@ -38,8 +38,7 @@ def _score(counts: np.ndarray, task: Task) -> np.ndarray:
             return np.asarray(counts[..., 0] / counts[..., 1])
         hit, false = np.split(counts, 2, axis=-1)
         f1 = 2 * hit / (2 * hit + false)
-    occurs = ~np.isnan(f1)
-    return np.asarray(np.where(occurs, f1, 0).sum(-1) / np.maximum(occurs.sum(-1), 1))
+    return np.asarray(np.nan_to_num(f1).mean(-1))  # a label neither there nor predicted counts 0, as in torchmetrics
 
 
 def paired_difference(

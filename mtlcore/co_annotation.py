@@ -13,15 +13,18 @@ from mtlcore.terms import LossTerm, in_full_precision
 LabelForm = Literal["positive", "full"]
 
 
-def co_annotated_classes(y_B: Tensor, relatedness: Relatedness, tau_co: float, prior: Tensor | None = None) -> Tensor:
+def co_annotated_classes(
+    y_B: Tensor, relatedness: Relatedness, tau_co: float, prior: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     r"""Soft labels of A from B's labels, where B is annotated.
 
     For a multilabel B, with both sums over annotated labels and known cells,
 
     .. math:: s[c] = \frac{\sum_l R[c,l] \, y_B[l]}{\sum_l R[c,l]}, \qquad q_A = \mathrm{softmax}(s / \tau_{co})
 
-    (Kollias et al., AAAI 2024). A class that no annotated label is related to scores 0. For a multiclass B,
-    Bayes' rule with A's class prior: q_A[c] is proportional to prior[c] R[c, y_B].
+    (Kollias et al., AAAI 2024). A class whose cells are known, and which none of the annotated labels is related to,
+    scores 0. For a multiclass B, Bayes' rule with A's class prior: q_A[c] is proportional to prior[c] R[c, y_B].
+    Of a class whose cells for the annotated labels are all unknown, B says nothing: it takes no part.
 
     Args:
         y_B: labels of B, integer, shape (N, L) or (N,), -1 where not annotated.
@@ -30,25 +33,30 @@ def co_annotated_classes(y_B: Tensor, relatedness: Relatedness, tau_co: float, p
         prior: A's class prior, shape (C,), for a multiclass B; uniform where it is not given.
 
     Returns:
-        q_A, float64, shape (N, C); rows sum to 1, or are all 0 for an input that says nothing.
+        q_A, float64, shape (N, C), whose rows sum to 1, or are all 0 for an input that says nothing; and which
+        classes take part, bool, shape (N, C).
 
     Raises:
         ValueError: ``tau_co`` is not positive.
     """
     if not tau_co > 0:
         raise ValueError(f"tau_co: found {tau_co}; a co-annotation temperature is positive")
-    R = torch.nan_to_num(relatedness.table.to(y_B.device), nan=0.0)  # a cell of weight 0 takes no part in the sums
+    known = ~torch.isnan(relatedness.table.to(y_B.device))
+    R = torch.nan_to_num(relatedness.table.to(y_B.device), nan=0.0)
     if isinstance(relatedness.target, Multiclass):
+        annotated = (y_B != MISSING)[:, None]
         weights = torch.ones(len(R), dtype=R.dtype, device=R.device) if prior is None else prior.to(R)
-        joint = weights * R[:, y_B.clamp(min=0)].t()
-        joint = joint * (y_B != MISSING)[:, None]
+        joint = weights * R[:, y_B.clamp(min=0)].t() * annotated
         total = joint.sum(dim=1, keepdim=True)
-        return joint / torch.where(total > 0, total, torch.ones_like(total))
+        takes_part = known[:, 0] & annotated & (total > 0)  # a row is known or unknown as a whole
+        return joint / torch.where(total > 0, total, torch.ones_like(total)), takes_part
     annotated = (y_B != MISSING).to(R.dtype)
     evidence = (annotated * y_B) @ R.t()
     related = annotated @ R.t()
+    takes_part = annotated @ known.to(R.dtype).t() > 0
     score = evidence / torch.where(related > 0, related, torch.ones_like(related))
-    return torch.softmax(score / tau_co, dim=1) * annotated.any(dim=1, keepdim=True)
+    q_A = torch.softmax(score.masked_fill(~takes_part, -torch.inf) / tau_co, dim=1)
+    return torch.where(takes_part, q_A, torch.zeros_like(q_A)), takes_part
 
 
 @in_full_precision
@@ -59,7 +67,8 @@ def co_annotation_to_classes(
 
     .. math:: L_{SCA} = -\sum_c q_A[c] \log \mathrm{softmax}(z_A)[c]
 
-    averaged over the inputs annotated with B; q_A of :func:`co_annotated_classes`.
+    averaged over the inputs annotated with B; q_A of :func:`co_annotated_classes`. Where a class takes no part, A's
+    prediction is taken among the others.
 
     Args:
         z_A: logits of A, floating point, shape (N, C).
@@ -84,9 +93,13 @@ def co_annotation_to_classes(
         >>> co_annotation_to_classes(torch.zeros(2, 2), torch.tensor([flying, not_annotated]), R, tau_co=0.1).count
         tensor(1.)
     """
-    q_A = co_annotated_classes(y_B, relatedness, tau_co, prior).to(z_A)
-    total = -(q_A * torch.log_softmax(z_A, dim=1)).sum()
-    return LossTerm(total, (q_A.sum(dim=1) > 0).sum().to(z_A.dtype))
+    q_A, takes_part = co_annotated_classes(y_B, relatedness, tau_co, prior)
+    says_something = takes_part.any(dim=1, keepdim=True)
+    # Among the classes that take part; an input that says nothing keeps all of them, with a target of 0.
+    among = z_A.masked_fill(~takes_part & says_something, -torch.inf)
+    log_p = torch.log_softmax(among, dim=1)
+    total = -torch.where(takes_part, q_A.to(z_A) * log_p, torch.zeros_like(log_p)).sum()
+    return LossTerm(total, says_something.sum().to(z_A.dtype))
 
 
 @in_full_precision

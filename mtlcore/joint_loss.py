@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from mtlcore.co_annotation import LabelForm, co_annotation_to_classes, co_annotation_to_labels
 from mtlcore.distribution_matching import Direction, distribution_matching_loss
 from mtlcore.implied_likelihood import implied_likelihood_loss
+from mtlcore.nearest import did_you_mean
 from mtlcore.relatedness import Relatedness
 from mtlcore.supervised import supervised_loss
-from mtlcore.tasks import Task
+from mtlcore.tasks import Multiclass, Task
 from mtlcore.terms import LossTerm
 
 
@@ -29,13 +30,17 @@ class DistributionMatching:
 
 @dataclass(frozen=True)
 class SoftCoAnnotation:
-    """lambda_SCA and the settings of the two co-annotation losses; ``to_source`` and ``to_target`` switch each."""
+    """lambda_SCA and the settings of the two co-annotation losses; ``to_source`` and ``to_target`` switch each.
+
+    ``prior`` is A's class prior, C numbers, for Bayes' rule between two multiclass tasks; uniform where not given.
+    """
 
     weight: float = 0.0
     tau_co: float = 1.0
     form: LabelForm = "positive"
     to_source: bool = True
     to_target: bool = True
+    prior: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ class JointLoss(nn.Module):
         task_weights: alpha_t by task name; 1 where it is not given.
 
     Raises:
-        ValueError: a pair or a weight names a task that is not among ``tasks``.
+        ValueError: a pair or a weight names a task that is not among ``tasks``, or two pairs relate the same tasks.
 
     Example:
         >>> import torch
@@ -116,6 +121,10 @@ class JointLoss(nn.Module):
         for what, name in edge_ends + [("task_weights", name) for name in self.task_weights]:
             if name not in names:
                 raise ValueError(f"{what}: there is no task {name!r}; the tasks are {', '.join(sorted(names))}")
+        related = [frozenset((p.relatedness.source.name, p.relatedness.target.name)) for p in pairs]
+        for i, pair in enumerate(pairs):
+            if related.index(related[i]) < i:
+                raise ValueError(f"{pair.relatedness}: a second edge between these tasks; one a pair is right")
 
     def terms(self, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> dict[str, tuple[float, LossTerm]]:
         """Return every part's weight and its sum and count over this worker's inputs."""
@@ -140,7 +149,8 @@ class JointLoss(nn.Module):
                 )
             if sca := pair.sca.weight and pair.sca:
                 if sca.to_source:
-                    term = co_annotation_to_classes(logits[A], labels[B], R, tau_co=sca.tau_co)
+                    prior = None if sca.prior is None else torch.tensor(sca.prior, device=logits[A].device)
+                    term = co_annotation_to_classes(logits[A], labels[B], R, tau_co=sca.tau_co, prior=prior)
                     found[f"sca:{B}->{A}"] = sca.weight, term
                 if sca.to_target:
                     found[f"sca:{A}->{B}"] = (
@@ -151,13 +161,40 @@ class JointLoss(nn.Module):
                 found[f"ill:{B}->{A}"] = pair.ill.weight, implied_likelihood_loss(logits[A], labels[B], R)
         return found
 
+    def _check(self, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> None:
+        names = [task.name for task in self.tasks]
+        for name in labels:
+            if name not in names:
+                raise ValueError(f"labels: there is no task {name!r}{did_you_mean(name, names)}")
+        for task in self.tasks:
+            if task.name not in labels:
+                raise ValueError(f"labels: there are none of task {task.name!r}; -1 stands for not annotated")
+            y, z = labels[task.name], logits[task.name]
+            shape = z.shape[:1] if isinstance(task, Multiclass) else z.shape
+            if y.dtype.is_floating_point or y.dtype is torch.bool:
+                raise ValueError(f"task {task.name!r}: found labels of {y.dtype}; integers are right, -1 where missing")
+            if y.shape != shape:
+                raise ValueError(
+                    f"task {task.name!r}: found labels of shape {tuple(y.shape)} for logits of {tuple(z.shape)}; "
+                    f"{tuple(shape)} is right"
+                )
+            # On an accelerator looking at values would make every step wait for the device.
+            bound = len(task.outputs) if isinstance(task, Multiclass) else 2
+            if y.device.type == "cpu" and y.numel() and not -1 <= y.min() <= y.max() < bound:
+                worst = int(y.max() if y.max() >= bound else y.min())
+                raise ValueError(f"task {task.name!r}: found the label {worst}; a label lies in [-1, {bound})")
+
     def forward(self, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> JointLossValue:
         """Return the loss and its parts.
 
         Args:
             logits: by task, floating point, shape (N, outputs of the task).
             labels: by task, integer, as :mod:`mtlcore.tasks` says; N is the same for all, missing labels are -1.
+
+        Raises:
+            ValueError: the labels are not those of the tasks; names the task and what was found.
         """
+        self._check(logits, labels)
         terms = self.terms(logits, labels)
         counts = torch.stack([term.count.detach() for _, term in terms.values()])
         workers = 1

@@ -20,8 +20,9 @@ def task_metrics(logits: Tensor, labels: Tensor, task: Task) -> dict[str, float]
         task: multiclass: accuracy (of all inputs), macro_f1; multilabel: macro_f1, macro_average_precision.
 
     Returns:
-        metrics by name, each in [0, 1]; NaN where nothing is annotated. A class or label that occurs neither in
-        the labels nor in the predictions takes no part in a macro average.
+        metrics by name, each in [0, 1]; NaN where nothing is annotated. Of what occurs neither in the labels nor in
+        the predictions, a class takes no part in macro-F1, a label counts 0 in it; a label without a positive has no
+        average precision and takes no part in that average.
     """
     from torchmetrics.functional.classification import (
         multiclass_accuracy,

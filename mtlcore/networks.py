@@ -30,12 +30,14 @@ class MultiTaskNetwork(nn.Module):
     def __init__(self, backbone: nn.Module, features: int, tasks: Sequence[Task]) -> None:
         super().__init__()
         self.backbone = backbone
-        self.heads = nn.ModuleDict({task.name: nn.Linear(features, len(task.outputs)) for task in tasks})
+        self.task_names = tuple(task.name for task in tasks)
+        # With an ending of its own, a task may be called what a ModuleDict already has: type, keys, train.
+        self.heads = nn.ModuleDict({f"{task.name}_head": nn.Linear(features, len(task.outputs)) for task in tasks})
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Return the logits by task, shape (N, outputs of the task), from one pass through the backbone."""
         h = self.backbone(x)
-        return {name: head(h) for name, head in self.heads.items()}
+        return {name: self.heads[f"{name}_head"](h) for name in self.task_names}
 
 
 def mlp(input_shape: Sequence[int], hidden: Sequence[int] = (256, 256)) -> tuple[nn.Module, int]:

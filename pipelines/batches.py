@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtlcore import Task
+from mtlcore import MISSING, Multiclass, Task
 from pipelines.blocks import BlockReader
 from pipelines.case import Case, PictureInput
 from pipelines.manifest import Manifest
@@ -50,6 +50,17 @@ def mixing_plan(case: Case, sizes: Mapping[str, int], seed: int, tasks: Sequence
     per_step = rows_per_step(case.training.batch_size, {name: shares[name] for name in sizes})
     wanted = {name: n for name, n in per_step.items() if set(case.datasets[name].labels) & set(tasks)}
     return MixingPlan(seed, {name: sizes[name] for name in wanted}, wanted)
+
+
+def class_priors(case: Case, readers: Mapping[str, BlockReader]) -> dict[str, tuple[float, ...]]:
+    """Return each multiclass task's class prior: its training labels counted, one added to every class."""
+    priors = {}
+    for name, task in tasks_of(case).items():
+        if isinstance(task, Multiclass):
+            labels = np.concatenate([reader.labels[name] for reader in readers.values()])
+            counts = 1.0 + np.bincount(labels[labels != MISSING], minlength=len(task.classes))
+            priors[name] = tuple((counts / counts.sum()).tolist())
+    return priors
 
 
 def gather_batch(

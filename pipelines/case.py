@@ -258,7 +258,10 @@ class Logging(Section):
 
 
 class Case(Section):
-    """A whole case: everything that `kindred run` needs to know, validated before anything starts."""
+    """A whole case: everything that `kindred run` needs to know, validated before anything starts.
+
+    A case file may leave out ``arms``: then they are single-task, naive and co-trained (see case_file.py).
+    """
 
     name: Name
     embedded: Literal["digits"] | None = None

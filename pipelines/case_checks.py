@@ -36,8 +36,14 @@ def _unknown(key: str, kind: str, name: str, valid: Iterable[str]) -> str:
     return f"{key}: found {name!r}, no such {kind}{did_you_mean(name, valid)}"
 
 
+# Columns of every block, and the whole loss in a run's history.
+_RESERVED = ("id", "input", "source", "split", "loss")
+
+
 def _tasks(case: Case) -> Iterator[str]:
     for name, task in case.tasks.items():
+        if name in _RESERVED:
+            yield f"tasks.{name}: the name is taken; any but {', '.join(_RESERVED)} is right"
         what, outputs = ("classes", task.classes) if isinstance(task, MulticlassTask) else ("labels", task.labels)
         for twice in sorted({output for output in outputs if outputs.count(output) > 1}):
             yield f"tasks.{name}.{what}: found {twice!r} twice; every name once is right"
@@ -47,7 +53,7 @@ def _relatedness(case: Case) -> Iterator[str]:
     from pipelines.method import relatedness_of, tasks_of
 
     tasks = tasks_of(case)
-    seen: set[tuple[str, str]] = set()
+    seen: set[frozenset[str]] = set()
     for i, edge in enumerate(case.relatedness):
         key = f"relatedness.{i}"
         ends = {"from": edge.source, "to": edge.target}
@@ -58,8 +64,8 @@ def _relatedness(case: Case) -> Iterator[str]:
             continue
         if edge.source == edge.target:
             yield f"{key}.to: found {edge.target!r}, the source itself; another task is right"
-        elif (edge.source, edge.target) in seen:
-            yield f"{key}: found a second edge {edge.source} -> {edge.target}; one a pair is right"
+        elif frozenset(ends.values()) in seen:
+            yield f"{key}: found a second edge between {edge.source} and {edge.target}; one a pair is right"
         elif edge.table is None:
             yield f"{key}: found neither 'table' nor 'file'; one of them is needed"
         elif edge.file is not None:
@@ -71,7 +77,7 @@ def _relatedness(case: Case) -> Iterator[str]:
                 relatedness_of(edge, tasks)
             except ValueError as error:
                 yield f"{key}.table: {error}"
-        seen.add((edge.source, edge.target))
+        seen.add(frozenset(ends.values()))
 
 
 def _datasets(case: Case) -> Iterator[str]:
@@ -92,7 +98,16 @@ def _datasets(case: Case) -> Iterator[str]:
 
 
 def _source_paths(case: Case) -> Iterator[str]:
+    storage = Path(case.storage.path)
+    blocking = next((p for p in (storage, *storage.parents) if p.exists() and not p.is_dir()), None)
+    if blocking is not None:
+        yield f"storage.path: found {str(storage)!r}, and {blocking} is a file; a folder, there or to be made, is right"
     if case.embedded is not None:
+        return
+    root = Path(str(case.data_root))
+    if not root.exists():
+        beside = sorted(p.name for p in root.parent.iterdir()) if root.parent.is_dir() else []
+        yield f"data_root: found {str(root)!r}, no such folder or archive{did_you_mean(root.name, beside)}"
         return
     for name, data_set in case.datasets.items():
         if locate(str(case.data_root), data_set.source.path) is None:
@@ -102,10 +117,10 @@ def _source_paths(case: Case) -> Iterator[str]:
 def _missing_path(key: str, source: Source, root: str) -> str:
     place = Path(root) / source.path
     parent = place.parent
-    near = did_you_mean(place.name, [p.name for p in parent.iterdir()]) if parent.is_dir() else ""
+    near = did_you_mean(place.name, sorted(p.name for p in parent.iterdir())) if parent.is_dir() else ""
     return (
-        f"{key}: found {source.path!r}, nothing lies at {place}{near}; "
-        "a path below data_root is right (--set data_root=DIR sets where your data lie)"
+        f"{key}: found {source.path!r}, nothing lies at {place}; a path below data_root is right "
+        f"(--set data_root=DIR sets where your data lie){near}"
     )
 
 
@@ -123,6 +138,8 @@ def _label_rule(case: Case, key: str, task_name: str, rule: LabelRule, source: S
         if rule.where == "columns" and isinstance(task, MulticlassTask):
             yield f"{key}.from: found 'columns' for the multiclass task {task_name!r}; 'column' is right"
         return
+    if rule.where == "columns":
+        yield f"{key}.from: found 'columns' with 'through', which reads one class; 'column' or 'folder' is right"
     if rule.through not in case.tasks:
         yield _unknown(f"{key}.through", "task", rule.through, case.tasks)
         return

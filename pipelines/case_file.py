@@ -21,11 +21,12 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
             key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
-            if isinstance(key, Hashable) and key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice in one section", key_node.start_mark
-                )
+            if not isinstance(key, Hashable) or key in seen:
+                wrong = "stands twice in one section" if isinstance(key, Hashable) else "is not a name"
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} {wrong}", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -37,7 +38,7 @@ def read_yaml(path: Path) -> Any:
         UserError: no such file, or it is not YAML; names line and column.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+        return _unshared(yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader))  # noqa: S506 - it is safe
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -46,6 +47,13 @@ def read_yaml(path: Path) -> Any:
         raise UserError(f"{path}: not valid YAML: {error}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _unshared(value: Any) -> Any:
+    """Copy a value so that what YAML's aliases share is shared no more: a change to one is a change to one."""
+    if isinstance(value, dict):
+        return {key: _unshared(one) for key, one in value.items()}
+    return [_unshared(one) for one in value] if isinstance(value, list) else value
 
 
 def find_case_file(name: str) -> Path:
@@ -60,8 +68,8 @@ def find_case_file(name: str) -> Path:
     shipped = SHIPPED_CASES / f"{name}.yaml"
     if shipped.is_file():
         return shipped
-    near = [p.name for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
-    near += [p.stem for p in SHIPPED_CASES.glob("*.yaml")]
+    near = sorted(p.stem for p in SHIPPED_CASES.glob("*.yaml"))
+    near += sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
     raise UserError(f"{name}: no such case file{did_you_mean(path.name, near)}")
 
 
@@ -94,8 +102,7 @@ def load_case(name: str, overrides: Sequence[str] = (), *, check_paths: bool = T
     try:
         case = Case.model_validate(given)
     except ValidationError as error:
-        problems = [_describe(problem, given) for problem in error.errors()]
-        raise UserError("\n".join(f"{path}: {problem}" for problem in problems)) from None
+        raise UserError("\n".join(f"{path}: {problem}" for problem in _described(error, given))) from None
     from pipelines.case_checks import check_case
 
     if problems := check_case(case, check_paths=check_paths):
@@ -198,6 +205,19 @@ def _read_relatedness_files(given: dict[str, Any], path: Path) -> None:
                 )
             edge["table"] = read_yaml(file)
             del edge["file"]
+
+
+def _described(error: ValidationError, given: Any) -> list[str]:
+    """Say every mistake once: not what follows from another, nor an arm's copy of one in training.matching."""
+    found = error.errors()
+    places = [problem["loc"] for problem in found]
+    common = {place[2:] for place in places if place[:2] == ("training", "matching")}
+    return [
+        _describe(problem, given)
+        for problem, place in zip(found, places, strict=True)
+        if not any(other[: len(place)] == place and len(other) > len(place) for other in places)
+        and not (len(place) > 3 and place[0] == "arms" and place[2] == "matching" and place[3:] in common)
+    ]
 
 
 def _describe(problem: Any, given: Any) -> str:

@@ -115,7 +115,7 @@ def tune(
     with _on_ray(case, overrides, verbose) as loaded:
         from pipelines import steps
 
-        found = steps.tune(loaded)
+        found = steps.tune(loaded, verbose)
     if as_json:
         print(json.dumps(found.as_dict()))
     else:

@@ -1,5 +1,6 @@
 """Compare the arms on the test split: predict with every run, score, and say how sure each difference is."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,7 @@ def evaluate(case: Case, data_sets: Mapping[str, tuple[Path, Manifest]]) -> Resu
     """
     experiment = experiment_folder(case)
     runs = list_runs(case)
-    check_trained(runs, experiment)
+    check_trained(runs, experiment, data_sets)
     tested = predict_split(case, runs, data_sets, experiment, "test")
     tasks = tasks_of(case)
     settings = case.evaluation
@@ -73,7 +74,7 @@ def evaluate(case: Case, data_sets: Mapping[str, tuple[Path, Manifest]]) -> Resu
                     difference = Difference(value=interval.value, low=interval.low, high=interval.high)
                 arms[arm][name] = TaskResult(
                     primary_metric=primary_metric(task),
-                    metrics={metric: [of_seed[metric] for of_seed in metrics] for metric in metrics[0]},
+                    metrics={metric: [_or_null(of_seed[metric]) for of_seed in metrics] for metric in metrics[0]},
                     difference=difference,
                 )
     main_task = settings.main_task or next(iter(case.tasks))
@@ -95,16 +96,16 @@ def evaluate(case: Case, data_sets: Mapping[str, tuple[Path, Manifest]]) -> Resu
     )
 
 
-def check_trained(runs: Sequence[Run], experiment: Path) -> None:
-    """Refuse to go on where a run has not been trained by this very code.
+def check_trained(runs: Sequence[Run], experiment: Path, data_sets: Mapping[str, tuple[Path, Manifest]]) -> None:
+    """Refuse to go on where a run has not been trained by this very code on these very blocks.
 
     Raises:
         UserError: names the runs.
     """
-    missing = [str(run) for run in runs if not is_done(run, experiment)]
+    missing = [str(run) for run in runs if not is_done(run, experiment, data_sets)]
     if missing:
         raise UserError(
-            f"{experiment}: {len(missing)} of {len(runs)} runs are not trained with this case and this code "
+            f"{experiment}: {len(missing)} of {len(runs)} runs are not trained with this case, data and code "
             f"({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}); "
             "`kindred train` with the same case and --set comes first"
         )
@@ -124,7 +125,8 @@ def predict_split(
     """
     import ray
 
-    room = max(1, min(len(runs), int(ray.cluster_resources().get("CPU", 1))))
+    # What does not fit at once waits: so a cluster that grows has something to grow for.
+    room = max(1, min(len(runs), int(max(ray.cluster_resources().get("CPU", 1), len(runs) // 4))))
     predict = ray.remote(num_cpus=1)(predict_runs)
     waiting = [predict.remote(case, runs[i::room], dict(data_sets), experiment, split) for i in range(room)]
     predicted: dict[Run, dict[str, Tensor]] = {}
@@ -186,6 +188,10 @@ def _predict(network: Any, readers: Any, case: Case) -> dict[str, Tensor]:
 def _of_arm(test: TaskTest, arm: str) -> list[Tensor]:
     """Return an arm's logits, seed by seed."""
     return [logits for run, logits in test.logits.items() if run.arm == arm]
+
+
+def _or_null(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _delta_m(arm: dict[str, TaskResult], baseline: dict[str, TaskResult]) -> float | None:

@@ -17,6 +17,7 @@ plt.rcParams.update(
     {
         "font.size": 10,
         "font.family": "DejaVu Sans",
+        "text.parse_math": False,  # a label may hold a dollar sign
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.titlesize": 11,
@@ -75,7 +76,7 @@ def loss_figure(curves: Mapping[str, Sequence[np.ndarray]], every: int) -> str:
         curves: by arm and part, ``arm: part``; for each seed float64 (steps,).
         every: over how many steps a point averages.
     """
-    parts = sorted({name.split(": ", 1)[1] for name in curves})
+    parts = sorted({name.split(": ", 1)[1] for name in curves}, key=lambda part: (part != "loss", ":" in part, part))
     arms = list(dict.fromkeys(name.split(": ", 1)[0] for name in curves))
     colour = colours(arms)
     columns = min(3, len(parts))
@@ -112,6 +113,10 @@ def relatedness_figure(source: str, target: str, rows: Sequence[str], columns: S
     axes.set_facecolor("#f3f4f6")
     image = axes.imshow(np.ma.masked_invalid(R), cmap="Blues", vmin=0, vmax=1, aspect="auto")
     _name_axes(axes, rows, columns)
+    if len(rows) * len(columns) <= 300 and not np.isin(R[~np.isnan(R)], (0.0, 1.0)).all():
+        for i, j in np.argwhere(~np.isnan(R)):
+            ink = "white" if R[i, j] > 0.6 else "#374151"
+            axes.text(j, i, f"{R[i, j]:.2g}", ha="center", va="center", fontsize=7, color=ink)
     axes.set(title=f"P({target} | {source})", xlabel=target, ylabel=source)
     figure.colorbar(image, ax=axes, shrink=0.8)
     return _svg(figure)
@@ -150,7 +155,7 @@ def mixing_figure(data_sets: Mapping[str, DataSetSummary], steps: int) -> str:
     for i, of in enumerate(mixed.values()):
         per_step = of.rows_per_step or 0
         left.barh(i, per_step, color=_COLOURS[2], alpha=0.7, height=0.6)
-        left.annotate(f" {per_step} of {of.rows:,} rows", (per_step, i), va="center", fontsize=9)
+        left.annotate(f" {per_step} (of {of.rows:,} in all)", (per_step, i), va="center", fontsize=9)
         right.barh(i, per_step * steps / max(of.rows, 1), color=_COLOURS[1], alpha=0.7, height=0.6)
         right.annotate(
             f" {per_step * steps / max(of.rows, 1):.1f}", (per_step * steps / max(of.rows, 1), i), va="center"

@@ -32,10 +32,13 @@ from pipelines.manifest import MANIFEST, BlockEntry, LabelCounts, Manifest, read
 from pipelines.method import relatedness_of, tasks_of
 from pipelines.pictures import decode_picture
 from pipelines.progress import bar
+from pipelines.runs import digest_of
 from pipelines.sources.index import SourceRow, fetch_pictures, list_rows, read_label
 from pipelines.sources.location import Location, locate
 
 ROWS_PER_BLOCK = 2048
+_HERE = Path(__file__).parent
+_CODE = ("blocks", "ingest", "pictures")  # what blocks depend on, with the sources' readers
 MOST_QUARANTINED = 0.01  # of a data set's rows; more than that fails the ingest
 
 
@@ -68,7 +71,20 @@ def ingest(case: Case) -> dict[str, Manifest]:
     listed = _listed(case)
     manifests = {one.name: manifest for one in listed if (manifest := read_manifest(one.folder)) is not None}
     _make_blocks(case, [one for one in listed if one.name not in manifests])
-    return {one.name: manifests.get(one.name) or _finish(case, one) for one in listed}
+    manifests = {one.name: manifests.get(one.name) or _finish(case, one) for one in listed}
+    _check_annotated(case, manifests)
+    return manifests
+
+
+def _check_annotated(case: Case, manifests: dict[str, Manifest]) -> None:
+    for split in ("train", "test"):
+        for task in case.tasks:
+            labelled = [name for name, data_set in case.of_split(split).items() if task in data_set.labels]
+            if not sum(manifests[name].labels[task].annotated for name in labelled):
+                raise UserError(
+                    f"datasets: no row of split {split!r} is annotated for task {task!r} (found in "
+                    f"{', '.join(f'{name}: {manifests[name].rows} rows' for name in labelled)}, all with empty labels)"
+                )
 
 
 def ingested(case: Case) -> dict[str, tuple[Path, Manifest]]:
@@ -113,7 +129,8 @@ def _list(case: Case, name: str, data_set: DataSet) -> _Listed:
         {
             "data_set": data_set.model_dump(mode="json", by_alias=True),
             "shape": case.input.shape,
-            "tasks": {task: list(tasks[task].outputs) for task in case.tasks},
+            "tasks": {name: [task.kind, *tasks[name].outputs] for name, task in case.tasks.items()},
+            "code": digest_of(*sorted(_HERE.glob("sources/*.py")), *(_HERE / f"{name}.py" for name in _CODE)),
             "rows": [[row.id, row.stamp] for row in rows],
             "labels": labels,
         }
@@ -260,11 +277,14 @@ def _finish(case: Case, one: _Listed) -> Manifest:
     if quarantined:
         pq.write_table(pa.Table.from_pylist(quarantined), one.folder / "quarantine.parquet")
     if len(quarantined) > MOST_QUARANTINED * len(one.rows):
+        for number, _ in _parts(one):  # what could not be read is tried again the next time
+            _outcome_file(one.folder, number).unlink()
         reasons = Counter(row["reason"].split(":")[0] for row in quarantined)
+        first = ", ".join(row["id"] for row in quarantined[:3]) + (", ..." if len(quarantined) > 3 else "")
         counted = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
         raise UserError(
             f"datasets.{one.name}: {len(quarantined)} of {len(one.rows)} rows could not be read ({counted}); "
-            f"at most {MOST_QUARANTINED:.0%} may; they are listed in {one.folder / 'quarantine.parquet'}"
+            f"at most {MOST_QUARANTINED:.0%} may: {first}; all are listed in {one.folder / 'quarantine.parquet'}"
         )
     bad = {row["id"] for row in quarantined}
     good = [i for i, row in enumerate(one.rows) if row.id not in bad]

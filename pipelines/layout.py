@@ -6,9 +6,9 @@
     blocks/<data set>-<fingerprint>/             Arrow blocks, manifest.json, quarantine.parquet
     <case>-<fingerprint>/                        an experiment: one case with its settings
         case.yaml                                the case, complete in itself
-        runs/<arm>/<network>/seed-<k>/           model.safetensors, history.json, run.json
+        runs/<arm>/<network>/seed-<k>/           model.safetensors, history.parquet, run.json
         results.json, report.html
-        tuned.yaml, trials.json                  what `kindred tune` found
+        tuning/<fingerprint>/                    what `kindred tune` found: <case>-tuned.yaml, trials.json
 """
 
 import hashlib
@@ -31,7 +31,7 @@ def blocks_folder(case: Case, data_set: str, of: str) -> Path:
 
 
 def experiment_folder(case: Case) -> Path:
-    """Return the folder of a case with its settings; where it is stored and what is logged make no difference."""
-    apart = {"storage", "logging", "tuning"} | ({"data_root"} if case.embedded else set())
+    """Return the folder of a case with its settings; what the runs do not depend on makes none."""
+    apart = {"storage", "logging", "tuning", "evaluation"} | ({"data_root"} if case.embedded else set())
     settings = case.model_dump(mode="json", by_alias=True, exclude=apart)
     return Path(case.storage.path) / f"{case.name}-{fingerprint(settings)}"

@@ -1,5 +1,7 @@
 """From the case file's settings to the method's own objects."""
 
+from collections.abc import Mapping
+
 from mtlcore import (
     DistributionMatching,
     ImpliedLikelihood,
@@ -51,14 +53,23 @@ def build_network(case: Case, task_names: list[str], seed: int) -> MultiTaskNetw
         return MultiTaskNetwork(backbone, features, [tasks[name] for name in task_names])
 
 
-def build_loss(case: Case, task_names: list[str], matching: Matching) -> JointLoss:
-    """Build the objective for some of the tasks: every edge between two of them, with the arm's matching."""
+def build_loss(
+    case: Case, task_names: list[str], matching: Matching, priors: Mapping[str, tuple[float, ...]]
+) -> JointLoss:
+    """Build the objective for some of the tasks: every edge between two of them, with the arm's matching.
+
+    Args:
+        case: the case.
+        task_names: the tasks that the network serves.
+        matching: the arm's.
+        priors: class prior by multiclass task.
+    """
     tasks = tasks_of(case)
     pairs = [
         RelatedPair(
             relatedness_of(edge, tasks),
             DistributionMatching(**matching.dm.model_dump()),
-            SoftCoAnnotation(**matching.sca.model_dump()),
+            SoftCoAnnotation(**matching.sca.model_dump(), prior=priors.get(edge.source)),
             ImpliedLikelihood(**matching.ill.model_dump()),
         )
         for edge in case.relatedness

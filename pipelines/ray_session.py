@@ -41,6 +41,8 @@ def ray_session(verbose: bool = False) -> Iterator[None]:
     level = logging.INFO if verbose else logging.ERROR
     with bar("start Ray" if own else "join Ray", None, ""):
         ray.init(
+            # "local": Ray would otherwise join a cluster that somebody else of this machine has started.
+            address="local" if own else None,
             include_dashboard=False if own else None,
             _node_ip_address="127.0.0.1" if own else None,
             log_to_driver=verbose,

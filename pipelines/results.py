@@ -1,6 +1,7 @@
 """results.json: what a case showed, for programs. The models here are its schema; see also docs/results.md."""
 
 import json
+import math
 import os
 import platform
 import subprocess
@@ -34,15 +35,15 @@ class TaskResult(_Part):
     """One arm on one task."""
 
     primary_metric: str = Field(description="the metric of `difference`: accuracy or macro_f1")
-    metrics: dict[str, list[float]] = Field(
-        description="every metric in [0, 1], a value a seed, in the order of `seeds`"
+    metrics: dict[str, list[float | None]] = Field(
+        description="every metric in [0, 1], a value a seed, in the order of `seeds`; null where it is not defined"
     )
     difference: Difference | None = Field(description="to the baseline; null for the baseline itself")
 
     def mean(self, metric: str | None = None) -> float:
         """Return a metric's mean over seeds; the primary metric's where none is named."""
-        values = self.metrics[metric or self.primary_metric]
-        return sum(values) / len(values)
+        values = [value for value in self.metrics[metric or self.primary_metric] if value is not None]
+        return sum(values) / len(values) if values else math.nan
 
 
 class Timing(_Part):
@@ -96,7 +97,7 @@ class Results(_Part):
     def write(self, folder: Path) -> Path:
         """Write results.json; return its path."""
         file = folder / "results.json"
-        write_atomically(file, json.dumps(self.model_dump(mode="json"), indent=1, allow_nan=True))
+        write_atomically(file, json.dumps(self.model_dump(mode="json"), indent=1, allow_nan=False))
         return file
 
 

@@ -2,14 +2,17 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import mtlcore
-import pipelines
+from pipelines.atomic import write_atomically
 from pipelines.case import Case
+from pipelines.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,11 @@ def list_runs(case: Case) -> list[Run]:
 WEIGHTS, HISTORY, RECORD, PREDICTIONS = "model.safetensors", "history.parquet", "run.json", "test.safetensors"
 
 
-def write_record(folder: Path, run: Run, content: dict[str, Any]) -> None:
+def write_record(
+    folder: Path, run: Run, data_sets: Mapping[str, tuple[Path, Manifest]], content: dict[str, Any]
+) -> None:
     """Write run.json, the last file of a run: where it stands the run is whole."""
-    from pipelines.atomic import write_atomically
-
-    record = {"run": asdict(run), "code": code_digest(), **content}
+    record = {"run": asdict(run), "made_from": made_from(data_sets), **content}
     write_atomically(folder / RECORD, json.dumps(record, indent=1))
 
 
@@ -67,16 +70,27 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return record
 
 
-def is_done(run: Run, experiment: Path) -> bool:
-    """Say whether a run has ended and was made by this very code: such a run need not be made again."""
+def is_done(run: Run, experiment: Path, data_sets: Mapping[str, tuple[Path, Manifest]]) -> bool:
+    """Say whether a run has ended and was made from this very code and data: such a run need not be made again."""
     record = read_record(run.folder(experiment))
-    return record is not None and record["code"] == code_digest()
+    return record is not None and record.get("made_from") == made_from(data_sets)
 
 
-@lru_cache(maxsize=1)
+def made_from(data_sets: Mapping[str, tuple[Path, Manifest]]) -> dict[str, Any]:
+    """Return what, beside the case, a run's numbers depend on: the code, torch, and the training blocks."""
+    blocks = {name: of.content_hash for name, (_, of) in data_sets.items() if of.split == "train"}
+    return {"code": code_digest(), "torch": version("torch"), "blocks": blocks}
+
+
 def code_digest() -> str:
     """Return a digest of the code that decides what a run computes."""
     trains = ["batches", "blocks", "method", "mixing", "permutation", "runs", "train_loop"]
-    files = sorted(Path(mtlcore.__path__[0]).glob("*.py"))
-    files += [Path(pipelines.__path__[0]) / f"{name}.py" for name in trains]
+    return digest_of(
+        *sorted(Path(mtlcore.__path__[0]).glob("*.py")), *(Path(__file__).with_name(f"{name}.py") for name in trains)
+    )
+
+
+@lru_cache
+def digest_of(*files: Path) -> str:
+    """Return a digest of source files, as they were when first asked for."""
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:12]

@@ -69,10 +69,10 @@ def run(case: Case, fresh: bool) -> Outcome:
     return Outcome(outcome.results, outcome.folder, write_report(case, outcome.results))
 
 
-def tune(case: Case) -> Tuned:
+def tune(case: Case, verbose: bool = False) -> Tuned:
     """Search, and write the best configuration as a case file."""
     ingest(case)
-    return _tune(case, ingested(case))
+    return _tune(case, ingested(case), verbose)
 
 
 def write_case(case: Case, file: Path) -> None:

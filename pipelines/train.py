@@ -4,6 +4,7 @@ Starting a group of workers costs seconds, a short run less. So a case's runs ar
 the cluster at once and are worth their start, each a TorchTrainer whose workers train run after run.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.case import Case
+from pipelines.errors import UserError
 from pipelines.layout import experiment_folder
 from pipelines.manifest import Manifest
 from pipelines.metrics_log import check_wandb
@@ -47,7 +49,7 @@ def train(case: Case, data_sets: Mapping[str, tuple[Path, Manifest]], fresh: boo
     if fresh:
         for run in runs:
             (run.folder(experiment) / "run.json").unlink(missing_ok=True)
-    waiting = [run for run in runs if not is_done(run, experiment)]
+    waiting = [run for run in runs if not is_done(run, experiment, data_sets)]
     if waiting:
         with bar("train", len(waiting) * case.training.steps, "steps") as shown:
             fit_runs(case, waiting, data_sets, experiment, shown)
@@ -82,12 +84,15 @@ def fit_runs(
 def group_trainer(work: Work, name: str) -> Any:
     """Return the TorchTrainer that trains a group's runs."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    from pipelines.no_process_group import NoProcessGroup
 
     training = work.case.training
     return TorchTrainer(
         train_runs,
         train_loop_config={"work": work},
+        torch_config=TorchConfig() if training.workers > 1 else NoProcessGroup(),
         scaling_config=ScalingConfig(
             num_workers=training.workers,
             use_gpu=training.device == "cuda",
@@ -102,15 +107,39 @@ def group_trainer(work: Work, name: str) -> Any:
 
 
 def _groups_at_once(case: Case, runs: int) -> int:
+    worth = min(runs, -(-runs * case.training.steps // _STEPS_WORTH_A_GROUP))
+    fit = trainers_that_fit(case)
+    return worth if fit is None else min(fit, worth)
+
+
+def trainers_that_fit(case: Case) -> int | None:
+    """Return how many trainers fit this machine at once; None on a cluster.
+
+    There what does not fit waits, and an autoscaling cluster grows by what waits.
+
+    Raises:
+        UserError: not one fits.
+    """
     import ray
 
-    training = case.training
-    room = ray.cluster_resources()
-    fit = room.get("CPU", 1) // (training.workers * training.threads_per_worker)
+    if "RAY_ADDRESS" in os.environ:
+        return None
+    training, room = case.training, ray.cluster_resources()
+    cpus = training.workers * training.threads_per_worker
+    if room.get("CPU", 0) < cpus:
+        raise UserError(
+            f"training.workers x training.threads_per_worker: found {training.workers} x "
+            f"{training.threads_per_worker}; this machine has {room.get('CPU', 0):g} processors"
+        )
+    fit = room["CPU"] // cpus
     if training.device == "cuda":
-        fit = min(fit, room.get("GPU", 0) // training.workers)
-    worth = -(-runs * training.steps // _STEPS_WORTH_A_GROUP)
-    return int(min(max(fit, 1), runs, worth))
+        if room.get("GPU", 0) < training.workers:
+            raise UserError(
+                f"training.device: found 'cuda' for {training.workers} workers; "
+                f"this machine has {room.get('GPU', 0):g} GPUs that Ray can see"
+            )
+        fit = min(fit, room["GPU"] // training.workers)
+    return int(fit)
 
 
 def _reason(error: BaseException) -> str:

@@ -14,7 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from pipelines.batches import gather_batch, mixing_plan, open_readers
+from pipelines.atomic import write_atomically
+from pipelines.batches import class_priors, gather_batch, mixing_plan, open_readers
 from pipelines.blocks import BlockReader
 from pipelines.case import Case, Optimizer
 from pipelines.manifest import Manifest
@@ -50,7 +51,7 @@ def train_runs(config: dict[str, Any]) -> None:
     torch.set_num_threads(work.case.training.threads_per_worker)
     readers = open_readers(work.case, work.data_sets, "train")
     for run in work.runs:
-        if not is_done(run, work.experiment):
+        if not is_done(run, work.experiment, work.data_sets):
             train_run(work, run, readers)
         ray.train.report({"run": str(run)})
 
@@ -69,7 +70,7 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader]) -> None:
     tasks = [tasks_of(case)[name] for name in run.tasks]
     plan = mixing_plan(case, {name: len(reader) for name, reader in readers.items()}, run.seed, run.tasks)
     network = prepare_model(build_network(case, list(run.tasks), run.seed))
-    joint_loss = build_loss(case, list(run.tasks), case.arms[run.arm].matching)
+    joint_loss = build_loss(case, list(run.tasks), case.arms[run.arm].matching, class_priors(case, readers))
     optimizer = build_optimizer(training.optimizer, network)
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: _learning_rate_factor(training.schedule, step, training.steps)
@@ -141,9 +142,10 @@ def _check_finite(last: dict[str, float], run: Run, step: int) -> None:
 
 def _write(work: Work, run: Run, network: nn.Module, history: list[dict[str, float]], timing: dict[str, float]) -> None:
     folder = run.folder(work.experiment)
-    folder.mkdir(parents=True, exist_ok=True)
     bare = network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in bare.state_dict().items()}
-    safetensors.torch.save_file(weights, folder / WEIGHTS)
-    pq.write_table(pa.Table.from_pylist(history), folder / HISTORY)
-    write_record(folder, run, {"steps": work.case.training.steps, **timing})
+    table = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(history), table)
+    write_atomically(folder / WEIGHTS, safetensors.torch.save(weights))
+    write_atomically(folder / HISTORY, table.getvalue().to_pybytes())
+    write_record(folder, run, work.data_sets, {"steps": work.case.training.steps, **timing})

@@ -4,9 +4,11 @@ A trial is one TorchTrainer over the seeds of ``tuning``, for the one arm that i
 tasks and seeds of the primary metric on the validation split.
 """
 
+import contextlib
 import io
 import json
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from pipelines.errors import UserError
 from pipelines.layout import experiment_folder, fingerprint
 from pipelines.manifest import Manifest
 from pipelines.progress import bar
+from pipelines.train import trainers_that_fit
 
 # A trial only starts a trainer and waits for it: the processors are for the trainer's workers. Ray wants a trial to
 # ask for something.
@@ -69,8 +72,10 @@ class Tuned:
         return str(console.file.getvalue()).rstrip()  # type: ignore[attr-defined]
 
 
-def tune(case: Case, data_sets: Mapping[str, tuple[Path, Manifest]]) -> Tuned:
+def tune(case: Case, data_sets: Mapping[str, tuple[Path, Manifest]], verbose: bool = False) -> Tuned:
     """Run the search of ``case.tuning``; needs a running Ray.
+
+    The first trial is the case as it stands, so that what is found is at least as good on the validation split.
 
     Raises:
         UserError: a task has no validation data, or the arm to tune is not there.
@@ -85,28 +90,32 @@ def tune(case: Case, data_sets: Mapping[str, tuple[Path, Manifest]]) -> Tuned:
     _check_tunable(case)
     seen = {name: found for name, found in data_sets.items() if found[1].split != "test"}
     folder = experiment_folder(case) / "tuning" / fingerprint(case.tuning.model_dump(mode="json"))
-    at_once = _trials_at_once(case)
+    at_once = trainers_that_fit(case)
+    space = load_space(case.tuning.space)
     with bar("tune", case.tuning.trials, "trials") as shown:
         shown.show(0)
         tuner = ray_tune.Tuner(
             ray_tune.with_resources(
                 ray_tune.with_parameters(run_trial, case=case, data_sets=seen, folder=folder), _TRIAL_RESOURCES
             ),
-            param_space=load_space(case.tuning.space),
+            param_space=space,
             tune_config=ray_tune.TuneConfig(
                 metric="score",
                 mode="max",
                 num_samples=case.tuning.trials,
                 max_concurrent_trials=at_once,
                 search_alg=BasicVariantGenerator(
-                    random_state=np.random.RandomState(case.tuning.search_seed), max_concurrent=at_once
+                    points_to_evaluate=[_as_it_stands(case, list(space))],
+                    random_state=np.random.RandomState(case.tuning.search_seed),
+                    max_concurrent=at_once or 0,
                 ),
             ),
             run_config=ray_tune.RunConfig(
                 storage_path=str(folder / ".ray"), name="search", verbose=0, callbacks=[TrialCounter(shown)]
             ),
         )
-        grid = tuner.fit()
+        with contextlib.redirect_stdout(sys.stderr if verbose else io.StringIO()):  # Ray Tune prints in any case
+            grid = tuner.fit()
     trials = [
         Trial(dict(result.config or {}), float(result.metrics["score"]), dict(result.metrics["scores"]))
         for result in grid
@@ -132,6 +141,11 @@ def with_settings(case: Case, settings: Mapping[str, Any]) -> Case:
     return Case.model_validate(content)
 
 
+def _as_it_stands(case: Case, keys: list[str]) -> dict[str, Any]:
+    matching = case.arms[case.tuning.arm].matching.model_dump()
+    return {key: matching[key.split(".")[0]][key.split(".")[1]] for key in keys}
+
+
 def _check_tunable(case: Case) -> None:
     from mtlcore.nearest import did_you_mean
 
@@ -143,10 +157,3 @@ def _check_tunable(case: Case) -> None:
                 f"datasets: found none of split 'validation' labelled for task {task!r}; "
                 "`kindred tune` scores on it, and never on the test split"
             )
-
-
-def _trials_at_once(case: Case) -> int:
-    import ray
-
-    training = case.training
-    return max(1, int(ray.cluster_resources().get("CPU", 1) // (training.workers * training.threads_per_worker)))

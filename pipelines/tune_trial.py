@@ -39,7 +39,7 @@ def run_trial(
     runs = list_runs(tried)
     place = folder / "trials" / fingerprint(settings)
     group_trainer(Work(tried, tuple(runs), data_sets, place), "trial").fit()
-    check_trained(runs, place)
+    check_trained(runs, place, data_sets)
     tests = split_tests(tried, predict_runs(tried, runs, data_sets, place, "validation"), data_sets, "validation")
     scores = {}
     for name, task in tasks_of(tried).items():

@@ -58,7 +58,11 @@ def write_digits(root: Path) -> None:
         _write_traits(place / "traits.parquet", traits, pictures, data.target)
         for name, rows in (("validation", validation), ("test", test)):
             _write_both(place, name, rows, pictures, data.target)
-        os.replace(place, root)
+        try:
+            os.replace(place, root)
+        except OSError:
+            if not root.exists():  # else somebody else has just written the same
+                raise
 
 
 def _png(picture: np.ndarray) -> bytes:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -67,6 +68,12 @@ def _files_below(location: Location) -> Iterator[tuple[str, str]]:
             yield path.relative_to(root).as_posix(), _stamp(path)
 
 
+def _archive_stamps(location: Location) -> dict[str, str]:
+    if location.archive is None:
+        return {}
+    return {member.filename: f"{member.CRC:08x}" for member in open_zip(location.archive).infolist()}
+
+
 def _stamp(path: Path) -> str:
     found = path.stat()
     return f"{found.st_size}-{found.st_mtime_ns}"
@@ -74,15 +81,22 @@ def _stamp(path: Path) -> str:
 
 def _csv_table(source: CsvTable, location: Location) -> Iterator[SourceRow]:
     folder, _, name = location.path.rpartition("/")
-    text = Location(location.archive, folder).read(name).decode("utf-8-sig")
+    try:
+        text = Location(location.archive, folder).read(name).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{location}: byte {error.start} is not UTF-8; a table in UTF-8 is right") from None
     table = csv.DictReader(io.StringIO(text, newline=""), delimiter=source.delimiter)
     if source.file_column not in (table.fieldnames or []):
         near = did_you_mean(source.file_column, table.fieldnames or [])
         raise UserError(f"{location}: there is no column {source.file_column!r}{near}")
+    stamps = _archive_stamps(location)
     for row in table:
         name = str(row[source.file_column])
         on_disk = Path(folder) / name
-        stamp = _stamp(on_disk) if location.archive is None and on_disk.is_file() else ""
+        if location.archive is not None:
+            stamp = stamps.get(f"{folder}/{name}" if folder else name, "")
+        else:
+            stamp = _stamp(on_disk) if on_disk.is_file() else ""
         yield SourceRow(name, name, stamp, row)
 
 
@@ -93,7 +107,7 @@ def _parquet_table(source: ParquetTable, location: Location) -> Iterator[SourceR
         raise UserError(
             f"{location}: there is no column {source.image_column!r}{did_you_mean(source.image_column, columns)}"
         )
-    stamp = "" if location.archive else _stamp(Path(location.path))
+    stamp = _archive_stamps(location)[location.path] if location.archive else _stamp(Path(location.path))
     rows = file.read([name for name in columns if name != source.image_column]).to_pylist()
     for i, row in enumerate(rows):
         yield SourceRow(f"{i:09d}", i, stamp, row)
@@ -124,11 +138,14 @@ def fetch_pictures(source: Source, location: Location, wanted: Iterable[str | in
             yield error
 
 
-_TRUE, _FALSE, _UNKNOWN = (
-    {"1", "true", "yes", "1.0"},
-    {"0", "false", "no", "0.0"},
-    {"", "nan", "none", "null", "-1"},
-)
+_TRUE, _FALSE = {"1", "true", "yes", "1.0"}, {"0", "false", "no", "0.0"}
+
+
+def _is_empty(value: Any) -> bool:
+    """Say whether a cell is empty: no text, a null, or a float column's NaN. Nothing else means "not annotated"."""
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def read_label(rule: LabelRule, task_outputs: tuple[str, ...], multilabel: bool, row: SourceRow) -> Any:
@@ -145,7 +162,7 @@ def read_label(rule: LabelRule, task_outputs: tuple[str, ...], multilabel: bool,
         return [_truth(row, label) for label in task_outputs]
     name = "folder" if rule.where == "folder" else str(rule.column)
     value = _field(row, name)
-    if value is None or (isinstance(value, str) and value.strip().lower() in _UNKNOWN):
+    if _is_empty(value):
         return None
     if not multilabel:
         return _index(row, value, task_outputs)
@@ -170,9 +187,9 @@ def _index(row: SourceRow, value: Any, vocabulary: tuple[str, ...]) -> int:
 
 def _truth(row: SourceRow, label: str) -> bool | None:
     value = _field(row, label)
-    text = "" if value is None else str(value).strip().lower()
-    if text in _UNKNOWN:
+    if _is_empty(value):
         return None
+    text = str(value).strip().lower()
     if text in _TRUE or text in _FALSE:
         return text in _TRUE
     raise UserError(f"row {row.id}, column {label!r}: found {value!r}; 1, 0, true, false or empty is right")

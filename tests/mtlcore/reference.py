@@ -72,26 +72,24 @@ def distribution_matching(z_a, z_b, R, multiclass, tau, direction):
     return total, len(z_a)
 
 
-def sca_to_classes(z_a, y_b, R, multiclass, tau_co):
+def sca_to_classes(z_a, y_b, R, multiclass, tau_co, prior=None):
     total, count = 0.0, 0
     for n in range(len(z_a)):
-        if multiclass:
-            if y_b[n] < 0:
+        scores = {}  # by class that B says something of
+        for c in range(len(R)):
+            if multiclass:
+                if y_b[n] >= 0 and not np.isnan(R[c, y_b[n]]):
+                    scores[c] = R[c, y_b[n]] * (1.0 if prior is None else prior[c])
                 continue
-            q = np.nan_to_num(R[:, y_b[n]])
-            if q.sum() == 0:
-                continue
-            q = q / q.sum()
-        else:
-            if (y_b[n] < 0).all():
-                continue
-            scores = []
-            for c in range(len(R)):
-                usable = [k for k in range(R.shape[1]) if y_b[n, k] >= 0 and not np.isnan(R[c, k])]
+            usable = [k for k in range(R.shape[1]) if y_b[n, k] >= 0 and not np.isnan(R[c, k])]
+            if usable:
                 related = sum(R[c, k] for k in usable)
-                scores.append(sum(R[c, k] * y_b[n, k] for k in usable) / related if related > 0 else 0.0)
-            q = np.exp(log_softmax(np.array(scores) / tau_co))
-        total -= (q * log_softmax(z_a[n])).sum()
+                scores[c] = sum(R[c, k] * y_b[n, k] for k in usable) / related if related > 0 else 0.0
+        values = np.array(list(scores.values()))
+        if not scores or (multiclass and values.sum() == 0):
+            continue
+        q = values / values.sum() if multiclass else np.exp(log_softmax(values / tau_co))
+        total -= (q * log_softmax(z_a[n][list(scores)])).sum()
         count += 1
     return total, count
 

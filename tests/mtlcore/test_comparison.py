@@ -46,6 +46,15 @@ def test_the_bootstrapped_score_is_the_reported_metric(task):
     assert float(score) == pytest.approx(task_metrics(z, y, task)[primary_metric(task)], rel=1e-5)
 
 
+def test_a_label_that_never_occurs_counts_the_same_in_the_score_and_in_its_difference():
+    y = torch.tensor([[1, 0], [0, 0], [1, 0]])
+    none, false_alarm = torch.tensor([[1.0, -1.0]] * 3), torch.tensor([[1.0, -1.0], [1.0, 1.0], [1.0, -1.0]])
+    two = Multilabel("l", ("x", "never"))
+    scores = [task_metrics(z, y, two)["macro_f1"] for z in (none, false_alarm)]
+    found = paired_difference([none], [false_alarm], y, two)
+    assert found.value == pytest.approx(scores[0] - scores[1])
+
+
 def test_the_same_arm_twice_differs_by_exactly_nothing():
     z, y = drawn(6, (50, 4)), torch.randint(0, 4, (50,), generator=torch.Generator().manual_seed(7))
     found = paired_difference([z, z], [z, z], y, CLASSES)

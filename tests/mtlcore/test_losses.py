@@ -244,6 +244,50 @@ def test_wholly_unknown_labels_change_nothing():
         assert broad.count.item() == narrow.count.item()
 
 
+def test_a_class_that_the_table_does_not_know_is_neither_taught_nor_ruled_out():
+    A, B = Multiclass("A", ("a", "b", "unknown")), Multilabel("B", ("l", "m"))
+    R = Relatedness.from_rows(A, B, {"a": "l", "b": "m", "unknown": {"l": None, "m": None}})
+    z = torch.tensor([[0.2, -0.3, 0.9]], dtype=torch.float64, requires_grad=True)
+    co_annotation_to_classes(z, torch.tensor([[1, 0]]), R, tau_co=0.1).total.backward()
+    assert z.grad[0, 2] == 0
+    assert z.grad[0, 0] < 0 < z.grad[0, 1]
+
+
+def test_between_multiclass_tasks_bayes_rule_weighs_by_the_prior():
+    p = Problem(19, N=6, C=4, L=3, multiclass=True, scale=1.0)
+    prior = (0.1, 0.2, 0.3, 0.4)
+    z_a, _, _, y_b = p.tensors()
+    pair = RelatedPair(p.relatedness, sca=SoftCoAnnotation(1.0, prior=prior))
+    term = JointLoss([p.A, p.B], [pair]).terms({"A": z_a, "B": z_a[:, :3]}, {"A": y_b, "B": y_b})["sca:B->A"][1]
+    close(term, reference.sca_to_classes(p.z_a, p.y_b, p.R, True, 1.0, prior))
+
+
+def test_a_second_edge_between_two_tasks_is_refused():
+    A, B = Multiclass("A", ("a", "b")), Multiclass("B", ("x", "y"))
+    there, back = (
+        Relatedness.from_rows(s, t, dict(zip(s.classes, t.classes, strict=True))) for s, t in ((A, B), (B, A))
+    )
+    with pytest.raises(ValueError, match="relatedness B -> A: a second edge between these tasks"):
+        JointLoss([A, B], [RelatedPair(there), RelatedPair(back)])
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ({"A": torch.tensor([0, 1])}, "labels: there are none of task 'B'"),
+        ({"A": torch.tensor([0, 1]), "BB": torch.zeros(2)}, "there is no task 'BB'; did you mean 'B'"),
+        ({"A": torch.tensor([0, 3]), "B": torch.zeros(2, 2).long()}, r"task 'A': found the label 3; .* in \[-1, 3\)"),
+        ({"A": torch.tensor([0, 1]), "B": torch.full((2, 2), 2)}, r"task 'B': found the label 2; .* in \[-1, 2\)"),
+        ({"A": torch.tensor([0.0, 1.0]), "B": torch.zeros(2, 2).long()}, r"task 'A': found labels of torch.float32"),
+        ({"A": torch.tensor([0, 1]), "B": torch.zeros(2, 1).long()}, r"task 'B': found labels of shape \(2, 1\)"),
+    ],
+)
+def test_wrong_labels_are_refused_by_task(labels, words):
+    A, B = Multiclass("A", ("a", "b", "c")), Multilabel("B", ("l", "m"))
+    with pytest.raises(ValueError, match=words):
+        JointLoss([A, B])({"A": torch.zeros(2, 3), "B": torch.zeros(2, 2)}, labels)
+
+
 def test_parts_of_a_batch_add_up_to_the_batch():
     p = Problem(13, N=7, C=4, L=3, multiclass=False, scale=1.0)
     z_a, z_b, y_a, y_b = p.tensors()

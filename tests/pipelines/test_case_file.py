@@ -41,6 +41,11 @@ def told(*overrides, case="digits"):
         ("arms.naive.matching.dm.wieght=1", ["arms.naive.matching.dm: unknown key 'wieght'", "'weight'"]),
         ("evaluation.baseline=single", ["evaluation.baseline: found 'single'", "did you mean 'single-task'"]),
         ("tuning.space=mathcing", ["tuning.space: found 'mathcing'", "did you mean 'matching'"]),
+        ("tasks.input={kind: multiclass, classes: [a]}", ["tasks.input: the name is taken"]),
+        (
+            "datasets.test_pictures.labels.traits={from: columns, through: digit}",
+            ["labels.traits.from: found 'columns' with 'through'"],
+        ),
         ("nokeyvalue", ["--set nokeyvalue: not of the form"]),
         ("relatedness.5.to=x", ["relatedness is a list of 1", "found '5'"]),
         ("embedded=null", ["datasets.digit_pictures.source.path: found 'digits'", "data_root=DIR"]),
@@ -71,6 +76,7 @@ def test_a_row_over_classes_must_sum_to_one_and_every_class_needs_one():
         ("name: [", "line 1, column"),
         ("name: a\nname: b\n", "line 2, column 1: not valid YAML: the key 'name' stands twice"),
         ("- 1\n", "found list; a mapping"),
+        ("{{x}}: 1\n", "line 1, column 2: not valid YAML: the key {'x': None} is not a name"),
         ("!!python/object/apply:os.getcwd []\n", "not valid YAML"),
     ],
 )
@@ -80,6 +86,39 @@ def test_a_file_that_is_not_a_mapping_in_safe_yaml_is_refused_by_place(tmp_path,
     message = told(case=str(file))
     assert message.startswith(str(file))
     assert words in message
+
+
+def test_aliases_and_merge_keys_are_read_and_what_they_share_is_overridden_alone(tmp_path):
+    text = find_case_file("digits").read_text()
+    text = text.replace("labels: {digit: {from: column", "labels: &both {digit: {from: column", 1)
+    first, second = text.split("    split: validation")
+    test_labels = "labels: {digit: {from: column, column: digit}, traits: {from: columns}}"
+    assert test_labels in second
+    file = tmp_path / "case.yaml"
+    file.write_text(first + "    split: validation" + second.replace(test_labels, "labels: {<<: *both}", 1))
+    case = load_case(str(file), ["datasets.test_pictures.labels.digit.column=other"])
+    assert case.datasets["test_pictures"].labels["digit"].column == "other"
+    assert case.datasets["validation_pictures"].labels["digit"].column == "digit"
+
+
+def test_opposite_edges_between_two_tasks_are_refused():
+    table = {"a": "x", "b": "y"}
+    back = {"x": "a", "y": "b"}
+    edges = [{"from": "A", "to": "B", "table": table}, {"from": "B", "to": "A", "table": back}]
+    two = "tasks={A: {kind: multiclass, classes: [a, b]}, B: {kind: multiclass, classes: [x, y]}}"
+    message = told(two, f"relatedness={yaml.safe_dump(edges, default_flow_style=True, width=10**6)}")
+    assert "relatedness.1: found a second edge between B and A" in message
+
+
+def test_one_mistake_is_told_once():
+    assert told("training.matching.sca.tau_c0=1").count("\n") == 0
+    assert told("tasks.traits.labels=[on]").count("\n") == 0
+    assert told("embedded=null", "data_root=digts").count("\n") == 0
+
+
+def test_a_storage_path_that_is_a_file_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert f"{tmp_path}/file is a file; a folder" in told(f"storage.path={tmp_path}/file/below")
 
 
 def test_a_missing_case_names_the_nearest():

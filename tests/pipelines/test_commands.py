@@ -53,7 +53,7 @@ def test_a_step_that_comes_too_early_says_which_comes_first(ray_local, tmp_path)
     with pytest.raises(UserError, match="nothing lies at"):
         steps.train(case, fresh=False)
     steps.ingest(case)
-    with pytest.raises(UserError, match=r"4 of 4 runs are not trained .* `kindred train`"):
+    with pytest.raises(UserError, match=r"4 of 4 runs are not trained .*`kindred train`"):
         steps.evaluate(case)
     with pytest.raises(UserError, match="`kindred evaluate`"):
         steps.report(case)
@@ -113,6 +113,8 @@ def test_ctrl_c_leaves_no_process_behind_and_what_was_ingested_stays(tmp_path):
         started |= {child.pid: child for child in root.children(recursive=True)}
         psutil.wait_procs([root], timeout=0.2)
     started |= {child.pid: child for child in root.children(recursive=True)}
+    listening = {address.ip for child in [root, *started.values()] for address in listened(child)}
+    assert listening <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}, "a Ray of one's own is nobody else's"
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 130
     assert "interrupted" in process.stderr.read()
@@ -127,6 +129,13 @@ def test_ctrl_c_leaves_no_process_behind_and_what_was_ingested_stays(tmp_path):
     assert again.returncode == 0, again.stderr
     assert [file.stat().st_mtime_ns for file in blocks] == times
     assert not (experiment_folder(case) / "results.json").exists()
+
+
+def listened(process):
+    try:
+        return [c.laddr for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def name_of(process):

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import zipfile
 
 import numpy as np
@@ -182,12 +183,62 @@ def test_a_broken_picture_is_quarantined_and_the_rows_add_up(sources, tmp_path, 
     assert row["reason"]
 
 
-def test_too_many_broken_pictures_fail_with_their_reasons(sources, tmp_path, ray_local):
+def test_too_many_broken_pictures_fail_with_their_reasons_and_are_tried_again(sources, tmp_path, ray_local):
+    kept = os.stat(sources / "pets" / "cat" / "0.png")
     for i in (0, 2):
-        (sources / "pets" / "cat" / f"{i}.png").write_bytes(b"")
+        (sources / "pets" / "cat" / f"{i}.png").write_bytes(b"\0" * kept.st_size)
+    whole = [(sources / "pets" / "cat" / f"{i}.png") for i in (0, 2)]
+    times = [(os.stat(file).st_atime_ns, os.stat(file).st_mtime_ns) for file in whole]
+    (sources / "traits.csv").write_text("file,furry,flies,kind\npets/dog/1.png,1,0,dog\n")
     case = case_of(sources, tmp_path, {"folder": FOLDER, "table": TABLE})
     with pytest.raises(UserError, match=r"datasets.folder: 2 of 4 rows could not be read \(2 UnidentifiedImageError\)"):
         ingest(case)
+    # mended without a trace: nothing but another try can tell
+    for file, i, stamp in zip(whole, (0, 2), times, strict=True):
+        good = picture(i)
+        file.write_bytes(good + b"\0" * (kept.st_size - len(good)))
+        os.utime(file, ns=stamp)
+    assert ingest(case)["folder"].rows == 4
+
+
+def test_other_pictures_under_the_same_names_in_an_archive_are_other_blocks(sources, tmp_path, ray_local):
+    for name, seeds in (("one.zip", (0, 1, 2)), ("two.zip", (5, 6, 7))):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.write(sources / "traits.csv", "traits.csv")
+            for file, seed in zip(("cat/0", "dog/1", "cat/2"), seeds, strict=True):
+                archive.writestr(f"pets/{file}.png", picture(seed))
+    found = []
+    for name in ("one.zip", "two.zip"):
+        case = case_of(tmp_path / name, tmp_path, {"table": TABLE, "train": TABLE | {"split": "train"}})
+        ingest(case)
+        found.append(read(case, "table")[1].inputs)
+    assert (found[0] != found[1]).any()
+
+
+def test_only_an_empty_cell_is_not_annotated(sources, tmp_path, ray_local):
+    (sources / "traits.csv").write_text("file,furry,flies,kind\npets/cat/0.png,1,,none\npets/dog/1.png,0,1,-1\n")
+    words = "tasks.kind.classes=[none, '-1', cat, dog]"
+    edge = "relatedness.0.table={none: [], '-1': [], cat: [furry], dog: [furry]}"
+    case = case_of(sources, tmp_path, {"train": FOLDER, "table": TABLE}, words, edge)
+    ingest(case)
+    assert read(case, "table")[1].labels["kind"].tolist() == [0, 1]
+    assert read(case, "table")[1].labels["traits"].tolist() == [[1, -1], [0, 1]]
+
+    (sources / "traits.csv").write_text("file,furry,flies,kind\npets/cat/0.png,1,-1,cat\n")
+    with pytest.raises(UserError, match=r"row pets/cat/0.png, column 'flies': found '-1'; 1, 0, true, false or empty"):
+        ingest(case)
+
+
+def test_a_task_that_no_row_is_annotated_for_is_told(sources, tmp_path, ray_local):
+    (sources / "traits.csv").write_text("file,furry,flies,kind\npets/cat/0.png,,,cat\n")
+    with pytest.raises(UserError, match="no row of split 'test' is annotated for task 'traits'"):
+        ingest(case_of(sources, tmp_path, {"folder": FOLDER, "table": TABLE}))
+
+
+def test_a_table_that_is_not_utf8_is_told_by_name(sources, tmp_path, ray_local):
+    (sources / "traits.csv").write_bytes("file,furry,flies,kind\npets/cat/0.png,1,0,größe\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"traits.csv: byte \d+ is not UTF-8"):
+        ingest(case_of(sources, tmp_path, {"folder": FOLDER, "table": TABLE}))
 
 
 def test_a_label_outside_the_vocabulary_names_file_row_and_the_nearest(sources, tmp_path, ray_local):

@@ -10,11 +10,12 @@ import torch
 
 from pipelines.batches import mixing_plan
 from pipelines.case_file import load_case
+from pipelines.errors import UserError
 from pipelines.ingest import ingest, ingested
 from pipelines.layout import experiment_folder
 from pipelines.method import build_network
 from pipelines.progress import bar
-from pipelines.runs import HISTORY, WEIGHTS, list_runs
+from pipelines.runs import HISTORY, WEIGHTS, is_done, list_runs
 from pipelines.train import TrainingFailedError, fit_runs, train
 
 SHORT = ["training.steps=25", "training.seeds=[3]", "training.batch_size=8", "evaluation.replicates=20"]
@@ -101,10 +102,29 @@ def test_only_what_is_missing_or_of_other_code_is_trained_again(case_of):
     assert train(case, ingested(case)) == 0
     records = [run.folder(experiment_folder(case)) / "run.json" for run in list_runs(case)]
     records[0].unlink()
-    records[1].write_text(json.dumps(json.loads(records[1].read_text()) | {"code": "0" * 12}))
+    other = json.loads(records[1].read_text())
+    other["made_from"]["code"] = "0" * 12
+    records[1].write_text(json.dumps(other))
     kept = [record.stat().st_mtime_ns for record in records[2:]]
     assert train(case, ingested(case)) == 2
     assert [record.stat().st_mtime_ns for record in records[2:]] == kept
+
+    def on(blocks):
+        folder, manifest = ingested(case)["trait_pictures"]
+        changed = ingested(case) | {"trait_pictures": (folder, manifest.model_copy(update={"content_hash": blocks}))}
+        return [is_done(run, experiment_folder(case), changed) for run in list_runs(case)]
+
+    assert all(on(ingested(case)["trait_pictures"][1].content_hash))
+    assert not any(on("0" * 12)), "other labels or pictures under the same settings are other data"
+
+
+def test_more_workers_than_the_machine_has_room_for_is_told_at_once(case_of):
+    case = case_of("training.threads_per_worker=64")
+    with pytest.raises(UserError, match=r"training.threads_per_worker: found 1 x 64; this machine has 2 processors"):
+        train(case, ingested(case))
+    case = case_of("training.device=cuda")
+    with pytest.raises(UserError, match=r"training.device: found 'cuda' for 1 workers; this machine has 0 GPUs"):
+        train(case, ingested(case))
 
 
 def test_a_loss_that_is_not_finite_fails_the_run_with_its_step_and_parts(case_of):

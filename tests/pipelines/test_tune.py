@@ -4,15 +4,21 @@ import json
 
 import pytest
 
+from mtlcore import primary_metric, task_metrics
 from pipelines import steps
 from pipelines.case_file import load_case
 from pipelines.errors import UserError
+from pipelines.evaluate import predict_runs, split_tests
+from pipelines.ingest import ingested
+from pipelines.layout import fingerprint
+from pipelines.method import tasks_of
+from pipelines.runs import list_runs
 from pipelines.tune import with_settings
 
 SMALL = ["training.steps=15", "training.seeds=[0]", "tuning.trials=2", "evaluation.replicates=20"]
 
 
-def test_the_best_trial_becomes_a_case_that_runs_and_the_test_split_is_never_opened(ray_local, tmp_path):
+def test_the_best_trial_becomes_a_case_that_runs_and_the_test_split_is_never_opened(ray_local, tmp_path, capsys):
     case = load_case("digits", [*SMALL, f"storage.path={tmp_path}"])
     steps.ingest(case)
     test_blocks = list((tmp_path / "blocks").glob("test_pictures-*/*.arrow"))
@@ -20,10 +26,28 @@ def test_the_best_trial_becomes_a_case_that_runs_and_the_test_split_is_never_ope
     for file in test_blocks:  # whoever opens the test split now fails
         file.unlink()
     found = steps.tune(case)
+    assert capsys.readouterr().out == "", "standard output is for the result"
     assert len(found.trials) == 2
     assert found.trials[0].score >= found.trials[1].score
     assert found.trials[0].settings != found.trials[1].settings
+    standing = case.arms["co-trained"].matching
+    now = {"dm.weight": standing.dm.weight, "dm.tau": standing.dm.tau}
+    now |= {"sca.weight": standing.sca.weight, "sca.tau_co": standing.sca.tau_co}
+    assert now in [trial.settings for trial in found.trials], "the case as it stands is one of the trials"
     assert 0 < found.trials[0].score < 1
+
+    trial = with_settings(case, found.trials[0].settings)
+    alone = trial.model_copy(update={"arms": {"co-trained": trial.arms["co-trained"]}})
+    (run,) = list_runs(alone)
+    place = found.case_file.parent / "trials" / fingerprint(found.trials[0].settings)
+    predicted = predict_runs(alone, [run], ingested(case), place, "validation")
+    tested = split_tests(alone, predicted, ingested(case), "validation")
+    assert len(tested["digit"].labels) == 300
+    expected = [
+        task_metrics(tested[name].logits[run], tested[name].labels, task)[primary_metric(task)]
+        for name, task in tasks_of(case).items()
+    ]
+    assert found.trials[0].score == pytest.approx(sum(expected) / 2)
 
     best = load_case(str(found.case_file))
     matching = best.arms["co-trained"].matching.model_dump()

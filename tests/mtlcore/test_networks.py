@@ -1,0 +1,42 @@
+"""The built-in networks."""
+
+import pytest
+import torch
+
+from mtlcore import Multiclass, MultiTaskNetwork, drawn_from, mlp, small_cnn
+
+
+@pytest.mark.parametrize("name", ["type", "keys", "train", "values", "forward"])
+def test_a_task_may_be_called_anything(name):
+    backbone, features = mlp((4,), (8,))
+    network = MultiTaskNetwork(backbone, features, [Multiclass(name, ("a", "b"))])
+    assert network(torch.zeros(2, 4))[name].shape == (2, 2)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 5])
+def test_a_batch_of_any_size_goes_through(rows):
+    backbone, features = small_cnn((3, 16, 16), (8, 16))
+    assert backbone(torch.zeros(rows, 3, 16, 16)).shape == (rows, features)
+
+
+def test_parameters_come_from_the_seed_and_nobody_elses_random_state_is_touched():
+    before = torch.random.get_rng_state()
+    with drawn_from(7):
+        first = mlp((4,), (8,))[0].state_dict()
+    with drawn_from(7):
+        again = mlp((4,), (8,))[0].state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda: mlp((4,), ()), "hidden: found none"),
+        (lambda: small_cnn((3, 8, 8), (8,) * 4), "widths: found 4 stages for pictures of 8x8; .* at most 3"),
+        (lambda: small_cnn((3, 8, 8), (12,)), "widths: found 12; a multiple of 8"),
+    ],
+)
+def test_what_cannot_be_built_is_refused(build, words):
+    with pytest.raises(ValueError, match=words):
+        build()
