@@ -26,6 +26,7 @@ from pipelines.layout import experiment_folder, fingerprint
 from pipelines.manifest import Manifest
 from pipelines.progress import bar
 from pipelines.train import trainers_that_fit
+from pipelines.tuned_settings import as_it_stands, with_settings
 
 # A trial only starts a trainer and waits for it: the processors are for the trainer's workers. Ray wants a trial to
 # ask for something.
@@ -105,7 +106,7 @@ def tune(case: Case, data_sets: Mapping[str, tuple[Path, Manifest]], verbose: bo
                 num_samples=case.tuning.trials,
                 max_concurrent_trials=at_once,
                 search_alg=BasicVariantGenerator(
-                    points_to_evaluate=[_as_it_stands(case, list(space))],
+                    points_to_evaluate=[as_it_stands(case, space)],
                     random_state=np.random.RandomState(case.tuning.search_seed),
                     max_concurrent=at_once or 0,
                 ),
@@ -130,20 +131,6 @@ def tune(case: Case, data_sets: Mapping[str, tuple[Path, Manifest]], verbose: bo
     note = f"# The best of {len(trials)} trials over the space {case.tuning.space!r}, scored on the validation split.\n"
     write_atomically(file, note + as_yaml(best))
     return Tuned(trials, file)
-
-
-def with_settings(case: Case, settings: Mapping[str, Any]) -> Case:
-    """Return the case with the tuned arm's matching changed; the keys are dotted, below ``matching``."""
-    content = case.model_dump(mode="json", by_alias=True)
-    for key, value in settings.items():
-        section, name = key.split(".")
-        content["arms"][case.tuning.arm]["matching"][section][name] = value
-    return Case.model_validate(content)
-
-
-def _as_it_stands(case: Case, keys: list[str]) -> dict[str, Any]:
-    matching = case.arms[case.tuning.arm].matching.model_dump()
-    return {key: matching[key.split(".")[0]][key.split(".")[1]] for key in keys}
 
 
 def _check_tunable(case: Case) -> None:

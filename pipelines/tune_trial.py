@@ -17,7 +17,7 @@ from pipelines.progress import Bar
 from pipelines.runs import list_runs
 from pipelines.train import group_trainer
 from pipelines.train_loop import Work
-from pipelines.tune import with_settings
+from pipelines.tuned_settings import with_settings
 
 
 def run_trial(

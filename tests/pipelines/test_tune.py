@@ -13,7 +13,7 @@ from pipelines.ingest import ingested
 from pipelines.layout import fingerprint
 from pipelines.method import tasks_of
 from pipelines.runs import list_runs
-from pipelines.tune import with_settings
+from pipelines.tuned_settings import with_settings
 
 SMALL = ["training.steps=15", "training.seeds=[0]", "tuning.trials=2", "evaluation.replicates=20"]
 

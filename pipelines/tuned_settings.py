@@ -1,0 +1,21 @@
+"""A trial's settings, written into the case and read from it; keys are dotted, below the tuned arm's ``matching``."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pipelines.case import Case
+
+
+def with_settings(case: Case, settings: Mapping[str, Any]) -> Case:
+    """Return the case with the tuned arm's matching changed; the keys are dotted, below ``matching``."""
+    content = case.model_dump(mode="json", by_alias=True)
+    for key, value in settings.items():
+        section, name = key.split(".")
+        content["arms"][case.tuning.arm]["matching"][section][name] = value
+    return Case.model_validate(content)
+
+
+def as_it_stands(case: Case, keys: Iterable[str]) -> dict[str, Any]:
+    """Return the tuned arm's own settings for some keys."""
+    matching = case.arms[case.tuning.arm].matching.model_dump()
+    return {key: matching[key.split(".")[0]][key.split(".")[1]] for key in keys}
