@@ -37,9 +37,9 @@ from pipelines.sources.index import SourceRow, fetch_pictures, list_rows, read_l
 from pipelines.sources.location import Location, locate
 
 ROWS_PER_BLOCK = 2048
+MOST_QUARANTINED = 0.01  # of a data set's rows; more than that fails the ingest
 _HERE = Path(__file__).parent
 _CODE = ("blocks", "ingest", "pictures")  # what blocks depend on, with the sources' readers
-MOST_QUARANTINED = 0.01  # of a data set's rows; more than that fails the ingest
 
 
 @dataclass(frozen=True)
@@ -169,17 +169,10 @@ def _aligned(
         return labels
     edge = next(e for e in case.relatedness if (e.source, e.target) == (rule.through, task))
     table = relatedness_of(edge, tasks).table
-    through = (
-        [[bool(cell) for cell in row] for row in table.tolist()]
-        if multilabel_target(case, task)
-        else (table.argmax(dim=1).tolist())
-    )
+    through: list[Any] = table.argmax(dim=1).tolist()
+    if isinstance(case.tasks[task], MultilabelTask):
+        through = table.bool().tolist()
     return [None if c is None else through[c] for c in labels]
-
-
-def multilabel_target(case: Case, task: str) -> bool:
-    """Say whether a task is multilabel."""
-    return isinstance(case.tasks[task], MultilabelTask)
 
 
 def _parts(one: _Listed) -> Iterator[tuple[int, slice]]:
