@@ -3,6 +3,7 @@
 from mtlcore.bootstrap import Interval, paired_difference
 from mtlcore.co_annotation import co_annotated_classes, co_annotation_to_classes, co_annotation_to_labels
 from mtlcore.distribution_matching import distribution_matching_loss
+from mtlcore.expression_to_au import expression_to_au
 from mtlcore.implied import log_implied
 from mtlcore.implied_likelihood import implied_likelihood_loss
 from mtlcore.joint_loss import (
@@ -16,12 +17,18 @@ from mtlcore.joint_loss import (
 from mtlcore.metrics import primary_metric, task_metrics
 from mtlcore.networks import MultiTaskNetwork, drawn_from, mlp, small_cnn
 from mtlcore.relatedness import Relatedness
+from mtlcore.relatedness_from_annotations import (
+    CountedRelatedness,
+    relatedness_from_annotations,
+    reversed_relatedness,
+)
 from mtlcore.supervised import supervised_loss
 from mtlcore.tasks import MISSING, Multiclass, Multilabel, Task
 from mtlcore.terms import LossTerm
 
 __all__ = [
     "MISSING",
+    "CountedRelatedness",
     "DistributionMatching",
     "ImpliedLikelihood",
     "Interval",
@@ -40,11 +47,14 @@ __all__ = [
     "co_annotation_to_labels",
     "distribution_matching_loss",
     "drawn_from",
+    "expression_to_au",
     "implied_likelihood_loss",
     "log_implied",
     "mlp",
     "paired_difference",
     "primary_metric",
+    "relatedness_from_annotations",
+    "reversed_relatedness",
     "small_cnn",
     "supervised_loss",
     "task_metrics",
