@@ -1,5 +1,6 @@
 """What a case file must satisfy beyond the form of each key: names that refer to each other, tables, paths."""
 
+import difflib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -107,7 +108,8 @@ def _source_paths(case: Case) -> Iterator[str]:
     root = Path(str(case.data_root))
     if not root.exists():
         beside = sorted(p.name for p in root.parent.iterdir()) if root.parent.is_dir() else []
-        yield f"data_root: found {str(root)!r}, no such folder or archive{did_you_mean(root.name, beside)}"
+        near = did_you_mean(root.name, difflib.get_close_matches(root.name, beside, n=1))
+        yield f"data_root: found {str(root)!r}, no such folder or archive; where your data lie is right{near}"
         return
     for name, data_set in case.datasets.items():
         if locate(str(case.data_root), data_set.source.path) is None:

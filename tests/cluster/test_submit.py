@@ -221,7 +221,7 @@ def test_data_that_the_cluster_does_not_have_is_a_mistake_that_the_job_tells(
     assert done.returncode == 2
     outcome = json.loads(done.stdout)
     assert outcome | {"job": ""} == {"job": "", "status": "FAILED", "exit_code": 2, "storage": str(tmp_path)}
-    assert "nothing lies at /nowhere/digits" in done.stderr
+    assert "data_root: found '/nowhere', no such folder or archive" in done.stderr
 
 
 def test_a_mistake_in_the_case_is_told_before_anything_is_sent(head: Head, tmp_path: Path) -> None:
@@ -357,7 +357,7 @@ def test_the_clusters_paths_are_sent_as_they_are_written(case_with_data: str) ->
     case = load_for_cluster(case_with_data, ["storage.path=/mnt/../mnt/runs"])
     assert case.storage.path == "/mnt/../mnt/runs"
     assert case.data_root == "/nowhere"
-    with pytest.raises(UserError, match="nothing lies at /nowhere/digits"):
+    with pytest.raises(UserError, match="data_root: found '/nowhere', no such folder or archive"):
         load_case(case_with_data, ["storage.path=/mnt/runs"])
 
 
