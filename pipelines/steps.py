@@ -1,6 +1,6 @@
 """The commands' work, step by step, each from a validated case; needs a running Ray but for `report`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from pipelines.results import Results, read_results
 from pipelines.train import train as _train
 from pipelines.tune import Tuned
 from pipelines.tune import tune as _tune
+
+DataSets = dict[str, tuple[Path, Manifest]]
 
 
 @dataclass(frozen=True)
@@ -43,17 +45,12 @@ def ingest(case: Case) -> dict[str, Manifest]:
 
 def train(case: Case, fresh: bool) -> tuple[int, Path]:
     """Train the runs that are not done; return how many, and the experiment's folder."""
-    folder = experiment_folder(case)
-    write_case(case, folder / "case.yaml")
-    return _train(case, ingested(case), fresh), folder
+    return _trained(case, ingested(case), fresh), experiment_folder(case)
 
 
 def evaluate(case: Case) -> Outcome:
     """Score the arms and write results.json."""
-    results = _evaluate(case, ingested(case))
-    folder = experiment_folder(case)
-    results.write(folder)
-    return Outcome(results, folder, None)
+    return _evaluated(case, ingested(case))
 
 
 def report(case: Case) -> Path:
@@ -64,9 +61,10 @@ def report(case: Case) -> Path:
 def run(case: Case, fresh: bool) -> Outcome:
     """Do all of it."""
     ingest(case)
-    train(case, fresh)
-    outcome = evaluate(case)
-    return Outcome(outcome.results, outcome.folder, write_report(case, outcome.results))
+    data_sets = ingested(case)
+    _trained(case, data_sets, fresh)
+    outcome = _evaluated(case, data_sets)
+    return replace(outcome, report=write_report(case, outcome.results))
 
 
 def tune(case: Case, verbose: bool = False) -> Tuned:
@@ -75,6 +73,13 @@ def tune(case: Case, verbose: bool = False) -> Tuned:
     return _tune(case, ingested(case), verbose)
 
 
-def write_case(case: Case, file: Path) -> None:
-    """Write a case as a file that `kindred run` takes, complete in itself."""
-    write_atomically(file, as_yaml(case))
+def _trained(case: Case, data_sets: DataSets, fresh: bool) -> int:
+    write_atomically(experiment_folder(case) / "case.yaml", as_yaml(case))
+    return _train(case, data_sets, fresh)
+
+
+def _evaluated(case: Case, data_sets: DataSets) -> Outcome:
+    results = _evaluate(case, data_sets)
+    folder = experiment_folder(case)
+    results.write(folder)
+    return Outcome(results, folder, None)

@@ -39,7 +39,7 @@ class Trial:
 
     Attributes:
         settings: by key of ``training.matching``.
-        score: the mean over tasks and seeds; NaN where the trial failed.
+        score: the mean over tasks and seeds.
         scores: by task, the mean over seeds.
     """
 

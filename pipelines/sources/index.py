@@ -80,9 +80,9 @@ def _stamp(path: Path) -> str:
 
 
 def _csv_table(source: CsvTable, location: Location) -> Iterator[SourceRow]:
-    folder, _, name = location.path.rpartition("/")
+    folder = location.path.rpartition("/")[0]
     try:
-        text = Location(location.archive, folder).read(name).decode("utf-8-sig")
+        text = _whole(location).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{location}: byte {error.start} is not UTF-8; a table in UTF-8 is right") from None
     table = csv.DictReader(io.StringIO(text, newline=""), delimiter=source.delimiter)
@@ -101,7 +101,7 @@ def _csv_table(source: CsvTable, location: Location) -> Iterator[SourceRow]:
 
 
 def _parquet_table(source: ParquetTable, location: Location) -> Iterator[SourceRow]:
-    file = pq.ParquetFile(io.BytesIO(_whole(location)) if location.archive else location.path)
+    file = _open_parquet(location)
     columns = file.schema_arrow.names
     if source.image_column not in columns:
         raise UserError(
@@ -113,6 +113,10 @@ def _parquet_table(source: ParquetTable, location: Location) -> Iterator[SourceR
         yield SourceRow(f"{i:09d}", i, stamp, row)
 
 
+def _open_parquet(location: Location) -> pq.ParquetFile:
+    return pq.ParquetFile(io.BytesIO(_whole(location)) if location.archive else location.path)
+
+
 def _whole(location: Location) -> bytes:
     folder, _, name = location.path.rpartition("/")
     return Location(location.archive, folder).read(name)
@@ -121,7 +125,7 @@ def _whole(location: Location) -> bytes:
 def fetch_pictures(source: Source, location: Location, wanted: Iterable[str | int]) -> Iterator[bytes | Exception]:
     """Yield the encoded pictures of some rows in the order asked for; for one that cannot be read, why."""
     if isinstance(source, ParquetTable):
-        file = pq.ParquetFile(io.BytesIO(_whole(location)) if location.archive else location.path)
+        file = _open_parquet(location)
         column = file.read([source.image_column]).column(0)
         for i in wanted:
             value = column[i].as_py()

@@ -98,7 +98,6 @@ def wandb_history(file):
                 yield {item.key or item.nested_key[0]: json.loads(item.value_json) for item in found.history.item}
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_ctrl_c_leaves_no_process_behind_and_what_was_ingested_stays(tmp_path):
     settings = ["training.steps=1000000", f"storage.path={tmp_path}"]
     command = [sys.executable, "-m", "pipelines", "run", "digits"]
