@@ -81,7 +81,32 @@ class ParquetTable(Section):
     image_column: str = "image"
 
 
-Source = Annotated[ImageFolder | CsvTable | ParquetTable, Field(discriminator="kind")]
+class PublishedSet(Section):
+    """A data set in the layout that its authors publish; what it has columns for: pipelines/sources/published.
+
+    Attributes:
+        part: one of the set's own parts (train, val, test, ...); all of them where it is not given.
+        intensity: an action unit of at least this intensity holds; each set has a default of its own.
+    """
+
+    kind: Literal[
+        "affectnet",
+        "aff_wild2",
+        "bp4d",
+        "celeba",
+        "cub_200_2011",
+        "disfa",
+        "emotionet",
+        "grocery_store",
+        "raf_db",
+        "ut_zappos50k",
+    ]
+    path: str
+    part: str | None = None
+    intensity: Annotated[float, Field(ge=0, le=5)] | None = None
+
+
+Source = Annotated[ImageFolder | CsvTable | ParquetTable | PublishedSet, Field(discriminator="kind")]
 
 
 class LabelRule(Section):

@@ -1,0 +1,254 @@
+"""Named files in one place: a folder, on disk or in object storage, or a zip or tar archive that is read in place.
+
+A tree lists its files as a table (schema ``FILES``); what stands in it is enough to read a file later, in another
+process, without opening the tree again (``pipelines.sources.fetch``).
+"""
+
+import bz2
+import gzip
+import lzma
+import posixpath
+import tarfile
+import zipfile
+from zlib import error as zlib_error
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mtlcore.nearest import did_you_mean
+from pipelines.errors import UserError
+from pipelines.storage import is_remote, join, kind_of, list_below, open_file, read_bytes, stat
+
+FILES = pa.schema(
+    [
+        ("name", pa.string()),  # below the tree
+        ("file", pa.string()),  # path or URL of the file, or of the archive that holds it
+        ("codec", pa.string()),  # how the bytes lie there: see fetch.py
+        ("offset", pa.int64()),  # where in the archive
+        ("size", pa.int64()),  # how many bytes there
+        ("stamp", pa.string()),  # changes when the file does
+        ("refused", pa.string()),  # why it is not read; null where it is
+    ]
+)
+
+ARCHIVES = {
+    ".zip": "zip",
+    ".tar": "tar",
+    ".tar.gz": "tar.gz",
+    ".tgz": "tar.gz",
+    ".tar.bz2": "tar.bz2",
+    ".tbz2": "tar.bz2",
+    ".tar.xz": "tar.xz",
+    ".txz": "tar.xz",
+}
+DECOMPRESSED = {"tar.gz": gzip.open, "tar.bz2": bz2.open, "tar.xz": lzma.open}
+_AT_ONCE = 65536  # rows of a listing turned into Arrow at a time
+
+
+class BrokenArchiveError(Exception):
+    """An archive that cannot be listed; the message names it and says why."""
+
+
+def archive_kind(name: str) -> str | None:
+    """Return the kind of archive that a file's name tells, or None."""
+    lower = name.lower()
+    return next((kind for ending, kind in ARCHIVES.items() if lower.endswith(ending)), None)
+
+
+class Tree:
+    """The files below a folder of a place.
+
+    Args:
+        url: a folder, or an archive.
+        below: a folder in the archive; names are relative to it.
+
+    Attributes:
+        name: the place as a message names it.
+    """
+
+    def __init__(self, url: str, below: str = "") -> None:
+        self.url = url
+        self.below = below.strip("/")
+        self.archive = None if kind_of(url) == "folder" else archive_kind(url) or "zip"
+        self.name = f"{url}!{self.below}" if self.archive and self.below else url
+        if not self.archive and self.below:
+            self.url, self.below, self.name = join(url, self.below), "", join(url, self.below)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @cached_property
+    def files(self) -> pa.Table:
+        """Every file, sorted by name; schema ``FILES``.
+
+        Raises:
+            BrokenArchiveError: the archive cannot be listed at all.
+            OSError: the place cannot be read.
+        """
+        listed = {"zip": self._zip, None: self._folder}.get(self.archive, self._tar)
+        chunks: list[pa.RecordBatch] = []
+        rows: list[tuple[Any, ...]] = []
+        prefix = f"{self.below}/" if self.below else ""
+        for row in listed():
+            if row[0].startswith(prefix):
+                rows.append((row[0][len(prefix) :], *row[1:]))
+            if len(rows) == _AT_ONCE:
+                chunks.append(_batch(rows))
+                rows = []
+        table = pa.Table.from_batches([*chunks, _batch(rows)], schema=FILES)
+        return table.take(pc.sort_indices(table["name"]))
+
+    def names(self) -> list[str]:
+        """Return the names of all files, sorted."""
+        names: list[str] = self.files["name"].to_pylist()
+        return names
+
+    def has(self, name: str) -> bool:
+        """Say whether there is such a file."""
+        if self.archive is None:
+            return kind_of(join(self.url, name)) == "file"
+        return pc.index(self.files["name"], name).as_py() >= 0
+
+    def read(self, name: str) -> bytes:
+        """Return a file's bytes.
+
+        Raises:
+            UserError: there is no such file (the nearest name is told), or it cannot be read.
+        """
+        if self.archive is None:
+            try:
+                return read_bytes(join(self.url, name))
+            except FileNotFoundError:
+                near = did_you_mean(name, self.names())
+                raise UserError(f"{self}: there is no file {name!r}{near}") from None
+            except OSError as error:
+                raise UserError(f"{self}: {name!r} cannot be read: {error}") from None
+        from pipelines.sources.fetch import fetch
+
+        found = self.find(pa.array([name]))
+        if found["refused"][0].as_py() is not None:
+            raise UserError(f"{self}: {name!r}: {found['refused'][0]}{did_you_mean(name, self.names())}")
+        (content,) = fetch(found)
+        if isinstance(content, Exception):
+            raise UserError(f"{self}: {name!r} cannot be read: {content}")
+        assert isinstance(content, bytes)
+        return content
+
+    def read_text(self, name: str) -> str:
+        """Return a file's text, which must be UTF-8 (a byte-order mark is dropped).
+
+        Raises:
+            UserError: there is no such file, or it is not UTF-8.
+        """
+        try:
+            return self.read(name).decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{self}: {name!r}: byte {error.start} is not UTF-8; a table in UTF-8 is right") from None
+
+    def find(self, names: pa.Array) -> pa.Table:
+        """Find files by name.
+
+        Args:
+            names: string; ``..`` and absolute paths are followed on disk and refused in an archive.
+
+        Returns:
+            a row a name, schema ``FILES``; ``refused`` says it where there is no such file.
+        """
+        if self.archive is None and not is_remote(self.url):
+            return pa.Table.from_batches([_batch(self._stat(names.to_pylist()))])
+        plain = pa.array([None if n is None else posixpath.normpath(n.replace("\\", "/")) for n in names.to_pylist()])
+        at = pc.index_in(plain, self.files["name"])
+        found = self.files.take(at)
+        outside = [None if n is None or not _unsafe(n) else _UNSAFE for n in plain.to_pylist()]
+        refused = pc.coalesce(
+            pc.if_else(pc.is_null(at), pa.array(outside, pa.string()), None),
+            pc.if_else(pc.is_null(at), "missing file", None),
+            found["refused"].combine_chunks() if len(found) else pa.array([], pa.string()),
+        )
+        found = found.set_column(0, "name", plain.cast(pa.string()))
+        return found.set_column(FILES.get_field_index("refused"), "refused", refused)
+
+    def _stat(self, names: Iterable[str | None]) -> Iterator[tuple[Any, ...]]:
+        for name in names:
+            url = join(self.url, name or "")
+            try:
+                if not name:
+                    raise FileNotFoundError
+                found = stat(url)
+                yield name, url, "file", 0, found.size, found.stamp, None
+            except OSError:
+                yield name, url, "file", 0, 0, "", "missing file"
+
+    def _folder(self) -> Iterator[tuple[Any, ...]]:
+        for found in list_below(self.url):
+            yield found.name, join(self.url, found.name), "file", 0, found.size, found.stamp, None
+
+    def _zip(self) -> Iterator[tuple[Any, ...]]:
+        try:
+            with open_file(self.url) as file, zipfile.ZipFile(file) as archive:
+                members = archive.infolist()
+        except (zipfile.BadZipFile, EOFError, ValueError) as error:
+            raise BrokenArchiveError(f"{self.url}: broken archive: {error}") from None
+        codecs = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}
+        for member in members:
+            if member.is_dir():
+                continue
+            codec = codecs.get(member.compress_type)
+            refused = _UNSAFE if _unsafe(member.filename) else None
+            if member.flag_bits & 1:
+                refused = refused or "encrypted"
+            if codec is None:
+                refused = refused or f"compressed in a way that is not read (zip method {member.compress_type})"
+            stamp = f"{member.CRC:08x}-{member.file_size}"
+            yield member.filename, self.url, codec, member.header_offset, member.compress_size, stamp, refused
+
+    def _tar(self) -> Iterator[tuple[Any, ...]]:
+        assert self.archive is not None
+        of = stat(self.url).stamp
+        for member, refused in tar_members(self.url):
+            yield member.name, self.url, self.archive, member.offset_data, member.size, of, refused
+
+
+def tar_members(url: str) -> Iterator[tuple[tarfile.TarInfo, str | None]]:
+    """Yield the members of a tar archive that are no folders, each with why it is refused or None.
+
+    Raises:
+        BrokenArchiveError: it is no tar archive, or ends in its middle.
+    """
+    open_stream = DECOMPRESSED.get(archive_kind(url) or "")
+    try:
+        with open_file(url) as raw:
+            size = raw.seek(0, 2)
+            raw.seek(0)
+            stream: Any = open_stream(raw) if open_stream else raw
+            end = 0
+            with tarfile.open(fileobj=stream, mode="r:") as archive:
+                for member in archive:
+                    end = member.offset_data + member.size
+                    if member.isdir():
+                        continue
+                    refused = _UNSAFE if _unsafe(member.name) else None if member.isreg() else "no plain file"
+                    yield member, refused
+                    archive.members = []  # type: ignore[misc]  # else it keeps every member
+            if not open_stream and end > size:
+                raise BrokenArchiveError(f"{url}: broken archive: it ends {end - size} bytes before its last file does")
+    except (tarfile.TarError, EOFError, lzma.LZMAError, zlib_error, gzip.BadGzipFile) as error:
+        raise BrokenArchiveError(f"{url}: broken archive: {error}") from None
+
+
+_UNSAFE = "refused: an absolute path or '..' in an archive"
+
+
+def _unsafe(name: str) -> bool:
+    name = name.replace("\\", "/")
+    return name.startswith("/") or ".." in name.split("/") or name[1:3] == ":/"
+
+
+def _batch(rows: Iterable[tuple[Any, ...]]) -> pa.RecordBatch:
+    columns = list(zip(*rows, strict=True)) or [()] * len(FILES)
+    return pa.RecordBatch.from_arrays(
+        [pa.array(column, field.type) for column, field in zip(columns, FILES, strict=True)], schema=FILES
+    )
