@@ -32,6 +32,14 @@ def cifar10_archive():
     return archive
 
 
+@pytest.fixture(scope="session")
+def grocery_archive():
+    archive = SHARED_DATA / "grocery-store.zip"
+    if not archive.is_file():
+        pytest.skip("../shared/data/grocery-store.zip is not there")
+    return archive
+
+
 def pytest_collection_modifyitems(items):
     """Tests that share the local Ray run one after the other, and those that start a Ray of their own at the end:
     two Rays at once would share two cores."""
