@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mtlcore import MISSING, Multiclass, Task
+from pipelines.block_cache import local_blocks
 from pipelines.blocks import BlockReader
-from pipelines.case import Case, PictureInput
+from pipelines.case import Case, PictureInput, VectorInput
 from pipelines.manifest import Manifest
 from pipelines.method import tasks_of
 from pipelines.mixing import MixingPlan, rows_per_step
@@ -21,7 +21,7 @@ class MixedBatch:
     """Rows of several data sets as one batch.
 
     Attributes:
-        x: float32, (n, C, H, W), scaled as the case's ``input`` says.
+        x: float32, (n, C, H, W) or (n, size), scaled as the case's ``input`` says.
         labels: by task, int64 (n,) or int8 (n, L); -1 where not annotated.
     """
 
@@ -29,11 +29,11 @@ class MixedBatch:
     labels: dict[str, Tensor]
 
 
-def open_readers(case: Case, data_sets: Mapping[str, tuple[Path, Manifest]], split: str) -> dict[str, BlockReader]:
+def open_readers(case: Case, data_sets: Mapping[str, tuple[str, Manifest]], split: str) -> dict[str, BlockReader]:
     """Open the blocks of a split, by data set."""
     tasks = list(tasks_of(case).values())
     return {
-        name: BlockReader(manifest.block_files(folder), tasks)
+        name: BlockReader(local_blocks(folder, manifest), tasks, manifest.excluded)
         for name, (folder, manifest) in data_sets.items()
         if manifest.split == split
     }
@@ -67,7 +67,7 @@ def gather_batch(
     readers: Mapping[str, BlockReader],
     rows: Mapping[str, np.ndarray],
     tasks: Sequence[Task],
-    scale: PictureInput,
+    scale: PictureInput | VectorInput,
 ) -> MixedBatch:
     """Read some rows of several data sets into one batch."""
     parts = [readers[name].gather(of_set) for name, of_set in rows.items()]
@@ -76,6 +76,9 @@ def gather_batch(
     return MixedBatch(scaled(inputs, scale), labels)
 
 
-def scaled(inputs: Tensor, scale: PictureInput) -> Tensor:
-    """Turn uint8 pictures into the network's float32 input: (value / 255 - mean) / std."""
-    return inputs.float().div_(255).sub_(scale.mean).div_(scale.std)
+def scaled(inputs: Tensor, scale: PictureInput | VectorInput) -> Tensor:
+    """Turn inputs into the network's: (value - mean) / std in float32, where a picture's value is pixel / 255."""
+    values = inputs.float()
+    if isinstance(scale, PictureInput):
+        values = values.div_(255)
+    return values.sub_(scale.mean).div_(scale.std)

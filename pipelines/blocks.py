@@ -1,48 +1,60 @@
 """Arrow blocks: one fixed schema, written whole, read by random access from memory-mapped files.
 
-Columns: ``id`` (string), ``input`` (uint8 tensor CHW), one a task (int32 for multiclass, a fixed-size list of bool
-for multilabel; null where not annotated), ``source`` and ``split`` (string).
+Columns: ``id`` (string), ``input`` (uint8 tensor CHW, or float32 vector), one a task (int32 for multiclass, a
+fixed-size list of bool for multilabel; null where not annotated), ``source`` and ``split`` (string).
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import xxhash
 
 from mtlcore import MISSING, Multiclass, Task
-from pipelines.atomic import write_atomically
+from pipelines.atomic import writing_atomically
+from pipelines.labels import label_type
+from pipelines.storage import is_remote, write_whole
 
 
-def block_schema(shape: tuple[int, int, int], tasks: Sequence[Task]) -> pa.Schema:
-    """Return the schema of every block of a case."""
+def block_schema(shape: tuple[int, ...], tasks: Sequence[Task]) -> pa.Schema:
+    """Return the schema of every block of a case; inputs of three dimensions are pictures, of one vectors."""
     return pa.schema(
         [
             pa.field("id", pa.string(), nullable=False),
-            pa.field("input", pa.fixed_shape_tensor(pa.uint8(), shape), nullable=False),
-            *(
-                pa.field(
-                    task.name,
-                    pa.int32() if isinstance(task, Multiclass) else pa.list_(pa.bool_(), len(task.outputs)),
-                )
-                for task in tasks
-            ),
+            pa.field("input", pa.fixed_shape_tensor(input_type(shape), shape), nullable=False),
+            *(pa.field(task.name, label_type(task)) for task in tasks),
             pa.field("source", pa.string(), nullable=False),
             pa.field("split", pa.string(), nullable=False),
         ]
     )
 
 
-def write_block(path: Path, block: pa.Table) -> str:
-    """Write a block as one Arrow IPC file, whole or not at all; return its SHA-256."""
-    sink = pa.BufferOutputStream()
+def input_type(shape: tuple[int, ...]) -> pa.DataType:
+    """Return the type of an input's numbers: uint8 of pictures, float32 of vectors."""
+    return pa.float32() if len(shape) == 1 else pa.uint8()
+
+
+def write_block(url: str, block: pa.Table) -> str:
+    """Write a block as one Arrow IPC file, whole or not at all; return a digest of its bytes (XXH3, 128 bits)."""
+    if is_remote(url):
+        buffer = pa.BufferOutputStream()
+        _write_ipc(buffer, block)
+        content = buffer.getvalue()
+        write_whole(url, content)
+        return xxhash.xxh3_128_hexdigest(content)
+    with writing_atomically(Path(url)) as file:
+        with pa.OSFile(file.name, "wb") as sink:  # a Python file would get a copy of every byte
+            _write_ipc(sink, block)
+        with pa.memory_map(file.name) as written:
+            return xxhash.xxh3_128_hexdigest(written.read_buffer())
+
+
+def _write_ipc(sink: Any, block: pa.Table) -> None:
     with pa.ipc.new_file(sink, block.schema) as writer:
         writer.write_table(block.combine_chunks(), max_chunksize=max(1, len(block)))
-    content = sink.getvalue()
-    write_atomically(path, content.to_pybytes())
-    return hashlib.sha256(content).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -50,7 +62,7 @@ class Batch:
     """Rows of blocks, as arrays.
 
     Attributes:
-        inputs: uint8, (n, C, H, W).
+        inputs: uint8 (n, C, H, W) or float32 (n, size).
         labels: by task, int64 (n,) or int8 (n, L); -1 where not annotated.
     """
 
@@ -64,30 +76,36 @@ class BlockReader:
     Pictures stay in the memory-mapped files until they are asked for; labels, a few bytes a row, are held.
 
     Args:
-        files: the block files, in order.
+        files: the block files on this machine, in order.
         tasks: the tasks whose labels are wanted.
+        excluded: rows, numbered over all blocks, that are left out; the others close up.
     """
 
-    def __init__(self, files: Sequence[Path], tasks: Sequence[Task]) -> None:
+    def __init__(self, files: Sequence[Path], tasks: Sequence[Task], excluded: Sequence[int] = ()) -> None:
         self._inputs: list[np.ndarray] = []
         labels: dict[str, list[np.ndarray]] = {task.name: [] for task in tasks}
-        self.ids: list[str] = []
+        ids: list[str] = []
         for file in files:
             block = pa.ipc.open_file(pa.memory_map(str(file))).read_all().combine_chunks()
             if not len(block):
                 continue
             column = block.column("input").chunk(0)
             self._inputs.append(column.to_numpy_ndarray())
-            self.ids += block.column("id").to_pylist()
+            ids += block.column("id").to_pylist()
             for task in tasks:
                 labels[task.name].append(_labels(block.column(task.name), task))
         self._starts = np.cumsum([0, *(len(part) for part in self._inputs)])
+        kept = np.ones(int(self._starts[-1]), dtype=bool)
+        kept[np.asarray(excluded, dtype=np.int64)] = False
+        self._kept = np.flatnonzero(kept)
+        self.ids = ids if kept.all() else [ids[i] for i in self._kept]
         self.labels = {
-            task.name: np.concatenate(labels[task.name]) if labels[task.name] else _no_labels(task) for task in tasks
+            task.name: (np.concatenate(labels[task.name]) if labels[task.name] else _no_labels(task))[self._kept]
+            for task in tasks
         }
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return len(self._kept)
 
     def gather(self, rows: np.ndarray) -> Batch:
         """Return some rows, in the order asked for.
@@ -95,9 +113,10 @@ class BlockReader:
         Args:
             rows: integer, shape (n,), each in [0, len(self)).
         """
-        blocks = np.searchsorted(self._starts, rows, side="right") - 1
-        inputs = np.empty((len(rows), *self._inputs[0].shape[1:]), dtype=np.uint8)
-        for i, (block, row) in enumerate(zip(blocks.tolist(), rows.tolist(), strict=True)):
+        at = self._kept[rows]
+        blocks = np.searchsorted(self._starts, at, side="right") - 1
+        inputs = np.empty((len(rows), *self._inputs[0].shape[1:]), dtype=self._inputs[0].dtype)
+        for i, (block, row) in enumerate(zip(blocks.tolist(), at.tolist(), strict=True)):
             inputs[i] = self._inputs[block][row - self._starts[block]]
         return Batch(inputs, {name: values[rows] for name, values in self.labels.items()})
 

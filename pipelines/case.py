@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from mtlcore.nearest import did_you_mean
@@ -44,41 +44,115 @@ class Section(BaseModel):
 
 
 class MulticlassTask(Section):
-    """Exactly one of ``classes`` holds."""
+    """Exactly one of ``classes`` holds; ``aliases`` are other words for them in sources (``happy: happiness``)."""
 
     kind: Literal["multiclass"]
     classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    aliases: dict[str, str] = {}
 
 
 class MultilabelTask(Section):
-    """Each of ``labels`` holds or not."""
+    """Each of ``labels`` holds or not; ``aliases`` are other words that sources use for them."""
 
     kind: Literal["multilabel"]
     labels: Annotated[tuple[str, ...], Field(min_length=1)]
+    aliases: dict[str, str] = {}
+
+
+def _one_or_more(given: object) -> object:
+    return (given,) if isinstance(given, str) else given
+
+
+# One path or a list of them, each below data_root, absolute, or a URL (s3://, gs://); *, ? and ** match names.
+# A part of a path may be a zip or tar archive, which is read in place.
+Paths = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
 
 
 class ImageFolder(Section):
     """Pictures in folders; the folder that a picture lies in may be its class."""
 
     kind: Literal["image_folder"]
-    path: str
+    path: Paths
 
 
 class CsvTable(Section):
-    """A CSV file with a row a picture; ``file_column`` holds the picture's path, relative to the file's folder."""
+    """A table in text with a row an input.
+
+    ``file_column`` holds the picture's path, relative to the table's folder; ``vector_columns`` the numbers, where
+    inputs are vectors (names, or patterns like ``feature_*``); ``id_column`` a name for the row.
+    """
 
     kind: Literal["csv"]
-    path: str
+    path: Paths
     file_column: str = "file"
+    vector_columns: tuple[str, ...] = ()
+    id_column: str | None = None
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
 
 
+class JsonLines(Section):
+    """A JSON object a line. Columns as in a CSV file; a column may hold a list (the labels that hold, the vector)."""
+
+    kind: Literal["json_lines"]
+    path: Paths
+    file_column: str = "file"
+    vector_columns: tuple[str, ...] = ()
+    id_column: str | None = None
+
+
 class ParquetTable(Section):
-    """A Parquet file with a row a picture; ``image_column`` holds the encoded picture's bytes."""
+    """A Parquet file with a row an input.
+
+    ``image_column`` holds the encoded picture's bytes (also as ``{bytes, path}``, the Hugging Face way), its path
+    relative to the table's folder, or its pixels (uint8, height x width or height x width x channels);
+    ``vector_columns`` the numbers, where inputs are vectors: columns of numbers, or one column of lists.
+    """
 
     kind: Literal["parquet"]
-    path: str
+    path: Paths
     image_column: str = "image"
+    vector_columns: tuple[str, ...] = ()
+    id_column: str | None = None
+
+
+class HuggingFace(Section):
+    """A data set in the Parquet layout of Hugging Face's hub: ``data/train-00000-of-00002.parquet`` and the like.
+
+    ``part`` is the set's own split, ``config`` its configuration. Classes stored as numbers get their names back.
+    """
+
+    kind: Literal["hugging_face"]
+    path: Paths
+    part: str = "train"
+    config: str | None = None
+    image_column: str = "image"
+    vector_columns: tuple[str, ...] = ()
+    id_column: str | None = None
+
+
+class WebDataset(Section):
+    """Tar files of samples: members that share a name up to its first dot.
+
+    The member with a picture's ending is the input. Columns: ``cls``, ``txt`` and other short members by their
+    ending, and the keys of a ``json`` member.
+    """
+
+    kind: Literal["webdataset"]
+    path: Paths
+
+
+class NumpyArrays(Section):
+    """Arrays with a row an input: one ``.npz`` file with all of them, or ``.npy`` files.
+
+    ``array`` is the inputs' (float, n x size, or uint8 pictures) in an ``.npz`` file, whose other arrays are columns;
+    beside a ``.npy`` file of inputs, ``columns`` names a file for every column. A column of n x L values that hold
+    or not is a multilabel column.
+    """
+
+    kind: Literal["numpy"]
+    path: Paths
+    array: str = "x"
+    columns: dict[str, str] = {}
 
 
 class PublishedSet(Section):
@@ -101,12 +175,15 @@ class PublishedSet(Section):
         "raf_db",
         "ut_zappos50k",
     ]
-    path: str
+    path: Paths
     part: str | None = None
     intensity: Annotated[float, Field(ge=0, le=5)] | None = None
 
 
-Source = Annotated[ImageFolder | CsvTable | ParquetTable | PublishedSet, Field(discriminator="kind")]
+Source = Annotated[
+    ImageFolder | CsvTable | JsonLines | ParquetTable | HuggingFace | WebDataset | NumpyArrays | PublishedSet,
+    Field(discriminator="kind"),
+]
 
 
 class LabelRule(Section):
@@ -115,11 +192,15 @@ class LabelRule(Section):
     ``folder``: the name of the picture's folder. ``column``: a column with a class, or with the labels that hold
     (a list, or a string separated by ``|``). ``columns``: a column a label, true or false, empty where unknown.
     With ``through`` what is found is a class of that task, and the relatedness table's row is the label.
+    An empty cell means "not annotated", as do the codes in ``not_annotated`` (-1, 9, 999, ...). With ``threshold``,
+    columns hold intensities, and a label holds from there on.
     """
 
     where: Literal["folder", "column", "columns"] = Field(alias="from")
     column: str | None = None
     through: str | None = None
+    not_annotated: tuple[str, ...] = ()
+    threshold: Annotated[float, Field(allow_inf_nan=False), _Number] | None = None
 
 
 class Select(Section):
@@ -142,6 +223,7 @@ class DataSet(Section):
 class PictureInput(Section):
     """What every picture becomes: channels x height x width, scaled to (value / 255 - mean) / std."""
 
+    kind: Literal["picture"] = "picture"
     height: Positive
     width: Positive
     channels: Literal[1, 3] = 3
@@ -152,6 +234,29 @@ class PictureInput(Section):
     def shape(self) -> tuple[int, int, int]:
         """(channels, height, width)."""
         return self.channels, self.height, self.width
+
+
+class VectorInput(Section):
+    """Inputs are ``size`` numbers each, scaled to (value - mean) / std."""
+
+    kind: Literal["vector"]
+    size: Positive
+    mean: Annotated[float, Field(allow_inf_nan=False), _Number] = 0.0
+    std: PositiveFloat = 1.0
+
+    @property
+    def shape(self) -> tuple[int]:
+        """(size,)."""
+        return (self.size,)
+
+
+def _input_kind(given: Any) -> str:
+    return str(given.get("kind", "picture")) if isinstance(given, dict) else str(getattr(given, "kind", "picture"))
+
+
+Input = Annotated[
+    Annotated[PictureInput, Tag("picture")] | Annotated[VectorInput, Tag("vector")], Discriminator(_input_kind)
+]
 
 
 class RelatednessEdge(Section):
@@ -263,9 +368,28 @@ class Tuning(Section):
 
 
 class Storage(Section):
-    """Where everything is written, relative to the working directory."""
+    """Where everything is written, relative to the working directory.
+
+    ``blocks`` is where the ingested blocks lie, if not below ``path``: a folder, or a URL (s3://, gs://).
+    """
 
     path: str = "kindred-runs"
+    blocks: str | None = None
+
+
+class Ingest(Section):
+    """What becomes of rows that cannot be used.
+
+    More than ``most_quarantined`` of a data set's rows in quarantine fail the ingest, at its end. A label outside
+    the vocabulary, or an archive that cannot be listed, fails it at once, or goes to quarantine. ``leakage``: rows
+    for training whose input stands in a test or validation split too are removed (where inputs are pictures),
+    kept, or fail the ingest; they are counted whatever is done.
+    """
+
+    most_quarantined: Annotated[float, Field(ge=0, le=1), _Number] = 0.01
+    unknown_labels: Literal["fail", "quarantine"] = "fail"
+    broken_archives: Literal["fail", "quarantine"] = "fail"
+    leakage: Literal["remove", "keep", "fail"] | None = None
 
 
 class Wandb(Section):
@@ -291,7 +415,7 @@ class Case(Section):
     name: Name
     embedded: Literal["digits"] | None = None
     data_root: str | None = None
-    input: PictureInput
+    input: Input
     tasks: Annotated[
         dict[Name, Annotated[MulticlassTask | MultilabelTask, Field(discriminator="kind")]],
         Field(min_length=1),
@@ -303,6 +427,7 @@ class Case(Section):
     arms: Annotated[dict[Name, Arm], Field(min_length=1)]
     evaluation: Evaluation = Evaluation()
     tuning: Tuning = Tuning()
+    ingest: Ingest = Ingest()
     storage: Storage = Storage()
     logging: Logging = Logging()
 

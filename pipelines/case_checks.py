@@ -7,15 +7,18 @@ from pathlib import Path
 from mtlcore.nearest import did_you_mean
 from pipelines.case import (
     Case,
-    CsvTable,
     ImageFolder,
     LabelRule,
     MulticlassTask,
     MultilabelTask,
-    ParquetTable,
+    NumpyArrays,
     Source,
+    VectorInput,
 )
-from pipelines.sources.location import locate
+from pipelines.errors import UserError
+from pipelines.sources.list_source import nothing_there, source_places
+from pipelines.sources.tree import BrokenArchiveError
+from pipelines.storage import is_remote, join
 
 
 def check_case(case: Case, *, check_paths: bool = True) -> list[str]:
@@ -46,6 +49,11 @@ def _tasks(case: Case) -> Iterator[str]:
         if name in _RESERVED:
             yield f"tasks.{name}: the name is taken; any but {', '.join(_RESERVED)} is right"
         what, outputs = ("classes", task.classes) if isinstance(task, MulticlassTask) else ("labels", task.labels)
+        for alias, of in task.aliases.items():
+            if of not in outputs:
+                yield f"tasks.{name}.aliases.{alias}: found {of!r}, none of the {what}{did_you_mean(of, outputs)}"
+            elif alias in outputs:
+                yield f"tasks.{name}.aliases.{alias}: {alias!r} is itself one of the {what}; another word is right"
         for twice in sorted({output for output in outputs if outputs.count(output) > 1}):
             yield f"tasks.{name}.{what}: found {twice!r} twice; every name once is right"
 
@@ -84,6 +92,7 @@ def _relatedness(case: Case) -> Iterator[str]:
 def _datasets(case: Case) -> Iterator[str]:
     for name, data_set in case.datasets.items():
         key = f"datasets.{name}"
+        yield from _source_and_input(case, f"{key}.source", data_set.source)
         for task_name, rule in data_set.labels.items():
             if task_name not in case.tasks:
                 yield _unknown(f"{key}.labels", "task", task_name, case.tasks)
@@ -98,38 +107,62 @@ def _datasets(case: Case) -> Iterator[str]:
                 )
 
 
+def _source_and_input(case: Case, key: str, source: Source) -> Iterator[str]:
+    """Pictures come from sources of pictures, vectors from columns of numbers or arrays."""
+    if isinstance(source, NumpyArrays):
+        return
+    vectors = getattr(source, "vector_columns", None)
+    if isinstance(case.input, VectorInput):
+        if vectors is None:
+            yield f"{key}.kind: found {source.kind!r}, a source of pictures, and inputs are vectors"
+        elif not vectors:
+            yield f"{key}.vector_columns: missing; inputs are vectors, so the columns that hold the numbers are needed"
+    elif vectors:
+        yield f"{key}.vector_columns: found {list(vectors)}, and inputs are pictures (input.kind: vector is for these)"
+
+
 def _source_paths(case: Case) -> Iterator[str]:
     storage = Path(case.storage.path)
     blocking = next((p for p in (storage, *storage.parents) if p.exists() and not p.is_dir()), None)
     if blocking is not None:
         yield f"storage.path: found {str(storage)!r}, and {blocking} is a file; a folder, there or to be made, is right"
+    if is_remote(case.storage.path):
+        yield (
+            f"storage.path: found {case.storage.path!r}; a folder is right (storage.blocks may be in object storage: "
+            "s3://... or gs://...)"
+        )
     if case.embedded is not None:
         return
-    root = Path(str(case.data_root))
-    if not root.exists():
-        beside = sorted(p.name for p in root.parent.iterdir()) if root.parent.is_dir() else []
-        near = did_you_mean(root.name, difflib.get_close_matches(root.name, beside, n=1))
-        yield f"data_root: found {str(root)!r}, no such folder or archive; where your data lie is right{near}"
+    root = str(case.data_root)
+    if not is_remote(root) and not Path(root).exists():
+        beside = sorted(p.name for p in Path(root).parent.iterdir()) if Path(root).parent.is_dir() else []
+        name = Path(root).name
+        near = did_you_mean(name, difflib.get_close_matches(name, beside, n=1))
+        yield f"data_root: found {root!r}, no such folder or archive; where your data lie is right{near}"
         return
     for name, data_set in case.datasets.items():
-        if locate(str(case.data_root), data_set.source.path) is None:
-            yield _missing_path(f"datasets.{name}.source.path", data_set.source, str(case.data_root))
+        try:
+            found = source_places(root, data_set.source)
+        except (BrokenArchiveError, UserError, OSError) as error:
+            yield f"datasets.{name}.source.path: {error}"
+            continue
+        if not found:
+            yield _missing_path(f"datasets.{name}.source.path", data_set.source, root)
 
 
 def _missing_path(key: str, source: Source, root: str) -> str:
-    place = Path(root) / source.path
-    parent = place.parent
-    near = did_you_mean(place.name, sorted(p.name for p in parent.iterdir())) if parent.is_dir() else ""
+    path = ", ".join(source.path)
+    place = path if len(source.path) > 1 or is_remote(path) else join(root, path)
     return (
-        f"{key}: found {source.path!r}, nothing lies at {place}; a path below data_root is right "
-        f"(--set data_root=DIR sets where your data lie){near}"
+        f"{key}: found {path!r}, nothing lies at {place}; a path below data_root is right "
+        f"(--set data_root=DIR sets where your data lie){nothing_there(root, source)}"
     )
 
 
 def _label_rule(case: Case, key: str, task_name: str, rule: LabelRule, source: Source) -> Iterator[str]:
     if rule.where == "folder" and not isinstance(source, ImageFolder):
         yield f"{key}.from: found 'folder' for a source of kind {source.kind!r}; 'column' or 'columns' is right"
-    if rule.where != "folder" and not isinstance(source, CsvTable | ParquetTable):
+    if rule.where != "folder" and isinstance(source, ImageFolder):
         yield f"{key}.from: found {rule.where!r} for a source of kind {source.kind!r}; 'folder' is right"
     if (rule.where == "column") != (rule.column is not None):
         yield f"{key}.column: {'missing; needed' if rule.column is None else 'found, but used only'} with from: column"
@@ -137,6 +170,8 @@ def _label_rule(case: Case, key: str, task_name: str, rule: LabelRule, source: S
     if rule.through is None:
         if rule.where == "folder" and isinstance(task, MultilabelTask):
             yield f"{key}: a folder names one class, {task_name!r} is multilabel; 'through' a multiclass task is right"
+        if rule.threshold is not None and rule.where != "columns":
+            yield f"{key}.threshold: found, but used only with from: columns"
         if rule.where == "columns" and isinstance(task, MulticlassTask):
             yield f"{key}.from: found 'columns' for the multiclass task {task_name!r}; 'column' is right"
         return

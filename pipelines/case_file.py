@@ -124,7 +124,12 @@ def _apply(given: dict[str, Any], override: str, path: Path, *, resolve: bool) -
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise UserError(f"--set {override}: the value is not valid YAML") from None
-    if resolve and key_path in ("data_root", "storage.path") and isinstance(value, str) and "://" not in value:
+    if (
+        resolve
+        and key_path in ("data_root", "storage.path", "storage.blocks")
+        and isinstance(value, str)
+        and "://" not in value
+    ):
         value = str(Path(value).absolute())
     *parents, last = key_path.split(".")
     place: Any = given
@@ -157,6 +162,9 @@ def _resolve_paths(given: dict[str, Any], path: Path, *, resolve: bool) -> None:
         where = storage.setdefault("path", "kindred-runs")
         if resolve and isinstance(where, str) and "://" not in where:
             storage["path"] = where = str(Path(where).absolute())
+        blocks = storage.get("blocks")
+        if resolve and isinstance(blocks, str) and "://" not in blocks:
+            storage["blocks"] = str(Path(blocks).absolute())
         if given.get("embedded") and given.get("data_root") is None and isinstance(where, str):
             given["data_root"] = f"{where}/sources/{given['embedded']}"
     root = given.get("data_root")

@@ -66,7 +66,10 @@ def ingest(
         return
     for name, manifest in manifests.items():
         quarantined = f", {manifest.quarantined:,} quarantined" if manifest.quarantined else ""
-        print(f"{name}: {manifest.rows:,} rows in {len(manifest.blocks)} blocks ({manifest.split}){quarantined}")
+        leaked = f", {len(manifest.excluded):,} taken out: they stand in later splits too" if manifest.excluded else ""
+        print(
+            f"{name}: {manifest.rows:,} rows in {len(manifest.blocks)} blocks ({manifest.split}){quarantined}{leaked}"
+        )
 
 
 @app.command()

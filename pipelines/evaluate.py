@@ -43,7 +43,7 @@ class TaskTest:
     logits: dict[Run, Tensor]
 
 
-def evaluate(case: Case, data_sets: Mapping[str, tuple[Path, Manifest]]) -> Results:
+def evaluate(case: Case, data_sets: Mapping[str, tuple[str, Manifest]]) -> Results:
     """Evaluate every run of a case on its test split; needs a running Ray and finished runs.
 
     Raises:
@@ -96,7 +96,7 @@ def evaluate(case: Case, data_sets: Mapping[str, tuple[Path, Manifest]]) -> Resu
     )
 
 
-def check_trained(runs: Sequence[Run], experiment: Path, data_sets: Mapping[str, tuple[Path, Manifest]]) -> None:
+def check_trained(runs: Sequence[Run], experiment: Path, data_sets: Mapping[str, tuple[str, Manifest]]) -> None:
     """Refuse to go on where a run has not been trained by this very code on these very blocks.
 
     Raises:
@@ -114,7 +114,7 @@ def check_trained(runs: Sequence[Run], experiment: Path, data_sets: Mapping[str,
 def predict_split(
     case: Case,
     runs: Sequence[Run],
-    data_sets: Mapping[str, tuple[Path, Manifest]],
+    data_sets: Mapping[str, tuple[str, Manifest]],
     experiment: Path,
     split: str,
 ) -> dict[str, TaskTest]:
@@ -142,7 +142,7 @@ def predict_split(
 def split_tests(
     case: Case,
     predicted: Mapping[Run, dict[str, Tensor]],
-    data_sets: Mapping[str, tuple[Path, Manifest]],
+    data_sets: Mapping[str, tuple[str, Manifest]],
     split: str,
 ) -> dict[str, TaskTest]:
     """Pair predictions of a split with its labels, task by task, over the inputs annotated for the task."""
@@ -160,7 +160,7 @@ def split_tests(
 def predict_runs(
     case: Case,
     runs: Sequence[Run],
-    data_sets: Mapping[str, tuple[Path, Manifest]],
+    data_sets: Mapping[str, tuple[str, Manifest]],
     experiment: Path,
     split: str,
 ) -> dict[Run, dict[str, Tensor]]:
@@ -214,16 +214,16 @@ def _confusion(case: Case, tested: Mapping[str, TaskTest], main_task: str) -> Co
     return Confusion(task=main_task, counts={arm: torch.as_tensor(table).tolist() for arm, table in counts.items()})
 
 
-def _summaries(case: Case, data_sets: Mapping[str, tuple[Path, Manifest]]) -> dict[str, DataSetSummary]:
-    sizes = {name: manifest.rows for name, (_, manifest) in data_sets.items() if manifest.split == "train"}
+def _summaries(case: Case, data_sets: Mapping[str, tuple[str, Manifest]]) -> dict[str, DataSetSummary]:
+    sizes = {name: manifest.rows_used for name, (_, manifest) in data_sets.items() if manifest.split == "train"}
     per_step = mixing_plan(case, sizes, 0, list(case.tasks)).per_step
     return {
         name: DataSetSummary(
             split=manifest.split,
-            rows=manifest.rows,
+            rows=manifest.rows_used,
             quarantined=manifest.quarantined,
             annotated={task: counts.annotated for task, counts in manifest.labels.items()},
-            content_hash=manifest.content_hash,
+            content_hash=manifest.used_hash,
             rows_per_step=per_step.get(name),
         )
         for name, (_, manifest) in data_sets.items()

@@ -3,7 +3,10 @@
 ::
 
     sources/<embedded>/                          data written from an installed library
-    blocks/<data set>-<fingerprint>/             Arrow blocks, manifest.json, quarantine.parquet
+    blocks/<case>-<fingerprint>.json             what a case's last ingest came to: a manifest a data set
+    blocks/<data set>-<fingerprint>/             its blocks; storage.blocks may put all of blocks/ elsewhere
+        <chunk>.arrow, .inputs.arrow, .json      a block, its rows' stamps and digests, and what came of it
+        manifest.json, quarantine.parquet
     <case>-<fingerprint>/                        an experiment: one case with its settings
         case.yaml                                the case, complete in itself
         runs/<arm>/<network>/seed-<k>/           model.safetensors, history.parquet, run.json
@@ -17,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.case import Case
+from pipelines.storage import join
 
 
 def fingerprint(content: Any) -> str:
@@ -25,9 +29,14 @@ def fingerprint(content: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
-def blocks_folder(case: Case, data_set: str, of: str) -> Path:
+def blocks_root(case: Case) -> str:
+    """Return where all blocks lie, a path or a URL."""
+    return case.storage.blocks or str(Path(case.storage.path) / "blocks")
+
+
+def blocks_folder(case: Case, data_set: str, of: str) -> str:
     """Return the folder of a data set's blocks made with the settings of fingerprint ``of``."""
-    return Path(case.storage.path) / "blocks" / f"{data_set}-{of}"
+    return join(blocks_root(case), f"{data_set}-{of}")
 
 
 def experiment_folder(case: Case) -> Path:

@@ -1,59 +1,90 @@
 """What stands in a data set's blocks: counts, label histograms, hashes; the last file that an ingest writes."""
 
-from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from pipelines.layout import fingerprint
+from pipelines.storage import join, read_bytes
 
-class BlockEntry(BaseModel):
-    """One block file."""
 
+class _Entry(BaseModel):
     model_config = ConfigDict(frozen=True)
+
+
+class BlockEntry(_Entry):
+    """One block file: a digest of its bytes (XXH3, 128 bits), and the ids of its first and last row."""
 
     file: str
     rows: int
-    sha256: str
+    digest: str
+    first: str
+    last: str
 
 
-class LabelCounts(BaseModel):
+class LabelCounts(_Entry):
     """How a task's labels are distributed: rows annotated at all, and inputs by class or holding label."""
-
-    model_config = ConfigDict(frozen=True)
 
     annotated: int
     histogram: dict[str, int]
 
 
-class Manifest(BaseModel):
-    """A data set's blocks. ``rows_in`` is always ``rows + quarantined``.
+class SourceCounts(_Entry):
+    """The rows of one place of a source. ``rows_in`` is always ``rows + quarantined``."""
+
+    rows_in: int
+    rows: int
+    quarantined: int
+
+
+class Manifest(_Entry):
+    """A data set's blocks. ``rows_in`` is always ``rows + quarantined``, and both are sums over ``sources``.
 
     Attributes:
-        fingerprint: of the settings and the source's rows; blocks are made anew when it changes.
-        content_hash: SHA-256 over the blocks' hashes; does not depend on how the work was spread.
+        fingerprint: of the settings that the blocks are made with; it names their folder.
+        settings: those settings, so that a change can be told in words.
+        content_hash: over the blocks' digests; does not depend on how the work was spread, on the order of
+            files, or on what was ingested before.
+        reasons: how many rows went to quarantine, by reason.
+        labels: of the rows in the blocks, less those that are excluded.
+        excluded: rows, numbered over all blocks, that take no part in this case: inputs that leaked.
+        leakage: how many rows' inputs stand in another data set of a later split too, by data set.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     data_set: str
     split: str
     fingerprint: str
+    settings: dict[str, Any]
     content_hash: str
     rows_in: int
     rows: int
     quarantined: int
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     blocks: tuple[BlockEntry, ...]
     labels: dict[str, LabelCounts]
+    sources: dict[str, SourceCounts]
+    reasons: dict[str, int]
+    excluded: tuple[int, ...] = ()
+    leakage: dict[str, int] = {}
 
-    def block_files(self, folder: Path) -> list[Path]:
-        """Return the block files' paths."""
-        return [folder / block.file for block in self.blocks]
+    @property
+    def rows_used(self) -> int:
+        """How many rows take part in this case."""
+        return self.rows - len(self.excluded)
+
+    @property
+    def used_hash(self) -> str:
+        """Changes when the rows that take part do."""
+        return fingerprint([self.content_hash, self.excluded]) if self.excluded else self.content_hash
 
 
-MANIFEST = "manifest.json"
+MANIFEST, QUARANTINE = "manifest.json", "quarantine.parquet"
 
 
-def read_manifest(folder: Path) -> Manifest | None:
+def read_manifest(folder: str) -> Manifest | None:
     """Return the manifest in a data set's folder, or None where its ingest has not ended."""
-    file = folder / MANIFEST
-    return Manifest.model_validate_json(file.read_text()) if file.is_file() else None
+    try:
+        content = read_bytes(join(folder, MANIFEST))
+    except FileNotFoundError:
+        return None
+    return Manifest.model_validate_json(content)

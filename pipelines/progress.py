@@ -15,6 +15,20 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.progress import Task as RichTask
+from rich.text import Text
+
+
+class _Rate(ProgressColumn):
+    """Units a second, over the last while."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: RichTask) -> Text:
+        """Return the text of the column."""
+        return Text(f"{task.speed:,.0f} {self._unit}/s" if task.speed else "", style="cyan")
 
 
 class Bar:
@@ -24,12 +38,15 @@ class Bar:
         what: what is being done.
         total: how many units there are; None where that is not known.
         unit: what is counted.
+        rate: show units a second too.
     """
 
-    def __init__(self, what: str, total: int | None, unit: str) -> None:
+    def __init__(self, what: str, total: int | None, unit: str, rate: bool = False) -> None:
         counted: tuple[ProgressColumn, ...] = (
             (BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn(unit)) if total is not None else ()
         )
+        if rate:
+            counted += (_Rate(unit),)
         left = TimeRemainingColumn() if total is not None else TimeElapsedColumn()
         self._progress = Progress(
             SpinnerColumn(),
@@ -54,10 +71,15 @@ class Bar:
 
 
 @contextmanager
-def bar(what: str, total: int | None, unit: str) -> Iterator[Bar]:
+def bar(what: str, total: int | None, unit: str, rate: bool = False) -> Iterator[Bar]:
     """Show a :class:`Bar` while the block runs."""
-    shown = Bar(what, total, unit)
+    shown = Bar(what, total, unit, rate)
     try:
         yield shown
     finally:
         shown.close()
+
+
+def note(words: str) -> None:
+    """Say something on standard error that one would want to know and need not act on."""
+    print(f"note: {words}", file=sys.stderr)

@@ -56,7 +56,7 @@ WEIGHTS, HISTORY, RECORD, PREDICTIONS = "model.safetensors", "history.parquet", 
 
 
 def write_record(
-    folder: Path, run: Run, data_sets: Mapping[str, tuple[Path, Manifest]], content: dict[str, Any]
+    folder: Path, run: Run, data_sets: Mapping[str, tuple[str, Manifest]], content: dict[str, Any]
 ) -> None:
     """Write run.json, the last file of a run: where it stands the run is whole."""
     record = {"run": asdict(run), "made_from": made_from(data_sets), **content}
@@ -70,21 +70,21 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return record
 
 
-def is_done(run: Run, experiment: Path, data_sets: Mapping[str, tuple[Path, Manifest]]) -> bool:
+def is_done(run: Run, experiment: Path, data_sets: Mapping[str, tuple[str, Manifest]]) -> bool:
     """Say whether a run has ended and was made from this very code and data: such a run need not be made again."""
     record = read_record(run.folder(experiment))
     return record is not None and record.get("made_from") == made_from(data_sets)
 
 
-def made_from(data_sets: Mapping[str, tuple[Path, Manifest]]) -> dict[str, Any]:
+def made_from(data_sets: Mapping[str, tuple[str, Manifest]]) -> dict[str, Any]:
     """Return what, beside the case, a run's numbers depend on: the code, torch, and the training blocks."""
-    blocks = {name: of.content_hash for name, (_, of) in data_sets.items() if of.split == "train"}
+    blocks = {name: of.used_hash for name, (_, of) in data_sets.items() if of.split == "train"}
     return {"code": code_digest(), "torch": version("torch"), "blocks": blocks}
 
 
 def code_digest() -> str:
     """Return a digest of the code that decides what a run computes."""
-    trains = ["batches", "blocks", "method", "mixing", "permutation", "runs", "train_loop"]
+    trains = ["batches", "block_cache", "blocks", "method", "mixing", "permutation", "runs", "train_loop"]
     return digest_of(
         *sorted(Path(mtlcore.__path__[0]).glob("*.py")), *(Path(__file__).with_name(f"{name}.py") for name in trains)
     )

@@ -8,8 +8,8 @@ from pipelines.atomic import write_atomically
 from pipelines.case import Case
 from pipelines.case_file import as_yaml
 from pipelines.evaluate import evaluate as _evaluate
+from pipelines.ingest import DataSets, ingested
 from pipelines.ingest import ingest as _ingest
-from pipelines.ingest import ingested
 from pipelines.layout import experiment_folder
 from pipelines.manifest import Manifest
 from pipelines.report import write_report
@@ -17,8 +17,6 @@ from pipelines.results import Results, read_results
 from pipelines.train import train as _train
 from pipelines.tune import Tuned
 from pipelines.tune import tune as _tune
-
-DataSets = dict[str, tuple[Path, Manifest]]
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Outcome:
 
 def ingest(case: Case) -> dict[str, Manifest]:
     """Make the blocks that are not there."""
-    return _ingest(case)
+    return {name: manifest for name, (_, manifest) in _ingest(case).items()}
 
 
 def train(case: Case, fresh: bool) -> tuple[int, Path]:
@@ -60,8 +58,7 @@ def report(case: Case) -> Path:
 
 def run(case: Case, fresh: bool) -> Outcome:
     """Do all of it."""
-    ingest(case)
-    data_sets = ingested(case)
+    data_sets = _ingest(case)
     _trained(case, data_sets, fresh)
     outcome = _evaluated(case, data_sets)
     return replace(outcome, report=write_report(case, outcome.results))
@@ -69,8 +66,7 @@ def run(case: Case, fresh: bool) -> Outcome:
 
 def tune(case: Case, verbose: bool = False) -> Tuned:
     """Search, and write the best configuration as a case file."""
-    ingest(case)
-    return _tune(case, ingested(case), verbose)
+    return _tune(case, _ingest(case), verbose)
 
 
 def _trained(case: Case, data_sets: DataSets, fresh: bool) -> int:

@@ -7,6 +7,7 @@ Endpoint and credentials are read the way those clients read them: the AWS envir
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,11 +16,15 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pyarrow.fs as pafs
 
-from pipelines.atomic import write_atomically
+from pipelines.atomic import writing_atomically
 from pipelines.errors import UserError
 
 REMOTE = ("s3", "gs", "gcs")
 _ATTEMPTS = 10  # of one request to object storage, with growing waits; nothing is given up for one bad answer
+
+
+class StorageUnavailableError(Exception):
+    """Object storage does not answer, for all that was tried: that is no row's fault, and work may go on later."""
 
 
 def is_remote(url: str) -> bool:
@@ -128,6 +133,15 @@ def list_below(url: str) -> Iterator[Found]:
             yield Found(name, info.size, f"{info.size}-{info.mtime_ns}")
 
 
+def list_folder(url: str) -> list[str]:
+    """Return the names in a folder, files' and folders'; none where there is no folder."""
+    if not is_remote(url):
+        return sorted(os.listdir(url)) if os.path.isdir(url) else []
+    system, path = file_system(url)
+    found = system.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+    return sorted(info.base_name for info in found)
+
+
 def _walk(folder: str, below: str, seen: set[tuple[int, int]]) -> Iterator[Found]:
     here = os.stat(folder)
     if (here.st_dev, here.st_ino) in seen:  # a link that leads back
@@ -179,14 +193,21 @@ def write_whole(url: str, content: Any) -> None:
         url: where to.
         content: text, or anything with the bytes of the file (bytes, a pyarrow buffer).
     """
+    with writing(url) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def writing(url: str) -> Iterator[Any]:
+    """Open a file that appears, whole, when the block ends, and never if it raises."""
     if not is_remote(url):
-        write_atomically(Path(url), content)
+        with writing_atomically(Path(url)) as file:
+            yield file
         return
     system, path = file_system(url)
-    data = content.encode() if isinstance(content, str) else content
     # An object appears when its stream is closed; an upload that is never closed is never seen.
     stream = system.open_output_stream(path)
-    stream.write(data)
+    yield stream
     stream.close()
 
 

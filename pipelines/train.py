@@ -28,7 +28,7 @@ class TrainingFailedError(Exception):
     """A run failed; the message says which and why."""
 
 
-def train(case: Case, data_sets: Mapping[str, tuple[Path, Manifest]], fresh: bool = False) -> int:
+def train(case: Case, data_sets: Mapping[str, tuple[str, Manifest]], fresh: bool = False) -> int:
     """Train the runs of a case that are not done; needs a running Ray.
 
     Args:
@@ -59,7 +59,7 @@ def train(case: Case, data_sets: Mapping[str, tuple[Path, Manifest]], fresh: boo
 def fit_runs(
     case: Case,
     runs: Sequence[Run],
-    data_sets: Mapping[str, tuple[Path, Manifest]],
+    data_sets: Mapping[str, tuple[str, Manifest]],
     experiment: Path,
     shown: Bar,
 ) -> None:

@@ -34,7 +34,7 @@ class Work:
 
     case: Case
     runs: tuple[Run, ...]
-    data_sets: Mapping[str, tuple[Path, Manifest]]
+    data_sets: Mapping[str, tuple[str, Manifest]]
     experiment: Path
     told: Callable[[str, int, float], None] | None = None
 

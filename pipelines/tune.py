@@ -73,7 +73,7 @@ class Tuned:
         return str(console.file.getvalue()).rstrip()  # type: ignore[attr-defined]
 
 
-def tune(case: Case, data_sets: Mapping[str, tuple[Path, Manifest]], verbose: bool = False) -> Tuned:
+def tune(case: Case, data_sets: Mapping[str, tuple[str, Manifest]], verbose: bool = False) -> Tuned:
     """Run the search of ``case.tuning``; needs a running Ray.
 
     The first trial is the case as it stands, so that what is found is at least as good on the validation split.

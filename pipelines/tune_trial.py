@@ -21,7 +21,7 @@ from pipelines.tuned_settings import with_settings
 
 
 def run_trial(
-    settings: dict[str, float], case: Case, data_sets: Mapping[str, tuple[Path, Manifest]], folder: Path
+    settings: dict[str, float], case: Case, data_sets: Mapping[str, tuple[str, Manifest]], folder: Path
 ) -> None:
     """Train and score one configuration: the function that Ray Tune calls.
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.storage import is_remote, open_file, read_bytes
+from pipelines.storage import StorageUnavailableError, is_remote, open_file, read_bytes
 
+COMPRESSED = ("tar.gz", "tar.bz2", "tar.xz")
 _REQUESTS_AT_ONCE = 16  # to object storage, where one answer takes longer than decoding a picture
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a zip member: signature, lengths of name and extra field
 
@@ -23,15 +24,28 @@ def fetch(files: pa.Table) -> Iterator[bytes | Exception]:
         files: schema ``pipelines.sources.tree.FILES``; none of them refused.
 
     Raises:
-        OSError: object storage does not answer: that is no row's fault, and the work may be done again later.
+        StorageUnavailableError: object storage does not answer.
     """
     rows = files.select(["file", "codec", "offset", "size", "stamp"]).to_pylist()
-    if rows and is_remote(rows[0]["file"]):
+    in_order = any(row["codec"] in COMPRESSED for row in rows)  # one stream, read from front to back
+    if rows and is_remote(rows[0]["file"]) and not in_order:
         with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
             yield from pool.map(_read, rows)
         return
     for row in rows:
         yield _read(row)
+
+
+def fetch_one(row: dict[str, Any]) -> bytes:
+    """Return the bytes of one file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    content = _read(row)
+    if isinstance(content, Exception):
+        raise OSError(str(content)) from content
+    return content
 
 
 def _read(row: dict[str, Any]) -> bytes | Exception:
@@ -41,7 +55,7 @@ def _read(row: dict[str, Any]) -> bytes | Exception:
         return error
     except OSError as error:
         if is_remote(row["file"]):
-            raise
+            raise StorageUnavailableError(f"{row['file']}: {error}") from error
         return error
 
 

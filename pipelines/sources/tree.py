@@ -10,10 +10,10 @@ import lzma
 import posixpath
 import tarfile
 import zipfile
-from zlib import error as zlib_error
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Any
+from zlib import error as zlib_error
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -44,7 +44,7 @@ ARCHIVES = {
     ".tar.xz": "tar.xz",
     ".txz": "tar.xz",
 }
-DECOMPRESSED = {"tar.gz": gzip.open, "tar.bz2": bz2.open, "tar.xz": lzma.open}
+DECOMPRESSED: dict[str, Any] = {"tar.gz": gzip.open, "tar.bz2": bz2.open, "tar.xz": lzma.open}
 _AT_ONCE = 65536  # rows of a listing turned into Arrow at a time
 
 
@@ -110,7 +110,7 @@ class Tree:
         """Say whether there is such a file."""
         if self.archive is None:
             return kind_of(join(self.url, name)) == "file"
-        return pc.index(self.files["name"], name).as_py() >= 0
+        return int(pc.index(self.files["name"], name).as_py()) >= 0
 
     def read(self, name: str) -> bytes:
         """Return a file's bytes.
@@ -232,7 +232,7 @@ def tar_members(url: str) -> Iterator[tuple[tarfile.TarInfo, str | None]]:
                         continue
                     refused = _UNSAFE if _unsafe(member.name) else None if member.isreg() else "no plain file"
                     yield member, refused
-                    archive.members = []  # type: ignore[misc]  # else it keeps every member
+                    vars(archive)["members"] = []  # else it keeps every member
             if not open_stream and end > size:
                 raise BrokenArchiveError(f"{url}: broken archive: it ends {end - size} bytes before its last file does")
     except (tarfile.TarError, EOFError, lzma.LZMAError, zlib_error, gzip.BadGzipFile) as error:

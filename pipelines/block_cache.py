@@ -1,0 +1,46 @@
+"""Blocks as files of this machine: where they lie in object storage, each is fetched once."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import xxhash
+
+from pipelines.atomic import write_atomically
+from pipelines.manifest import Manifest
+from pipelines.storage import StorageUnavailableError, is_remote, join, read_bytes
+
+
+def local_blocks(folder: str, manifest: Manifest) -> list[Path]:
+    """Return the block files of a data set on this machine, in order.
+
+    Args:
+        folder: where the blocks lie, a path or a URL.
+        manifest: of the data set.
+
+    Raises:
+        StorageUnavailableError: a block cannot be fetched, or is not what the manifest says.
+    """
+    if not is_remote(folder):
+        return [Path(folder) / block.file for block in manifest.blocks]
+    cache = _cache_folder()
+    files = []
+    for block in manifest.blocks:
+        file = cache / f"{block.digest}.arrow"
+        if not file.is_file():
+            content = read_bytes(join(folder, block.file))
+            if xxhash.xxh3_128_hexdigest(content) != block.digest:
+                raise StorageUnavailableError(f"{join(folder, block.file)}: not the block that was written there")
+            write_atomically(file, content)
+        files.append(file)
+    return files
+
+
+def _cache_folder() -> Path:
+    """Blocks are named by their hash, so that all cases and runs of a user share them."""
+    base = os.environ.get("KINDRED_BLOCK_CACHE") or os.path.join(tempfile.gettempdir(), f"kindred-blocks-{os.getuid()}")
+    folder = Path(base)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise StorageUnavailableError(f"{folder} belongs to another user; KINDRED_BLOCK_CACHE names another folder")
+    return folder

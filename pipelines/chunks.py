@@ -1,0 +1,66 @@
+"""Cut the rows of a data set into chunks, one a block, so that a row more or less changes the blocks near it alone.
+
+Rows stand sorted by id, and a chunk ends after an id whose checksum says so (content-defined chunking, as in
+A. Muthitacharoen et al., "A low-bandwidth network file system", SOSP 2001). So the blocks are a function of the rows
+alone, whatever was ingested before, and a row that is added changes the chunks near it and no other.
+"""
+
+import hashlib
+import io
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+_MOST_ROWS = 2048
+_MOST_BYTES = 64 << 20  # of a chunk's inputs: what a task holds at once
+
+
+def rows_per_chunk(bytes_a_row: int) -> int:
+    """Return the most rows of a chunk, given the size of one input."""
+    return max(16, min(_MOST_ROWS, _MOST_BYTES // bytes_a_row))
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Rows that become one block.
+
+    Attributes:
+        key: names the block: a digest of the rows, with their labels and stamps.
+        start: the first row's place in the data set's rows that can be read.
+        rows: how many there are.
+    """
+
+    key: str
+    start: int
+    rows: int
+
+
+def chunk_bounds(ids: pa.ChunkedArray, most: int) -> Iterator[tuple[int, int]]:
+    """Yield where chunks begin and end: of ``most`` rows, and not under a fourth of that but for the last.
+
+    Args:
+        ids: string, sorted.
+        most: rows of a chunk.
+    """
+    fewest, one_in = most // 4, most // 2
+    start = at = 0
+    for batch in ids.chunks:
+        for one in batch.to_pylist():
+            at += 1
+            length = at - start
+            if length == most or (length >= fewest and zlib.crc32(one.encode()) % one_in == 0):
+                yield start, at
+                start = at
+    if at > start:
+        yield start, at
+
+
+def digest(rows: pa.Table) -> str:
+    """Return a digest of rows, whatever pieces of memory they lie in."""
+    stream = io.BytesIO()
+    with pa.ipc.new_stream(stream, rows.schema) as writer:
+        # take, unlike slice, leaves nothing of the rows around
+        writer.write_table(rows.take(pa.array(range(rows.num_rows), pa.int64())).combine_chunks())
+    return hashlib.sha256(stream.getvalue()).hexdigest()[:16]

@@ -1,0 +1,187 @@
+"""End a data set's ingest: count, write quarantine.parquet and, last, manifest.json."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mtlcore import Multiclass, Task
+from pipelines.atomic import clear_scratch
+from pipelines.case import Case
+from pipelines.layout import fingerprint
+from pipelines.list_data_set import QUARANTINED, ListedDataSet
+from pipelines.make_block import outcome_file
+from pipelines.manifest import MANIFEST, QUARANTINE, BlockEntry, LabelCounts, Manifest, SourceCounts
+from pipelines.method import tasks_of
+from pipelines.storage import delete, is_remote, join, read_bytes, write_whole
+
+_FILES_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a data set's ingest came to.
+
+    Attributes:
+        manifest: what stands in the blocks.
+        rows: the rows in the blocks, in their order, with a column a labelled task.
+        problem: what to tell where too many rows are in quarantine, else None.
+    """
+
+    manifest: Manifest
+    rows: pa.Table
+    problem: str | None
+
+
+def finish_data_set(
+    case: Case,
+    listed: ListedDataSet,
+    folder: str,
+    settings: dict[str, Any],
+    outcomes: Mapping[tuple[str, str], str],
+    before: Manifest | None,
+) -> Finished:
+    """Write the quarantine and the manifest of a data set whose blocks are all there.
+
+    Args:
+        case: the case.
+        listed: the data set's rows.
+        folder: where its blocks are.
+        settings: what they were made with.
+        outcomes: what came of the chunks made just now, by data set and key.
+        before: the manifest that stands there.
+
+    Returns:
+        what it came to; where too many rows are in quarantine, the manifest is not written.
+    """
+    came = _outcomes(listed, folder, outcomes)
+    failed = {row["id"]: row["reason"] for outcome in came for row in outcome["failed"]}
+    blocks = tuple(BlockEntry(**outcome["block"]) for outcome in came)
+    bad = pc.is_in(listed.rows["id"], pa.array(list(failed), pa.string())).to_numpy()
+    quarantined = _quarantined(listed, failed, np.flatnonzero(bad))
+    tasks = tasks_of(case)
+    rows = listed.rows.filter(pa.array(~bad))
+    manifest = Manifest(
+        data_set=listed.name,
+        split=case.datasets[listed.name].split,
+        fingerprint=fingerprint(settings),
+        settings=settings,
+        content_hash=fingerprint([block.digest for block in blocks]),
+        rows_in=len(listed.rows) + len(listed.refused),
+        rows=sum(block.rows for block in blocks),
+        quarantined=len(quarantined),
+        shape=case.input.shape,
+        blocks=blocks,
+        labels={task: count_labels(rows[task], tasks[task]) for task in case.datasets[listed.name].labels},
+        sources=_by_source(listed, quarantined),
+        reasons=dict(sorted(Counter(kind_of_reason(r) for r in quarantined["reason"].to_pylist()).items())),
+    )
+    assert manifest.rows_in == manifest.rows + manifest.quarantined
+    assert manifest.rows_in == sum(of.rows_in for of in manifest.sources.values())
+    _write_quarantine(folder, quarantined)
+    if manifest.quarantined > case.ingest.most_quarantined * manifest.rows_in or not manifest.rows:
+        for chunk, outcome in zip(listed.chunks, came, strict=True):
+            if outcome["failed"]:
+                delete(outcome_file(folder, chunk.key))  # what could not be read is tried again the next time
+        return Finished(manifest, rows, _too_many(case, manifest, quarantined, folder))
+    if manifest != before:
+        write_whole(join(folder, MANIFEST), manifest.model_dump_json(indent=1))
+    if not is_remote(folder):
+        clear_scratch(Path(folder))
+    return Finished(manifest, rows, None)
+
+
+def _outcomes(listed: ListedDataSet, folder: str, known: Mapping[tuple[str, str], str]) -> Sequence[dict[str, Any]]:
+    def read(key: str) -> dict[str, Any]:
+        of_key = known.get((listed.name, key))
+        outcome: dict[str, Any] = json.loads(of_key or read_bytes(outcome_file(folder, key)))
+        return outcome
+
+    with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+        return list(pool.map(read, [chunk.key for chunk in listed.chunks]))
+
+
+def _quarantined(listed: ListedDataSet, failed: Mapping[str, str], at: np.ndarray) -> pa.Table:
+    taken = listed.rows.take(pa.array(at, pa.int64()))
+    ids = taken["id"].to_pylist()
+    rows = [ids, taken["source"].to_pylist(), [failed[one] for one in ids], [listed.original(int(i)) for i in at]]
+    here = pa.table([pa.array(column, pa.string()) for column in rows], schema=QUARANTINED)
+    both = pa.concat_tables([listed.refused, here])
+    return both.sort_by([("id", "ascending"), ("reason", "ascending"), ("row", "ascending")])
+
+
+def _write_quarantine(folder: str, quarantined: pa.Table) -> None:
+    url = join(folder, QUARANTINE)
+    if not len(quarantined):
+        delete(url)
+        return
+    sink = pa.BufferOutputStream()
+    pq.write_table(quarantined, sink)
+    write_whole(url, sink.getvalue())
+
+
+def _by_source(listed: ListedDataSet, quarantined: pa.Table) -> dict[str, SourceCounts]:
+    all_in = Counter(_counted(listed.rows["source"])) + Counter(_counted(listed.refused["source"]))
+    out = Counter(_counted(quarantined["source"]))
+    return {
+        source: SourceCounts(rows_in=n, rows=n - out[source], quarantined=out[source])
+        for source, n in sorted(all_in.items())
+    }
+
+
+def _counted(values: pa.ChunkedArray) -> dict[str, int]:
+    return {pair["values"]: pair["counts"] for pair in pc.value_counts(values).to_pylist()}
+
+
+def count_labels(labels: pa.ChunkedArray, task: Task) -> LabelCounts:
+    """Count a task's labels.
+
+    Args:
+        labels: int32, or fixed-size lists of bool; null where not annotated.
+        task: the task.
+    """
+    if isinstance(task, Multiclass):
+        counts = np.bincount(labels.drop_null().to_numpy(), minlength=len(task.classes))
+        return LabelCounts(
+            annotated=len(labels) - labels.null_count,
+            histogram=dict(zip(task.classes, counts.tolist(), strict=True)),
+        )
+    cells = _cells(labels, len(task.outputs))
+    annotated, holds = ~np.isnan(cells), cells == 1
+    return LabelCounts(
+        annotated=int(annotated.any(axis=1).sum()),
+        histogram=dict(zip(task.outputs, holds.sum(axis=0).tolist(), strict=True)),
+    )
+
+
+def _cells(labels: pa.ChunkedArray, width: int) -> np.ndarray:
+    """Return labels as float32 (n, L), NaN where not annotated."""
+    kept = labels.drop_null().combine_chunks()
+    kept = pa.concat_arrays(kept.chunks) if isinstance(kept, pa.ChunkedArray) else kept
+    flat = pc.list_flatten(kept).cast(pa.float32())
+    return np.asarray(pc.fill_null(flat, float("nan")).to_numpy(zero_copy_only=False)).reshape(-1, width)
+
+
+def kind_of_reason(reason: str) -> str:
+    """Return what a reason has in common with others of its kind."""
+    return reason.split(":")[0]
+
+
+def _too_many(case: Case, manifest: Manifest, quarantined: pa.Table, folder: str) -> str:
+    counted = ", ".join(f"{n} {kind}" for kind, n in Counter(manifest.reasons).most_common())
+    ids = quarantined["id"].to_pylist()
+    first = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
+    return (
+        f"datasets.{manifest.data_set}: {manifest.quarantined} of {manifest.rows_in} rows could not be used "
+        f"({counted}); "
+        f"at most {case.ingest.most_quarantined:.3g} of them may (ingest.most_quarantined): {first}; all are listed in "
+        f"{join(folder, QUARANTINE)}"
+    )

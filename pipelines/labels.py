@@ -1,0 +1,216 @@
+"""Align a source's own words to a task's vocabulary: classes to numbers, labels to true, false and not annotated."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mtlcore import Multiclass, Task
+from mtlcore.nearest import did_you_mean
+from pipelines.case import LabelRule
+from pipelines.sources.listing import column
+
+_TRUE, _FALSE = {"1", "true", "yes"}, {"0", "false", "no"}
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """The labels of some rows.
+
+    Attributes:
+        labels: int32 (the class) or a fixed-size list of bool; null, also within a list, where not annotated.
+        wrong: string, what is wrong with a row's label; null where nothing is.
+    """
+
+    labels: pa.Array
+    wrong: pa.Array
+
+
+def label_type(task: Task) -> pa.DataType:
+    """Return the Arrow type of a task's labels."""
+    return pa.int32() if isinstance(task, Multiclass) else pa.list_(pa.bool_(), len(task.outputs))
+
+
+def align(rule: LabelRule, task: Task, aliases: dict[str, str], fields: pa.Table, where: object) -> Aligned:
+    """Read a task's labels from the columns of a source.
+
+    Args:
+        rule: where they stand.
+        task: whose classes or labels are the vocabulary.
+        aliases: other words for them.
+        fields: the source's columns.
+        where: the source, for messages.
+
+    Raises:
+        UserError: a column is not there.
+    """
+    if isinstance(task, Multiclass):
+        name = "folder" if rule.where == "folder" else str(rule.column)
+        return _classes(column(fields, name, where), rule, task.outputs, aliases)
+    if rule.where == "columns":
+        return _columns(fields, rule, task.outputs, aliases, where)
+    return _held(column(fields, str(rule.column), where), rule, task.outputs, aliases)
+
+
+def through(aligned: Aligned, rows: Sequence[Any], task: Task) -> Aligned:
+    """Replace every class by its row of a relatedness table of zeros and ones: a class, or a list of bool a row."""
+    values = pa.array(list(rows), label_type(task))
+    return Aligned(values.take(aligned.labels), aligned.wrong)
+
+
+def text_of(value: Any) -> str | None:
+    """Return a cell's text, trimmed; None for an empty one, a null, or a float's NaN."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip() or None
+
+
+def _meaning(cells: Any, mean: Callable[[str], Any]) -> tuple[np.ndarray, list[Any]]:
+    """Look at every different cell once: which one a row has (-1: empty), and what each means."""
+    values = cells.combine_chunks() if isinstance(cells, pa.ChunkedArray) else cells
+    encoded = values.dictionary_encode()
+    texts = [text_of(value) for value in encoded.dictionary.to_pylist()]
+    which = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)
+    return which, [None if text is None else mean(text) for text in texts]
+
+
+class _Wrong(str):
+    """Why a cell means nothing."""
+
+
+def _classes(cells: Any, rule: LabelRule, vocabulary: Sequence[str], aliases: dict[str, str]) -> Aligned:
+    number = {name: i for i, name in enumerate(vocabulary)}
+    which, means = _meaning(cells, _word(number, aliases, rule))
+    return Aligned(_taken(means, which, pa.int32()), _wrong_of(means, which))
+
+
+def _word(number: dict[str, int], aliases: dict[str, str], rule: LabelRule) -> Callable[[str], int | _Wrong | None]:
+    """A word's number in the vocabulary; None for a code that means "not annotated"."""
+
+    def mean(text: str) -> int | _Wrong | None:
+        if text in rule.not_annotated:
+            return None
+        found = number.get(aliases.get(text, text))
+        if found is not None:
+            return found
+        return _Wrong(
+            f"found the label {text!r}, which the task does not have{did_you_mean(text, [*number, *aliases])}"
+        )
+
+    return mean
+
+
+def _taken(means: Sequence[Any], which: np.ndarray, kind: pa.DataType) -> pa.Array:
+    plain = pa.array([None if isinstance(one, _Wrong) else one for one in means], kind)
+    return plain.take(pa.array(which, mask=which < 0)) if len(plain) else pa.nulls(len(which), kind)
+
+
+def _wrong_of(means: Sequence[Any], which: np.ndarray) -> pa.Array:
+    reasons = pa.array([str(one) if isinstance(one, _Wrong) else None for one in means], pa.string())
+    return reasons.take(pa.array(which, mask=which < 0)) if len(reasons) else pa.nulls(len(which), pa.string())
+
+
+def _held(cells: pa.ChunkedArray, rule: LabelRule, vocabulary: Sequence[str], aliases: dict[str, str]) -> Aligned:
+    """Read columns with the labels that hold: a list, or text separated by ``|``; or a list of L truth values."""
+    values = cells.combine_chunks()
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        trimmed = pc.utf8_trim_whitespace(values)
+        empty = pc.or_kleene(pc.equal(trimmed, ""), pc.is_in(trimmed, pa.array(list(rule.not_annotated), pa.string())))
+        values = pc.split_pattern(pc.if_else(empty, None, trimmed), "|")
+    elif not pa.types.is_nested(values.type):
+        # one label a row, as a number or a truth value
+        values = pa.array([None if v is None else [v] for v in values.to_pylist()])
+    missing = pc.is_null(values).to_numpy(zero_copy_only=False)
+    if pa.types.is_fixed_size_list(values.type):
+        values = values.cast(pa.list_(values.type.value_type))
+    flat, parents = pc.list_flatten(values), pc.list_parent_indices(values).to_numpy(zero_copy_only=False)
+    holds = np.zeros((len(values), len(vocabulary)), dtype=bool)
+    annotated = np.repeat(~missing[:, None], len(vocabulary), axis=1)
+    wrong = np.full(len(values), None, dtype=object)
+    if pa.types.is_boolean(flat.type) or (
+        pa.types.is_integer(flat.type) and _as_wide_as(values, len(vocabulary)) and not _are_names(vocabulary)
+    ):
+        cells_of = values.to_pylist()
+        for i, row in enumerate(cells_of):
+            truths = [_truth(rule)(text) if (text := text_of(v)) is not None else None for v in row or ()]
+            bad = next((t for t in truths if isinstance(t, _Wrong)), None)
+            if row is not None and len(row) != len(vocabulary):
+                bad = _Wrong(f"found {len(row)} truth values; {len(vocabulary)}, one a label, is right")
+            if bad is not None or row is None:
+                wrong[i] = str(bad) if bad is not None else None
+                continue
+            holds[i] = [t is True for t in truths]
+            annotated[i] = [t is not None for t in truths]
+    else:
+        number = {name: i for i, name in enumerate(vocabulary)}
+        which, means = _meaning(flat, _word(number, aliases, rule))
+        place = _taken(means, which, pa.int32())
+        known = pc.is_valid(place).to_numpy(zero_copy_only=False)
+        holds[parents[known], pc.fill_null(place, 0).to_numpy(zero_copy_only=False)[known]] = True
+        reasons = _wrong_of(means, which)
+        for i in np.flatnonzero(pc.is_valid(reasons).to_numpy(zero_copy_only=False)).tolist():
+            wrong[parents[i]] = wrong[parents[i]] or reasons[i].as_py()
+    return Aligned(_lists(holds, annotated, missing), pa.array(wrong.tolist(), pa.string()))
+
+
+def _as_wide_as(values: pa.Array, width: int) -> bool:
+    lengths = pc.min_max(pc.list_value_length(values)).as_py()
+    return bool(lengths["min"] == lengths["max"] == width)
+
+
+def _are_names(vocabulary: Sequence[str]) -> bool:
+    """Say whether labels are called by numbers, so that a list of numbers names them."""
+    return all(name.lstrip("-").isdigit() for name in vocabulary)
+
+
+def _lists(holds: np.ndarray, annotated: np.ndarray, missing: np.ndarray | None = None) -> pa.Array:
+    rows, width = holds.shape
+    flat = pa.array(holds.reshape(-1), mask=~annotated.reshape(-1))
+    mask = None if missing is None else pa.array(missing)
+    made = pa.FixedSizeListArray.from_arrays(flat, width, mask=mask)
+    assert len(made) == rows
+    return made
+
+
+def _truth(rule: LabelRule) -> Callable[[str], bool | _Wrong | None]:
+    def mean(text: str) -> bool | _Wrong | None:
+        if text in rule.not_annotated:
+            return None
+        if rule.threshold is not None:
+            try:
+                intensity = float(text)
+            except ValueError:
+                return _Wrong(f"found {text!r}; a number is right")
+            return None if math.isnan(intensity) else intensity >= rule.threshold
+        lower = text.lower()
+        if lower in _TRUE or lower in _FALSE:
+            return lower in _TRUE
+        return _Wrong(f"found {text!r}; 1, 0, true, false or empty is right")
+
+    return mean
+
+
+def _columns(
+    fields: pa.Table, rule: LabelRule, vocabulary: Sequence[str], aliases: dict[str, str], where: object
+) -> Aligned:
+    n = fields.num_rows
+    holds = np.zeros((n, len(vocabulary)), dtype=bool)
+    annotated = np.zeros((n, len(vocabulary)), dtype=bool)
+    wrong = pa.nulls(n, pa.string())
+    for at, label in enumerate(vocabulary):
+        called = [label, *(alias for alias, name in aliases.items() if name == label)]
+        name = next((one for one in called if one in fields.column_names), label)
+        which, means = _meaning(column(fields, name, where), _truth(rule))
+        truths = _taken(means, which, pa.bool_())
+        annotated[:, at] = pc.is_valid(truths).to_numpy(zero_copy_only=False)
+        holds[:, at] = pc.fill_null(truths, False).to_numpy(zero_copy_only=False)
+        here = _wrong_of(means, which)
+        if here.null_count < n:
+            wrong = pc.coalesce(wrong, pc.binary_join_element_wise(f"column {name!r}: ", here, ""))
+    return Aligned(_lists(holds, annotated), wrong)

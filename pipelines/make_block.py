@@ -1,0 +1,214 @@
+"""One task of the ingest: fetch and decode a chunk's inputs, and write its block.
+
+Three files a chunk, the last of which says that it is done: ``<key>.arrow`` (the block), ``<key>.inputs.arrow`` (a
+row's stamp, and a digest of its input), ``<key>.json`` (counts, hash, and the rows that could not be read).
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+
+from mtlcore import Task
+from pipelines.blocks import block_schema, input_type, write_block
+from pipelines.case import DataSet, HuggingFace, NumpyArrays, ParquetTable, PictureInput, VectorInput
+from pipelines.inputs import input_of
+from pipelines.sources.fetch import fetch
+from pipelines.sources.numpy_arrays import read_numpy_rows
+from pipelines.sources.parquet_table import read_parquet_rows
+from pipelines.storage import StorageUnavailableError, is_remote, join, read_bytes, write_whole
+
+INPUTS = pa.schema([("stamp", pa.string()), ("digest", pa.binary(16))])
+
+
+@dataclass(frozen=True)
+class Job:
+    """A chunk to be made.
+
+    Attributes:
+        data_set: its data set.
+        folder: where to.
+        key: of the chunk.
+        older: keys of blocks in the folder that may hold inputs of these rows.
+    """
+
+    data_set: str
+    folder: str
+    key: str
+    older: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What every task of an ingest needs to know."""
+
+    data_sets: dict[str, DataSet]
+    input: PictureInput | VectorInput
+    tasks: tuple[Task, ...]
+
+
+def outcome_file(folder: str, key: str) -> str:
+    """Return where it stands what came of a chunk."""
+    return join(folder, f"{key}.json")
+
+
+def inputs_file(folder: str, key: str) -> str:
+    """Return where the stamps and digests of a block's rows stand."""
+    return join(folder, f"{key}.inputs.arrow")
+
+
+def read_arrow(url: str) -> pa.Table:
+    """Return the table in an Arrow IPC file."""
+    return pa.ipc.open_file(pa.BufferReader(read_bytes(url))).read_all()
+
+
+def make_block(item: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
+    """Make the block of a chunk.
+
+    Args:
+        item: ``job`` (a Job's fields as JSON) and ``rows`` (Arrow IPC: schema ``ROWS`` and a column a labelled task).
+        recipe: the case's part in it.
+
+    Returns:
+        what came of it (the outcome, as JSON), how many rows there were, and how many inputs were read.
+    """
+    given = json.loads(item["job"])
+    job = Job(given["data_set"], given["folder"], given["key"], tuple(given["older"]))
+    rows = pa.ipc.open_stream(item["rows"]).read_all().combine_chunks()
+    data_set = recipe.data_sets[job.data_set]
+    shape = recipe.input.shape
+    ids, stamps = rows["id"].to_pylist(), rows["stamp"].to_pylist()
+    known = _known_inputs(job, ids, stamps)
+    unknown = [i for i in range(len(ids)) if i not in known]
+    found = read_inputs(rows.take(pa.array(unknown, pa.int64())), data_set)
+
+    inputs = np.empty((len(ids), *shape), dtype=input_type(shape).to_pandas_dtype())
+    digests: list[bytes] = []
+    kept: list[int] = []
+    failed: list[dict[str, str]] = []
+    for i in range(len(ids)):
+        try:
+            inputs[len(kept)] = known[i] if i in known else _made(next(found), recipe.input)
+        except Exception as error:  # whatever a broken picture raises, the row goes to quarantine
+            if isinstance(error, StorageUnavailableError):
+                raise
+            failed.append({"id": ids[i], "reason": reason_of(error)})
+            continue
+        digests.append(xxhash.xxh3_128_digest(inputs[len(kept)]))
+        kept.append(i)
+    schema = block_schema(shape, recipe.tasks)
+    at = pa.array(kept, pa.int64())
+    taken = rows.take(at).combine_chunks()
+    block = pa.table(
+        [
+            taken["id"],
+            pa.FixedShapeTensorArray.from_numpy_ndarray(inputs[: len(kept)])
+            if kept
+            else pa.array([], schema.field("input").type.storage_type).cast(schema.field("input").type),
+            *(
+                taken[task.name]
+                if task.name in taken.column_names
+                else pa.nulls(len(kept), schema.field(task.name).type)
+                for task in recipe.tasks
+            ),
+            taken["source"],
+            pa.repeat(pa.scalar(data_set.split), len(kept)),
+        ],
+        schema=schema,
+    )
+    of_inputs = pa.table([taken["stamp"], pa.array(digests, pa.binary(16))], schema=INPUTS)
+    write_block(inputs_file(job.folder, job.key), of_inputs)
+    file = f"{job.key}.arrow"
+    entry = {"file": file, "rows": len(kept), "digest": write_block(join(job.folder, file), block)}
+    ends = {"first": ids[kept[0]] if kept else "", "last": ids[kept[-1]] if kept else ""}
+    outcome = json.dumps({"block": entry | ends, "failed": failed})
+    write_whole(outcome_file(job.folder, job.key), outcome)
+    return {"data_set": job.data_set, "key": job.key, "outcome": outcome, "rows": len(ids), "read": len(unknown)}
+
+
+def _made(found: bytes | np.ndarray | Exception, declared: PictureInput | VectorInput) -> np.ndarray:
+    if isinstance(found, Exception):
+        raise found
+    return input_of(found, declared)
+
+
+def reason_of(error: Exception) -> str:
+    """Say why a row cannot be used, without what differs from row to row at the front: reasons are counted by it."""
+    if isinstance(error, FileNotFoundError):
+        return "missing file"
+    words = str(error).replace("\n", " ")
+    for begins, reason in (
+        ("cannot identify image file", "no picture"),
+        ("image file is truncated", "truncated picture"),
+        ("the file is empty", "empty file"),
+        ("broken archive", "broken archive"),
+        ("wrong width", "wrong width"),
+        ("NaN", "NaN or infinite features"),
+    ):
+        if words.startswith(begins):
+            return f"{reason}: {words}" if reason != words and not words.startswith(reason) else words
+    if type(error).__name__ in ("DecompressionBombError", "DecompressionBombWarning"):
+        return f"decompression bomb: {words}"
+    return f"{type(error).__name__}: {words}"
+
+
+def _known_inputs(job: Job, ids: list[str], stamps: list[str]) -> dict[int, np.ndarray]:
+    """Return the inputs, by place in the chunk, that an earlier block holds under the same id and stamp."""
+    wanted = {pair: i for i, pair in enumerate(zip(ids, stamps, strict=True))}
+    found = {}
+    for key in job.older:
+        try:
+            old_stamps = read_arrow(inputs_file(job.folder, key))["stamp"].to_pylist()
+            block = read_arrow(join(job.folder, f"{key}.arrow"))
+        except (OSError, pa.ArrowInvalid):
+            continue  # lost or cut: the source has it still
+        if not len(block):
+            continue
+        pictures = block["input"].combine_chunks().to_numpy_ndarray()
+        for row, pair in enumerate(zip(block["id"].to_pylist(), old_stamps, strict=True)):
+            if (at := wanted.get(pair)) is not None:
+                found[at] = pictures[row]
+    return found
+
+
+def read_inputs(rows: pa.Table, data_set: DataSet) -> Iterator[bytes | np.ndarray | Exception]:
+    """Yield what the sources hold for some rows, in their order; for one that cannot be read, why.
+
+    Args:
+        rows: schema ``pipelines.sources.listing.ROWS``.
+        data_set: the rows' data set.
+    """
+    if rows["vector"].null_count < len(rows):
+        for value in rows["vector"]:
+            yield np.asarray(value.values.to_numpy(zero_copy_only=False), dtype=np.float32)
+        return
+    tables = zip(rows["row"].to_pylist(), rows["file"].to_pylist(), rows["offset"].to_pylist(), strict=True)
+    start = 0
+    for table, group in groupby([None if row is None else (file, offset) for row, file, offset in tables]):
+        part = rows.slice(start, len(list(group)))
+        start += len(part)
+        yield from fetch(part) if table is None else _read_table_rows(part, data_set)
+
+
+def _read_table_rows(rows: pa.Table, data_set: DataSet) -> Iterator[bytes | np.ndarray | Exception]:
+    """Read rows of one table; where the table itself fails, so does each row that is left."""
+    file, wanted, done = rows.slice(0, 1).to_pylist()[0], rows["row"].to_pylist(), 0
+    try:
+        found: Iterator[bytes | np.ndarray | Exception]
+        if isinstance(data_set.source, NumpyArrays):
+            found = read_numpy_rows(file, wanted, data_set.source)
+        else:
+            assert isinstance(data_set.source, ParquetTable | HuggingFace)
+            found = read_parquet_rows(file, wanted, data_set.source)
+        for one in found:
+            yield one
+            done += 1
+    except (OSError, ValueError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError) and is_remote(file["file"]):
+            raise StorageUnavailableError(str(error)) from error
+        yield from [error] * (len(wanted) - done)

@@ -1,0 +1,43 @@
+"""Pictures in folders, on disk, in storage or in an archive."""
+
+import posixpath
+
+import pyarrow as pa
+
+from pipelines.sources.listing import Listing, of_files
+from pipelines.sources.places import Place
+
+PICTURE_ENDINGS = frozenset(
+    [
+        ".avif",
+        ".bmp",
+        ".gif",
+        ".jfif",
+        ".jp2",
+        ".jpe",
+        ".jpeg",
+        ".jpg",
+        ".pbm",
+        ".pgm",
+        ".png",
+        ".ppm",
+        ".tif",
+        ".tiff",
+        ".webp",
+    ]
+)
+
+
+def list_image_folder(place: Place) -> Listing:
+    """List every picture below a place; ``folder`` is the name of the folder that it lies in."""
+    files = place.tree().files
+    names = files["name"].to_pylist()
+    kept = pa.array([i for i, name in enumerate(names) if is_picture(name)], pa.int64())
+    files = files.take(kept)
+    folders = [posixpath.basename(posixpath.dirname(name)) for name in files["name"].to_pylist()]
+    return of_files(place, files["name"], files, pa.table({"folder": pa.array(folders, pa.string())}))
+
+
+def is_picture(name: str) -> bool:
+    """Say whether a file's name has a picture's ending."""
+    return posixpath.splitext(name)[1].lower() in PICTURE_ENDINGS

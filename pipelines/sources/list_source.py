@@ -1,0 +1,144 @@
+"""List the rows of any source, place by place; many places at once where a Ray is there."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.case import (
+    CsvTable,
+    HuggingFace,
+    ImageFolder,
+    JsonLines,
+    NumpyArrays,
+    ParquetTable,
+    PublishedSet,
+    Source,
+    WebDataset,
+)
+from pipelines.errors import UserError
+from pipelines.sources.image_folder import list_image_folder
+from pipelines.sources.listing import Listing, joined, of_files, refused
+from pipelines.sources.numpy_arrays import list_numpy
+from pipelines.sources.parquet_table import hugging_face_patterns, list_parquet
+from pipelines.sources.places import Place, find_places, split_at_archive
+from pipelines.sources.text_tables import list_csv, list_json_lines
+from pipelines.sources.tree import BrokenArchiveError
+from pipelines.sources.webdataset import list_webdataset
+from pipelines.storage import join, kind_of
+
+_OF_FILES = (CsvTable, JsonLines, ParquetTable, HuggingFace, NumpyArrays)
+
+
+def source_places(root: str, source: Source) -> list[Place]:
+    """Find the places of a source; none where nothing lies at its paths.
+
+    Raises:
+        BrokenArchiveError: an archive on the way cannot be listed.
+    """
+    if isinstance(source, HuggingFace):
+        for patterns in zip(*(hugging_face_patterns(path, source) for path in source.path), strict=True):
+            if found := find_places(root, patterns, files=True):
+                return found
+        return []
+    found = find_places(root, source.path, files=isinstance(source, _OF_FILES))
+    if isinstance(source, WebDataset):
+        return [one for place in found for one in _tars(root, place)]
+    return found
+
+
+def _tars(root: str, place: Place) -> list[Place]:
+    """A folder stands for the tar files in it."""
+    if kind_of(place.url) != "folder":
+        return [place]
+    return find_places(place.url, ["**.tar", "**.tar.gz", "**.tgz"], files=False)
+
+
+def list_source(root: str, source: Source, *, quarantine_broken_archives: bool = False) -> Listing:
+    """List a source's rows.
+
+    Args:
+        root: the case's data_root.
+        source: the source.
+        quarantine_broken_archives: an archive that cannot be listed counts as one row that was refused.
+
+    Raises:
+        UserError: nothing lies there, a file cannot be read, or lacks a column, or an archive is broken.
+    """
+    try:
+        places = source_places(root, source)
+    except BrokenArchiveError as error:
+        raise UserError(f"{error}; a whole archive is right") from None
+    if not places:
+        raise UserError(f"nothing lies at {', '.join(str(path) for path in source.path)} below {root}")
+    found = _each(source, places)
+    if not quarantine_broken_archives:
+        for one in found:
+            if isinstance(one, BrokenArchiveError):
+                raise UserError(f"{one}; a whole archive is right (ingest.broken_archives: quarantine goes on without)")
+    return joined(
+        [refused(p, str(one)) if isinstance(one, Exception) else one for p, one in zip(places, found, strict=True)]
+    )
+
+
+def _each(source: Source, places: Sequence[Place]) -> "list[Listing | BrokenArchiveError]":
+    import ray
+
+    if len(places) == 1 or not ray.is_initialized():
+        return [_list_place(source, place) for place in places]
+    listing = ray.remote(_list_place)
+    waiting = [listing.remote(source, place) for place in places]
+    try:
+        found: list[Listing | BrokenArchiveError] = ray.get(waiting)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause if isinstance(error.cause, UserError) else error from None
+    return found
+
+
+def _list_place(source: Source, place: Place) -> Listing | BrokenArchiveError:
+    readers: dict[type, Any] = {
+        CsvTable: list_csv,
+        JsonLines: list_json_lines,
+        ParquetTable: list_parquet,
+        HuggingFace: list_parquet,
+        NumpyArrays: list_numpy,
+        PublishedSet: _list_published,
+    }
+    try:
+        if isinstance(source, ImageFolder):
+            return list_image_folder(place)
+        if isinstance(source, WebDataset):
+            return list_webdataset(place)
+        found: Listing = readers[type(source)](place, source)
+        return found
+    except BrokenArchiveError as error:
+        return error
+
+
+def _list_published(place: Place, source: PublishedSet) -> Listing:
+    from pipelines.sources.published import read_published
+
+    tree = place.tree()
+    table = read_published(tree, source)
+    pictures = table["picture"].combine_chunks().cast(pa.string())
+    return of_files(place, pictures, tree.find(pictures), table.drop_columns(["picture"]))
+
+
+def nothing_there(root: str, source: Source) -> str:
+    """Say what lies where a source should be, for a message; empty where nothing of use can be said."""
+    from mtlcore.nearest import did_you_mean
+    from pipelines.storage import is_remote
+
+    path = source.path[0]
+    whole = path if is_remote(path) else join(root, path)
+    archive, inner = split_at_archive(whole)
+    if archive is not None:
+        folder, _, name = inner.rpartition("/")
+        tree = Place(archive, folder, None, path).tree()
+        return did_you_mean(name, sorted({one.split("/")[0] for one in tree.names()}))
+    folder, _, name = whole.rstrip("/").rpartition("/")
+    if is_remote(whole) or kind_of(folder) != "folder":
+        return ""
+    import os
+
+    return did_you_mean(name, sorted(os.listdir(folder)))

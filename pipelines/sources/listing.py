@@ -1,0 +1,153 @@
+"""The rows of a source, before any input is read: a stable id, where the input lies, and the source's own columns."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mtlcore.nearest import did_you_mean
+from pipelines.errors import UserError
+from pipelines.sources.places import Place
+from pipelines.sources.tree import FILES
+
+ROWS = pa.schema(
+    [
+        ("id", pa.string()),  # stable: the input's path below the source, or the row's number in its file
+        ("source", pa.string()),  # the place, as the case file names it
+        *(FILES.field(name) for name in FILES.names if name != "name"),
+        ("row", pa.int64()),  # the row of the table in that file; null where the file is the input itself
+        ("vector", pa.list_(pa.float32())),  # the input, where it travels with the row; else null
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The rows of a source, in no order that matters.
+
+    Attributes:
+        rows: schema ``ROWS``.
+        fields: the source's own columns, as many rows; for pictures in folders, ``folder``.
+    """
+
+    rows: pa.Table
+    fields: pa.Table
+
+    def __len__(self) -> int:
+        return int(self.rows.num_rows)
+
+    def take(self, at: pa.Array) -> "Listing":
+        """Return some of the rows."""
+        return Listing(self.rows.take(at), self.fields.take(at))
+
+
+def of_files(place: Place, ids: pa.Array, files: pa.Table, fields: pa.Table) -> Listing:
+    """List rows whose inputs are files.
+
+    Args:
+        place: the rows' source.
+        ids: string.
+        files: schema ``pipelines.sources.tree.FILES``, a row each.
+        fields: the source's own columns, a row each.
+    """
+    n = len(files)
+    columns = {name: files[name] for name in FILES.names if name != "name"}
+    rows = {"id": _prefixed(place, ids), "source": _repeat(place.name, n), **columns}
+    empty = {"row": pa.nulls(n, pa.int64()), "vector": pa.nulls(n, ROWS.field("vector").type)}
+    return Listing(pa.table(rows | empty, schema=ROWS), fields)
+
+
+def of_table(place: Place, table: pa.Table, fields: pa.Table, ids: pa.Array | None = None) -> Listing:
+    """List rows whose inputs stand in a table's own file.
+
+    Args:
+        place: the rows' source, a file.
+        table: one row of schema FILES: the file.
+        fields: the source's own columns, a row an input.
+        ids: string; the rows' numbers if None.
+    """
+    n = fields.num_rows
+    file = table.slice(0, 1).to_pylist()[0]
+    rows = {"id": _numbered(place, n) if ids is None else _prefixed(place, ids), "source": _repeat(place.name, n)}
+    rows |= {name: _repeat(file[name], n, ROWS.field(name).type) for name in FILES.names if name != "name"}
+    rows |= {"row": pa.array(range(n), pa.int64()), "vector": pa.nulls(n, ROWS.field("vector").type)}
+    return Listing(pa.table(rows, schema=ROWS), fields)
+
+
+def with_vectors(listing: Listing, vectors: pa.Array) -> Listing:
+    """Let every row carry its input, a list of float32."""
+    at = ROWS.get_field_index("vector")
+    return Listing(listing.rows.set_column(at, ROWS.field("vector"), vectors), listing.fields)
+
+
+def refused(place: Place, reason: str) -> Listing:
+    """List one row for a place of which nothing can be listed."""
+    empty = {name: [None] for name in ROWS.names}
+    row = empty | {"id": [place.name], "source": [place.name], "refused": [reason]}
+    return Listing(pa.table(row, schema=ROWS), pa.table({"place": [str(place)]}))
+
+
+def joined(listings: Sequence[Listing]) -> Listing:
+    """Put the rows of several places together; a column that one of them lacks is null there."""
+    if len(listings) == 1:
+        return listings[0]
+    fields = [one.fields for one in listings]
+    try:
+        together = pa.concat_tables(fields, promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError):  # the same column as numbers here and as text there
+        together = pa.concat_tables([_as_text(one) for one in fields], promote_options="permissive")
+    return Listing(pa.concat_tables([one.rows for one in listings]), together)
+
+
+def column(fields: pa.Table, name: str, where: object) -> pa.ChunkedArray:
+    """Return a column of a source.
+
+    Raises:
+        UserError: there is no such column; the nearest is told.
+    """
+    if name not in fields.column_names:
+        raise UserError(f"{where}: there is no column {name!r}{did_you_mean(name, fields.column_names)}")
+    return fields[name]
+
+
+def matching_columns(names: Sequence[str], wanted: Sequence[str], where: object) -> list[str]:
+    """Return the columns that names or patterns (``feature_*``) stand for, numbers within names in numeric order.
+
+    Raises:
+        UserError: there is none for one of them.
+    """
+    found: list[str] = []
+    for one in wanted:
+        expression = re.compile(".*".join(re.escape(part) for part in one.split("*")))
+        matches = sorted((name for name in names if expression.fullmatch(name)), key=_natural)
+        if not matches:
+            raise UserError(f"{where}: there is no column {one!r}{did_you_mean(one, names)}")
+        found += [name for name in matches if name not in found]
+    return found
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def _as_text(table: pa.Table) -> pa.Table:
+    return pa.table({name: _text_of(table[name]) for name in table.column_names})
+
+
+def _text_of(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    return values if pa.types.is_nested(values.type) else pc.cast(values, pa.string())
+
+
+def _prefixed(place: Place, ids: pa.Array) -> pa.Array:
+    return ids if place.alone else pc.binary_join_element_wise(place.name, ids, "/")
+
+
+def _numbered(place: Place, n: int) -> pa.Array:
+    name = place.file if place.alone else place.name
+    return pa.array([f"{name}#{i:09d}" for i in range(n)], pa.string())
+
+
+def _repeat(value: str | int | None, n: int, kind: pa.DataType | None = None) -> pa.Array:
+    return pa.nulls(n, kind) if value is None else pa.repeat(pa.scalar(value, kind or pa.string()), n)

@@ -1,0 +1,174 @@
+"""Parquet files with a row an input: encoded bytes, pixels, a path, or numbers."""
+
+import io
+import posixpath
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipelines.case import HuggingFace, ParquetTable
+from pipelines.errors import UserError
+from pipelines.sources.fetch import fetch_one
+from pipelines.sources.listing import Listing, column, matching_columns, of_files, of_table
+from pipelines.sources.places import Place
+from pipelines.sources.text_tables import vectors_of
+from pipelines.storage import open_file
+
+
+def list_parquet(place: Place, source: ParquetTable | HuggingFace) -> Listing:
+    """List the rows of a Parquet file; the inputs' column is left where it is.
+
+    Raises:
+        UserError: the file is not Parquet, or lacks a column.
+    """
+    assert place.file is not None
+    tree = place.tree()
+    at = tree.find(pa.array([place.file]))
+    try:
+        file = open_parquet(at.to_pylist()[0])
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{place}: cannot be read as Parquet: {error}") from None
+    schema = file.schema_arrow
+    inputs = list(source.vector_columns) or [source.image_column]
+    names = matching_columns(schema.names, inputs, place)
+    others = [name for name in schema.names if name not in names and not _is_bytes(schema.field(name).type)]
+    fields = _named(file.read(columns=others), class_names(schema))
+    ids = column(fields, source.id_column, place).cast(pa.string()) if source.id_column else None
+    if not source.vector_columns and pa.types.is_string(schema.field(names[0]).type):
+        paths = file.read(columns=names)[names[0]].combine_chunks()
+        folder = posixpath.dirname(place.file)
+        files = tree.find(pc.binary_join_element_wise(folder, paths, "/") if folder else paths)
+        return of_files(place, pc.fill_null(paths, "") if ids is None else ids, files, fields)
+    return of_table(place, at, fields, ids)
+
+
+def open_parquet(file: dict[str, Any]) -> pq.ParquetFile:
+    """Open a Parquet file that a tree listed, where it lies: on disk, in storage or in an archive.
+
+    Raises:
+        OSError, pyarrow.ArrowInvalid: it cannot be read.
+    """
+    if file["codec"] == "file":
+        return pq.ParquetFile(open_file(file["file"]))
+    return pq.ParquetFile(io.BytesIO(fetch_one(file)))
+
+
+def read_parquet_rows(
+    file: dict[str, Any], wanted: Sequence[int], source: ParquetTable | HuggingFace
+) -> Iterator[bytes | np.ndarray | Exception]:
+    """Yield the inputs of some rows in the order asked for; for one that cannot be read, why.
+
+    Args:
+        file: the Parquet file, as a tree listed it.
+        wanted: the rows' numbers.
+        source: what the input's columns are.
+    """
+    table = open_parquet(file)
+    names = matching_columns(
+        table.schema_arrow.names, list(source.vector_columns) or [source.image_column], file["file"]
+    )
+    starts = np.cumsum([0, *(table.metadata.row_group(i).num_rows for i in range(table.metadata.num_row_groups))])
+    group_of = np.searchsorted(starts, np.asarray(wanted), side="right") - 1
+    for group, rows in groupby(zip(group_of.tolist(), wanted, strict=True), key=lambda pair: pair[0]):
+        taken = pa.array([row - int(starts[group]) for _, row in rows], pa.int64())
+        part = table.read_row_group(group, columns=names).take(taken)
+        if source.vector_columns:
+            for value in vectors_of(part):
+                yield np.asarray(value.values.to_numpy(zero_copy_only=False), dtype=np.float32)
+        else:
+            for value in part[names[0]]:
+                yield _picture(value)
+
+
+def _picture(value: Any) -> bytes | np.ndarray | Exception:
+    found = value.as_py()
+    if isinstance(found, dict):  # the Hugging Face layout: {"bytes": ..., "path": ...}
+        found = found.get("bytes")
+    if found is None:
+        return ValueError("no picture in this row")
+    if isinstance(found, bytes):
+        return found
+    try:
+        return np.asarray(found, dtype=np.uint8)
+    except (ValueError, OverflowError, TypeError):
+        return ValueError("neither an encoded picture nor pixels from 0 to 255")
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    """Say whether a column holds bytes, as the pictures beside the one that is wanted do: no label stands there."""
+    if pa.types.is_struct(kind):
+        return any(_is_bytes(kind.field(i).type) for i in range(kind.num_fields))
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def class_names(schema: pa.Schema) -> dict[str, list[str]]:
+    """Return the names of classes that Hugging Face's `datasets` keeps as numbers, by column."""
+    import json
+
+    kept = (schema.metadata or {}).get(b"huggingface")
+    if kept is None:
+        return {}
+    try:
+        features = json.loads(kept)["info"]["features"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    found = {}
+    for name, feature in features.items():
+        of = feature
+        while isinstance(of, dict) and of.get("_type") in ("Sequence", "List", "LargeList"):
+            of = of.get("feature")
+        of = of[0] if isinstance(of, list) and len(of) == 1 else of
+        if isinstance(of, dict) and of.get("_type") == "ClassLabel":
+            found[name] = [str(one) for one in of["names"]]
+    return found
+
+
+def _named(fields: pa.Table, names: dict[str, list[str]]) -> pa.Table:
+    for name, classes in names.items():
+        if name not in fields.column_names:
+            continue
+        values = fields[name].combine_chunks()
+        words = pa.array(classes, pa.string())
+        if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
+            flat = _word_of(values.flatten(), words)
+            values = pa.array([None if v is None else v for v in values.to_pylist()], pa.list_(pa.int64()))
+            named: Any = pa.ListArray.from_arrays(values.offsets, flat, mask=pc.is_null(values))
+        else:
+            named = _word_of(values, words)
+        fields = fields.set_column(fields.column_names.index(name), name, named)
+    return fields
+
+
+def _word_of(numbers: pa.Array, words: pa.Array) -> pa.Array:
+    """Return the word of every number; -1, as in a test split without labels, has none."""
+    known = pc.and_(pc.greater_equal(numbers, 0), pc.less(numbers, len(words)))
+    return words.take(pc.if_else(known, numbers, None).cast(pa.int64()))
+
+
+def hugging_face_patterns(path: str, source: HuggingFace) -> list[str]:
+    """Return where the hub's layouts keep the files of a split, the likeliest first."""
+    folders = [source.config] if source.config else ["data", "", "default", "plain_text"]
+    base = path.rstrip("/")
+    found = []
+    for folder in folders:
+        prefix = "/".join(part for part in (base, folder) if part not in ("", "."))
+        prefix = f"{prefix}/" if prefix else ""
+        found += [
+            f"{prefix}{source.part}-*.parquet",
+            f"{prefix}{source.part}/*.parquet",
+            f"{prefix}{source.part}*.parquet",
+        ]
+    return found
+
+
+def check_hugging_face(source: HuggingFace, tried: Sequence[str]) -> UserError:
+    """Say that a split was not found."""
+    return UserError(
+        f"hugging_face: found no Parquet file of the part {source.part!r} at {', '.join(tried[:3])}, ...; "
+        "the folder that holds data/train-*.parquet is right"
+    )

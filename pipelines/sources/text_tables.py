@@ -1,0 +1,167 @@
+"""Tables in text, CSV and JSON Lines: a row names a picture's file, or holds a vector."""
+
+import json
+import posixpath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+
+from pipelines.case import CsvTable, JsonLines
+from pipelines.errors import UserError
+from pipelines.sources.listing import Listing, column, joined, matching_columns, of_files, refused, with_vectors
+from pipelines.sources.places import Place
+
+_PARSE_AT_ONCE = 8 << 20  # bytes; a single row must fit
+
+
+def list_csv(place: Place, source: CsvTable) -> Listing:
+    """List the rows of a CSV file; every column is text.
+
+    Raises:
+        UserError: the file is no table in UTF-8, or lacks a column.
+    """
+    assert place.file is not None
+    content = place.tree().read(place.file)
+    if not content.strip():
+        raise UserError(f"{place}: the file is empty; a line with the columns' names is right")
+    broken: list[tuple[int | None, str]] = []
+
+    def keep_for_quarantine(row: Any) -> str:
+        broken.append((row.number, f"{row.actual_columns} columns where the table has {row.expected_columns}"))
+        rows_as_text.append(row.text)
+        return "skip"
+
+    rows_as_text: list[str] = []
+    try:
+        header = _header(content, source.delimiter)
+        table = pacsv.read_csv(
+            pa.BufferReader(content),
+            read_options=pacsv.ReadOptions(block_size=_PARSE_AT_ONCE, use_threads=False),
+            parse_options=pacsv.ParseOptions(
+                delimiter=source.delimiter, newlines_in_values=True, invalid_row_handler=keep_for_quarantine
+            ),
+            convert_options=pacsv.ConvertOptions(
+                column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=False
+            ),
+        )
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+        raise UserError(f"{place}: {_not_utf8(content) or str(error)}") from None
+    for twice in sorted({name for name in header if header.count(name) > 1}):
+        raise UserError(f"{place}: found two columns {twice!r}; every name once is right")
+    listing = _list_table(place, source, table)
+    if not broken:
+        return listing
+    bad = [refused(place, reason) for _, reason in broken]
+    lines = pa.table({"line": pa.array(rows_as_text, pa.string())})
+    numbered = pa.array([f"{place.name}#line-{number or i}" for i, (number, _) in enumerate(broken)], pa.string())
+    rows = joined(bad).rows
+    return joined([listing, Listing(rows.set_column(0, "id", numbered), lines)])
+
+
+def _header(content: bytes, delimiter: str) -> list[str]:
+    first = content.split(b"\n", 1)[0] + b"\n"
+    return pacsv.open_csv(pa.BufferReader(first), parse_options=pacsv.ParseOptions(delimiter=delimiter)).schema.names  # type: ignore[no-any-return]
+
+
+def _not_utf8(content: bytes) -> str | None:
+    try:
+        content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        return f"byte {error.start} is not UTF-8; a table in UTF-8 is right"
+    return None
+
+
+def list_json_lines(place: Place, source: JsonLines) -> Listing:
+    """List the rows of a file with a JSON object a line; a line that is none goes to quarantine.
+
+    Raises:
+        UserError: the file is not UTF-8, or lacks a column.
+    """
+    assert place.file is not None
+    rows: list[dict[str, Any]] = []
+    broken: list[tuple[str, str, str]] = []
+    for number, line in enumerate(place.tree().read_text(place.file).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError("no JSON object")
+            rows.append(row)
+        except ValueError as error:
+            broken.append((f"{place.name}#line-{number}", f"not a JSON object: {error}", line))
+    names = list({name: None for row in rows for name in row})
+    table = pa.table({name: _column_of([row.get(name) for row in rows]) for name in names})
+    listing = _list_table(place, source, table)
+    if not broken:
+        return listing
+    ids, reasons, lines = zip(*broken, strict=True)
+    bad = joined([refused(place, reason) for reason in reasons]).rows.set_column(0, "id", pa.array(ids, pa.string()))
+    return joined([listing, Listing(bad, pa.table({"line": pa.array(lines, pa.string())}))])
+
+
+def _column_of(values: list[Any]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):  # mixed: as the text that a CSV file would hold
+        return pa.array([v if v is None or isinstance(v, str) else json.dumps(v) for v in values], pa.string())
+
+
+def _list_table(place: Place, source: CsvTable | JsonLines, table: pa.Table) -> Listing:
+    assert place.file is not None
+    if source.vector_columns:
+        names = matching_columns(table.column_names, source.vector_columns, place)
+        vectors = vectors_of(table.select(names))
+        n = table.num_rows
+        numbered = pa.array([f"{posixpath.basename(place.file)}#{i:09d}" for i in range(n)], pa.string())
+        ids = column(table, source.id_column, place) if source.id_column else numbered
+        file = place.tree().find(pa.array([place.file]))
+        files = file.take(pa.array([0] * n, pa.int64()))
+        # What stands in the row is the input: the stamp is of the numbers, made with them; see ingest.
+        return with_vectors(of_files(place, _text(ids), files, table.drop_columns(names)), vectors)
+    names = _text(column(table, source.file_column, place))
+    folder = posixpath.dirname(place.file)
+    files = place.tree().find(pc.binary_join_element_wise(folder, names, "/") if folder else names)
+    ids = _text(column(table, source.id_column, place)) if source.id_column else names
+    return of_files(place, ids, files, table)
+
+
+def _text(values: pa.ChunkedArray) -> pa.Array:
+    text = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    return pc.fill_null(text.cast(pa.string()), "")
+
+
+def vectors_of(columns: pa.Table) -> pa.Array:
+    """Return a row's numbers as a list of float32: of one column of lists, or of a column a number.
+
+    What is no number becomes NaN, which sends the row to quarantine.
+    """
+    if columns.num_columns == 1 and pa.types.is_nested(columns[0].type):
+        lists = columns[0].combine_chunks()
+        return pa.array([_floats(value) for value in lists.to_pylist()], pa.list_(pa.float32()))
+    numbers = [_numbers(columns[name]) for name in columns.column_names]
+    n = columns.num_rows
+    flat = pa.concat_arrays(numbers) if numbers else pa.array([], pa.float32())
+    wide = flat.to_numpy(zero_copy_only=False).reshape(len(numbers), n).T
+    offsets = pa.array(range(0, (n + 1) * len(numbers), max(1, len(numbers)))[: n + 1], pa.int32())
+    return pa.ListArray.from_arrays(offsets, pa.array(wide.reshape(-1), pa.float32()))
+
+
+def _floats(value: Any) -> list[float]:
+    return [_float(one) for one in value] if isinstance(value, list) else []
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+def _numbers(values: pa.ChunkedArray) -> pa.Array:
+    try:
+        return pc.fill_null(pc.cast(values, pa.float32(), safe=False), float("nan")).combine_chunks()
+    except pa.ArrowInvalid:
+        return pa.array([_float(value) for value in values.to_pylist()], pa.float32())

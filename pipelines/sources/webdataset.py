@@ -1,0 +1,74 @@
+"""WebDataset: tar files of samples, each the members that share a name up to its first dot."""
+
+import json
+import posixpath
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.errors import UserError
+from pipelines.sources.fetch import fetch
+from pipelines.sources.image_folder import is_picture
+from pipelines.sources.listing import Listing, of_files
+from pipelines.sources.places import Place
+from pipelines.sources.text_tables import _column_of
+
+_LARGEST_FIELD = 1 << 20  # bytes: a longer member is no label
+
+
+def list_webdataset(place: Place) -> Listing:
+    """List the samples of a tar file.
+
+    The member with a picture's ending is the input. Columns: short members by their ending (``cls``, ``txt``, ...),
+    and the keys of a ``json`` member. A sample without a picture goes to quarantine.
+    """
+    files = place.tree().files
+    samples: dict[str, dict[str, int]] = {}
+    sizes = files["size"].to_pylist()
+    names: list[str] = files["name"].to_pylist()
+    for i, name in enumerate(names):
+        folder, base = posixpath.split(name)
+        key, _, ending = base.partition(".")
+        samples.setdefault(posixpath.join(folder, key), {})[ending.lower()] = i
+    wanted = [
+        (key, ending, i)
+        for key, members in samples.items()
+        for ending, i in members.items()
+        if not is_picture(f".{ending}") and not is_picture(ending) and sizes[i] <= _LARGEST_FIELD
+    ]
+    contents = fetch(files.take(pa.array([i for _, _, i in wanted], pa.int64())))
+    fields: dict[str, dict[str, Any]] = {key: {} for key in samples}
+    for (key, ending, i), content in zip(wanted, contents, strict=True):
+        if isinstance(content, Exception):
+            raise UserError(f"{place}: {names[i]!r} cannot be read: {content}")
+        fields[key] |= _field(place, names[i], ending, content)
+    keys = sorted(samples)
+    pictures = [_picture(samples[key]) for key in keys]
+    columns = list({name: None for row in fields.values() for name in row})
+    table = {name: _column_of([fields[key].get(name) for key in keys]) for name in columns} or {"key": pa.array(keys)}
+    found = files.take(pa.array(pictures, pa.int64()))
+    reasons = [
+        "no picture in this sample" if i is None else reason
+        for i, reason in zip(pictures, found["refused"].to_pylist(), strict=True)
+    ]
+    at = found.schema.get_field_index("refused")
+    found = found.set_column(at, "refused", pa.array(reasons, pa.string()))
+    ids = [key if i is None else names[i] for key, i in zip(keys, pictures, strict=True)]
+    return of_files(place, pa.array(ids, pa.string()), found, pa.table(table))
+
+
+def _picture(members: dict[str, int]) -> int | None:
+    return next((i for ending, i in sorted(members.items()) if is_picture(f"a.{ending}")), None)
+
+
+def _field(place: Place, name: str, ending: str, content: bytes) -> dict[str, Any]:
+    if ending == "json":
+        try:
+            value = json.loads(content)
+        except ValueError as error:
+            raise UserError(f"{place}: {name!r} is not JSON: {error}") from None
+        return value if isinstance(value, dict) else {ending: value}
+    try:
+        return {ending: content.decode().strip()}
+    except UnicodeDecodeError:
+        return {}  # bytes of some other kind are no label
