@@ -63,6 +63,8 @@ def _one_or_more(given: object) -> object:
     return (given,) if isinstance(given, str) else given
 
 
+Columns = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
+
 # One path or a list of them, each below data_root, absolute, or a URL (s3://, gs://); *, ? and ** match names.
 # A part of a path may be a zip or tar archive, which is read in place.
 Paths = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
@@ -85,7 +87,7 @@ class CsvTable(Section):
     kind: Literal["csv"]
     path: Paths
     file_column: str = "file"
-    vector_columns: tuple[str, ...] = ()
+    vector_columns: Columns = ()
     id_column: str | None = None
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
 
@@ -96,7 +98,7 @@ class JsonLines(Section):
     kind: Literal["json_lines"]
     path: Paths
     file_column: str = "file"
-    vector_columns: tuple[str, ...] = ()
+    vector_columns: Columns = ()
     id_column: str | None = None
 
 
@@ -111,7 +113,7 @@ class ParquetTable(Section):
     kind: Literal["parquet"]
     path: Paths
     image_column: str = "image"
-    vector_columns: tuple[str, ...] = ()
+    vector_columns: Columns = ()
     id_column: str | None = None
 
 
@@ -126,7 +128,7 @@ class HuggingFace(Section):
     part: str = "train"
     config: str | None = None
     image_column: str = "image"
-    vector_columns: tuple[str, ...] = ()
+    vector_columns: Columns = ()
     id_column: str | None = None
 
 

@@ -133,9 +133,9 @@ def _held(cells: pa.ChunkedArray, rule: LabelRule, vocabulary: Sequence[str], al
     holds = np.zeros((len(values), len(vocabulary)), dtype=bool)
     annotated = np.repeat(~missing[:, None], len(vocabulary), axis=1)
     wrong = np.full(len(values), None, dtype=object)
-    if pa.types.is_boolean(flat.type) or (
-        pa.types.is_integer(flat.type) and _as_wide_as(values, len(vocabulary)) and not _are_names(vocabulary)
-    ):
+    numbers = pa.types.is_integer(flat.type) or pa.types.is_floating(flat.type)
+    one_a_label = numbers and _as_wide_as(values, len(vocabulary)) and not _are_names(vocabulary)
+    if pa.types.is_boolean(flat.type) or one_a_label:
         cells_of = values.to_pylist()
         for i, row in enumerate(cells_of):
             truths = [_truth(rule)(text) if (text := text_of(v)) is not None else None for v in row or ()]

@@ -5,6 +5,7 @@ row's stamp, and a digest of its input), ``<key>.json`` (counts, hash, and the r
 """
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -141,9 +142,10 @@ def reason_of(error: Exception) -> str:
     """Say why a row cannot be used, without what differs from row to row at the front: reasons are counted by it."""
     if isinstance(error, FileNotFoundError):
         return "missing file"
-    words = str(error).replace("\n", " ")
+    words = re.sub(r" ?<[^<>]* at 0x[0-9a-f]+>", "", str(error).replace("\n", " "))  # the same in every process
+    if words.startswith("cannot identify image file"):
+        return "no picture: in no format that is read"
     for begins, reason in (
-        ("cannot identify image file", "no picture"),
         ("image file is truncated", "truncated picture"),
         ("the file is empty", "empty file"),
         ("broken archive", "broken archive"),

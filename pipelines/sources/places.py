@@ -119,7 +119,8 @@ def split_at_archive(url: str) -> tuple[str | None, str]:
             is_archive = archive_kind(parts[end - 1]) is not None and end > 3
         else:
             is_archive = os.path.isfile(candidate) and (
-                archive_kind(candidate) is not None or zipfile.is_zipfile(candidate)
+                archive_kind(candidate) is not None
+                or ("." not in os.path.basename(candidate) and zipfile.is_zipfile(candidate))
             )
         if is_archive:
             return candidate + mark + options, "/".join(part for part in parts[end:] if part not in ("", "."))

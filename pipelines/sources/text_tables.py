@@ -138,7 +138,7 @@ def vectors_of(columns: pa.Table) -> pa.Array:
 
     What is no number becomes NaN, which sends the row to quarantine.
     """
-    if columns.num_columns == 1 and pa.types.is_nested(columns[0].type):
+    if columns.num_columns == 1 and (pa.types.is_nested(columns[0].type) or pa.types.is_string(columns[0].type)):
         lists = columns[0].combine_chunks()
         return pa.array([_floats(value) for value in lists.to_pylist()], pa.list_(pa.float32()))
     numbers = [_numbers(columns[name]) for name in columns.column_names]
@@ -150,7 +150,12 @@ def vectors_of(columns: pa.Table) -> pa.Array:
 
 
 def _floats(value: Any) -> list[float]:
-    return [_float(one) for one in value] if isinstance(value, list) else []
+    if isinstance(value, str):  # a column of mixed types, or a list in a CSV file's cell
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return [float("nan")]
+    return [_float(one) for one in value] if isinstance(value, list) else [_float(value)]
 
 
 def _float(value: Any) -> float:

@@ -221,20 +221,20 @@ def tar_members(url: str) -> Iterator[tuple[tarfile.TarInfo, str | None]]:
     open_stream = DECOMPRESSED.get(archive_kind(url) or "")
     try:
         with open_file(url) as raw:
-            size = raw.seek(0, 2)
-            raw.seek(0)
             stream: Any = open_stream(raw) if open_stream else raw
-            end = 0
             with tarfile.open(fileobj=stream, mode="r:") as archive:
                 for member in archive:
-                    end = member.offset_data + member.size
                     if member.isdir():
                         continue
                     refused = _UNSAFE if _unsafe(member.name) else None if member.isreg() else "no plain file"
                     yield member, refused
                     vars(archive)["members"] = []  # else it keeps every member
-            if not open_stream and end > size:
-                raise BrokenArchiveError(f"{url}: broken archive: it ends {end - size} bytes before its last file does")
+                # tarfile takes anything but a header for the end; the true end is a block of zeros
+                stream.seek(archive.offset)
+                if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                    raise BrokenArchiveError(
+                        f"{url}: broken archive: it stops at byte {archive.offset} without its end"
+                    )
     except (tarfile.TarError, EOFError, lzma.LZMAError, zlib_error, gzip.BadGzipFile) as error:
         raise BrokenArchiveError(f"{url}: broken archive: {error}") from None
 

@@ -67,7 +67,7 @@ def case_of(root, tmp_path, datasets, *overrides, **sections):
         },
         "relatedness": [{"from": "kind", "to": "traits", "table": {"cat": ["furry"], "dog": ["furry"]}}],
         "network": {"backbone": "mlp", "widths": [8]},
-        "training": {"steps": 1, "batch_size": 8},
+        "training": {"steps": 1, "batch_size": 16},
         "datasets": datasets,
         "storage": {"path": str(tmp_path / "store")},
         "ingest": {"leakage": "keep"},

@@ -1,0 +1,236 @@
+"""Stopped and started again, with files added, labels changed, in any order: the blocks depend on the rows alone."""
+
+import contextlib
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from pipelines import chunks
+from pipelines.errors import UserError
+from pipelines.ingest import ingest, ingested
+from pipelines.layout import blocks_root
+from tests.commands import environment
+from tests.pipelines.ingest_case import (
+    KINDS,
+    TEST,
+    TRAITS_TO_LEARN,
+    case_of,
+    picture,
+    pixels,
+    read,
+    write,
+    write_what_every_case_needs,
+)
+
+REST = {"test": TEST, "for_traits": TRAITS_TO_LEARN}
+FOLDER = {"source": {"kind": "image_folder", "path": "pets"}, "labels": {"kind": {"from": "folder"}}}
+PICTURES = 60
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = tmp_path / "data"
+    write_what_every_case_needs(root)
+    for i in range(PICTURES):
+        write(root / "pets" / KINDS[i % 2] / f"{i:03d}.png", picture(i))
+    return root
+
+
+@pytest.fixture
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(chunks, "_MOST_ROWS", 16)
+
+
+def files_below(folder):
+    return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(Path(folder).rglob("*")) if f.is_file()}
+
+
+def blocks_in_order(case, name):
+    folder, manifest = ingested(case)[name]
+    return [Path(folder, block.file).read_bytes() for block in manifest.blocks]
+
+
+def break_but_keep_the_stamp(file):
+    """Change a picture so that nothing but reading it can tell: same size, same time."""
+    stat = file.stat()
+    file.write_bytes(b"\0" * stat.st_size)
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def test_a_second_ingest_writes_nothing(root, tmp_path, ray_local, small_chunks):
+    case = case_of(root, tmp_path, {"pets": FOLDER} | REST)
+    first = ingest(case)
+    assert len(first["pets"][1].blocks) > 3
+    folder = Path(first["pets"][0])
+    times = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
+    assert ingest(case) == first
+    assert {file: file.stat().st_mtime_ns for file in folder.iterdir()} == times
+
+
+def test_of_files_that_are_added_only_those_are_read_and_the_blocks_are_a_fresh_ingests(
+    root, tmp_path, ray_local, small_chunks
+):
+    case = case_of(root, tmp_path, {"pets": FOLDER} | REST)
+    before = ingest(case)["pets"][1]
+    for file in (root / "pets").rglob("*.png"):
+        break_but_keep_the_stamp(file)  # an input that is read again would fail
+    for i in range(3):
+        write(root / "pets" / "cat" / f"new-{i}.png", picture(500 + i))
+    after = ingest(case)["pets"][1]
+    assert (before.rows, after.rows, after.quarantined) == (PICTURES, PICTURES + 3, 0)
+    assert {block.file for block in before.blocks} & {block.file for block in after.blocks}
+
+    for i in range(PICTURES):
+        write(root / "pets" / KINDS[i % 2] / f"{i:03d}.png", picture(i))
+    fresh = case_of(root, tmp_path, {"pets": FOLDER} | REST, f"storage.path={tmp_path / 'fresh'}")
+    assert ingest(fresh)["pets"][1].content_hash == after.content_hash
+    assert blocks_in_order(fresh, "pets") == blocks_in_order(case, "pets")
+
+
+def test_a_file_that_is_taken_away_is_in_no_block_and_a_changed_one_is_read_again(
+    root, tmp_path, ray_local, small_chunks
+):
+    case = case_of(root, tmp_path, {"pets": FOLDER} | REST)
+    ingest(case)
+    (root / "pets" / "cat" / "002.png").unlink()
+    write(root / "pets" / "cat" / "004.png", picture(999))
+    assert ingest(case)["pets"][1].rows == PICTURES - 1
+    reader, batch = read(case, "pets")
+    assert "cat/002.png" not in reader.ids
+    assert (batch.inputs[reader.ids.index("cat/004.png")] == pixels(999).transpose(2, 0, 1)).all()
+
+
+def test_a_changed_label_changes_the_block_and_reads_no_picture(root, tmp_path, ray_local, small_chunks):
+    names = sorted(str(file.relative_to(root)) for file in (root / "pets").rglob("*.png"))
+    table = {
+        "source": {"kind": "csv", "path": "pets.csv"},
+        "labels": {"kind": {"from": "column", "column": "kind"}},
+    }
+    write(root / "pets.csv", "file,kind\n" + "".join(f"{name},cat\n" for name in names))
+    case = case_of(root, tmp_path, {"pets": table} | REST)
+    ingest(case)
+    for name in names:
+        break_but_keep_the_stamp(root / name)
+    write(
+        root / "pets.csv",
+        "file,kind\n" + "".join(f"{name},{'dog' if i == 7 else 'cat'}\n" for i, name in enumerate(names)),
+    )
+    manifest = ingest(case)["pets"][1]
+    assert manifest.labels["kind"].histogram == {"cat": PICTURES - 1, "dog": 1}
+    assert read(case, "pets")[1].labels["kind"].tolist() == [1 if i == 7 else 0 for i in range(PICTURES)]
+
+
+def test_the_order_of_rows_and_of_files_and_the_number_of_tasks_change_nothing(
+    root, tmp_path, ray_local, small_chunks, monkeypatch
+):
+    names = sorted(str(file.relative_to(root)) for file in (root / "pets").rglob("*.png"))
+    table = {
+        "source": {"kind": "csv", "path": ["one.csv", "two.csv"]},
+        "labels": {"kind": {"from": "column", "column": "kind"}},
+    }
+    found = []
+    for seed in range(3):
+        random.Random(seed).shuffle(names)
+        monkeypatch.setattr("pipelines.ingest._CHUNKS_A_TASK", seed + 1)
+        monkeypatch.setattr("pipelines.ingest._CHUNKS_AT_ONCE", 3 if seed == 1 else 1024)
+        for part in ("one", "two"):
+            rows = [name for name in names if (int(name[-7:-4]) % 3 == 0) == (part == "one")]
+            write(root / f"{part}.csv", "file,kind\n" + "".join(f"{name},{name.split('/')[1]}\n" for name in rows))
+        case = case_of(root, tmp_path, {"pets": table} | REST, f"storage.path={tmp_path / str(seed)}")
+        found.append((ingest(case)["pets"][1].content_hash, blocks_in_order(case, "pets")))
+    assert found[0] == found[1] == found[2]
+
+
+def test_another_size_or_vocabulary_is_told_and_read_in_full(root, tmp_path, ray_local, capsys):
+    sets = {"pets": FOLDER} | REST
+    ingest(case_of(root, tmp_path, sets))
+    assert "ingested before" not in capsys.readouterr().err
+    case = case_of(root, tmp_path, sets, "input.height=24")
+    with pytest.raises(UserError, match="pets: not ingested with these settings"):
+        ingested(case)
+    ingest(case)
+    words = capsys.readouterr().err
+    assert "pets: ingested before with inputs of 12x10x3, now 24x10x3; every input is read again" in words
+    assert read(case, "pets")[1].inputs.shape == (PICTURES, 3, 24, 10)
+    ingest(
+        case_of(
+            root, tmp_path, sets, "input.height=24", "tasks.kind.classes=[cat, dog, cow]", "relatedness.0.table.cow=[]"
+        )
+    )
+    assert "pets: ingested before with another vocabulary (kind)" in capsys.readouterr().err
+
+
+def test_what_was_ingested_is_trained_on_whatever_has_become_of_the_source(root, tmp_path, ray_local):
+    case = case_of(root, tmp_path, {"pets": FOLDER} | REST)
+    made = ingest(case)
+    for file in (root / "pets").rglob("*.png"):
+        file.unlink()
+    assert ingested(case) == made
+    assert len(read(case, "pets")[0]) == PICTURES
+
+
+@pytest.mark.starts_ray
+def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_bytes(root, tmp_path):
+    for i in range(PICTURES, 400):
+        write(root / "pets" / KINDS[i % 2] / f"{i:03d}.png", picture(i))
+    write(root / "pets" / "cat" / "broken.png", b"this is no picture")
+    stores = {name: tmp_path / name for name in ("whole", "killed")}
+    case_of(root, tmp_path, {"pets": FOLDER} | REST)  # writes the case file
+    program = "import pipelines.chunks as c; c._MOST_ROWS = 16; from pipelines.command_line import main; main()"
+
+    def start(store):
+        command = [
+            sys.executable,
+            "-c",
+            program,
+            "ingest",
+            str(tmp_path / "pets.yaml"),
+            "--set",
+            f"storage.path={store}",
+        ]
+        return subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
+
+    whole = start(stores["whole"])
+    assert whole.wait(timeout=300) == 0, whole.stderr.read()
+    chunks_in_all = len([name for name in files_below(stores["whole"]) if name.endswith(".inputs.arrow")])
+    assert chunks_in_all > 20
+
+    rng = random.Random(20260101)
+    for _ in range(4):
+        moment = rng.randrange(chunks_in_all)
+        ingesting = start(stores["killed"])
+        done = 0
+        while ingesting.poll() is None and done <= moment:
+            done = len(list(stores["killed"].rglob("*.inputs.arrow"))) if stores["killed"].exists() else 0
+        family = (
+            [ingesting, *psutil.Process(ingesting.pid).children(recursive=True)] if ingesting.poll() is None else []
+        )
+        if rng.random() < 0.5:
+            family = family[:1]  # the command alone: its workers go on for a while
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        ingesting.wait()
+    last = start(stores["killed"])
+    assert last.wait(timeout=300) == 0, last.stderr.read()
+    whole_files, killed_files = (files_below(stores[name]) for name in ("whole", "killed"))
+    records = [name for name in whole_files if Path(name).parent.name == "blocks"]
+    assert len(records) == 1
+    for files, store in ((whole_files, stores["whole"]), (killed_files, stores["killed"])):
+        files[records[0]] = files[records[0]].replace(str(store).encode(), b"STORE")
+    assert killed_files == whole_files
+
+
+def test_blocks_lie_where_the_case_says(root, tmp_path, ray_local):
+    case = case_of(root, tmp_path, {"pets": FOLDER} | REST, f"storage.blocks={tmp_path / 'elsewhere'}")
+    ingest(case)
+    assert blocks_root(case) == str(tmp_path / "elsewhere")
+    assert len(read(case, "pets")[0]) == PICTURES
+    assert not (tmp_path / "store").exists()
+    assert np.array_equal(read(case, "pets")[1].inputs[0], pixels(0).transpose(2, 0, 1))
