@@ -4,7 +4,6 @@ import difflib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from mtlcore.nearest import did_you_mean
 from pipelines.case import (
     Case,
     ImageFolder,
@@ -16,6 +15,7 @@ from pipelines.case import (
     VectorInput,
 )
 from pipelines.errors import UserError
+from pipelines.nearest import did_you_mean
 from pipelines.sources.list_source import nothing_there, source_places
 from pipelines.sources.tree import BrokenArchiveError
 from pipelines.storage import is_remote, join

@@ -8,9 +8,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from mtlcore.nearest import did_you_mean
 from pipelines.case import Case
 from pipelines.errors import UserError
+from pipelines.nearest import did_you_mean
 
 SHIPPED_CASES = Path(__file__).parent / "cases"
 

@@ -22,6 +22,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import BaseModel
 
+from pipelines.blocks import block_schema
 from pipelines.case import Case
 from pipelines.chunks import Chunk
 from pipelines.errors import UserError
@@ -29,7 +30,7 @@ from pipelines.finish_data_set import finish_data_set
 from pipelines.layout import blocks_folder, blocks_root, fingerprint
 from pipelines.leakage import without_leaks
 from pipelines.list_data_set import ListedDataSet, list_data_set
-from pipelines.make_block import Job, Recipe, make_block
+from pipelines.make_block import Job, Recipe, make_blocks
 from pipelines.manifest import Manifest, read_manifest
 from pipelines.method import tasks_of
 from pipelines.progress import bar, note
@@ -38,7 +39,7 @@ from pipelines.storage import join, list_folder, read_bytes, write_whole
 
 DataSets = dict[str, tuple[str, Manifest]]
 _HERE = Path(__file__).parent
-_CODE = ("blocks", "chunks", "inputs", "labels", "list_data_set", "make_block")  # what blocks depend on, with sources/
+_CODE = ("blocks", "chunks", "inputs", "labels", "list_data_set", "make_block", "write_block")  # with sources/
 _CHUNKS_AT_ONCE = 1024  # given to Ray Data at a time: their rows lie in its memory
 _CHUNKS_A_TASK = 4
 
@@ -171,7 +172,8 @@ def _make_blocks(case: Case, planned: Sequence[_Planned]) -> dict[tuple[str, str
     """Make the chunks that are missing; return what came of each, by data set and key."""
     missing = [(one, chunk) for one in planned for chunk in one.missing]
     outcomes: dict[tuple[str, str], str] = {}
-    recipe = Recipe(dict(case.datasets), case.input, tuple(tasks_of(case).values()))
+    schema = block_schema(case.input.shape, list(tasks_of(case).values()))
+    recipe = Recipe(dict(case.datasets), case.input, schema)
     done = read = 0
     if not missing:
         return outcomes
@@ -196,12 +198,8 @@ def _made(items: list[dict[str, Any]], recipe: Recipe) -> Iterator[dict[str, Any
 
     workers = max(1, int(ray.cluster_resources().get("CPU", 1)))
     tasks = [{"chunks": items[part]} for part in _shrinking_parts(len(items), workers)]
-    made = ray.data.from_items(tasks, override_num_blocks=len(tasks)).flat_map(_make_blocks_of, fn_args=(recipe,))
+    made = ray.data.from_items(tasks, override_num_blocks=len(tasks)).flat_map(make_blocks, fn_args=(recipe,))
     yield from made.iter_rows()
-
-
-def _make_blocks_of(task: dict[str, Any], recipe: Recipe) -> list[dict[str, Any]]:
-    return [make_block(item, recipe) for item in task["chunks"]]
 
 
 def _shrinking_parts(n: int, workers: int) -> Iterator[slice]:

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtlcore import Multiclass, Task
-from mtlcore.nearest import did_you_mean
 from pipelines.case import LabelRule
+from pipelines.nearest import did_you_mean
 from pipelines.sources.listing import column
 
 _TRUE, _FALSE = {"1", "true", "yes"}, {"0", "false", "no"}

@@ -15,14 +15,13 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from mtlcore import Task
-from pipelines.blocks import block_schema, input_type, write_block
 from pipelines.case import DataSet, HuggingFace, NumpyArrays, ParquetTable, PictureInput, VectorInput
 from pipelines.inputs import input_of
 from pipelines.sources.fetch import fetch
 from pipelines.sources.numpy_arrays import read_numpy_rows
 from pipelines.sources.parquet_table import read_parquet_rows
 from pipelines.storage import StorageUnavailableError, is_remote, join, read_bytes, write_whole
+from pipelines.write_block import input_type, write_block
 
 INPUTS = pa.schema([("stamp", pa.string()), ("digest", pa.binary(16))])
 
@@ -50,7 +49,7 @@ class Recipe:
 
     data_sets: dict[str, DataSet]
     input: PictureInput | VectorInput
-    tasks: tuple[Task, ...]
+    schema: pa.Schema
 
 
 def outcome_file(folder: str, key: str) -> str:
@@ -66,6 +65,11 @@ def inputs_file(folder: str, key: str) -> str:
 def read_arrow(url: str) -> pa.Table:
     """Return the table in an Arrow IPC file."""
     return pa.ipc.open_file(pa.BufferReader(read_bytes(url))).read_all()
+
+
+def make_blocks(task: dict[str, Any], recipe: Recipe) -> list[dict[str, Any]]:
+    """Make the blocks of some chunks, ``chunks``; return what :func:`make_block` does of each."""
+    return [make_block(item, recipe) for item in task["chunks"]]
 
 
 def make_block(item: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
@@ -102,7 +106,6 @@ def make_block(item: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
             continue
         digests.append(xxhash.xxh3_128_digest(inputs[len(kept)]))
         kept.append(i)
-    schema = block_schema(shape, recipe.tasks)
     at = pa.array(kept, pa.int64())
     taken = rows.take(at).combine_chunks()
     block = pa.table(
@@ -110,17 +113,16 @@ def make_block(item: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
             taken["id"],
             pa.FixedShapeTensorArray.from_numpy_ndarray(inputs[: len(kept)])
             if kept
-            else pa.array([], schema.field("input").type.storage_type).cast(schema.field("input").type),
+            else pa.array([], recipe.schema.field("input").type.storage_type).cast(recipe.schema.field("input").type),
             *(
-                taken[task.name]
-                if task.name in taken.column_names
-                else pa.nulls(len(kept), schema.field(task.name).type)
-                for task in recipe.tasks
+                taken[field.name] if field.name in taken.column_names else pa.nulls(len(kept), field.type)
+                for field in recipe.schema
+                if field.name not in ("id", "input", "source", "split")
             ),
             taken["source"],
             pa.repeat(pa.scalar(data_set.split), len(kept)),
         ],
-        schema=schema,
+        schema=recipe.schema,
     )
     of_inputs = pa.table([taken["stamp"], pa.array(digests, pa.binary(16))], schema=INPUTS)
     write_block(inputs_file(job.folder, job.key), of_inputs)

@@ -134,7 +134,7 @@ def tune(case: Case, data_sets: Mapping[str, tuple[str, Manifest]], verbose: boo
 
 
 def _check_tunable(case: Case) -> None:
-    from mtlcore.nearest import did_you_mean
+    from pipelines.nearest import did_you_mean
 
     if case.tuning.arm not in case.arms:
         raise UserError(f"tuning.arm: found {case.tuning.arm!r}, no such arm{did_you_mean(case.tuning.arm, case.arms)}")

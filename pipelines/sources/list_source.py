@@ -126,7 +126,7 @@ def _list_published(place: Place, source: PublishedSet) -> Listing:
 
 def nothing_there(root: str, source: Source) -> str:
     """Say what lies where a source should be, for a message; empty where nothing of use can be said."""
-    from mtlcore.nearest import did_you_mean
+    from pipelines.nearest import did_you_mean
     from pipelines.storage import is_remote
 
     path = source.path[0]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtlcore.nearest import did_you_mean
 from pipelines.errors import UserError
+from pipelines.nearest import did_you_mean
 from pipelines.sources.places import Place
 from pipelines.sources.tree import FILES
 

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.lib import format as npy
 
-from mtlcore.nearest import did_you_mean
 from pipelines.case import NumpyArrays
 from pipelines.errors import UserError
+from pipelines.nearest import did_you_mean
 from pipelines.sources.fetch import fetch_one
 from pipelines.sources.listing import Listing, of_table
 from pipelines.sources.places import Place

@@ -18,8 +18,8 @@ from zlib import error as zlib_error
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtlcore.nearest import did_you_mean
 from pipelines.errors import UserError
+from pipelines.nearest import did_you_mean
 from pipelines.storage import is_remote, join, kind_of, list_below, open_file, read_bytes, stat
 
 FILES = pa.schema(

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
-from mtlcore.nearest import did_you_mean
 from pipelines.case import PublishedSet
 from pipelines.errors import UserError
+from pipelines.nearest import did_you_mean
 from pipelines.sources.fetch import fetch
 from pipelines.sources.tree import Tree
 

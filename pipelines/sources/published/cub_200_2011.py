@@ -5,8 +5,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
-from mtlcore.nearest import did_you_mean
 from pipelines.case import PublishedSet
+from pipelines.nearest import did_you_mean
 from pipelines.sources.published._common import (
     decode,
     find,
