@@ -56,21 +56,20 @@ class BlockReader:
     def __init__(self, files: Sequence[Path], tasks: Sequence[Task], excluded: Sequence[int] = ()) -> None:
         self._inputs: list[np.ndarray] = []
         labels: dict[str, list[np.ndarray]] = {task.name: [] for task in tasks}
-        ids: list[str] = []
+        self._ids: list[pa.Array] = []
         for file in files:
             block = pa.ipc.open_file(pa.memory_map(str(file))).read_all().combine_chunks()
             if not len(block):
                 continue
             column = block.column("input").chunk(0)
             self._inputs.append(column.to_numpy_ndarray())
-            ids += block.column("id").to_pylist()
+            self._ids += block.column("id").chunks
             for task in tasks:
                 labels[task.name].append(_labels(block.column(task.name), task))
         self._starts = np.cumsum([0, *(len(part) for part in self._inputs)])
         kept = np.ones(int(self._starts[-1]), dtype=bool)
         kept[np.asarray(excluded, dtype=np.int64)] = False
         self._kept = np.flatnonzero(kept)
-        self.ids = ids if kept.all() else [ids[i] for i in self._kept]
         self.labels = {
             task.name: (np.concatenate(labels[task.name]) if labels[task.name] else _no_labels(task))[self._kept]
             for task in tasks
@@ -78,6 +77,11 @@ class BlockReader:
 
     def __len__(self) -> int:
         return len(self._kept)
+
+    @property
+    def ids(self) -> list[str]:
+        """Every row's id."""
+        return pa.chunked_array(self._ids, pa.string()).take(pa.array(self._kept)).to_pylist()  # type: ignore[no-any-return]
 
     def gather(self, rows: np.ndarray) -> Batch:
         """Return some rows, in the order asked for.

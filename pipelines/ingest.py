@@ -30,7 +30,7 @@ from pipelines.finish_data_set import finish_data_set
 from pipelines.layout import blocks_folder, blocks_root, fingerprint
 from pipelines.leakage import without_leaks
 from pipelines.list_data_set import ListedDataSet, list_data_set
-from pipelines.make_block import Job, Recipe, make_blocks
+from pipelines.make_block import ENDINGS, Job, Recipe, make_blocks
 from pipelines.manifest import Manifest, read_manifest
 from pipelines.method import tasks_of
 from pipelines.progress import bar, note
@@ -87,10 +87,25 @@ def ingest(case: Case) -> DataSets:
     if problems := [of.problem for of in finished.values() if of.problem is not None]:
         raise UserError("\n".join(problems))
     made = {one.listed.name: (one.folder, finished[one.listed.name].manifest) for one in planned}
+    if (before := _unchanged(case, made)) is not None:
+        return before
     made = without_leaks(case, made, {name: of.rows for name, of in finished.items()})
     _check_annotated(case, made)
     write_whole(_record_file(case), _Record(data_sets=made).model_dump_json(indent=1))
     return made
+
+
+def _unchanged(case: Case, made: DataSets) -> DataSets | None:
+    """Return what the case's last ingest came to, if it was the same; looking for leaks again would find the same."""
+    try:
+        before = _Record.model_validate_json(read_bytes(_record_file(case))).data_sets
+    except FileNotFoundError:
+        return None
+    alone = {
+        name: (folder, of.model_copy(update={"excluded": (), "leakage": {}, "labels": made[name][1].labels}))
+        for name, (folder, of) in before.items()
+    }
+    return before if alone == made else None
 
 
 def ingested(case: Case) -> DataSets:
@@ -135,8 +150,9 @@ def _plan(case: Case, listed: ListedDataSet) -> _Planned:
     before = read_manifest(folder)
     if before is None:
         _tell_what_changed(case, listed.name, folder, settings)
-    done = {name.removesuffix(".json") for name in list_folder(folder) if name.endswith(".json")}
-    return _Planned(listed, folder, before, [chunk for chunk in listed.chunks if chunk.key not in done])
+    there = set(list_folder(folder))
+    missing = [chunk for chunk in listed.chunks if not {f"{chunk.key}{end}" for end in ENDINGS} <= there]
+    return _Planned(listed, folder, before, missing)
 
 
 def _tell_what_changed(case: Case, name: str, folder: str, settings: dict[str, Any]) -> None:

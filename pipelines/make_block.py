@@ -23,6 +23,7 @@ from pipelines.sources.parquet_table import read_parquet_rows
 from pipelines.storage import StorageUnavailableError, is_remote, join, read_bytes, write_whole
 from pipelines.write_block import input_type, write_block
 
+ENDINGS = (".arrow", ".inputs.arrow", ".json")
 INPUTS = pa.schema([("stamp", pa.string()), ("digest", pa.binary(16))])
 
 

@@ -113,12 +113,17 @@ def stat(url: str) -> Found:
     """
     if not is_remote(url):
         found = os.stat(url)
-        return Found(url, found.st_size, f"{found.st_size}-{found.st_mtime_ns}")
+        return Found(url, found.st_size, stamp_of(found))
     system, path = file_system(url)
     info = system.get_file_info(path)
     if info.type != pafs.FileType.File:
         raise FileNotFoundError(url)
     return Found(url, info.size, f"{info.size}-{info.mtime_ns}")
+
+
+def stamp_of(found: os.stat_result) -> str:
+    """Return what changes when a file on disk does: its size and time of change."""
+    return f"{found.st_size}-{found.st_mtime_ns}"
 
 
 def list_below(url: str) -> Iterator[Found]:
@@ -156,7 +161,7 @@ def _walk(folder: str, below: str, seen: set[tuple[int, int]]) -> Iterator[Found
                 yield from _walk(entry.path, f"{name}/", seen)
             elif entry.is_file():
                 of = entry.stat()
-                yield Found(name, of.st_size, f"{of.st_size}-{of.st_mtime_ns}")
+                yield Found(name, of.st_size, stamp_of(of))
 
 
 def read_bytes(url: str) -> bytes:

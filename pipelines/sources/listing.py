@@ -1,5 +1,6 @@
 """The rows of a source, before any input is read: a stable id, where the input lies, and the source's own columns."""
 
+import posixpath
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,9 +55,18 @@ def of_files(place: Place, ids: pa.Array, files: pa.Table, fields: pa.Table) -> 
     """
     n = len(files)
     columns = {name: files[name] for name in FILES.names if name != "name"}
-    rows = {"id": _prefixed(place, ids), "source": _repeat(place.name, n), **columns}
+    rows = {"id": _prefixed(place, pc.fill_null(ids, "")), "source": _repeat(place.name, n), **columns}
     empty = {"row": pa.nulls(n, pa.int64()), "vector": pa.nulls(n, ROWS.field("vector").type)}
     return Listing(pa.table(rows | empty, schema=ROWS), fields)
+
+
+def beside(place: Place, names: pa.Array) -> pa.Array:
+    """Return the names of files, which a table gives relative to its own folder, as its tree has them."""
+    assert place.file is not None
+    folder = posixpath.dirname(place.file)
+    if not folder:
+        return names
+    return pc.if_else(pc.starts_with(names, "/"), names, pc.binary_join_element_wise(folder, names, "/"))
 
 
 def of_table(place: Place, table: pa.Table, fields: pa.Table, ids: pa.Array | None = None) -> Listing:
@@ -145,7 +155,8 @@ def _prefixed(place: Place, ids: pa.Array) -> pa.Array:
 
 
 def _numbered(place: Place, n: int) -> pa.Array:
-    name = place.file if place.alone else place.name
+    assert place.file is not None
+    name = posixpath.basename(place.file) if place.alone else place.name
     return pa.array([f"{name}#{i:09d}" for i in range(n)], pa.string())
 
 

@@ -1,7 +1,6 @@
 """Parquet files with a row an input: encoded bytes, pixels, a path, or numbers."""
 
 import io
-import posixpath
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
@@ -14,7 +13,7 @@ import pyarrow.parquet as pq
 from pipelines.case import HuggingFace, ParquetTable
 from pipelines.errors import UserError
 from pipelines.sources.fetch import fetch_one
-from pipelines.sources.listing import Listing, column, matching_columns, of_files, of_table
+from pipelines.sources.listing import Listing, beside, column, matching_columns, of_files, of_table
 from pipelines.sources.places import Place
 from pipelines.sources.text_tables import vectors_of
 from pipelines.storage import open_file
@@ -41,8 +40,7 @@ def list_parquet(place: Place, source: ParquetTable | HuggingFace) -> Listing:
     ids = column(fields, source.id_column, place).cast(pa.string()) if source.id_column else None
     if not source.vector_columns and pa.types.is_string(schema.field(names[0]).type):
         paths = file.read(columns=names)[names[0]].combine_chunks()
-        folder = posixpath.dirname(place.file)
-        files = tree.find(pc.binary_join_element_wise(folder, paths, "/") if folder else paths)
+        files = tree.find(beside(place, paths))
         return of_files(place, pc.fill_null(paths, "") if ids is None else ids, files, fields)
     return of_table(place, at, fields, ids)
 

@@ -147,10 +147,7 @@ def _in_archive(
 
 
 def _archive_place(archive: str, inner: str, name: str, files: bool) -> Place:
-    if not files:
-        return Place(archive, inner, None, name)
-    folder, _, file = inner.rpartition("/")
-    return Place(archive, folder, file, name)
+    return Place(archive, "", inner, name) if files else Place(archive, inner, None, name)
 
 
 def _in_folder(folder: str, fixed: str, pattern: str, files: bool) -> Iterator[Place]:

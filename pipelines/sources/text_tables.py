@@ -10,7 +10,7 @@ import pyarrow.csv as pacsv
 
 from pipelines.case import CsvTable, JsonLines
 from pipelines.errors import UserError
-from pipelines.sources.listing import Listing, column, joined, matching_columns, of_files, refused, with_vectors
+from pipelines.sources.listing import Listing, beside, column, joined, matching_columns, of_files, refused, with_vectors
 from pipelines.sources.places import Place
 
 _PARSE_AT_ONCE = 8 << 20  # bytes; a single row must fit
@@ -122,8 +122,7 @@ def _list_table(place: Place, source: CsvTable | JsonLines, table: pa.Table) -> 
         # What stands in the row is the input: the stamp is of the numbers, made with them; see ingest.
         return with_vectors(of_files(place, _text(ids), files, table.drop_columns(names)), vectors)
     names = _text(column(table, source.file_column, place))
-    folder = posixpath.dirname(place.file)
-    files = place.tree().find(pc.binary_join_element_wise(folder, names, "/") if folder else names)
+    files = place.tree().find(beside(place, names))
     ids = _text(column(table, source.id_column, place)) if source.id_column else names
     return of_files(place, ids, files, table)
 

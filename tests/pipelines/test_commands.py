@@ -50,7 +50,7 @@ def test_a_failed_run_says_why_without_a_traceback_and_exits_with_1(tmp_path):
 
 def test_a_step_that_comes_too_early_says_which_comes_first(ray_local, tmp_path):
     case = load_case("digits", [*SMALL, f"storage.path={tmp_path}"])
-    with pytest.raises(UserError, match="nothing lies at"):
+    with pytest.raises(UserError, match="digits: not ingested with these settings"):
         steps.train(case, fresh=False)
     steps.ingest(case)
     with pytest.raises(UserError, match=r"4 of 4 runs are not trained .*`kindred train`"):

@@ -263,7 +263,7 @@ def test_what_lies_in_an_archive_is_read_in_place(root, tmp_path, ray_local, pac
 
 
 def _made_in(inside):
-    for writer in (csv_table, parquet_with_bytes, parquet_with_paths, json_lines, numpy_file):
+    for writer in (csv_table, tsv_of_another_folder, parquet_with_bytes, parquet_with_paths, json_lines, numpy_file):
         (inside / writer.__name__).mkdir()
         yield writer
 

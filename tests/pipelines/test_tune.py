@@ -13,6 +13,7 @@ from pipelines.ingest import ingested
 from pipelines.layout import fingerprint
 from pipelines.method import tasks_of
 from pipelines.runs import list_runs
+from pipelines.tune import tune
 from pipelines.tuned_settings import with_settings
 
 SMALL = ["training.steps=15", "training.seeds=[0]", "tuning.trials=2", "evaluation.replicates=20"]
@@ -25,7 +26,7 @@ def test_the_best_trial_becomes_a_case_that_runs_and_the_test_split_is_never_ope
     assert test_blocks
     for file in test_blocks:  # whoever opens the test split now fails
         file.unlink()
-    found = steps.tune(case)
+    found = tune(case, ingested(case))
     assert capsys.readouterr().out == "", "standard output is for the result"
     assert len(found.trials) == 2
     assert found.trials[0].score >= found.trials[1].score
@@ -57,7 +58,7 @@ def test_the_best_trial_becomes_a_case_that_runs_and_the_test_split_is_never_ope
     assert best.arms["naive"] == case.arms["naive"]
     assert json.loads((found.case_file.parent / "trials.json").read_text())[0]["score"] == found.trials[0].score
 
-    again = steps.tune(case)
+    again = tune(case, ingested(case))
     assert [trial.settings for trial in again.trials] == [trial.settings for trial in found.trials]
     assert [trial.score for trial in again.trials] == [trial.score for trial in found.trials]
 
