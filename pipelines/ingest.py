@@ -219,15 +219,17 @@ def _made(items: list[dict[str, Any]], recipe: Recipe) -> Iterator[dict[str, Any
 
 
 def _shrinking_parts(n: int, workers: int) -> Iterator[slice]:
-    """Divide work so that the parts get smaller towards the end, and all workers end together.
+    """Divide work into parts that grow at first, so that something is soon to be seen, and shrink towards the end, so
+    that all workers end together.
 
     "Guided self-scheduling", C. Polychronopoulos, D. Kuck, IEEE Transactions on Computers, 1987.
     """
-    start = 0
+    start = parts = 0
     while start < n:
-        size = min(_CHUNKS_A_TASK, -(-(n - start) // (2 * workers)))
+        size = min(_CHUNKS_A_TASK, parts // workers + 1, -(-(n - start) // (2 * workers)))
         yield slice(start, start + size)
         start += size
+        parts += 1
 
 
 def _item(one: _Planned, chunk: Chunk) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import (
@@ -20,15 +21,15 @@ from rich.text import Text
 
 
 class _Rate(ProgressColumn):
-    """Units a second, over the last while."""
-
-    def __init__(self, unit: str) -> None:
-        super().__init__()
-        self._unit = unit
+    """Units a second since the start, and the time left at that rate: work comes in bursts, a task at a time."""
 
     def render(self, task: RichTask) -> Text:
         """Return the text of the column."""
-        return Text(f"{task.speed:,.0f} {self._unit}/s" if task.speed else "", style="cyan")
+        if not task.completed or not task.elapsed or task.total is None:
+            return Text("")
+        rate = task.completed / task.elapsed
+        left = timedelta(seconds=round((task.total - task.completed) / rate))
+        return Text(f"{rate:,.0f}/s, {left} left", style="cyan", no_wrap=True)
 
 
 class Bar:
@@ -43,11 +44,9 @@ class Bar:
 
     def __init__(self, what: str, total: int | None, unit: str, rate: bool = False) -> None:
         counted: tuple[ProgressColumn, ...] = (
-            (BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn(unit)) if total is not None else ()
+            (BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn(unit)) if total is not None else ()
         )
-        if rate:
-            counted += (_Rate(unit),)
-        left = TimeRemainingColumn() if total is not None else TimeElapsedColumn()
+        left = _Rate() if rate else TimeRemainingColumn() if total is not None else TimeElapsedColumn()
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
