@@ -31,7 +31,6 @@ class ListedRows:
 
     Attributes:
         listed: the data set as listed.
-        ids: by row.
         labels: by task, int64 (n,) or int8 (n, L); -1 where not annotated. Tasks without labels have no entry.
     """
 
@@ -72,7 +71,7 @@ class BlockRows:
     Attributes:
         folder: where the blocks lie.
         manifest: of the blocks.
-        ids, labels: as for :class:`ListedRows`.
+        labels: as for :class:`ListedRows`.
     """
 
     def __init__(self, case: Case, name: str, folder: str, manifest: Manifest) -> None:
@@ -86,10 +85,15 @@ class BlockRows:
                 f"datasets.{name}: the ingest has written a block that is gone ({error.filename or error}); "
                 f"with {folder} deleted, `kindred ingest` makes its blocks again"
             ) from None
-        self.labels, self.ids = self._reader.labels, self._reader.ids
+        self.labels = self._reader.labels
 
     def __len__(self) -> int:
         return len(self._reader)
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """By row."""
+        return self._reader.ids
 
     def inputs(self, rows: np.ndarray) -> Iterator[np.ndarray]:
         """Yield some rows' inputs.
