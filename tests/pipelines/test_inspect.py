@@ -6,11 +6,14 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 from rich.text import Text
 
+from mtlcore import Multilabel
 from pipelines import steps
+from pipelines.blocks import label_array
 from pipelines.contact_sheet import draw_sheet
 from pipelines.ingest import ingest, ingested
 from pipelines.inspection import Inspection, inspection_of, open_data_sets
@@ -196,7 +199,7 @@ def test_the_sheet_shows_the_pixels_of_every_drawn_picture_before_and_after(befo
 def test_a_picture_that_cannot_be_read_is_a_grey_tile_with_the_reason(before):
     found = steps.inspect(before, pictures=6)
     problems = {tile.id: tile.problem for tile in found.sheet.tiles if tile.problem}
-    assert problems == {"kinds/cat/broken.png": "no picture: cannot identify image file"}
+    assert problems == {"kinds/cat/broken.png": "no picture: in no format that is read"}
     opened = open_data_sets(before)
     samples = draw_samples(before, opened, pictures=6, seed=0)
     sheet = draw_sheet("pets", "", samples, before.input.shape)
@@ -395,3 +398,13 @@ def test_inputs_are_counted_from_their_digests(after):
     assert train.counts[0][0] == len(digests["kinds"])
     assert train.counts[0][1] == len(digests["kinds"] & digests["traits"]) == 1
     assert set(TRAITS) == {"furry", "flies"}
+
+
+def test_labels_of_a_block_are_minus_one_where_a_list_or_an_element_is_null():
+    task = Multilabel("traits", TRAITS)
+    rows = [[True, True], None, [None, False], [True, None], None]
+    for start, n in ((0, 5), (1, 3), (2, 2), (4, 1), (5, 0)):
+        column = pa.chunked_array([pa.array(rows, pa.list_(pa.bool_(), 2)).slice(start, n)])
+        expected = [[-1, -1] if row is None else [-1 if v is None else int(v) for v in row] for row in rows]
+        assert label_array(column, task).tolist() == expected[start : start + n]
+    assert label_array(pa.chunked_array([pa.nulls(3, pa.list_(pa.bool_(), 2))]), task).tolist() == [[-1, -1]] * 3
