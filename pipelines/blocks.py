@@ -65,7 +65,7 @@ class BlockReader:
             self._inputs.append(column.to_numpy_ndarray())
             self._ids += block.column("id").chunks
             for task in tasks:
-                labels[task.name].append(_labels(block.column(task.name), task))
+                labels[task.name].append(label_array(block.column(task.name), task))
         self._starts = np.cumsum([0, *(len(part) for part in self._inputs)])
         kept = np.ones(int(self._starts[-1]), dtype=bool)
         kept[np.asarray(excluded, dtype=np.int64)] = False
@@ -97,18 +97,19 @@ class BlockReader:
         return Batch(inputs, {name: values[rows] for name, values in self.labels.items()})
 
 
-def _labels(column: pa.ChunkedArray, task: Task) -> np.ndarray:
+def label_array(column: pa.ChunkedArray, task: Task) -> np.ndarray:
+    """Return a column of a task's labels as int64 (n,) or int8 (n, L); -1 where not annotated."""
     values = column.combine_chunks()
     if isinstance(task, Multiclass):
         return np.asarray(values.fill_null(MISSING).to_numpy(zero_copy_only=False), dtype=np.int64)
+    width = len(task.outputs)
+    flat = values.values.slice(values.offset * width, len(values) * width)  # flatten() would leave null lists out
+    wide = np.asarray(flat.cast(pa.int8()).fill_null(MISSING).to_numpy(zero_copy_only=False), dtype=np.int8)
+    wide = wide.reshape(len(values), width)
+    if not values.null_count:
+        return wide
     # A null list hides values of its own; each of its elements is missing too.
-    wide = values.flatten() if not values.null_count else _with_nulls_as_elements(values, len(task.outputs)).flatten()
-    flat = wide.cast(pa.int8()).fill_null(MISSING).to_numpy(zero_copy_only=False)
-    return np.asarray(flat, dtype=np.int8).reshape(len(values), len(task.outputs))
-
-
-def _with_nulls_as_elements(values: pa.Array, width: int) -> pa.Array:
-    return pa.array([[None] * width if row is None else row for row in values.to_pylist()], type=values.type)
+    return np.where(values.is_null().to_numpy(zero_copy_only=False)[:, None], np.int8(MISSING), wide)
 
 
 def _no_labels(task: Task) -> np.ndarray:

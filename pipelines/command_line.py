@@ -73,6 +73,28 @@ def ingest(
 
 
 @app.command()
+def inspect(
+    case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = False,
+    pictures: Annotated[int, typer.Option(min=0, max=100, help="Pictures a data set on the sheet; 0: no sheet.")] = 12,
+    seed: Annotated[int, typer.Option(min=0, help="Which pictures: the same for the same seed.")] = 0,
+    sheet: Annotated[str | None, typer.Option(metavar="FILE.png", help="Where to draw the pictures.")] = None,
+) -> None:  # fmt: skip
+    """Look at the data before or after their ingest: counts, labels, overlap, leakage, and a sheet of pictures."""
+    with _interruptible():
+        from pipelines import steps
+        from pipelines.case_file import load_case
+        from pipelines.inspection_table import inspection_text
+
+        found = steps.inspect(load_case(case, overrides), pictures, seed, sheet)
+    if as_json:
+        print(found.model_dump_json())
+        return
+    print(inspection_text(found))
+    if found.sheet:
+        print(f"pictures: {found.sheet.file}")
+
+
+@app.command()
 def train(
     case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = False, verbose: VerboseOption = False,
     fresh: FreshOption = False,
@@ -129,13 +151,19 @@ def tune(
 @contextmanager
 def _on_ray(case: str, overrides: list[str], verbose: bool) -> "Iterator[Case]":
     """Validate the case, then start or join a Ray for as long as the command works on it."""
-    try:
+    with _interruptible():
         from pipelines.case_file import load_case
         from pipelines.ray_session import ray_session
 
         loaded = load_case(case, overrides)
         with ray_session(verbose):
             yield loaded
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
     except KeyboardInterrupt:  # typer would make it exit code 1
         raise _InterruptedError from None
 

@@ -81,7 +81,7 @@ def finish_data_set(
         shape=case.input.shape,
         blocks=blocks,
         labels={task: count_labels(rows[task], tasks[task]) for task in case.datasets[listed.name].labels},
-        sources=_by_source(listed, quarantined),
+        sources=by_source(listed, quarantined),
         reasons=dict(sorted(Counter(kind_of_reason(r) for r in quarantined["reason"].to_pylist()).items())),
     )
     assert manifest.rows_in == manifest.rows + manifest.quarantined
@@ -128,7 +128,8 @@ def _write_quarantine(folder: str, quarantined: pa.Table) -> None:
     write_whole(url, sink.getvalue())
 
 
-def _by_source(listed: ListedDataSet, quarantined: pa.Table) -> dict[str, SourceCounts]:
+def by_source(listed: ListedDataSet, quarantined: pa.Table) -> dict[str, SourceCounts]:
+    """Count a data set's rows by the places of its source; ``quarantined`` are those that are not used."""
     all_in = Counter(_counted(listed.rows["source"])) + Counter(_counted(listed.refused["source"]))
     out = Counter(_counted(quarantined["source"]))
     return {

@@ -7,6 +7,7 @@
     blocks/<data set>-<fingerprint>/             its blocks; storage.blocks may put all of blocks/ elsewhere
         <chunk>.arrow, .inputs.arrow, .json      a block, its rows' stamps and digests, and what came of it
         manifest.json, quarantine.parquet
+    inspect/<case>.png                           pictures with their labels: what `kindred inspect` draws
     <case>-<fingerprint>/                        an experiment: one case with its settings
         case.yaml                                the case, complete in itself
         runs/<arm>/<network>/seed-<k>/           model.safetensors, history.parquet, run.json
@@ -37,6 +38,11 @@ def blocks_root(case: Case) -> str:
 def blocks_folder(case: Case, data_set: str, of: str) -> str:
     """Return the folder of a data set's blocks made with the settings of fingerprint ``of``."""
     return join(blocks_root(case), f"{data_set}-{of}")
+
+
+def sheet_file(case: Case) -> Path:
+    """Return where `kindred inspect` draws pictures with their labels."""
+    return Path(case.storage.path) / "inspect" / f"{case.name}.png"
 
 
 def experiment_folder(case: Case) -> Path:

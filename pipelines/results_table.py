@@ -1,11 +1,9 @@
 """The table that `kindred run` ends with."""
 
-import io
-
-from rich.console import Console
 from rich.table import Table
 
 from pipelines.results import Results
+from pipelines.terminal import as_text
 
 _STYLES = {"better": "green", "worse": "red", "no clear difference": ""}
 
@@ -35,10 +33,4 @@ def results_table(results: Results) -> str:
         table.add_row(*cells, end_section=True)
     gains = [f"{100 * gain:+.1f} %" if gain is not None else "-" for gain in results.delta_m.values()]
     table.add_row("Delta_m", "relative gain", *gains)
-    real = Console()
-    console = Console(
-        file=io.StringIO(), force_terminal=real.is_terminal, width=real.width if real.is_terminal else 200
-    )
-    console.print(table)
-    text = console.file.getvalue()  # type: ignore[attr-defined]
-    return str(text).rstrip()
+    return as_text(table)

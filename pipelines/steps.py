@@ -1,19 +1,23 @@
-"""The commands' work, step by step, each from a validated case; needs a running Ray but for `report`."""
+"""The commands' work, step by step, each from a validated case; needs a running Ray but for `inspect` and `report`."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pipelines.atomic import write_atomically
-from pipelines.case import Case
+from pipelines.case import Case, PictureInput
 from pipelines.case_file import as_yaml
+from pipelines.contact_sheet import draw_sheet
+from pipelines.errors import UserError
 from pipelines.evaluate import evaluate as _evaluate
 from pipelines.ingest import DataSets, ingested
 from pipelines.ingest import ingest as _ingest
-from pipelines.layout import experiment_folder
+from pipelines.inspection import Inspection, SheetInfo, SheetTile, inspection_of, open_data_sets
+from pipelines.layout import experiment_folder, sheet_file
 from pipelines.manifest import Manifest
 from pipelines.report import write_report
 from pipelines.results import Results, read_results
+from pipelines.samples import draw_samples
 from pipelines.train import train as _train
 from pipelines.tune import Tuned
 from pipelines.tune import tune as _tune
@@ -39,6 +43,36 @@ class Outcome:
 def ingest(case: Case) -> dict[str, Manifest]:
     """Make the blocks that are not there."""
     return {name: manifest for name, (_, manifest) in _ingest(case).items()}
+
+
+def inspect(case: Case, pictures: int = 12, seed: int = 0, sheet: str | None = None) -> Inspection:
+    """Look at the data sets, ingested or not, and draw pictures of each with their labels.
+
+    Args:
+        case: the case.
+        pictures: how many of every data set; 0 for no sheet.
+        seed: decides which.
+        sheet: where to draw them; by default below storage.path.
+
+    Raises:
+        UserError: a source cannot be listed, or the sheet cannot be written where it should be.
+    """
+    file = _sheet_file(case, sheet)
+    opened = open_data_sets(case)
+    found = inspection_of(case, opened)
+    if not pictures or not isinstance(case.input, PictureInput):
+        return found
+    samples = draw_samples(case, opened, pictures, seed)
+    when = "as ingested" if found.ingested else "before the ingest, decoded as the ingest would"
+    height, width = case.input.height, case.input.width
+    about = f"{when}: {height} × {width} pixels, as the network sees them; drawn at random with seed {seed}"
+    drawn = draw_sheet(case.name, about, samples, case.input.shape)
+    try:
+        write_atomically(file, drawn.png)
+    except OSError as error:
+        raise UserError(f"--sheet: {file} cannot be written: {error.strerror}") from None
+    tiles = [SheetTile(data_set=of.data_set, id=one.id, problem=one.problem) for of in samples for one in of.samples]
+    return found.model_copy(update={"sheet": SheetInfo(file=str(file), seed=seed, tiles=tuple(tiles))})
 
 
 def train(case: Case, fresh: bool) -> tuple[int, Path]:
@@ -67,6 +101,13 @@ def run(case: Case, fresh: bool) -> Outcome:
 def tune(case: Case, verbose: bool = False) -> Tuned:
     """Search, and write the best configuration as a case file."""
     return _tune(case, _ingest(case), verbose)
+
+
+def _sheet_file(case: Case, given: str | None) -> Path:
+    file = Path(given).absolute() if given is not None else sheet_file(case)
+    if file.suffix.lower() != ".png" or file.is_dir():
+        raise UserError(f"--sheet: found {given!r}; a file that ends in .png is right")
+    return file
 
 
 def _trained(case: Case, data_sets: DataSets, fresh: bool) -> int:

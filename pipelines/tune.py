@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from pipelines.atomic import write_atomically
@@ -25,6 +24,7 @@ from pipelines.errors import UserError
 from pipelines.layout import experiment_folder, fingerprint
 from pipelines.manifest import Manifest
 from pipelines.progress import bar
+from pipelines.terminal import as_text
 from pipelines.train import trainers_that_fit
 from pipelines.tuned_settings import as_it_stands, with_settings
 
@@ -68,9 +68,7 @@ class Tuned:
         for trial in self.trials:
             scores = [trial.score, *(trial.scores.get(task, math.nan) for task in tasks)]
             table.add_row(*(f"{value:.4f}" for value in scores), *(f"{trial.settings[n]:.3g}" for n in names))
-        console = Console(file=io.StringIO(), width=120)
-        console.print(table)
-        return str(console.file.getvalue()).rstrip()  # type: ignore[attr-defined]
+        return as_text(table, width=120)
 
 
 def tune(case: Case, data_sets: Mapping[str, tuple[str, Manifest]], verbose: bool = False) -> Tuned:

@@ -1,0 +1,119 @@
+"""A data set's rows, whatever is known of them yet: as its source lists them, or as they stand in blocks.
+
+Neither needs a Ray. Labels are read at once; inputs stay where they are until some are asked for.
+"""
+
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+
+from mtlcore import MISSING
+from pipelines.block_cache import local_blocks
+from pipelines.blocks import BlockReader, label_array
+from pipelines.case import Case
+from pipelines.errors import UserError
+from pipelines.inputs import input_of
+from pipelines.leakage import input_digests
+from pipelines.list_data_set import ListedDataSet, list_data_set
+from pipelines.make_block import read_inputs
+from pipelines.manifest import Manifest
+from pipelines.method import tasks_of
+from pipelines.storage import StorageUnavailableError
+
+
+class ListedRows:
+    """The usable rows of a source, before any input is read.
+
+    A label outside the vocabulary sets its row apart here even where it would stop the ingest: who looks wants to see
+    how many there are.
+
+    Attributes:
+        listed: the data set as listed.
+        labels: by task, int64 (n,) or int8 (n, L); -1 where not annotated. Tasks without labels have no entry.
+    """
+
+    def __init__(self, case: Case, name: str) -> None:
+        lenient = case.ingest.model_copy(update={"unknown_labels": "quarantine"})
+        self.listed: ListedDataSet = list_data_set(case.model_copy(update={"ingest": lenient}), name)
+        self._data_set, self._declared = case.datasets[name], case.input
+        tasks = tasks_of(case)
+        self.labels = {task: label_array(self.listed.rows[task], tasks[task]) for task in self._data_set.labels}
+
+    def __len__(self) -> int:
+        return int(self.listed.rows.num_rows)
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """By row."""
+        ids: list[str] = self.listed.rows["id"].to_pylist()
+        return ids
+
+    def inputs(self, rows: np.ndarray) -> Iterator[np.ndarray | Exception]:
+        """Yield some rows' inputs, read and decoded as the ingest would; for one that cannot be read, why.
+
+        Args:
+            rows: integer, shape (n,), ascending.
+        """
+        for found in read_inputs(self.listed.rows.take(pa.array(rows, pa.int64())), self._data_set):
+            try:
+                yield found if isinstance(found, Exception) else input_of(found, self._declared)
+            except Exception as error:  # whatever a broken picture raises, as in the ingest
+                if isinstance(error, StorageUnavailableError):
+                    raise
+                yield error
+
+
+class BlockRows:
+    """The rows of a data set's blocks that take part in the case.
+
+    Attributes:
+        folder: where the blocks lie.
+        manifest: of the blocks.
+        labels: as for :class:`ListedRows`.
+    """
+
+    def __init__(self, case: Case, name: str, folder: str, manifest: Manifest) -> None:
+        self.folder, self.manifest = folder, manifest
+        tasks = tasks_of(case)
+        try:
+            files = local_blocks(folder, manifest)
+            self._reader = BlockReader(files, [tasks[task] for task in manifest.labels], manifest.excluded)
+        except FileNotFoundError as error:
+            raise UserError(
+                f"datasets.{name}: the ingest has written a block that is gone ({error.filename or error}); "
+                f"with {folder} deleted, `kindred ingest` makes its blocks again"
+            ) from None
+        self.labels = self._reader.labels
+
+    def __len__(self) -> int:
+        return len(self._reader)
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """By row."""
+        return self._reader.ids
+
+    def inputs(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield some rows' inputs.
+
+        Args:
+            rows: integer, shape (n,).
+        """
+        yield from self._reader.gather(rows).inputs
+
+    def digests(self) -> pa.Array:
+        """Return a digest of every row's input, 16 bytes each: equal where inputs are."""
+        kept = np.ones(self.manifest.rows, dtype=bool)
+        kept[np.asarray(self.manifest.excluded, dtype=np.int64)] = False
+        return input_digests(self.folder, self.manifest).combine_chunks().filter(pa.array(kept))
+
+
+Rows = ListedRows | BlockRows
+
+
+def annotated_rows(labels: np.ndarray) -> np.ndarray:
+    """Return which rows are annotated for a task at all, bool (n,), from its labels: (n,) or (n, L)."""
+    known = labels != MISSING
+    return np.asarray(known if labels.ndim == 1 else known.any(axis=1))

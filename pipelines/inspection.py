@@ -1,0 +1,270 @@
+"""What is known about a case's data sets before they are trained on, before their ingest or after it.
+
+::
+
+    rows and their labels, listed or from blocks         inspected_rows.py
+        -> counts, leakage, what is annotated for what   here, overlap.py
+        -> tables for the terminal                       inspection_table.py
+    a few rows at random -> pictures with their labels   samples.py -> contact_sheet.py
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
+
+from mtlcore import Multiclass, Task
+from pipelines.case import Case
+from pipelines.embedded import write_embedded
+from pipelines.errors import UserError
+from pipelines.finish_data_set import by_source, kind_of_reason
+from pipelines.ingest import ingested
+from pipelines.inspected_rows import BlockRows, ListedRows, Rows, annotated_rows
+from pipelines.manifest import QUARANTINE, SourceCounts
+from pipelines.method import tasks_of
+from pipelines.overlap import Overlap, overlap_of
+from pipelines.progress import bar
+from pipelines.storage import join, read_bytes
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class LabelCount(_Part):
+    """A class, or a label: in how many rows it holds, of how many that are annotated for it."""
+
+    label: str
+    holds: int
+    annotated: int
+
+
+class TaskCounts(_Part):
+    """The labels of a task in a data set; ``annotated`` rows have at least one. ``kind`` is as in the case file."""
+
+    task: str
+    kind: str
+    annotated: int
+    labels: tuple[LabelCount, ...]
+
+
+class Reason(_Part):
+    """Why rows cannot be used: how many for this reason, and the first of them."""
+
+    kind: str
+    rows: int
+    first: str
+    says: str
+
+
+class InspectedDataSet(_Part):
+    """What is known about a data set.
+
+    Attributes:
+        rows_in: the rows of its source, or those that ``select`` takes: ``rows + quarantined``.
+        rows: the rows in blocks; before the ingest, those whose inputs are still to be read.
+        quarantined: the rows that cannot be used; before the ingest, those of which that is known already.
+        reasons: why, the most frequent first.
+        excluded: rows in blocks that take no part: their inputs stand in a later split too.
+        sources: the same by place.
+        tasks: the labels of the rows that take part; a task without labels here is left out.
+        selected: whether the case file selects a part of the source.
+        stops: what the ingest would stop at, if anything is known of that.
+    """
+
+    name: str
+    split: str
+    rows_in: int
+    rows: int
+    quarantined: int
+    excluded: int
+    selected: bool
+    reasons: tuple[Reason, ...]
+    sources: dict[str, SourceCounts]
+    tasks: tuple[TaskCounts, ...]
+    stops: tuple[str, ...]
+
+
+class Leak(_Part):
+    """Rows of a data set whose inputs stand in a later split too, and what was done: ``removed`` or ``kept``."""
+
+    data_set: str
+    split: str
+    also_in: str
+    also_in_split: str
+    rows: int
+    done: str
+
+
+class SheetTile(_Part):
+    """A picture of the contact sheet; ``problem`` is why it could not be read."""
+
+    data_set: str
+    id: str
+    problem: str | None
+
+
+class SheetInfo(_Part):
+    """The contact sheet: where it lies, and what is on it."""
+
+    file: str
+    seed: int
+    tiles: tuple[SheetTile, ...]
+
+
+class Inspection(_Part):
+    """What is known about a case's data sets.
+
+    Attributes:
+        ingested: whether it was looked at after the ingest, else before.
+        shape: of an input; of three dimensions for pictures, of one for vectors.
+        leakage: None where it is not known yet; empty where there is none.
+        sheet: None where there is none: inputs are vectors, or no pictures were asked for.
+    """
+
+    case: str
+    ingested: bool
+    shape: tuple[int, ...]
+    data_sets: tuple[InspectedDataSet, ...]
+    overlap: tuple[Overlap, ...]
+    leakage: tuple[Leak, ...] | None
+    sheet: SheetInfo | None = None
+
+
+def open_data_sets(case: Case) -> dict[str, Rows]:
+    """Open every data set of a case: its blocks if it is ingested with these settings, else its source.
+
+    Raises:
+        UserError: a source cannot be listed, or a block is gone.
+    """
+    try:
+        made = ingested(case)
+    except UserError:
+        made = None
+        write_embedded(case)
+    opened: dict[str, Rows] = {}
+    with bar("read labels" if made else "list sources", len(case.datasets), "data sets") as shown:
+        for name in case.datasets:
+            shown.show(len(opened), name)
+            opened[name] = BlockRows(case, name, *made[name]) if made else ListedRows(case, name)
+    return opened
+
+
+def inspection_of(case: Case, opened: dict[str, Rows]) -> Inspection:
+    """Count what there is to count, but for the contact sheet.
+
+    Args:
+        case: the case.
+        opened: what ``open_data_sets`` has opened.
+    """
+    splits = {split: [opened[name] for name in case.of_split(split)] for split in ("train", "validation", "test")}
+    of_blocks = {name: rows for name, rows in opened.items() if isinstance(rows, BlockRows)}
+    return Inspection(
+        case=case.name,
+        ingested=bool(of_blocks),
+        shape=case.input.shape,
+        data_sets=tuple(_data_set(case, name, rows) for name, rows in opened.items()),
+        overlap=tuple(overlap_of(split, list(case.tasks), sets) for split, sets in splits.items() if sets),
+        leakage=_leakage(of_blocks) if of_blocks else None,
+    )
+
+
+def _data_set(case: Case, name: str, rows: Rows) -> InspectedDataSet:
+    data_set, tasks = case.datasets[name], tasks_of(case)
+    if isinstance(rows, BlockRows):
+        manifest = rows.manifest
+        n, quarantined, excluded, sources = (
+            manifest.rows,
+            manifest.quarantined,
+            len(manifest.excluded),
+            manifest.sources,
+        )
+        reasons = _reasons(_quarantine(rows)) if quarantined else ()
+        stops: tuple[str, ...] = ()
+    else:
+        n, quarantined, excluded = len(rows), rows.listed.refused.num_rows, 0
+        sources = by_source(rows.listed, rows.listed.refused)
+        reasons = _reasons(rows.listed.refused)
+        stops = tuple(_stops(case, n, quarantined, reasons))
+    return InspectedDataSet(
+        name=name,
+        split=data_set.split,
+        rows_in=n + quarantined,
+        rows=n,
+        quarantined=quarantined,
+        excluded=excluded,
+        selected=data_set.select is not None,
+        reasons=reasons,
+        sources=sources,
+        tasks=tuple(_task(tasks[task], labels) for task, labels in rows.labels.items()),
+        stops=stops,
+    )
+
+
+def _task(task: Task, labels: np.ndarray) -> TaskCounts:
+    known = int(annotated_rows(labels).sum())
+    if isinstance(task, Multiclass):
+        holds = np.bincount(labels[labels >= 0], minlength=len(task.outputs))
+        annotated = np.full(len(task.outputs), known)
+    else:
+        holds, annotated = (labels == 1).sum(axis=0), (labels >= 0).sum(axis=0)
+    counts = zip(task.outputs, holds.tolist(), annotated.tolist(), strict=True)
+    return TaskCounts(
+        task=task.name,
+        kind="multiclass" if isinstance(task, Multiclass) else "multilabel",
+        annotated=known,
+        labels=tuple(LabelCount(label=label, holds=h, annotated=a) for label, h, a in counts),
+    )
+
+
+def _quarantine(rows: BlockRows) -> pa.Table:
+    return pq.read_table(pa.BufferReader(read_bytes(join(rows.folder, QUARANTINE))))
+
+
+def _reasons(quarantined: pa.Table) -> tuple[Reason, ...]:
+    found: dict[str, Reason] = {}
+    for place, says in zip(quarantined["id"].to_pylist(), quarantined["reason"].to_pylist(), strict=True):
+        kind = kind_of_reason(says)
+        before = found.get(kind)
+        if before is None:
+            found[kind] = Reason(kind=kind, rows=1, first=place or "", says=says.removeprefix(kind).lstrip(": "))
+        else:
+            found[kind] = before.model_copy(update={"rows": before.rows + 1})
+    return tuple(sorted(found.values(), key=lambda reason: -reason.rows))
+
+
+def _stops(case: Case, rows: int, refused: int, reasons: Sequence[Reason]) -> list[str]:
+    """Say what the ingest would stop at, as far as the listing tells."""
+    stops = []
+    wrong = sum(reason.rows for reason in reasons if reason.kind == "wrong label")
+    if wrong and case.ingest.unknown_labels == "fail":
+        stops.append(f"{_rows(wrong)} with a wrong label (ingest.unknown_labels: quarantine sets them aside)")
+    most = case.ingest.most_quarantined
+    if refused > most * (rows + refused):
+        stops.append(
+            f"{refused:,} of {_rows(rows + refused)} refused; at most {most:.3g} of them may (most_quarantined)"
+        )
+    elif not rows:
+        stops.append("no row is left")
+    return stops
+
+
+def _rows(n: int) -> str:
+    return f"{n:,} row{'' if n == 1 else 's'}"
+
+
+def _leakage(opened: dict[str, BlockRows]) -> tuple[Leak, ...]:
+    return tuple(
+        Leak(
+            data_set=name,
+            split=rows.manifest.split,
+            also_in=other,
+            also_in_split=opened[other].manifest.split,
+            rows=n,
+            done="removed" if rows.manifest.excluded else "kept",
+        )
+        for name, rows in opened.items()
+        for other, n in rows.manifest.leakage.items()
+    )

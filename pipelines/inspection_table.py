@@ -1,0 +1,222 @@
+"""What `kindred inspect` prints: a table a data set, what is annotated for what, and what leaks."""
+
+from collections.abc import Iterator, Sequence
+
+from rich import box
+from rich.columns import Columns
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.inspection import InspectedDataSet, Inspection, LabelCount, Leak, Reason, TaskCounts
+from pipelines.overlap import Overlap
+from pipelines.terminal import as_text
+
+_MOST_LABELS, _MOST_PLACES = 14, 10  # shown in full; of more, the most and the least frequent
+_BAR = 16  # characters
+_LONGEST_REASON = 160
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+_FEW = 0.1  # a class with less than this share of the largest one's rows is marked
+_SPLITS = {"train": "blue", "validation": "yellow", "test": "green"}
+
+
+def inspection_text(inspection: Inspection) -> str:
+    """Return all of it as text for a terminal."""
+    return as_text(*_parts(inspection), width=120)
+
+
+def _parts(inspection: Inspection) -> Iterator[RenderableType]:
+    when = (
+        "as ingested"
+        if inspection.ingested
+        else "before the ingest (with these settings): sources are listed, inputs have not been read yet"
+    )
+    yield Text.assemble((inspection.case, "bold"), f": {when}")
+    for data_set in inspection.data_sets:
+        yield _data_set(data_set, inspection.ingested)
+    yield _overlaps(inspection.overlap)
+    yield _leakage(inspection.leakage)
+    if inspection.sheet is None and len(inspection.shape) == 1:
+        yield Text("no contact sheet: inputs are vectors, not pictures")
+
+
+def _data_set(of: InspectedDataSet, ingested: bool) -> Panel:
+    title = Text.assemble((of.name, "bold"), " ", (of.split, _SPLITS[of.split]))
+    parts: list[RenderableType] = [_counts(of, ingested)]
+    if len(of.sources) > 1:
+        parts.append(_places(of, ingested))
+    parts.append(Columns([Padding(_labels(task, of.rows - of.excluded), (1, 4, 0, 0)) for task in of.tasks]))
+    return Panel(Group(*parts), title=title, title_align="left", border_style="dim", padding=(0, 1))
+
+
+def _counts(of: InspectedDataSet, ingested: bool) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(justify="right")
+    table.add_column(overflow="fold")
+    table.add_row(f"{of.rows_in:,}", "rows selected from the source" if of.selected else "rows in the source")
+    if of.quarantined or ingested:
+        style = "red" if of.quarantined else "dim"
+        words = "in quarantine" if ingested else "refused: they will be in quarantine"
+        table.add_row(Text(f"{of.quarantined:,}", style), Text(words, style))
+    for reason in of.reasons:
+        table.add_row("", _reason(reason))
+    table.add_row(
+        f"{of.rows:,}", "in blocks" if ingested else "usable, as far as is known before their inputs are read"
+    )
+    if of.excluded:
+        table.add_row(
+            Text(f"{of.excluded:,}", "yellow"),
+            "of them taken out: their inputs stand in later splits too (see leakage)",
+        )
+    for stop in of.stops:
+        table.add_row("", Text(f"the ingest will stop: {stop}", "bold red"))
+    return table
+
+
+def _reason(reason: Reason) -> Text:
+    says = f": {reason.says}" if reason.says else ""
+    says = says if len(says) <= _LONGEST_REASON else f"{says[:_LONGEST_REASON]}…"  # some tell the whole vocabulary
+    return Text.assemble((f"{reason.rows:,} {reason.kind}", "red"), (f"  {reason.first}{says}", "dim"))
+
+
+def _places(of: InspectedDataSet, ingested: bool) -> Padding:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in ("place", "rows", "quarantined" if ingested else "refused", "left"):
+        table.add_column(name, justify="left" if name == "place" else "right", overflow="fold")
+    places = sorted(of.sources.items(), key=lambda place: (-place[1].quarantined, place[0]))
+    shown = places if len(places) <= _MOST_PLACES else places[: _MOST_PLACES - 1]
+    for name, counts in shown:
+        table.add_row(Text(name), f"{counts.rows_in:,}", f"{counts.quarantined:,}", f"{counts.rows:,}")
+    if others := [counts for _, counts in places[len(shown) :]]:
+        sums = [sum(c.rows_in for c in others), sum(c.quarantined for c in others), sum(c.rows for c in others)]
+        table.add_row(Text(f"and {len(others):,} more places", "dim"), *(f"{n:,}" for n in sums))
+    return Padding(table, (1, 0, 0, 0))
+
+
+def _labels(task: TaskCounts, rows: int) -> Group:
+    """A line a class or label: in how many rows it holds, the share of those annotated, and a bar."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_header=False)
+    table.add_column(overflow="ellipsis", no_wrap=True, max_width=36)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=True, min_width=_BAR)
+    partly = any(label.annotated != task.annotated for label in task.labels)
+    most = max(label.holds for label in task.labels)
+    ordered = list(task.labels)
+    cut = len(ordered)
+    if len(ordered) > _MOST_LABELS:
+        ordered.sort(key=lambda label: -_share(label))
+        cut = _MOST_LABELS // 2
+    for label in ordered[:cut]:
+        table.add_row(*_label(label, task, most, partly))
+    if cut < len(ordered):
+        table.add_row(Text(f"… {len(ordered) - 2 * cut:,} more", "dim"), "", "", "")
+        for label in ordered[-cut:]:
+            table.add_row(*_label(label, task, most, partly))
+    title = Text.assemble((task.task, "bold"), f": {task.annotated:,} of {rows:,} rows annotated")
+    return Group(title, table, _balance(task))
+
+
+def _label(label: LabelCount, task: TaskCounts, most: int, partly: bool) -> Sequence[Text]:
+    of = f" of {label.annotated:,}" if partly else ""
+    full = label.holds / max(most, 1) if task.kind == "multiclass" else _share(label)
+    style = _style(label, task, most)
+    return (
+        Text(label.label, style),
+        Text(f"{label.holds:,}{of}", style),
+        Text(_percent(_share(label)) if label.annotated else "", "dim"),
+        Text.assemble((_bar(full), style or "cyan"), ("" if task.kind == "multiclass" else "▏", "dim")),
+    )
+
+
+def _style(label: LabelCount, task: TaskCounts, most: int) -> str:
+    """Mark what can hardly be learned: a class or label that never holds, one that always does, and rare ones."""
+    if not label.holds or (task.kind == "multilabel" and label.holds == label.annotated):
+        return "red"
+    share = label.holds / most if task.kind == "multiclass" else _share(label)
+    return "yellow" if share < _FEW else ""
+
+
+def _balance(task: TaskCounts) -> Text:
+    counts = [label.holds for label in task.labels]
+    never = sum(not n for n in counts)
+    words = Text()
+    if task.kind == "multiclass":
+        if not never:
+            words.append(f"largest {max(counts):,}, smallest {min(counts):,}: {max(counts) / min(counts):.3g} times")
+        else:
+            words.append(
+                f"largest {max(counts):,}; {never} of {len(counts)} classes {'has' if never == 1 else 'have'} no row",
+                "red",
+            )
+        return words
+    shares = [_share(label) for label in task.labels if label.annotated]
+    if shares:
+        words.append(f"of {len(counts)} labels, shares from {_percent(min(shares))} to {_percent(max(shares))}")
+    always = sum(0 < label.annotated == label.holds for label in task.labels)
+    for n, what in ((never, "never holds" if never == 1 else "never hold"), (always, "always")):
+        if n:
+            words.append(f"; {n} {what}" if words else f"{n} {what}", "red")
+    return words
+
+
+def _share(label: LabelCount) -> float:
+    return label.holds / label.annotated if label.annotated else 0.0
+
+
+def _percent(share: float) -> str:
+    return "<1 %" if 0 < share < 0.01 else f"{100 * share:.0f} %"
+
+
+def _bar(full: float) -> str:
+    """Return a bar of _BAR characters, blank where it is not full; whatever is more than nothing shows."""
+    eighths = max(round(full * 8 * _BAR), 1 if full > 0 else 0)
+    return ("█" * (eighths // 8) + _EIGHTHS[eighths % 8])[:_BAR].ljust(_BAR)
+
+
+def _overlaps(overlaps: Sequence[Overlap]) -> Group:
+    """A matrix a split, side by side; its diagonal is what is annotated for a task."""
+    by_input = any(of.by == "input" for of in overlaps)
+    how = (
+        "counted by decoded input: one that stands in several data sets counts once"
+        if by_input
+        else "counted by row: which picture stands in several data sets is known only after the ingest"
+    )
+    title = Text.assemble(("overlap", "bold"), f": inputs annotated for one task and for another, {how}")
+    return Group(title, Columns([Padding(_overlap(of), (1, 4, 1, 0)) for of in overlaps]))
+
+
+def _overlap(of: Overlap) -> Group:
+    distinct = f": {of.inputs:,} different inputs in {of.rows:,} rows" if of.by == "input" else f": {of.rows:,} rows"
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("")
+    for task in of.tasks:
+        table.add_column(task, justify="right", overflow="fold")
+    for i, (task, counts) in enumerate(zip(of.tasks, of.counts, strict=True)):
+        cells = [Text(f"{n:,}", "bold" if j == i else "" if n else "dim") for j, n in enumerate(counts)]
+        table.add_row(Text(task, "bold"), *cells)
+    return Group(Text.assemble((of.split, f"bold {_SPLITS[of.split]}"), distinct), table)
+
+
+def _leakage(leaks: Sequence[Leak] | None) -> RenderableType:
+    if leaks is None:
+        return Text.assemble(("leakage", "bold"), ": known only after the ingest, which compares decoded inputs\n")
+    if not leaks:
+        return Text.assemble(("leakage", "bold"), ": none; no input stands in a later split too\n")
+    table = Table(title="leakage: inputs that stand in a later split too", title_justify="left", title_style="bold")
+    table.box = box.SIMPLE_HEAD
+    for name in ("data set", "rows", "also in", "what was done"):
+        table.add_column(name, justify="right" if name == "rows" else "left")
+    for leak in leaks:
+        done = "removed from it" if leak.done == "removed" else "kept: it is trained on them all the same"
+        if leak.split != "train" and leak.done == "kept":
+            done = "kept"
+        table.add_row(
+            Text(f"{leak.data_set} ({leak.split})"),
+            Text(f"{leak.rows:,}", "yellow"),
+            Text(f"{leak.also_in} ({leak.also_in_split})"),
+            Text(done, "green" if leak.done == "removed" else "red"),
+        )
+    return table

@@ -1,0 +1,102 @@
+"""Pictures at random, with their labels in words: what goes on a contact sheet."""
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from mtlcore import MISSING, Multiclass, Task
+from pipelines.case import Case
+from pipelines.inspected_rows import Rows
+from pipelines.make_block import reason_of
+from pipelines.method import tasks_of
+from pipelines.progress import bar
+
+_MOST_UNKNOWN = 4  # labels told by name where they are not annotated; more are counted
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A task's labels of one input.
+
+    Attributes:
+        task: its name.
+        holds: the class, or the labels that hold; empty for an input of which none holds, or none is known.
+        unknown: what is not annotated, in words; empty where everything is.
+    """
+
+    task: str
+    holds: tuple[str, ...]
+    unknown: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A row: uint8 (channels, height, width), or why it cannot be read, and its labels."""
+
+    id: str
+    picture: np.ndarray | None
+    problem: str | None
+    captions: tuple[Caption, ...]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Some rows of a data set, of how many, and the tasks that it has no labels for."""
+
+    data_set: str
+    split: str
+    rows: int
+    unlabelled: tuple[str, ...]
+    samples: tuple[Sample, ...]
+
+
+def draw_samples(case: Case, opened: Mapping[str, Rows], pictures: int, seed: int) -> tuple[Samples, ...]:
+    """Draw rows of every data set at random and read their pictures.
+
+    Args:
+        case: the case.
+        opened: its data sets.
+        pictures: how many of each; all of a smaller one.
+        seed: decides which; what is drawn from one data set does not depend on the others.
+    """
+    tasks = tasks_of(case)
+    chosen = {name: _chosen(name, len(rows), pictures, seed) for name, rows in opened.items()}
+    drawn, done = [], 0
+    with bar("read pictures", sum(len(at) for at in chosen.values()), "pictures") as shown:
+        for name, rows in opened.items():
+            samples = []
+            shown.show(done, name)
+            for at, found in zip(chosen[name].tolist(), rows.inputs(chosen[name]), strict=True):
+                captions = tuple(_caption(tasks[task], labels[at]) for task, labels in rows.labels.items())
+                problem = reason_of(found) if isinstance(found, Exception) else None
+                samples.append(Sample(rows.ids[at], None if isinstance(found, Exception) else found, problem, captions))
+                done += 1
+                shown.show(done, name)
+            unlabelled = tuple(task for task in tasks if task not in rows.labels)
+            drawn.append(Samples(name, case.datasets[name].split, len(rows), unlabelled, tuple(samples)))
+    return tuple(drawn)
+
+
+def _chosen(name: str, rows: int, pictures: int, seed: int) -> np.ndarray:
+    draw = np.random.Generator(np.random.PCG64([seed, zlib.crc32(name.encode())]))
+    return np.sort(draw.choice(rows, min(pictures, rows), replace=False))
+
+
+def _caption(task: Task, labels: np.ndarray) -> Caption:
+    """Put an input's labels into words: one number of a multiclass task, (L,) of a multilabel one."""
+    if isinstance(task, Multiclass):
+        known = int(labels) != MISSING
+        return Caption(task.name, (task.classes[int(labels)],) if known else (), "" if known else "not annotated")
+    holds = tuple(label for label, value in zip(task.outputs, labels, strict=True) if value == 1)
+    unknown = [label for label, value in zip(task.outputs, labels, strict=True) if value == MISSING]
+    if len(unknown) == len(task.outputs):
+        return Caption(task.name, (), "not annotated")
+    return Caption(task.name, holds, _in_words(unknown, len(task.outputs)))
+
+
+def _in_words(unknown: list[str], labels: int) -> str:
+    if not unknown:
+        return ""
+    return "not annotated: " + (f"{len(unknown)} of {labels}" if len(unknown) > _MOST_UNKNOWN else ", ".join(unknown))

@@ -1,0 +1,16 @@
+"""What commands print: rich's tables as text, coloured where somebody looks."""
+
+import io
+
+from rich.console import Console, RenderableType
+
+
+def as_text(*what: RenderableType, width: int = 200) -> str:
+    """Return tables and text as the terminal shows them; where there is none, plain and ``width`` characters wide."""
+    real = Console()
+    console = Console(
+        file=io.StringIO(), force_terminal=real.is_terminal, width=real.width if real.is_terminal else width
+    )
+    for one in what:
+        console.print(one)
+    return str(console.file.getvalue()).rstrip()  # type: ignore[attr-defined]
