@@ -143,7 +143,11 @@ def _source_paths(case: Case) -> Iterator[str]:
     for name, data_set in case.datasets.items():
         try:
             found = source_places(root, data_set.source)
-        except (BrokenArchiveError, UserError, OSError) as error:
+        except BrokenArchiveError as error:
+            if case.ingest.broken_archives == "fail":
+                yield f"datasets.{name}.source.path: {error}; a whole archive is right"
+            continue
+        except (UserError, OSError) as error:
             yield f"datasets.{name}.source.path: {error}"
             continue
         if not found:

@@ -213,7 +213,7 @@ def _read_table_rows(rows: pa.Table, data_set: DataSet) -> Iterator[bytes | np.n
         for one in found:
             yield one
             done += 1
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except Exception as error:
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError) and is_remote(file["file"]):
             raise StorageUnavailableError(str(error)) from error
         yield from [error] * (len(wanted) - done)

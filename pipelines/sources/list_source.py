@@ -68,6 +68,9 @@ def list_source(root: str, source: Source, *, quarantine_broken_archives: bool =
     try:
         places = source_places(root, source)
     except BrokenArchiveError as error:
+        if quarantine_broken_archives:
+            path = source.path[0]
+            return refused(Place(error.url, "", None, path), f"broken archive: {error.why}")
         raise UserError(f"{error}; a whole archive is right") from None
     if not places:
         raise UserError(f"nothing lies at {', '.join(str(path) for path in source.path)} below {root}")
@@ -77,7 +80,10 @@ def list_source(root: str, source: Source, *, quarantine_broken_archives: bool =
             if isinstance(one, BrokenArchiveError):
                 raise UserError(f"{one}; a whole archive is right (ingest.broken_archives: quarantine goes on without)")
     return joined(
-        [refused(p, str(one)) if isinstance(one, Exception) else one for p, one in zip(places, found, strict=True)]
+        [
+            refused(p, f"broken archive: {one.why}") if isinstance(one, BrokenArchiveError) else one
+            for p, one in zip(places, found, strict=True)
+        ]
     )
 
 

@@ -51,7 +51,15 @@ _AT_ONCE = 65536  # rows of a listing turned into Arrow at a time
 
 
 class BrokenArchiveError(Exception):
-    """An archive that cannot be listed; the message names it and says why."""
+    """An archive that cannot be listed."""
+
+    def __init__(self, url: str, why: str) -> None:
+        super().__init__(url, why)
+        self.url, self.why = url, why
+
+    def __str__(self) -> str:
+        """Name the archive, and say why."""
+        return f"{self.url}: broken archive: {self.why}"
 
 
 def archive_kind(name: str) -> str | None:
@@ -203,7 +211,7 @@ class Tree:
             with open_file(self.url) as file, zipfile.ZipFile(file) as archive:
                 members = archive.infolist()
         except (zipfile.BadZipFile, EOFError, ValueError) as error:
-            raise BrokenArchiveError(f"{self.url}: broken archive: {error}") from None
+            raise BrokenArchiveError(self.url, str(error)) from None
         codecs = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}
         for member in members:
             if member.is_dir():
@@ -244,11 +252,9 @@ def tar_members(url: str) -> Iterator[tuple[tarfile.TarInfo, str | None]]:
                 # tarfile takes anything but a header for the end; the true end is a block of zeros
                 stream.seek(archive.offset)
                 if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                    raise BrokenArchiveError(
-                        f"{url}: broken archive: it stops at byte {archive.offset} without its end"
-                    )
+                    raise BrokenArchiveError(url, f"it stops at byte {archive.offset} without its end")
     except (tarfile.TarError, EOFError, lzma.LZMAError, zlib_error, gzip.BadGzipFile) as error:
-        raise BrokenArchiveError(f"{url}: broken archive: {error}") from None
+        raise BrokenArchiveError(url, str(error)) from None
 
 
 def _one_array(values: Any) -> pa.Array:

@@ -12,6 +12,8 @@ import pytest
 
 from pipelines.errors import UserError
 from pipelines.ingest import ingest
+from pipelines.list_data_set import list_data_set
+from pipelines.make_block import read_inputs
 from tests.pipelines.ingest_case import (
     KINDS,
     TEST,
@@ -230,7 +232,33 @@ def test_an_archive_that_cannot_be_listed_fails_by_name_or_is_set_aside(root, tm
     check_sums(case, ingest(case))
     (row,) = quarantine(case, "pets")
     assert row["id"] == f"packs/a.{ending}"
-    assert row["reason"].startswith(f"{root}/packs/a.{ending}: broken archive")
+    assert row["reason"].startswith("broken archive: ")
+
+
+def test_a_single_archive_that_cannot_be_listed_counts_as_a_row(root, tmp_path, ray_local):
+    cut_zip(root / "pets.zip")
+    pets = FOLDER | {"source": {"kind": "image_folder", "path": "pets.zip"}}
+    with pytest.raises(UserError, match=r"datasets.pets.source.path: .*pets.zip: broken archive: .*; a whole archive"):
+        case_of(root, tmp_path, {"pets": pets} | REST)
+    case = case_of(root, tmp_path, {"pets": pets} | REST, ANY, "ingest.broken_archives=quarantine")
+    with pytest.raises(UserError, match=r"datasets.pets: 1 of 1 rows could not be used \(1 broken archive\)"):
+        ingest(case)
+
+
+def test_a_table_that_breaks_after_it_was_listed_fails_its_own_rows_alone(root, tmp_path, ray_local):
+    np.save(root / "x.npy", np.zeros((3, 12, 10, 3), dtype=np.uint8))
+    np.save(root / "kind.npy", np.array(["cat", "dog", "cat"]))
+    columns = {"kind": "kind.npy"}
+    pets = {
+        "source": {"kind": "numpy", "path": "x.npy", "columns": columns},
+        "labels": {"kind": {"from": "column", "column": "kind"}},
+    }
+    case = case_of(root, tmp_path, {"pets": pets} | REST, ANY)
+    listed = list_data_set(case, "pets")
+    (root / "x.npy").write_bytes(b"garbage")
+    found = list(read_inputs(listed.rows, case.datasets["pets"]))
+    assert len(found) == 3
+    assert all("cannot be read as a .npy array" in str(one) for one in found)
 
 
 @pytest.mark.parametrize("ending", ["zip", "tar"])
