@@ -25,6 +25,7 @@ from pydantic import BaseModel
 from pipelines.blocks import block_schema
 from pipelines.case import Case
 from pipelines.chunks import Chunk
+from pipelines.embedded import write_embedded
 from pipelines.errors import UserError
 from pipelines.finish_data_set import finish_data_set
 from pipelines.layout import blocks_folder, blocks_root, fingerprint
@@ -70,10 +71,7 @@ def ingest(case: Case) -> DataSets:
         UserError: a source cannot be used, a label is outside the vocabulary, too many rows could not be read, or
             inputs leaked and the case forbids it.
     """
-    if case.embedded == "digits":
-        from pipelines.embedded.digits import write_digits
-
-        write_digits(Path(str(case.data_root)))
+    write_embedded(case)
     planned: list[_Planned] = []
     with bar("list sources", len(case.datasets), "data sets") as shown:
         for name in case.datasets:

@@ -56,6 +56,11 @@ def align(rule: LabelRule, task: Task, aliases: dict[str, str], fields: pa.Table
     return _held(column(fields, str(rule.column), where), rule, task.outputs, aliases)
 
 
+def nothing_annotated(task: Task, rows: int) -> Aligned:
+    """Return the labels of rows of which nothing is known."""
+    return Aligned(pa.nulls(rows, label_type(task)), pa.nulls(rows, pa.string()))
+
+
 def through(aligned: Aligned, rows: Sequence[Any], task: Task) -> Aligned:
     """Replace every class by its row of a relatedness table of zeros and ones: a class, or a list of bool a row."""
     values = pa.array(list(rows), label_type(task))

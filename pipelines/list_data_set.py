@@ -14,7 +14,7 @@ from mtlcore import Task
 from pipelines.case import Case, DataSet, MultilabelTask
 from pipelines.chunks import Chunk, chunk_bounds, digest, rows_per_chunk
 from pipelines.errors import UserError
-from pipelines.labels import Aligned, align, label_type, through
+from pipelines.labels import Aligned, align, label_type, nothing_annotated, through
 from pipelines.method import relatedness_of, tasks_of
 from pipelines.sources.list_source import list_source
 from pipelines.sources.listing import Listing
@@ -81,8 +81,13 @@ def list_data_set(case: Case, name: str) -> ListedDataSet:
         raise UserError(f"datasets.{name}: found no input in {', '.join(data_set.source.path)}; at least one is needed")
 
     tasks, place = tasks_of(case), _whole_name(root, listing.rows["source"][0].as_py())
-    aligned = {task: _aligned(case, data_set, task, tasks, listing.fields, place) for task in data_set.labels}
     usable = pc.is_null(listing.rows["refused"])
+    aligned = {
+        task: _aligned(case, data_set, task, tasks, listing.fields, place)
+        if pc.any(usable).as_py()
+        else nothing_annotated(tasks[task], len(listing))  # there may not even be columns
+        for task in data_set.labels
+    }
     wrong = pa.nulls(len(listing), pa.string())
     for of_task in aligned.values():
         wrong = pc.coalesce(wrong, of_task.wrong)
