@@ -47,6 +47,7 @@ ARCHIVES = {
     ".txz": "tar.xz",
 }
 DECOMPRESSED: dict[str, Any] = {"tar.gz": gzip.open, "tar.bz2": bz2.open, "tar.xz": lzma.open}
+_LARGEST_MEMBER = 4 << 30  # bytes of a zip member, decompressed: a task holds one at a time
 _AT_ONCE = 65536  # rows of a listing turned into Arrow at a time
 
 
@@ -222,6 +223,8 @@ class Tree:
                 refused = refused or "encrypted"
             if codec is None:
                 refused = refused or f"compressed in a way that is not read (zip method {member.compress_type})"
+            if member.file_size > _LARGEST_MEMBER:
+                refused = refused or f"decompression bomb: {member.file_size:,} bytes"
             stamp = f"{member.CRC:08x}-{member.file_size}"
             yield member.filename, self.url, codec, member.header_offset, member.compress_size, stamp, refused
 
