@@ -2,13 +2,16 @@
 
 import os
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import xxhash
 
 from pipelines.atomic import write_atomically
-from pipelines.manifest import Manifest
+from pipelines.manifest import BlockEntry, Manifest
 from pipelines.storage import StorageUnavailableError, is_remote, join, read_bytes
+
+_BLOCKS_AT_ONCE = 4  # fetched; each is held in memory until it is written
 
 
 def local_blocks(folder: str, manifest: Manifest) -> list[Path]:
@@ -24,16 +27,25 @@ def local_blocks(folder: str, manifest: Manifest) -> list[Path]:
     if not is_remote(folder):
         return [Path(folder) / block.file for block in manifest.blocks]
     cache = _cache_folder()
-    files = []
-    for block in manifest.blocks:
-        file = cache / f"{block.digest}.arrow"
-        if not file.is_file():
-            content = read_bytes(join(folder, block.file))
-            if xxhash.xxh3_128_hexdigest(content) != block.digest:
-                raise StorageUnavailableError(f"{join(folder, block.file)}: not the block that was written there")
-            write_atomically(file, content)
-        files.append(file)
-    return files
+    with ThreadPoolExecutor(_BLOCKS_AT_ONCE) as pool:
+        return list(pool.map(lambda block: _fetched(folder, block, cache), manifest.blocks))
+
+
+def _fetched(folder: str, block: BlockEntry, cache: Path) -> Path:
+    file = cache / f"{block.digest}.arrow"
+    if file.is_file():
+        return file
+    url = join(folder, block.file)
+    try:
+        content = read_bytes(url)
+    except FileNotFoundError:
+        raise StorageUnavailableError(f"{url}: the block is gone; `kindred ingest` makes it again") from None
+    if xxhash.xxh3_128_hexdigest(content) != block.digest:
+        raise StorageUnavailableError(
+            f"{url}: not the block that was written there; once it is deleted, `kindred ingest` makes it again"
+        )
+    write_atomically(file, content)
+    return file
 
 
 def _cache_folder() -> Path:

@@ -18,7 +18,7 @@ from pipelines.errors import UserError
 from pipelines.nearest import did_you_mean
 from pipelines.sources.list_source import nothing_there, source_places
 from pipelines.sources.tree import BrokenArchiveError
-from pipelines.storage import is_remote, join
+from pipelines.storage import is_remote, join, missing_bucket
 
 
 def check_case(case: Case, *, check_paths: bool = True) -> list[str]:
@@ -131,6 +131,11 @@ def _source_paths(case: Case) -> Iterator[str]:
             f"storage.path: found {case.storage.path!r}; a folder is right (storage.blocks may be in object storage: "
             "s3://... or gs://...)"
         )
+    for key, url in (("storage.blocks", case.storage.blocks), ("data_root", case.data_root)):
+        # The one place where a case is looked at that another machine may have to wait for: ask once, and stop there.
+        if url is not None and is_remote(url) and (problem := _not_there(key, url)):
+            yield problem
+            return
     if case.embedded is not None:
         return
     root = str(case.data_root)
@@ -152,6 +157,14 @@ def _source_paths(case: Case) -> Iterator[str]:
             continue
         if not found:
             yield _missing_path(f"datasets.{name}.source.path", data_set.source, root)
+
+
+def _not_there(key: str, url: str) -> str | None:
+    try:
+        bucket = missing_bucket(url)
+    except UserError as error:
+        return f"{key}: {error}"
+    return f"{key}: found {url!r}, and there is no bucket {bucket!r}" if bucket else None
 
 
 def _missing_path(key: str, source: Source, root: str) -> str:

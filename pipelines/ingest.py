@@ -36,7 +36,7 @@ from pipelines.manifest import Manifest, read_manifest
 from pipelines.method import tasks_of
 from pipelines.progress import bar, note
 from pipelines.runs import digest_of
-from pipelines.storage import join, list_folder, read_bytes, write_whole
+from pipelines.storage import StorageUnavailableError, join, list_folder, read_bytes, write_whole
 
 DataSets = dict[str, tuple[str, Manifest]]
 _HERE = Path(__file__).parent
@@ -213,7 +213,10 @@ def _made(items: list[dict[str, Any]], recipe: Recipe) -> Iterator[dict[str, Any
     workers = max(1, int(ray.cluster_resources().get("CPU", 1)))
     tasks = [{"chunks": items[part]} for part in _shrinking_parts(len(items), workers)]
     made = ray.data.from_items(tasks, override_num_blocks=len(tasks)).flat_map(make_blocks, fn_args=(recipe,))
-    yield from made.iter_rows()
+    for one in made.iter_rows():
+        if one["unavailable"]:
+            raise StorageUnavailableError(one["unavailable"])
+        yield one
 
 
 def _shrinking_parts(n: int, workers: int) -> Iterator[slice]:

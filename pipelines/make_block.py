@@ -69,8 +69,16 @@ def read_arrow(url: str) -> pa.Table:
 
 
 def make_blocks(task: dict[str, Any], recipe: Recipe) -> list[dict[str, Any]]:
-    """Make the blocks of some chunks, ``chunks``; return what :func:`make_block` does of each."""
-    return [make_block(item, recipe) for item in task["chunks"]]
+    """Make the blocks of some chunks, ``chunks``.
+
+    Returns:
+        what :func:`make_block` does of each, and ``unavailable``: empty, or, in the one row that there is then, why
+        object storage let nothing more be read. Ray Data would make of an exception many lines of text.
+    """
+    try:
+        return [make_block(item, recipe) | {"unavailable": ""} for item in task["chunks"]]
+    except StorageUnavailableError as error:
+        return [{"data_set": "", "key": "", "outcome": "", "rows": 0, "read": 0, "unavailable": str(error)}]
 
 
 def make_block(item: dict[str, Any], recipe: Recipe) -> dict[str, Any]:

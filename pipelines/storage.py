@@ -2,13 +2,15 @@
 
 Endpoint and credentials are read the way those clients read them: the AWS environment variables and profiles, also
 ``AWS_ENDPOINT_URL``; Google's application default credentials. Options of pyarrow's own may stand in the URL
-(``s3://bucket/pictures?endpoint_override=localhost:9000&scheme=http``).
+(``s3://bucket/pictures?endpoint_override=localhost:9000&scheme=http``), but no secret: URLs are written down.
 """
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,20 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pyarrow.fs as pafs
 
-from pipelines.atomic import writing_atomically
+from pipelines.atomic import write_atomically
 from pipelines.errors import UserError
+from pipelines.nearest import did_you_mean
 
 REMOTE = ("s3", "gs", "gcs")
-_ATTEMPTS = 10  # of one request to object storage, with growing waits; nothing is given up for one bad answer
+_ATTEMPTS = 10  # of one request, with growing waits (a minute or more in all): one bad answer gives up nothing
+_ATTEMPTS_AT_FIRST = 4  # before work starts: who has misspelt an endpoint is told so in seconds
+_BUFFER = 4 << 20  # bytes asked for at once of a file that is read from front to back
+_TEXT = ("endpoint_override", "scheme", "region", "role_arn", "session_name", "external_id", "tls_ca_file_path")
+_OPTIONS: dict[str, dict[str, type]] = {
+    "s3": dict.fromkeys(_TEXT, str)
+    | {"anonymous": bool, "force_virtual_addressing": bool, "request_timeout": float, "connect_timeout": float},
+    "gs": {"endpoint_override": str, "scheme": str, "anonymous": bool, "project_id": str},
+}
 
 
 class StorageUnavailableError(Exception):
@@ -37,7 +48,9 @@ def join(base: str, *names: str) -> str:
     if not is_remote(base):
         return os.path.join(base, *names)
     path, mark, options = base.partition("?")
-    return "/".join([path.rstrip("/"), *(name.strip("/") for name in names if name)]) + mark + options
+    # An object's name may hold a question mark, which in a URL begins the options.
+    added = (name.strip("/").replace("?", "%3F") for name in names if name)
+    return "/".join([path.rstrip("/"), *added]) + mark + options
 
 
 def parent(url: str) -> str:
@@ -46,19 +59,33 @@ def parent(url: str) -> str:
     return path.rpartition("/")[0] + mark + options
 
 
-def file_system(url: str) -> tuple[Any, str]:
+def file_system(url: str, *, attempts: int = _ATTEMPTS) -> tuple[Any, str]:
     """Return pyarrow's file system for a path or URL, and the path on it.
 
+    Args:
+        url: the path or URL.
+        attempts: how often a request to object storage is made before it counts as failed.
+
     Raises:
-        UserError: the scheme is none that is read, or pyarrow refuses an option.
+        UserError: the scheme is none that is read, an option is wrong, or a secret stands in the URL.
     """
     if not is_remote(url):
         return _local(), url
-    parts = urlsplit(url)
-    if parts.scheme not in REMOTE:
-        raise UserError(f"{url}: found the scheme {parts.scheme!r}; a local path, s3:// or gs:// is right")
-    bucket = parts.netloc.rpartition("@")[2]
-    return _remote(parts.scheme, parts.netloc, parts.query), f"{bucket}{parts.path}".rstrip("/")
+    scheme, _, rest = url.partition("://")
+    place, _, query = rest.partition("?")
+    if scheme.lower() not in REMOTE:
+        raise UserError(f"{url}: found the scheme {scheme!r}; a local path, s3:// or gs:// is right")
+    user, _, path = place.rpartition("@") if "@" in place.partition("/")[0] else ("", "", place)
+    if user not in ("", "anonymous"):
+        raise UserError(f"{scheme}://...@{path}: credentials do not belong in a URL, which is written down; {_CLIENTS}")
+    bucket = path.partition("/")[0]
+    if not bucket:
+        raise UserError(f"{url}: found no bucket; {scheme}://BUCKET/PATH is right")
+    kind = "s3" if scheme.lower() == "s3" else "gs"
+    return _remote(kind, bucket, user == "anonymous", query, attempts), path.rstrip("/").replace("%3F", "?")
+
+
+_CLIENTS = "the environment variables and files that AWS's and Google's own clients read are right"
 
 
 @lru_cache
@@ -67,18 +94,81 @@ def _local() -> Any:
 
 
 @lru_cache
-def _remote(scheme: str, bucket: str, query: str) -> Any:
+def _remote(scheme: str, bucket: str, anonymous: bool, query: str, attempts: int) -> Any:
+    options: dict[str, Any] = {"anonymous": True} if anonymous else {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        options[name] = _option(scheme, name, value)
     try:
-        if scheme != "s3":
-            return pafs.FileSystem.from_uri(f"gs://{bucket}/?{query}" if query else f"gs://{bucket}/")[0]
-        options: dict[str, Any] = dict(parse_qsl(query))
+        if scheme == "gs":
+            patience = timedelta(seconds=2.0**attempts / 8)  # its clients know no number of attempts
+            return pafs.GcsFileSystem(retry_time_limit=patience, **options)
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         if endpoint and "endpoint_override" not in options:
             of = urlsplit(endpoint)
+            if not of.netloc or of.scheme not in ("http", "https"):
+                raise UserError(f"AWS_ENDPOINT_URL: found {endpoint!r}; https://HOST:PORT is right")
             options |= {"endpoint_override": of.netloc, "scheme": of.scheme}
-        return pafs.S3FileSystem(retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS), **options)
+        if "endpoint_override" not in options and "region" not in options:
+            options |= _region(bucket)
+        retry = pafs.AwsStandardS3RetryStrategy(max_attempts=attempts)
+        # Opened late, a small file is one request; else every file is a multipart upload of three.
+        return pafs.S3FileSystem(retry_strategy=retry, allow_delayed_open=True, **options)
     except (TypeError, ValueError, OSError) as error:
-        raise UserError(f"{scheme}://{bucket}: {error}") from None
+        raise UserError(f"{scheme}://: {error}") from None
+
+
+def _region(bucket: str) -> dict[str, str]:
+    """Ask AWS where a bucket lies: a request that goes to another region fails."""
+    try:
+        return {"region": pafs.resolve_s3_region(bucket)}
+    except OSError:
+        return {}  # what the environment says, or AWS's default
+
+
+def _option(scheme: str, name: str, value: str) -> Any:
+    known = _OPTIONS[scheme]
+    if name in ("access_key", "secret_key", "session_token", "access_token"):
+        raise UserError(f"{scheme}://...?{name}=...: secrets do not belong in a URL, which is written down; {_CLIENTS}")
+    if name not in known:
+        raise UserError(f"{scheme}://...?{name}=...: unknown option{did_you_mean(name, sorted(known))}")
+    truth = {"true": True, "false": False, "1": True, "0": False}
+    try:
+        return truth[value.lower()] if known[name] is bool else known[name](value)
+    except (KeyError, ValueError):
+        right = "true or false" if known[name] is bool else "a number"
+        raise UserError(f"{scheme}://...?{name}={value}: found {value!r}; {right} is right") from None
+
+
+@contextmanager
+def _asking(url: str) -> Iterator[None]:
+    """Make one exception of all that object storage's clients raise, but for a file that is not there.
+
+    It is no OSError on purpose: those say that one file cannot be read, and send its row to quarantine.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StorageUnavailableError(f"{url}: {error}") from error
+
+
+def missing_bucket(url: str) -> str | None:
+    """Ask for a place in object storage once, before work starts; return its bucket's name if there is no such bucket.
+
+    Raises:
+        StorageUnavailableError: the storage does not answer, or forbids to look.
+        UserError: the URL is wrong.
+    """
+    system, path = file_system(url, attempts=_ATTEMPTS_AT_FIRST)
+    with _asking(url):
+        if system.get_file_info(path).type != pafs.FileType.NotFound:
+            return None
+    bucket = path.partition("/")[0]
+    try:
+        return bucket if system.get_file_info(bucket).type == pafs.FileType.NotFound else None
+    except OSError:
+        return None  # one may be allowed a folder and not its bucket
 
 
 @dataclass(frozen=True)
@@ -101,7 +191,8 @@ def kind_of(url: str) -> str:
     if not is_remote(url):
         return "folder" if os.path.isdir(url) else "file" if os.path.isfile(url) else "none"
     system, path = file_system(url)
-    kind = system.get_file_info(path).type
+    with _asking(url):
+        kind = system.get_file_info(path).type
     return {pafs.FileType.File: "file", pafs.FileType.Directory: "folder"}.get(kind, "none")
 
 
@@ -115,10 +206,16 @@ def stat(url: str) -> Found:
         found = os.stat(url)
         return Found(url, found.st_size, stamp_of(found))
     system, path = file_system(url)
-    info = system.get_file_info(path)
+    with _asking(url):
+        info = system.get_file_info(path)
     if info.type != pafs.FileType.File:
         raise FileNotFoundError(url)
-    return Found(url, info.size, f"{info.size}-{info.mtime_ns}")
+    return Found(url, info.size, _stamp(info))
+
+
+def _stamp(info: Any) -> str:
+    """Some endpoints tell milliseconds in a listing, and whole seconds to who asks for one object."""
+    return f"{info.size}-{(info.mtime_ns or 0) // 10**9}"
 
 
 def stamp_of(found: os.stat_result) -> str:
@@ -132,10 +229,12 @@ def list_below(url: str) -> Iterator[Found]:
         yield from _walk(url, "", set())
         return
     system, path = file_system(url)
-    for info in system.get_file_info(pafs.FileSelector(path, recursive=True, allow_not_found=True)):
+    with _asking(url):
+        found = system.get_file_info(pafs.FileSelector(path, recursive=True, allow_not_found=True))
+    for info in found:
         name = info.path[len(path) :].lstrip("/")
         if info.type == pafs.FileType.File and not any(part.startswith(".") for part in name.split("/")):
-            yield Found(name, info.size, f"{info.size}-{info.mtime_ns}")
+            yield Found(name, info.size, _stamp(info))
 
 
 def list_folder(url: str) -> list[str]:
@@ -143,7 +242,8 @@ def list_folder(url: str) -> list[str]:
     if not is_remote(url):
         return sorted(os.listdir(url)) if os.path.isdir(url) else []
     system, path = file_system(url)
-    found = system.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+    with _asking(url):
+        found = system.get_file_info(pafs.FileSelector(path, allow_not_found=True))
     return sorted(info.base_name for info in found)
 
 
@@ -169,26 +269,98 @@ def read_bytes(url: str) -> bytes:
 
     Raises:
         OSError: it is not there, or cannot be read.
+        StorageUnavailableError: object storage does not answer.
     """
     if not is_remote(url):
         with open(url, "rb") as file:
             return file.read()
     system, path = file_system(url)
-    with system.open_input_file(path) as file:
+    with _asking(url), system.open_input_file(path) as file:
         content: bytes = file.readall()
         return content
 
 
 def open_file(url: str) -> Any:
-    """Open a file for reading at any place: ``read``, ``seek``, ``tell``, ``close``.
+    """Open a file for reading from front to back, with jumps: ``read``, ``seek``, ``tell``, ``close``.
 
     Raises:
         OSError: it is not there, or cannot be read.
+        StorageUnavailableError: object storage does not answer; what is read may raise it too.
+    """
+    return io.BufferedReader(open_ranges(url), _BUFFER) if is_remote(url) else open(url, "rb")
+
+
+def open_ranges(url: str) -> Any:
+    """Open a file for reading parts of it here and there; in object storage, what is read is what is asked for.
+
+    Raises:
+        OSError: it is not there, or cannot be read.
+        StorageUnavailableError: object storage does not answer; what is read may raise it too.
     """
     if not is_remote(url):
         return open(url, "rb")
     system, path = file_system(url)
-    return system.open_input_file(path)
+    with _asking(url):
+        return RemoteFile(url, system.open_input_file(path))
+
+
+class RemoteFile(io.RawIOBase):
+    """A file in object storage; every read is one request. Threads may share it for ``read_at``.
+
+    It keeps its own place, for pyarrow's file refuses to stand behind its end, which readers of cut archives do.
+
+    Attributes:
+        size: bytes.
+    """
+
+    def __init__(self, url: str, file: Any) -> None:
+        super().__init__()
+        self._url, self._file, self._at = url, file, 0
+        self.size: int = file.size()
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Say that it has a place."""
+        return True
+
+    def tell(self) -> int:
+        """Return the place."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place; no request."""
+        self._at = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence])
+        return self._at
+
+    def read_at(self, size: int, offset: int) -> bytes:
+        """Return the bytes from ``offset`` on, fewer where the file ends."""
+        size = min(size, self.size - offset)
+        if size <= 0:
+            return b""
+        with _asking(self._url):
+            content: bytes = self._file.read_at(size, offset)
+        return content
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return the next bytes, all that are left without a number."""
+        wanted = self.size - self._at if size is None or size < 0 else size
+        content = self.read_at(wanted, self._at)
+        self._at += len(content)
+        return content
+
+    def readall(self) -> bytes:
+        """Return all bytes that are left."""
+        return self.read()
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer with the next bytes; return how many."""
+        view = memoryview(buffer).cast("B")
+        content = self.read(len(view))
+        view[: len(content)] = content
+        return len(content)
 
 
 def write_whole(url: str, content: Any) -> None:
@@ -197,23 +369,18 @@ def write_whole(url: str, content: Any) -> None:
     Args:
         url: where to.
         content: text, or anything with the bytes of the file (bytes, a pyarrow buffer).
+
+    Raises:
+        StorageUnavailableError: object storage does not take it.
     """
-    with writing(url) as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-
-
-@contextmanager
-def writing(url: str) -> Iterator[Any]:
-    """Open a file that appears, whole, when the block ends, and never if it raises."""
+    content = content.encode() if isinstance(content, str) else content
     if not is_remote(url):
-        with writing_atomically(Path(url)) as file:
-            yield file
+        write_atomically(Path(url), content)
         return
     system, path = file_system(url)
-    # An object appears when its stream is closed; an upload that is never closed is never seen.
-    stream = system.open_output_stream(path)
-    yield stream
-    stream.close()
+    # All of it at once: pyarrow finishes the upload of a stream that is thrown away, half of the file as it may be.
+    with _asking(url), system.open_output_stream(path) as stream:
+        stream.write(content)
 
 
 def delete(url: str) -> None:
@@ -223,6 +390,7 @@ def delete(url: str) -> None:
         return
     system, path = file_system(url)
     try:
-        system.delete_file(path)
+        with _asking(url):
+            system.delete_file(path)
     except FileNotFoundError:
         return

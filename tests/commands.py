@@ -9,12 +9,13 @@ def environment():
     return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
 
 
-def kindred(*arguments, timeout=400):
+def kindred(*arguments, timeout=400, more=None):
+    """Run a command; ``more`` are variables for its environment, and so for the Ray that it starts."""
     return subprocess.run(
         [sys.executable, "-m", "pipelines", *arguments],
         capture_output=True,
         text=True,
         timeout=timeout,
-        env=environment(),
+        env=environment() | (more or {}),
         check=False,
     )

@@ -3,18 +3,26 @@
 import os
 import struct
 import zlib
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache, partial
+from itertools import groupby
 from typing import Any
 
 import pyarrow as pa
 
-from pipelines.storage import StorageUnavailableError, is_remote, open_file, read_bytes
+from pipelines.storage import RemoteFile, is_remote, open_file, open_ranges, read_bytes
 
 COMPRESSED = ("tar.gz", "tar.bz2", "tar.xz")
 _REQUESTS_AT_ONCE = 16  # to object storage, where one answer takes longer than decoding a picture
+_MOST_OF_ONE_REQUEST = 4 << 20  # bytes of neighbours in an archive that are asked for together
+_WORTH_SKIPPING = 64 << 10  # bytes between two of them that are read along rather than asked around
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a zip member: signature, lengths of name and extra field
+_BEFORE = _LOCAL_HEADER.size + 512  # in most archives, header and bytes come with one read
+
+Row = dict[str, Any]
+Range = Callable[[int, int], bytes]  # (start, size) of a row's file; fewer bytes where it ends
 
 
 def fetch(files: pa.Table) -> Iterator[bytes | Exception]:
@@ -26,21 +34,29 @@ def fetch(files: pa.Table) -> Iterator[bytes | Exception]:
     Raises:
         StorageUnavailableError: object storage does not answer.
     """
-    rows = files.select(["file", "codec", "offset", "size", "stamp"]).to_pylist()
-    in_order = any(row["codec"] in COMPRESSED for row in rows)  # one stream, read from front to back
-    if rows and is_remote(rows[0]["file"]) and not in_order:
-        with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
-            yield from pool.map(_read, rows)
-        return
-    for row in rows:
-        yield _read(row)
+    rows: list[Row] = files.select(["file", "codec", "offset", "size", "stamp"]).to_pylist()
+    for at_once, group in groupby(rows, lambda row: is_remote(row["file"]) and row["codec"] not in COMPRESSED):
+        part = list(group)
+        yield from _many_at_once(part) if at_once else map(_read, part)
 
 
-def fetch_one(row: dict[str, Any]) -> bytes:
+def _many_at_once(rows: Sequence[Row]) -> Iterator[bytes | Exception]:
+    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+        waiting: deque[Future[list[bytes | Exception]]] = deque()
+        for together in _requests(rows):
+            waiting.append(pool.submit(_read_together, together))
+            if len(waiting) > 2 * _REQUESTS_AT_ONCE:  # what is fetched lies in memory until it is decoded
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+
+
+def fetch_one(row: Row) -> bytes:
     """Return the bytes of one file.
 
     Raises:
         OSError: it cannot be read.
+        StorageUnavailableError: object storage does not answer.
     """
     content = _read(row)
     if isinstance(content, Exception):
@@ -48,14 +64,52 @@ def fetch_one(row: dict[str, Any]) -> bytes:
     return content
 
 
-def _read(row: dict[str, Any]) -> bytes | Exception:
+def _requests(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """Put rows together that follow each other closely in an archive in object storage."""
+    together: list[Row] = []
+    for row in rows:
+        if together and not _one_request(together, row):
+            yield together
+            together = []
+        together.append(row)
+    if together:
+        yield together
+
+
+def _one_request(together: Sequence[Row], row: Row) -> bool:
+    first, last = together[0], together[-1]
+    return (
+        row["codec"] != "file"
+        and row["file"] == first["file"]
+        and is_remote(row["file"])
+        and last["offset"] <= row["offset"] <= _end(last) + _WORTH_SKIPPING
+        and _end(row) - first["offset"] <= _MOST_OF_ONE_REQUEST
+    )
+
+
+def _end(row: Row) -> int:
+    return int(row["offset"] + row["size"] + (0 if row["codec"] == "tar" else _BEFORE))
+
+
+def _read_together(rows: Sequence[Row]) -> list[bytes | Exception]:
+    if len(rows) == 1:
+        return [_read(rows[0])]
+    start, end = rows[0]["offset"], max(map(_end, rows))
     try:
-        return _READERS[row["codec"]](row)
-    except (FileNotFoundError, _BrokenMemberError, zlib.error, EOFError) as error:
-        return error
-    except OSError as error:
-        if is_remote(row["file"]):
-            raise StorageUnavailableError(f"{row['file']}: {error}") from error
+        content = _range(rows[0], start, end - start)
+    except FileNotFoundError as error:
+        return [error] * len(rows)
+
+    def part(row: Row, at: int, size: int) -> bytes:
+        return content[at - start : at - start + size] if at + size <= end else _range(row, at, size)
+
+    return [_read(row, partial(part, row)) for row in rows]
+
+
+def _read(row: Row, read: Range | None = None) -> bytes | Exception:
+    try:
+        return _READERS[row["codec"]](row, read or partial(_range, row))
+    except (OSError, _BrokenMemberError, zlib.error, EOFError) as error:
         return error
 
 
@@ -63,21 +117,20 @@ class _BrokenMemberError(Exception):
     """A member of an archive that does not hold what the archive's list says."""
 
 
-def _whole(row: dict[str, Any]) -> bytes:
+def _whole(row: Row, _: Range) -> bytes:
     return read_bytes(row["file"])
 
 
-def _stored(row: dict[str, Any]) -> bytes:
+def _stored(row: Row, read: Range) -> bytes:
     """Read a zip member: its own header, whose length the archive's list does not tell, and the bytes after it."""
-    before = _LOCAL_HEADER.size + 512  # in most archives, header and bytes come with one read
-    content = _range(row, row["offset"], before + row["size"])
+    content = read(row["offset"], _BEFORE + row["size"])
     if len(content) < _LOCAL_HEADER.size or content[:4] != b"PK\x03\x04":
         raise _BrokenMemberError("broken archive: no file starts where its list says")
     _, name, extra = _LOCAL_HEADER.unpack_from(content)
     start = _LOCAL_HEADER.size + name + extra
     content = content[start : start + row["size"]]
     if len(content) < row["size"]:
-        content = _range(row, row["offset"] + start, row["size"])
+        content = read(row["offset"] + start, row["size"])
     checksum, _, size = row["stamp"].partition("-")
     # no more than the list promises, whatever the bytes would expand to
     data = zlib.decompressobj(wbits=-15).decompress(content, int(size) + 1) if row["codec"] == "deflated" else content
@@ -86,14 +139,14 @@ def _stored(row: dict[str, Any]) -> bytes:
     return data
 
 
-def _tar(row: dict[str, Any]) -> bytes:
-    content = _range(row, row["offset"], row["size"])
+def _tar(row: Row, read: Range) -> bytes:
+    content = read(row["offset"], row["size"])
     if len(content) < row["size"]:
         raise _BrokenMemberError("broken archive: it ends in this file")
     return content
 
 
-def _compressed_tar(row: dict[str, Any]) -> bytes:
+def _compressed_tar(row: Row, _: Range) -> bytes:
     stream = _stream(row["file"], row["codec"], row["stamp"])
     stream.seek(row["offset"])  # forward by decompressing, backward by starting again
     content: bytes = stream.read(row["size"])
@@ -110,17 +163,22 @@ def _stream(file: str, codec: str, stamp: str) -> Any:
     return DECOMPRESSED[codec](open_file(file))
 
 
-def _range(row: dict[str, Any], start: int, size: int) -> bytes:
-    with _opened(row["file"]) as file:
-        if is_remote(row["file"]):
-            end = min(start + size, file.size())
-            content: bytes = file.read_at(max(0, end - start), start)
-            return content
-        return os.pread(file.fileno(), size, start)
+def _range(row: Row, start: int, size: int) -> bytes:
+    if not is_remote(row["file"]):
+        with open(row["file"], "rb") as local:
+            return os.pread(local.fileno(), size, start)
+    file = _opened(row["file"])
+    if start + size > file.size:  # behind the end, or that of an older and shorter archive of this name
+        _opened.cache_clear()
+        file = _opened(row["file"])
+    return file.read_at(size, start)
 
 
-def _opened(file: str) -> Any:
-    return open_file(file)
+@lru_cache(maxsize=16)
+def _opened(file: str) -> RemoteFile:
+    """Keep archives in object storage open: to open one is a request."""
+    opened: RemoteFile = open_ranges(file)
+    return opened
 
 
 _READERS = {

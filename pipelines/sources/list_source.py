@@ -23,9 +23,9 @@ from pipelines.sources.numpy_arrays import list_numpy
 from pipelines.sources.parquet_table import hugging_face_patterns, list_parquet
 from pipelines.sources.places import Place, find_places, split_at_archive
 from pipelines.sources.text_tables import list_csv, list_json_lines
-from pipelines.sources.tree import BrokenArchiveError
+from pipelines.sources.tree import BrokenArchiveError, is_folder
 from pipelines.sources.webdataset import list_webdataset
-from pipelines.storage import join, kind_of
+from pipelines.storage import StorageUnavailableError, is_remote, join, kind_of, missing_bucket
 
 _OF_FILES = (CsvTable, JsonLines, ParquetTable, HuggingFace, NumpyArrays)
 
@@ -49,7 +49,7 @@ def source_places(root: str, source: Source) -> list[Place]:
 
 def _tars(root: str, place: Place) -> list[Place]:
     """A folder stands for the tar files in it."""
-    if kind_of(place.url) != "folder":
+    if not is_folder(place.url):
         return [place]
     return find_places(place.url, ["**.tar", "**.tar.gz", "**.tgz"], files=False)
 
@@ -97,7 +97,7 @@ def _each(source: Source, places: Sequence[Place]) -> "list[Listing | BrokenArch
     try:
         found: list[Listing | BrokenArchiveError] = ray.get(waiting)
     except ray.exceptions.RayTaskError as error:
-        raise error.cause if isinstance(error.cause, UserError) else error from None
+        raise error.cause if isinstance(error.cause, UserError | StorageUnavailableError) else error from None
     return found
 
 
@@ -133,7 +133,6 @@ def _list_published(place: Place, source: PublishedSet) -> Listing:
 def nothing_there(root: str, source: Source) -> str:
     """Say what lies where a source should be, for a message; empty where nothing of use can be said."""
     from pipelines.nearest import did_you_mean
-    from pipelines.storage import is_remote
 
     path = source.path[0]
     whole = path if is_remote(path) else join(root, path)
@@ -143,7 +142,10 @@ def nothing_there(root: str, source: Source) -> str:
         tree = Place(archive, folder, None, path).tree()
         return did_you_mean(name, sorted({one.split("/")[0] for one in tree.names()}))
     folder, _, name = whole.rstrip("/").rpartition("/")
-    if is_remote(whole) or kind_of(folder) != "folder":
+    if is_remote(whole):
+        bucket = missing_bucket(whole)
+        return f"; there is no bucket {bucket!r}" if bucket else ""
+    if kind_of(folder) != "folder":
         return ""
     import os
 

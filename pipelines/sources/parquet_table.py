@@ -16,7 +16,7 @@ from pipelines.sources.fetch import fetch_one
 from pipelines.sources.listing import Listing, beside, column, matching_columns, of_files, of_table
 from pipelines.sources.places import Place
 from pipelines.sources.text_tables import vectors_of
-from pipelines.storage import open_file
+from pipelines.storage import open_ranges
 
 
 def list_parquet(place: Place, source: ParquetTable | HuggingFace) -> Listing:
@@ -52,7 +52,7 @@ def open_parquet(file: dict[str, Any]) -> pq.ParquetFile:
         OSError, pyarrow.ArrowInvalid: it cannot be read.
     """
     if file["codec"] == "file":
-        return pq.ParquetFile(open_file(file["file"]))
+        return pq.ParquetFile(open_ranges(file["file"]))
     return pq.ParquetFile(io.BytesIO(fetch_one(file)))
 
 

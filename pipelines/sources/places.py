@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from pipelines.sources.tree import Tree, archive_kind
+from pipelines.sources.tree import Tree, archive_kind, is_folder
 from pipelines.storage import is_remote, join, kind_of, list_below, parent, stat
 
 
@@ -31,7 +31,7 @@ class Place:
 
     def tree(self) -> Tree:
         """Open the place's tree; an archive's list of files is kept for as long as the archive does not change."""
-        if kind_of(self.url) == "folder":
+        if is_folder(self.url):
             return Tree(self.url)
         return _archive(self.url, self.below, stat(self.url).stamp)
 
@@ -62,9 +62,10 @@ def find_places(root: str, paths: Sequence[str], *, files: bool) -> list[Place]:
     Raises:
         BrokenArchiveError: an archive on the way cannot be listed.
     """
-    found = {place.name: place for path in paths for place in _matches(root, path, files)}
+    found = {(place.name, place.url): place for path in paths for place in _matches(root, path, files)}
     alone = len(paths) == 1 and "*" not in paths[0]
-    return [replace(place, alone=alone) for _, place in sorted(found.items())]
+    # A URL's options say how to get there: they are no part of a name, which goes into rows' ids.
+    return [replace(place, alone=alone, name=_without_options(name)) for (name, _), place in sorted(found.items())]
 
 
 def _matches(root: str, path: str, files: bool) -> Iterator[Place]:
@@ -102,11 +103,16 @@ def _last(url: str) -> str:
 
 def _split_pattern(path: str) -> tuple[str, str]:
     """Split a path into what has no pattern in it and the rest: ``a/b*/c`` into ``a`` and ``b*/c``."""
-    if "*" not in path:
+    whole, mark, options = path.partition("?") if is_remote(path) else (path, "", "")
+    if "*" not in whole:
         return path, ""
-    before = path[: path.index("*")]
+    before = whole[: whole.index("*")]
     fixed = before.rpartition("/")[0]
-    return fixed, path[len(fixed) :].lstrip("/")
+    return fixed + mark + options, whole[len(fixed) :].lstrip("/")
+
+
+def _without_options(path: str) -> str:
+    return path.partition("?")[0] if is_remote(path) else path
 
 
 def split_at_archive(url: str) -> tuple[str | None, str]:
@@ -153,7 +159,7 @@ def _archive_place(archive: str, inner: str, name: str, files: bool) -> Place:
 def _in_folder(folder: str, fixed: str, pattern: str, files: bool) -> Iterator[Place]:
     names = (found.name for found in list_below(folder))
     for name in _matching(names, pattern, files, archives=not files):
-        called = f"{fixed.rstrip('/')}/{name}" if fixed else name
+        called = f"{_without_options(fixed).rstrip('/')}/{name}" if fixed else name
         whole = join(folder, name)
         yield Place(parent(whole), "", _last(whole), called) if files else Place(whole, "", None, called)
 

@@ -22,7 +22,17 @@ import pyarrow.compute as pc
 
 from pipelines.errors import UserError
 from pipelines.nearest import did_you_mean
-from pipelines.storage import is_remote, join, kind_of, list_below, open_file, read_bytes, stamp_of, stat
+from pipelines.storage import (
+    is_remote,
+    join,
+    kind_of,
+    list_below,
+    open_file,
+    open_ranges,
+    read_bytes,
+    stamp_of,
+    stat,
+)
 
 FILES = pa.schema(
     [
@@ -49,6 +59,7 @@ ARCHIVES = {
 DECOMPRESSED: dict[str, Any] = {"tar.gz": gzip.open, "tar.bz2": bz2.open, "tar.xz": lzma.open}
 _LARGEST_MEMBER = 4 << 30  # bytes of a zip member, decompressed: a task holds one at a time
 _AT_ONCE = 65536  # rows of a listing turned into Arrow at a time
+_ASKED_FOR_ONE_BY_ONE = 4  # files in object storage; for more, their folder is listed
 
 
 class BrokenArchiveError(Exception):
@@ -64,9 +75,14 @@ class BrokenArchiveError(Exception):
 
 
 def archive_kind(name: str) -> str | None:
-    """Return the kind of archive that a file's name tells, or None."""
-    lower = name.lower()
+    """Return the kind of archive that a file's name, path or URL tells, or None."""
+    lower = (name.partition("?")[0] if is_remote(name) else name).lower()
     return next((kind for ending, kind in ARCHIVES.items() if lower.endswith(ending)), None)
+
+
+def is_folder(url: str) -> bool:
+    """Say whether a place that is there is a folder; in object storage its name tells, without a request."""
+    return archive_kind(url) is None if is_remote(url) else kind_of(url) == "folder"
 
 
 class Tree:
@@ -83,7 +99,7 @@ class Tree:
     def __init__(self, url: str, below: str = "") -> None:
         self.url = url
         self.below = below.strip("/")
-        self.archive = None if kind_of(url) == "folder" else archive_kind(url) or "zip"
+        self.archive = None if is_folder(url) else archive_kind(url) or "zip"
         self.name = f"{url}!{self.below}" if self.archive and self.below else url
         if not self.archive and self.below:
             self.url, self.below, self.name = join(url, self.below), "", join(url, self.below)
@@ -171,6 +187,8 @@ class Tree:
         if self.archive is None and not is_remote(self.url):
             encoded = pc.fill_null(_one_array(names), "").dictionary_encode()
             return pa.Table.from_batches([self._found_on_disk(encoded.dictionary)]).take(encoded.indices)
+        if self.archive is None and len(names) <= _ASKED_FOR_ONE_BY_ONE:
+            return pa.Table.from_batches([_batch(self._asked_for(names.to_pylist()))])
         plain = pa.array([None if n is None else posixpath.normpath(n.replace("\\", "/")) for n in names.to_pylist()])
         at = pc.index_in(plain, self.files["name"])
         found = self.files.take(at)
@@ -203,13 +221,26 @@ class Tree:
         arrays = [pa.array(c, f.type) if isinstance(c, list) else c for c, f in zip(columns, FILES, strict=True)]
         return pa.RecordBatch.from_arrays(arrays, schema=FILES)
 
+    def _asked_for(self, names: Iterable[str | None]) -> Iterator[tuple[Any, ...]]:
+        """Look up names in object storage, a request each."""
+        for given in names:
+            name = posixpath.normpath((given or "").replace("\\", "/"))
+            url = join(self.url, name)
+            try:
+                if not given or _unsafe(name):
+                    raise FileNotFoundError
+                found = stat(url)
+                yield name, url, "file", 0, found.size, found.stamp, None
+            except FileNotFoundError:
+                yield name, url, "file", 0, 0, "", _UNSAFE if given and _unsafe(name) else "missing file"
+
     def _folder(self) -> Iterator[tuple[Any, ...]]:
         for found in list_below(self.url):
             yield found.name, join(self.url, found.name), "file", 0, found.size, found.stamp, None
 
     def _zip(self) -> Iterator[tuple[Any, ...]]:
         try:
-            with open_file(self.url) as file, zipfile.ZipFile(file) as archive:
+            with open_ranges(self.url) as file, zipfile.ZipFile(file) as archive:
                 members = archive.infolist()
         except (zipfile.BadZipFile, EOFError, ValueError) as error:
             raise BrokenArchiveError(self.url, str(error)) from None

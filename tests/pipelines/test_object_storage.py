@@ -1,0 +1,324 @@
+"""Sources and blocks in object storage: a real S3 endpoint on loopback, and one that fails every tenth request."""
+
+import json
+import math
+import socket
+import tarfile
+import zipfile
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.block_cache import local_blocks
+from pipelines.errors import UserError
+from pipelines.ingest import ingest
+from pipelines.manifest import Manifest, read_manifest
+from pipelines.storage import StorageUnavailableError, join, list_below, list_folder, read_bytes, write_whole
+from tests.commands import kindred
+from tests.object_storage import (
+    SECRET,
+    Proxy,
+    ask_for_credentials,
+    environment_for,
+    gcs_server,
+    gcs_url_at,
+    make_bucket,
+    put,
+    remove,
+    s3_server,
+    upload,
+    url_at,
+)
+from tests.pipelines.ingest_case import KINDS, case_of, picture, pixels, read, write
+
+PICTURES = 30  # of each source
+FROM_FOLDER = {"kind": {"from": "folder"}, "traits": {"from": "folder", "through": "kind"}}
+FROM_COLUMN = {"kind": {"from": "column", "column": "kind"}}
+DATASETS = {
+    "folder": {"source": {"kind": "image_folder", "path": "pets"}, "labels": FROM_FOLDER},
+    "table": {
+        "source": {"kind": "csv", "path": "tables/traits.csv"},
+        "labels": FROM_COLUMN | {"traits": {"from": "columns"}},
+    },
+    "zipped": {"source": {"kind": "image_folder", "path": "pets.zip"}, "labels": FROM_FOLDER},
+    "in_tars": {
+        "source": {"kind": "image_folder", "path": ["more/pets.tar", "more/pets.tar.gz"]},
+        "labels": FROM_FOLDER,
+    },
+    "parquet": {"source": {"kind": "parquet", "path": "parts/*.parquet"}, "labels": FROM_COLUMN},
+    "arrays": {"source": {"kind": "numpy", "path": "arrays.npz"}, "labels": FROM_COLUMN},
+    "test": {"source": {"kind": "image_folder", "path": "for-test"}, "labels": FROM_FOLDER, "split": "test"},
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder with a source of every kind."""
+    root = tmp_path_factory.mktemp("data")
+    seeds = iter(range(10_000))
+
+    def pets():
+        for i in range(PICTURES):
+            yield f"{KINDS[i % 2]}/{i:02}.png", picture(next(seeds))
+
+    for name, content in pets():
+        write(root / "pets" / name, content)
+        write(root / "for-test" / name, picture(next(seeds)))
+    rows = ["file,kind,furry,flies"]
+    for name, content in pets():
+        write(root / "tables" / "pictures" / name, content)
+        rows.append(f"pictures/{name},{name[:3]},1,")
+    write(root / "tables" / "traits.csv", "\n".join(rows))
+    with zipfile.ZipFile(root / "pets.zip", "w") as archive:
+        for name, content in pets():
+            archive.writestr(name, content)
+    (root / "more").mkdir()
+    for file, mode in (("pets.tar", "w"), ("pets.tar.gz", "w:gz")):
+        for name, content in pets():
+            write(root.parent / "packed" / file / name, content)
+        with tarfile.open(root / "more" / file, mode) as archive:
+            archive.add(root.parent / "packed" / file, ".")
+    (root / "parts").mkdir()
+    for part in range(2):
+        columns = {"image": [picture(next(seeds)) for _ in range(PICTURES)], "kind": [*KINDS] * (PICTURES // 2)}
+        pq.write_table(pa.table(columns), root / "parts" / f"{part}.parquet", row_group_size=8)
+    np.savez(
+        root / "arrays.npz", x=np.stack([pixels(next(seeds)) for _ in range(4)]), kind=["cat", "dog", "dog", "cat"]
+    )
+    return root
+
+
+@pytest.fixture(scope="module")
+def s3(data):
+    """The port of an S3 endpoint with the same files below s3://pets/data."""
+    with s3_server() as port:
+        make_bucket(port, "pets")
+        upload(port, data, "pets/data")
+        yield port
+
+
+@pytest.fixture(scope="module")
+def case_file(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("case")
+    case_of(data, folder, DATASETS, evaluation={"replicates": 5}, training={"steps": 3, "batch_size": 14})
+    return str(folder / "pets.yaml")
+
+
+def run(command, case_file, store, port=None, blocks="pets/blocks", more=None, **settings):
+    """Run a command; with a port, on the data and blocks in the bucket there."""
+    sets = {"storage.path": store} | settings
+    if port is not None:
+        sets = {"data_root": "s3://pets/data", "storage.blocks": f"s3://{blocks}"} | sets
+    variables = environment_for(port, KINDRED_BLOCK_CACHE=str(store / "cache")) if port is not None else {}
+    done = kindred(
+        command,
+        case_file,
+        "--json",
+        *(f"--set={key}={value}" for key, value in sets.items()),
+        more=variables | (more or {}),
+    )
+    assert SECRET not in done.stdout + done.stderr
+    return done
+
+
+def hashes(blocks):
+    """Return the content hash and the rows in quarantine by data set, of what lies in a folder of blocks."""
+    manifests = [
+        Manifest.model_validate_json(read_bytes(join(blocks, found.name)))
+        for found in list_below(blocks)
+        if found.name.endswith("/manifest.json")
+    ]
+    return {manifest.data_set: (manifest.content_hash, manifest.quarantined) for manifest in manifests}
+
+
+@pytest.fixture(scope="module")
+def on_disk(case_file, tmp_path_factory):
+    """The results of `kindred run` on local disk, and what its blocks hold."""
+    store = tmp_path_factory.mktemp("on-disk")
+    done = run("run", case_file, store)
+    assert done.returncode == 0, done.stderr
+    found = hashes(str(store / "blocks"))
+    assert set(found) == set(DATASETS)
+    return json.loads(done.stdout)["results"], found
+
+
+@pytest.fixture(scope="module")
+def in_bucket(case_file, s3, tmp_path_factory):
+    """`kindred run` with the data and the blocks in a bucket: how it ended, its store, and the requests it took."""
+    store = tmp_path_factory.mktemp("in-bucket")
+    with Proxy(s3) as proxy:
+        done = run("run", case_file, store, proxy.port)
+    assert done.returncode == 0, done.stderr
+    return done, store, proxy.requests
+
+
+@pytest.mark.starts_ray
+def test_data_and_blocks_in_a_bucket_give_the_same_blocks_and_numbers_as_on_disk(on_disk, in_bucket, s3):
+    done, _, _ = in_bucket
+    assert hashes(url_at(s3, "pets/blocks")) == on_disk[1]
+    results = json.loads(done.stdout)["results"]
+    for part in ("arms", "confusion", "data_sets"):
+        assert results[part] == on_disk[0][part]
+
+
+@pytest.mark.starts_ray
+def test_with_every_tenth_request_failing_the_blocks_are_the_same(case_file, on_disk, s3, tmp_path):
+    with Proxy(s3, fail_every=10) as proxy:
+        done = run("ingest", case_file, tmp_path, proxy.port, "pets/blocks-of-trouble")
+    assert done.returncode == 0, done.stderr
+    assert len(proxy.failed) == 4
+    assert proxy.failed.total() >= 15
+    assert hashes(url_at(s3, "pets/blocks-of-trouble")) == on_disk[1]
+    assert not any(quarantined for _, quarantined in on_disk[1].values())
+
+
+@pytest.mark.starts_ray
+def test_a_second_ingest_reads_no_input_and_writes_no_block(case_file, in_bucket, s3):
+    _, store, _ = in_bucket
+    with Proxy(s3) as proxy:
+        done = run("ingest", case_file, store, proxy.port)
+    assert done.returncode == 0, done.stderr
+    assert not [path for _, path in proxy.requests if path.endswith((".png", ".arrow"))]
+    assert {method for method, _ in proxy.requests} == {"HEAD", "GET"}
+
+
+@pytest.mark.starts_ray
+def test_a_picture_costs_two_requests_and_neighbours_in_an_archive_share_one(in_bucket):
+    _, _, requests = in_bucket
+    pictures = [n for (_, path), n in requests.items() if path.startswith("/pets/data/pets/")]
+    assert len(pictures) == 2 * PICTURES  # HEAD and GET
+    assert set(pictures) == {1}
+    for archive in ("pets.zip", "more/pets.tar"):
+        assert sum(n for (_, path), n in requests.items() if path == f"/pets/data/{archive}") < PICTURES - 5
+
+
+@pytest.mark.starts_ray
+def test_storage_that_begins_to_refuse_ends_the_ingest_with_one_message_and_quarantines_nothing(
+    case_file, s3, tmp_path
+):
+    ask_for_credentials(s3, after=150)
+    try:
+        done = run("ingest", case_file, tmp_path, s3, "pets/refused")
+    finally:
+        ask_for_credentials(s3, after=math.inf)
+    assert done.returncode == 1
+    assert done.stderr.count("failed: StorageUnavailableError: s3://pets/") == 1
+    assert "ACCESS_DENIED" in done.stderr or "INVALID_ACCESS_KEY_ID" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not [found.name for found in list_below(url_at(s3, "pets/refused")) if "quarantine" in found.name]
+
+
+def test_wrong_credentials_are_one_message_before_anything_starts(case_file, s3, tmp_path):
+    ask_for_credentials(s3, after=0)
+    try:
+        done = run("ingest", case_file, tmp_path, s3)
+    finally:
+        ask_for_credentials(s3, after=math.inf)
+    assert done.returncode == 1
+    assert done.stderr.startswith("failed: StorageUnavailableError: s3://pets/blocks: ")
+    assert "ACCESS_DENIED" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_endpoint_that_is_gone_is_one_message(case_file, tmp_path):
+    with socket.socket() as taken:  # bound, and nobody listens: no other process gets it
+        taken.bind(("127.0.0.1", 0))
+        done = run("ingest", case_file, tmp_path, taken.getsockname()[1])
+    assert done.returncode == 1
+    assert done.stderr.count("failed: StorageUnavailableError: s3://pets/blocks: ") == 1
+    assert "Could not connect" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"data_root": "s3://pest/data"}, "data_root: found 's3://pest/data', and there is no bucket 'pest'"),
+        (
+            {"storage.blocks": "s3://pest/blocks"},
+            "storage.blocks: found 's3://pest/blocks', and there is no bucket 'pest'",
+        ),
+        (
+            {"datasets.folder.source.path": "s3://pest/cats"},
+            "datasets.folder.source.path: found 's3://pest/cats', nothing lies at s3://pest/cats",
+        ),
+        ({"storage.path": "s3://pets/store"}, "storage.path: found 's3://pets/store'; a folder is right"),
+        ({"data_root": "ftp://pets/data"}, "found the scheme 'ftp'; a local path, s3:// or gs:// is right"),
+        ({"data_root": "s3:///data"}, "found no bucket; s3://BUCKET/PATH is right"),
+        ({"data_root": "s3://pets/data?anonymos=true"}, "unknown option; did you mean 'anonymous'?"),
+        ({"data_root": "s3://pets/data?anonymous=maybe"}, "found 'maybe'; true or false is right"),
+        ({"data_root": f"s3://key:{SECRET}@pets/data"}, "credentials do not belong in a URL, which is written down"),
+        ({"data_root": f"s3://pets/data?secret_key={SECRET}"}, "secrets do not belong in a URL, which is written down"),
+    ],
+)
+def test_a_wrong_place_is_told_by_its_key(data, s3, tmp_path, monkeypatch, settings, words):
+    for name, value in environment_for(s3).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError) as caught:
+        case_of(data, tmp_path, DATASETS, *(f"{key}={value}" for key, value in settings.items()))
+    assert words in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+def test_a_block_that_was_altered_or_is_gone_is_refused(s3, in_bucket, tmp_path, monkeypatch):
+    monkeypatch.setenv("KINDRED_BLOCK_CACHE", str(tmp_path / "cache"))
+    root = url_at(s3, "pets/blocks")
+    folder = next(join(root, name) for name in list_folder(root) if name.startswith("test-"))
+    manifest = read_manifest(folder)
+    file = manifest.blocks[0].file
+    path = join(folder, file).removeprefix("s3://").partition("?")[0]
+    block = read_bytes(join(folder, file))
+    put(s3, path, block[:-1] + bytes([block[-1] ^ 1]))
+    with pytest.raises(StorageUnavailableError, match="not the block that was written there"):
+        local_blocks(folder, manifest)
+    assert not list((tmp_path / "cache").iterdir())
+    remove(s3, path)
+    with pytest.raises(StorageUnavailableError, match="the block is gone"):
+        local_blocks(folder, manifest)
+    put(s3, path, block)
+    (found,) = local_blocks(folder, manifest)
+    assert found.read_bytes() == block
+    remove(s3, path)
+    assert local_blocks(folder, manifest) == [found], "this machine has it"
+    put(s3, path, block)
+
+
+def test_sources_in_several_buckets_and_objects_with_odd_names(s3, tmp_path, ray_local):
+    odd = "what? 100%20 #1+ü.png"
+    for bucket in ("first", "second"):
+        make_bucket(s3, bucket)
+        for i, kind in enumerate(KINDS):
+            put(s3, f"{bucket}/pets/{kind}/{odd}", picture(5000 + 10 * len(bucket) + i))
+            put(s3, f"{bucket}/pets/{kind}/.hidden.png", b"no picture")
+    places = [url_at(s3, "first/pets"), url_at(s3, "second/p*")]
+    case = case_of(
+        tmp_path,
+        tmp_path,
+        {
+            "train": {"source": {"kind": "image_folder", "path": places}, "labels": FROM_FOLDER},
+            "test": {"source": {"kind": "image_folder", "path": places[0]}, "labels": FROM_FOLDER, "split": "test"},
+        },
+    )
+    made = {name: manifest for name, (_, manifest) in ingest(case).items()}
+    assert (made["train"].rows, made["train"].quarantined) == (4, 0)
+    assert read(case, "test")[0].ids == [f"cat/{odd}", f"dog/{odd}"]
+
+
+def test_google_cloud_storage_gives_the_same_blocks_with_every_tenth_request_failing(data, tmp_path, ray_local):
+    some = {name: DATASETS[name] for name in ("folder", "zipped", "in_tars", "parquet", "test")}
+    on_disk = {name: of.content_hash for name, (_, of) in ingest(case_of(data, tmp_path, some)).items()}
+    with gcs_server() as port, Proxy(port, fail_every=10) as proxy:
+        for file in sorted(data.rglob("*")):
+            if file.is_file():
+                write_whole(gcs_url_at(port, f"pets/data/{file.relative_to(data)}"), file.read_bytes())
+        root, blocks = (gcs_url_at(proxy.port, f"pets/{folder}") for folder in ("data", "blocks"))
+        case = case_of(root, tmp_path, some, f"storage.blocks={blocks}")
+        made = ingest(case)
+        assert {name: of.content_hash for name, (_, of) in made.items()} == on_disk
+        assert proxy.failed.total() >= 10
+        assert not any(of.quarantined for _, of in made.values())
+        proxy.requests.clear()
+        ingest(case)
+        assert not [path for _, path in proxy.requests if "png" in path]
