@@ -65,7 +65,7 @@ def _one_or_more(given: object) -> object:
 
 Columns = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
 
-# One path or a list of them, each below data_root, absolute, or a URL (s3://, gs://); *, ? and ** match names.
+# One path or a list of them, each below data_root, absolute, or a URL (s3://, gs://); * and ** match names.
 # A part of a path may be a zip or tar archive, which is read in place.
 Paths = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
 

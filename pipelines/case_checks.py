@@ -17,6 +17,7 @@ from pipelines.case import (
 from pipelines.errors import UserError
 from pipelines.nearest import did_you_mean
 from pipelines.sources.list_source import nothing_there, source_places
+from pipelines.sources.places import NothingThereError
 from pipelines.sources.tree import BrokenArchiveError
 from pipelines.storage import is_remote, join, missing_bucket
 
@@ -147,7 +148,9 @@ def _source_paths(case: Case) -> Iterator[str]:
         return
     for name, data_set in case.datasets.items():
         try:
-            found = source_places(root, data_set.source)
+            source_places(root, data_set.source)
+        except NothingThereError as error:
+            yield _missing_path(f"datasets.{name}.source.path", str(error), root)
         except BrokenArchiveError as error:
             if case.ingest.broken_archives == "fail":
                 yield f"datasets.{name}.source.path: {error}; a whole archive is right"
@@ -155,8 +158,6 @@ def _source_paths(case: Case) -> Iterator[str]:
         except (UserError, OSError) as error:
             yield f"datasets.{name}.source.path: {error}"
             continue
-        if not found:
-            yield _missing_path(f"datasets.{name}.source.path", data_set.source, root)
 
 
 def _not_there(key: str, url: str) -> str | None:
@@ -167,12 +168,11 @@ def _not_there(key: str, url: str) -> str | None:
     return f"{key}: found {url!r}, and there is no bucket {bucket!r}" if bucket else None
 
 
-def _missing_path(key: str, source: Source, root: str) -> str:
-    path = ", ".join(source.path)
-    place = path if len(source.path) > 1 or is_remote(path) else join(root, path)
+def _missing_path(key: str, path: str, root: str) -> str:
+    place = path if is_remote(path) else join(root, path)
     return (
         f"{key}: found {path!r}, nothing lies at {place}; a path below data_root is right "
-        f"(--set data_root=DIR sets where your data lie){nothing_there(root, source)}"
+        f"(--set data_root=DIR sets where your data lie){nothing_there(root, path)}"
     )
 
 

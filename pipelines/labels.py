@@ -1,6 +1,7 @@
 """Align a source's own words to a task's vocabulary: classes to numbers, labels to true, false and not annotated."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +12,12 @@ import pyarrow.compute as pc
 
 from mtlcore import Multiclass, Task
 from pipelines.case import LabelRule
+from pipelines.errors import UserError
 from pipelines.nearest import did_you_mean
 from pipelines.sources.listing import column
 
+_WHOLE = re.compile(r"^(-?\d+)\.0+$")
+_MOST_LOOKED_UP = 100  # words outside the vocabulary, for the nearest inside: nobody reads more
 _TRUE, _FALSE = {"1", "true", "yes"}, {"0", "false", "no"}
 
 
@@ -48,12 +52,16 @@ def align(rule: LabelRule, task: Task, aliases: dict[str, str], fields: pa.Table
     Raises:
         UserError: a column is not there.
     """
-    if isinstance(task, Multiclass):
-        name = "folder" if rule.where == "folder" else str(rule.column)
-        return _classes(column(fields, name, where), rule, task.outputs, aliases)
-    if rule.where == "columns":
-        return _columns(fields, rule, task.outputs, aliases, where)
-    return _held(column(fields, str(rule.column), where), rule, task.outputs, aliases)
+    try:
+        if isinstance(task, Multiclass):
+            name = "folder" if rule.where == "folder" else str(rule.column)
+            return _classes(column(fields, name, where), rule, task.outputs, aliases)
+        if rule.where == "columns":
+            return _columns(fields, rule, task.outputs, aliases, where)
+        return _held(column(fields, str(rule.column), where), rule, task.outputs, aliases)
+    except pa.ArrowException as error:
+        of = f" {rule.column!r}" if rule.column else "s"
+        raise UserError(f"{where}: the column{of} cannot be read as labels of {task.name!r}: {error}") from None
 
 
 def nothing_annotated(task: Task, rows: int) -> Aligned:
@@ -78,11 +86,16 @@ def text_of(value: Any) -> str | None:
 
 def _meaning(cells: Any, mean: Callable[[str], Any]) -> tuple[np.ndarray, list[Any]]:
     """Look at every different cell once: which one a row has (-1: empty), and what each means."""
-    values = cells.combine_chunks() if isinstance(cells, pa.ChunkedArray) else cells
+    values = _plain(cells.combine_chunks() if isinstance(cells, pa.ChunkedArray) else cells)
     encoded = values.dictionary_encode()
     texts = [text_of(value) for value in encoded.dictionary.to_pylist()]
     which = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)
     return which, [None if text is None else mean(text) for text in texts]
+
+
+def _number(text: str) -> str:
+    """Write a whole number without its point: pandas makes 1.0 of a column of ones with a gap."""
+    return _WHOLE.sub(r"\1", text)
 
 
 class _Wrong(str):
@@ -97,13 +110,19 @@ def _classes(cells: Any, rule: LabelRule, vocabulary: Sequence[str], aliases: di
 
 def _word(number: dict[str, int], aliases: dict[str, str], rule: LabelRule) -> Callable[[str], int | _Wrong | None]:
     """A word's number in the vocabulary; None for a code that means "not annotated"."""
+    looked_up = 0
 
     def mean(text: str) -> int | _Wrong | None:
-        if text in rule.not_annotated:
+        words = (text, _number(text), text.lower() if text in ("True", "False") else text)
+        if any(word in rule.not_annotated for word in words):
             return None
-        found = number.get(aliases.get(text, text))
-        if found is not None:
-            return found
+        for word in words:
+            if (found := number.get(aliases.get(word, word))) is not None:
+                return found
+        nonlocal looked_up
+        looked_up += 1
+        if looked_up > _MOST_LOOKED_UP:
+            return _Wrong(f"found the label {text!r}, which the task does not have")
         return _Wrong(
             f"found the label {text!r}, which the task does not have{did_you_mean(text, [*number, *aliases])}"
         )
@@ -122,51 +141,81 @@ def _wrong_of(means: Sequence[Any], which: np.ndarray) -> pa.Array:
 
 
 def _held(cells: pa.ChunkedArray, rule: LabelRule, vocabulary: Sequence[str], aliases: dict[str, str]) -> Aligned:
-    """Read columns with the labels that hold: a list, or text separated by ``|``; or a list of L truth values."""
-    values = cells.combine_chunks()
-    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+    """Read columns with the labels that hold: a list, or text separated by ``|``; or a list of L truth values.
+
+    An empty list says that none holds; a cell or a list with nothing in it but codes says that nothing is known.
+    """
+    values = _plain(cells.combine_chunks())
+    if pa.types.is_string(values.type):
         trimmed = pc.utf8_trim_whitespace(values)
-        empty = pc.or_kleene(pc.equal(trimmed, ""), pc.is_in(trimmed, pa.array(list(rule.not_annotated), pa.string())))
-        values = pc.split_pattern(pc.if_else(empty, None, trimmed), "|")
-    elif not pa.types.is_nested(values.type):
-        # one label a row, as a number or a truth value
-        values = pa.array([None if v is None else [v] for v in values.to_pylist()])
+        text = pc.if_else(pc.equal(trimmed, ""), None, trimmed)
+        values = pc.split_pattern(text, "|")
+        only_bars = pc.equal(pc.replace_substring(pc.fill_null(text, "x"), "|", ""), "")
+        none_holds = pa.array([[]] * len(values), values.type)
+        values = pc.if_else(only_bars, none_holds, values)
+    elif not pa.types.is_nested(values.type):  # one label a row, as a number or a truth value
+        values = pa.array([None if text_of(v) is None else [v] for v in values.to_pylist()], pa.list_(values.type))
     missing = pc.is_null(values).to_numpy(zero_copy_only=False)
-    if pa.types.is_fixed_size_list(values.type):
+    if pa.types.is_fixed_size_list(values.type) or pa.types.is_large_list(values.type):
         values = values.cast(pa.list_(values.type.value_type))
-    flat, parents = pc.list_flatten(values), pc.list_parent_indices(values).to_numpy(zero_copy_only=False)
-    holds = np.zeros((len(values), len(vocabulary)), dtype=bool)
-    annotated = np.repeat(~missing[:, None], len(vocabulary), axis=1)
-    wrong = np.full(len(values), None, dtype=object)
+    flat, parents = _plain(pc.list_flatten(values)), pc.list_parent_indices(values).to_numpy(zero_copy_only=False)
     numbers = pa.types.is_integer(flat.type) or pa.types.is_floating(flat.type)
-    one_a_label = numbers and _as_wide_as(values, len(vocabulary)) and not _are_names(vocabulary)
-    if pa.types.is_boolean(flat.type) or one_a_label:
-        cells_of = values.to_pylist()
-        for i, row in enumerate(cells_of):
-            truths = [_truth(rule)(text) if (text := text_of(v)) is not None else None for v in row or ()]
-            bad = next((t for t in truths if isinstance(t, _Wrong)), None)
-            if row is not None and len(row) != len(vocabulary):
-                bad = _Wrong(f"found {len(row)} truth values; {len(vocabulary)}, one a label, is right")
-            if bad is not None or row is None:
-                wrong[i] = str(bad) if bad is not None else None
-                continue
-            holds[i] = [t is True for t in truths]
-            annotated[i] = [t is not None for t in truths]
-    else:
-        number = {name: i for i, name in enumerate(vocabulary)}
-        which, means = _meaning(flat, _word(number, aliases, rule))
-        place = _taken(means, which, pa.int32())
-        known = pc.is_valid(place).to_numpy(zero_copy_only=False)
-        holds[parents[known], pc.fill_null(place, 0).to_numpy(zero_copy_only=False)[known]] = True
-        reasons = _wrong_of(means, which)
-        for i in np.flatnonzero(pc.is_valid(reasons).to_numpy(zero_copy_only=False)).tolist():
-            wrong[parents[i]] = wrong[parents[i]] or reasons[i].as_py()
+    if pa.types.is_boolean(flat.type) or (numbers and not _are_names(vocabulary) and _are_truths(flat, rule)):
+        return _truths(values, rule, len(vocabulary))
+    holds = np.zeros((len(values), len(vocabulary)), dtype=bool)
+    wrong = np.full(len(values), None, dtype=object)
+    number = {name: i for i, name in enumerate(vocabulary)}
+    which, means = _meaning(flat, _word(number, aliases, rule))
+    place = _taken(means, which, pa.int32())
+    known = pc.is_valid(place).to_numpy(zero_copy_only=False)
+    holds[parents[known], pc.fill_null(place, 0).to_numpy(zero_copy_only=False)[known]] = True
+    reasons = _wrong_of(means, which)
+    for i in np.flatnonzero(pc.is_valid(reasons).to_numpy(zero_copy_only=False)).tolist():
+        wrong[parents[i]] = wrong[parents[i]] or reasons[i].as_py()
+    says_something = holds.any(axis=1) | np.array([reason is not None for reason in wrong], dtype=bool)
+    empty = pc.fill_null(pc.equal(pc.list_value_length(values), 0), False).to_numpy(zero_copy_only=False)
+    missing = missing | ~(says_something | empty)
+    annotated = np.repeat(~missing[:, None], len(vocabulary), axis=1)
     return Aligned(_lists(holds, annotated, missing), pa.array(wrong.tolist(), pa.string()))
 
 
-def _as_wide_as(values: pa.Array, width: int) -> bool:
-    lengths = pc.min_max(pc.list_value_length(values)).as_py()
-    return bool(lengths["min"] == lengths["max"] == width)
+def _truths(values: pa.Array, rule: LabelRule, width: int) -> Aligned:
+    """Read lists of a truth value a label."""
+    holds = np.zeros((len(values), width), dtype=bool)
+    annotated = np.zeros((len(values), width), dtype=bool)
+    wrong: list[str | None] = [None] * len(values)
+    mean = _truth(rule)
+    for i, row in enumerate(values.to_pylist()):
+        if row is None:
+            continue
+        if len(row) != width:
+            wrong[i] = f"found {len(row)} truth values; {width}, one a label, is right"
+            continue
+        truths = [None if (text := text_of(value)) is None else mean(text) for value in row]
+        wrong[i] = next((str(truth) for truth in truths if isinstance(truth, _Wrong)), None)
+        holds[i] = [truth is True for truth in truths]
+        annotated[i] = [truth is not None for truth in truths]
+    missing = pc.is_null(values).to_numpy(zero_copy_only=False)
+    return Aligned(_lists(holds, annotated, missing), pa.array(wrong, pa.string()))
+
+
+def _plain(values: pa.Array) -> pa.Array:
+    """Return text as text, however a table keeps it: categories, large strings, bytes of UTF-8."""
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    if pa.types.is_large_string(values.type) or pa.types.is_string_view(values.type) or _is_bytes(values.type):
+        values = values.cast(pa.string())
+    return values
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _are_truths(flat: pa.Array, rule: LabelRule) -> bool:
+    """Say whether numbers are truth values, not names of labels."""
+    texts = {text_of(value) for value in pc.unique(flat).to_pylist()}
+    return texts <= {"0", "1", None, *rule.not_annotated} or rule.threshold is not None
 
 
 def _are_names(vocabulary: Sequence[str]) -> bool:
@@ -185,6 +234,7 @@ def _lists(holds: np.ndarray, annotated: np.ndarray, missing: np.ndarray | None 
 
 def _truth(rule: LabelRule) -> Callable[[str], bool | _Wrong | None]:
     def mean(text: str) -> bool | _Wrong | None:
+        text = text if text in rule.not_annotated else _number(text)
         if text in rule.not_annotated:
             return None
         if rule.threshold is not None:

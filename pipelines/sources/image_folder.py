@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from pipelines.sources.listing import Listing, of_files
 from pipelines.sources.places import Place
+from pipelines.sources.tree import archive_kind
 
 PICTURE_ENDINGS = frozenset(
     [
@@ -34,7 +35,9 @@ def list_image_folder(place: Place) -> Listing:
     names = files["name"].to_pylist()
     kept = pa.array([i for i, name in enumerate(names) if is_picture(name)], pa.int64())
     files = files.take(kept)
-    folders = [posixpath.basename(posixpath.dirname(name)) for name in files["name"].to_pylist()]
+    own = posixpath.basename(place.below or place.url.partition("?")[0].rstrip("/"))
+    own = own if place.below or archive_kind(own) is None else ""  # an archive's name is no class
+    folders = [posixpath.basename(posixpath.dirname(name)) or own for name in files["name"].to_pylist()]
     return of_files(place, files["name"], files, pa.table({"folder": pa.array(folders, pa.string())}))
 
 

@@ -21,9 +21,9 @@ from pipelines.sources.image_folder import list_image_folder
 from pipelines.sources.listing import Listing, joined, of_files, refused
 from pipelines.sources.numpy_arrays import list_numpy
 from pipelines.sources.parquet_table import hugging_face_patterns, list_parquet
-from pipelines.sources.places import Place, find_places, split_at_archive
+from pipelines.sources.places import NothingThereError, Place, find_places, split_at_archive
 from pipelines.sources.text_tables import list_csv, list_json_lines
-from pipelines.sources.tree import BrokenArchiveError, is_folder
+from pipelines.sources.tree import BrokenArchiveError
 from pipelines.sources.webdataset import list_webdataset
 from pipelines.storage import StorageUnavailableError, is_remote, join, kind_of, missing_bucket
 
@@ -31,27 +31,46 @@ _OF_FILES = (CsvTable, JsonLines, ParquetTable, HuggingFace, NumpyArrays)
 
 
 def source_places(root: str, source: Source) -> list[Place]:
-    """Find the places of a source; none where nothing lies at its paths.
+    """Find the places of a source.
 
     Raises:
+        NothingThereError: one of its paths names nothing.
         BrokenArchiveError: an archive on the way cannot be listed.
+        UserError: a place lies in another one.
     """
     if isinstance(source, HuggingFace):
-        for patterns in zip(*(hugging_face_patterns(path, source) for path in source.path), strict=True):
-            if found := find_places(root, patterns, files=True):
-                return found
-        return []
+        return [place for path in source.path for place in _hugging_face(root, path, source)]
     found = find_places(root, source.path, files=isinstance(source, _OF_FILES))
     if isinstance(source, WebDataset):
         return [one for place in found for one in _tars(root, place)]
     return found
 
 
+def _hugging_face(root: str, path: str, source: HuggingFace) -> list[Place]:
+    for pattern in hugging_face_patterns(path, source):
+        try:
+            return find_places(root, [pattern], files=True)
+        except NothingThereError:
+            continue
+    raise NothingThereError(path)
+
+
 def _tars(root: str, place: Place) -> list[Place]:
     """A folder stands for the tar files in it."""
-    if not is_folder(place.url):
+    if kind_of(place.url) != "folder":
         return [place]
-    return find_places(place.url, ["**.tar", "**.tar.gz", "**.tgz"], files=False)
+    inside = [join(place.name, pattern) for pattern in ("**.tar", "**.tar.gz", "**.tgz")]
+    found = [one for pattern in inside for one in _if_there(root, pattern)]
+    if not found:
+        raise NothingThereError(inside[0])
+    return found
+
+
+def _if_there(root: str, pattern: str) -> list[Place]:
+    try:
+        return find_places(root, [pattern], files=False)
+    except NothingThereError:
+        return []
 
 
 def list_source(root: str, source: Source, *, quarantine_broken_archives: bool = False) -> Listing:
@@ -72,13 +91,16 @@ def list_source(root: str, source: Source, *, quarantine_broken_archives: bool =
             path = source.path[0]
             return refused(Place(error.url, "", None, path), f"broken archive: {error.why}")
         raise UserError(f"{error}; a whole archive is right") from None
-    if not places:
-        raise UserError(f"nothing lies at {', '.join(str(path) for path in source.path)} below {root}")
+    except NothingThereError as error:
+        raise UserError(f"nothing lies at {error} below {root}") from None
     found = _each(source, places)
     if not quarantine_broken_archives:
         for one in found:
             if isinstance(one, BrokenArchiveError):
                 raise UserError(f"{one}; a whole archive is right (ingest.broken_archives: quarantine goes on without)")
+    for place, one in zip(places, found, strict=True):
+        if isinstance(one, Listing) and not len(one):
+            raise UserError(f"{place}: found no row in it; at least one input is right, or the path left out")
     return joined(
         [
             refused(p, f"broken archive: {one.why}") if isinstance(one, BrokenArchiveError) else one
@@ -119,6 +141,8 @@ def _list_place(source: Source, place: Place) -> Listing | BrokenArchiveError:
         return found
     except BrokenArchiveError as error:
         return error
+    except (pa.ArrowException, OSError, UnicodeError, NotImplementedError, RecursionError) as error:
+        raise UserError(f"{place}: cannot be listed: {type(error).__name__}: {error}") from None
 
 
 def _list_published(place: Place, source: PublishedSet) -> Listing:
@@ -130,11 +154,10 @@ def _list_published(place: Place, source: PublishedSet) -> Listing:
     return of_files(place, pictures, tree.find(pictures), table.drop_columns(["picture"]))
 
 
-def nothing_there(root: str, source: Source) -> str:
-    """Say what lies where a source should be, for a message; empty where nothing of use can be said."""
+def nothing_there(root: str, path: str) -> str:
+    """Say what lies where a path should lead, for a message; empty where nothing of use can be said."""
     from pipelines.nearest import did_you_mean
 
-    path = source.path[0]
     whole = path if is_remote(path) else join(root, path)
     archive, inner = split_at_archive(whole)
     if archive is not None:

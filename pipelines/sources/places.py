@@ -1,12 +1,15 @@
 """From the paths of a case file to the places that they name: folders and files, on disk, in storage, in archives."""
 
 import os
+import posixpath
 import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 
+from pipelines.errors import UserError
 from pipelines.sources.tree import Tree, archive_kind, is_folder
 from pipelines.storage import is_remote, join, kind_of, list_below, parent, stat
 
@@ -43,6 +46,10 @@ class Place:
         return f"{self.url}!{inside}" if inside else self.url
 
 
+class NothingThereError(Exception):
+    """A path that names nothing; the message is the path."""
+
+
 @lru_cache(maxsize=16)
 def _archive(url: str, below: str, stamp: str) -> Tree:
     return Tree(url, below)
@@ -57,15 +64,34 @@ def find_places(root: str, paths: Sequence[str], *, files: bool) -> list[Place]:
         files: whether the paths name files (tables) rather than folders and archives.
 
     Returns:
-        the places; none for a path that names nothing.
+        the places, each once.
 
     Raises:
+        NothingThereError: a path names nothing.
         BrokenArchiveError: an archive on the way cannot be listed.
+        UserError: a place lies in another one.
     """
-    found = {(place.name, place.url): place for path in paths for place in _matches(root, path, files)}
+    found: dict[tuple[str, str, str | None], Place] = {}
+    for path in paths:
+        matches = list(_matches(root, path, files))
+        if not matches:
+            raise NothingThereError(path)
+        for place in matches:
+            found.setdefault((place.url.rstrip("/"), place.below, place.file), place)
     alone = len(paths) == 1 and "*" not in paths[0]
     # A URL's options say how to get there: they are no part of a name, which goes into rows' ids.
-    return [replace(place, alone=alone, name=_without_options(name)) for (name, _), place in sorted(found.items())]
+    places = [replace(place, alone=alone, name=_without_options(place.name)) for place in found.values()]
+    places.sort(key=lambda place: (place.name, place.url))
+    _check_apart(places)
+    return places
+
+
+def _check_apart(places: Sequence[Place]) -> None:
+    """Refuse a folder in another one that is listed too: its rows would stand twice."""
+    inside = sorted((f"{str(place).rstrip('/')}/", place.name) for place in places if place.file is None)
+    for (outer, first), (inner, second) in pairwise(inside):
+        if inner.startswith(outer):
+            raise UserError(f"found {second!r}, which lies in {first!r}: its rows would stand twice; one is right")
 
 
 def _matches(root: str, path: str, files: bool) -> Iterator[Place]:
@@ -94,7 +120,8 @@ def _matches(root: str, path: str, files: bool) -> Iterator[Place]:
 def _below(root: str, path: str) -> str:
     if is_remote(path) or os.path.isabs(path):
         return path
-    return join(root, path) if path not in ("", ".") else root
+    path = posixpath.normpath(path)
+    return join(root, path) if path != "." else root
 
 
 def _last(url: str) -> str:

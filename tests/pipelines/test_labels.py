@@ -62,6 +62,40 @@ def test_a_list_as_wide_as_the_task_holds_truth_values():
     assert aligned(UNITS, [[True]])[1] == ["found 1 truth values; 2, one a label, is right"]
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        [9, float("nan"), 9.0],
+        pa.array(["9", "", " 9 "]),
+        pa.array(["9", "", "9"]).dictionary_encode(),
+        pa.array(["9", "", "9"], pa.large_string()),
+        [["9"], [""], [None]],
+        [[9], [9], None],
+    ],
+)
+def test_what_says_nothing_is_not_annotated_and_never_no(values):
+    assert aligned(UNITS, values, not_annotated=("9",)) == ([None, None, None], [None] * 3)
+
+
+def test_categories_are_read_as_the_words_that_they_stand_for():
+    assert aligned(UNITS, pa.array(["AU1|AU12", "AU1"]).dictionary_encode())[0] == [[True, True], [True, False]]
+    assert aligned(EXPRESSION, pa.array(["sadness", "7"]).dictionary_encode())[0] == [1, 2]
+
+
+def test_a_number_with_a_point_and_nothing_behind_it_is_the_number():
+    assert by_columns({"AU1": ["1.0", "0.0"], "AU12": ["-1.0", "1"]}, not_annotated=("-1",)) == (
+        [[True, None], [False, True]],
+        [None, None],
+    )
+    assert aligned(EXPRESSION, ["7.0"])[0] == [2]
+
+
+def test_one_row_of_the_wrong_width_is_wrong_alone():
+    labels, wrong = aligned(UNITS, [[1, 0], [1, 0, 1], [0, 1]])
+    assert [labels[0], labels[2]] == [[True, False], [False, True]]
+    assert [bool(one) for one in wrong] == [False, True, False]
+
+
 def by_columns(columns, aliases=None, **more):
     found = align(rule("columns", **more), UNITS, aliases or {}, pa.table(columns), "here")
     return found.labels.to_pylist(), found.wrong.to_pylist()
