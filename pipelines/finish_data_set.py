@@ -17,7 +17,7 @@ from mtlcore import Multiclass, Task
 from pipelines.atomic import clear_scratch
 from pipelines.case import Case
 from pipelines.layout import fingerprint
-from pipelines.list_data_set import QUARANTINED, ListedDataSet
+from pipelines.list_data_set import QUARANTINED, ListedDataSet, original_rows
 from pipelines.make_block import outcome_file
 from pipelines.manifest import MANIFEST, QUARANTINE, BlockEntry, LabelCounts, Manifest, SourceCounts
 from pipelines.method import tasks_of
@@ -112,7 +112,12 @@ def _outcomes(listed: ListedDataSet, folder: str, known: Mapping[tuple[str, str]
 def _quarantined(listed: ListedDataSet, failed: Mapping[str, str], at: np.ndarray) -> pa.Table:
     taken = listed.rows.take(pa.array(at, pa.int64()))
     ids = taken["id"].to_pylist()
-    rows = [ids, taken["source"].to_pylist(), [failed[one] for one in ids], [listed.original(int(i)) for i in at]]
+    rows = [
+        ids,
+        taken["source"].to_pylist(),
+        [failed[one] for one in ids],
+        original_rows(listed.fields, listed.rows, at),
+    ]
     here = pa.table([pa.array(column, pa.string()) for column in rows], schema=QUARANTINED)
     both = pa.concat_tables([listed.refused, here])
     return both.sort_by([("id", "ascending"), ("reason", "ascending"), ("row", "ascending")])

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import PIL
 import pyarrow as pa
 from pydantic import BaseModel
 
@@ -129,7 +130,9 @@ def _settings(case: Case, name: str) -> dict[str, Any]:
     readers = sorted(_HERE.glob("sources/**/*.py"))
     code = digest_of(*readers, *(_HERE / f"{module}.py" for module in _CODE))
     size = case.input.model_dump(mode="json", include={"kind", "height", "width", "channels", "size"})
-    return {"source": data_set, "vocabulary": vocabulary, "input": size, "version": code}
+    root = None if case.embedded else case.data_root
+    version = [code, PIL.__version__]  # decoders of different versions differ in the last bit
+    return {"source": data_set, "data_root": root, "vocabulary": vocabulary, "input": size, "version": version}
 
 
 def _record_file(case: Case) -> str:
@@ -137,7 +140,6 @@ def _record_file(case: Case) -> str:
         "data_sets": {name: _settings(case, name) for name in case.datasets},
         "ingest": case.ingest.model_dump(mode="json"),
         "relatedness": [edge.model_dump(mode="json") for edge in case.relatedness],
-        "data_root": None if case.embedded else case.data_root,
     }
     return join(blocks_root(case), f"{case.name}-{fingerprint(settings)}.json")
 
@@ -171,7 +173,11 @@ def _tell_what_changed(case: Case, name: str, folder: str, settings: dict[str, A
 def _change(key: str, before: Any, now: Any) -> str:
     if key == "input" and isinstance(before, dict):
         return f"inputs of {_size(before)}, now {_size(now)}"
-    words = {"source": "another source or labels", "version": "another version of Kindred"}
+    words = {
+        "source": "another source or labels",
+        "data_root": "another data_root",
+        "version": "another version of Kindred",
+    }
     if key == "vocabulary" and isinstance(before, dict):
         tasks = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
         return f"another vocabulary ({', '.join(tasks)})"

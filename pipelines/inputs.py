@@ -7,6 +7,8 @@ from PIL import Image
 
 from pipelines.case import PictureInput, VectorInput
 
+# Formats of pictures, and none that starts another program (EPS) or is a document.
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
 _MOST_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485  # more in one picture is taken for a decompression bomb
 
 
@@ -47,7 +49,7 @@ def decode_picture(encoded: bytes, shape: tuple[int, int, int]) -> np.ndarray:
     if not encoded:
         raise ValueError("the file is empty")
     channels, height, width = shape
-    with Image.open(io.BytesIO(encoded)) as picture:
+    with Image.open(io.BytesIO(encoded), formats=_FORMATS) as picture:
         if picture.width * picture.height > _MOST_PIXELS:
             raise Image.DecompressionBombError(f"{picture.width} x {picture.height} pixels")
         # lets the JPEG decoder skip work that the resize would throw away
@@ -58,6 +60,8 @@ def decode_picture(encoded: bytes, shape: tuple[int, int, int]) -> np.ndarray:
 def _resized(picture: Image.Image, shape: tuple[int, int, int]) -> np.ndarray:
     channels, height, width = shape
     mode = "L" if channels == 1 else "RGB"
+    if picture.mode.startswith("I;16"):  # Pillow's own conversion would make nearly all of it white
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
     pixels = picture if picture.mode == mode else picture.convert(mode)
     if pixels.size != (width, height):
         pixels = pixels.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)

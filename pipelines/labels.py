@@ -186,17 +186,16 @@ def _truths(values: pa.Array, rule: LabelRule, width: int) -> Aligned:
     wrong: list[str | None] = [None] * len(values)
     mean = _truth(rule)
     for i, row in enumerate(values.to_pylist()):
-        if row is None:
+        truths = [None if (text := text_of(value)) is None else mean(text) for value in row or ()]
+        if all(truth is None for truth in truths):
             continue
-        if len(row) != width:
-            wrong[i] = f"found {len(row)} truth values; {width}, one a label, is right"
+        if len(truths) != width:
+            wrong[i] = f"found {len(truths)} truth values; {width}, one a label, is right"
             continue
-        truths = [None if (text := text_of(value)) is None else mean(text) for value in row]
         wrong[i] = next((str(truth) for truth in truths if isinstance(truth, _Wrong)), None)
         holds[i] = [truth is True for truth in truths]
         annotated[i] = [truth is not None for truth in truths]
-    missing = pc.is_null(values).to_numpy(zero_copy_only=False)
-    return Aligned(_lists(holds, annotated, missing), pa.array(wrong, pa.string()))
+    return Aligned(_lists(holds, annotated, np.asarray(~annotated.any(axis=1))), pa.array(wrong, pa.string()))
 
 
 def _plain(values: pa.Array) -> pa.Array:

@@ -46,18 +46,27 @@ class ListedDataSet:
         bounds = chunk_bounds(self.rows["id"], self.rows_per_chunk)
         return [Chunk(digest(self.rows.slice(start, end - start)), start, end - start) for start, end in bounds]
 
-    def original(self, at: int) -> str:
-        """Return a row as its source has it, as JSON."""
-        return original_row(self.fields, at)
-
 
 QUARANTINED = pa.schema([("id", pa.string()), ("source", pa.string()), ("reason", pa.string()), ("row", pa.string())])
 
 
-def original_row(fields: pa.Table, at: int) -> str:
-    """Return a row's fields as JSON."""
-    row = fields.slice(at, 1).to_pylist()[0]
-    return json.dumps({k: v for k, v in row.items() if v is not None}, default=str, sort_keys=True, ensure_ascii=False)
+def original_rows(fields: pa.Table, rows: pa.Table, at: np.ndarray) -> list[str]:
+    """Return some rows as their source has them, as JSON: its columns and, where it holds the input, the vector.
+
+    Args:
+        fields: the source's own columns.
+        rows: schema ``ROWS``, as many rows.
+        at: which rows.
+    """
+    taken = pa.array(at, pa.int64())
+    given = fields.take(taken).to_pylist()
+    for row, vector in zip(given, rows["vector"].take(taken).to_pylist(), strict=True):
+        if vector is not None:
+            row["vector"] = vector
+    return [
+        json.dumps({k: v for k, v in row.items() if v is not None}, default=str, sort_keys=True, ensure_ascii=False)
+        for row in given
+    ]
 
 
 def list_data_set(case: Case, name: str) -> ListedDataSet:
@@ -115,8 +124,8 @@ def _refused(listing: Listing, reasons: pa.ChunkedArray) -> pa.Table:
     at = np.flatnonzero(pc.is_valid(reasons).to_numpy(zero_copy_only=False))
     taken = pa.array(at, pa.int64())
     columns = [listing.rows["id"].take(taken), listing.rows["source"].take(taken), reasons.take(taken)]
-    originals = pa.array([original_row(listing.fields, int(i)) for i in at], pa.string())
-    return pa.table([*columns, originals], schema=QUARANTINED)
+    originals = original_rows(listing.fields, listing.rows, at)
+    return pa.table([*columns, pa.array(originals, pa.string())], schema=QUARANTINED)
 
 
 def _selected(name: str, data_set: DataSet, listing: Listing) -> Listing:

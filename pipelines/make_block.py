@@ -1,7 +1,8 @@
 """One task of the ingest: fetch and decode a chunk's inputs, and write its block.
 
-Three files a chunk, the last of which says that it is done: ``<key>.arrow`` (the block), ``<key>.inputs.arrow`` (a
-row's stamp, and a digest of its input), ``<key>.json`` (counts, hash, and the rows that could not be read).
+Three files a chunk, the last of which says that it is done: ``<key>.arrow`` (the block), ``<key>.inputs.arrow``
+(digests of where a row's input comes from, and of the input), ``<key>.json`` (counts, hash, and the rows that could not
+be read).
 """
 
 import json
@@ -24,7 +25,7 @@ from pipelines.storage import StorageUnavailableError, is_remote, join, read_byt
 from pipelines.write_block import input_type, write_block
 
 ENDINGS = (".arrow", ".inputs.arrow", ".json")
-INPUTS = pa.schema([("stamp", pa.string()), ("digest", pa.binary(16))])
+INPUTS = pa.schema([("origin", pa.binary(16)), ("digest", pa.binary(16))])
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,8 @@ def make_block(item: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
     rows = pa.ipc.open_stream(item["rows"]).read_all().combine_chunks()
     data_set = recipe.data_sets[job.data_set]
     shape = recipe.input.shape
-    ids, stamps = rows["id"].to_pylist(), rows["stamp"].to_pylist()
-    known = _known_inputs(job, ids, stamps)
+    ids, origins = rows["id"].to_pylist(), origins_of(rows)
+    known = _known_inputs(job, ids, origins)
     unknown = [i for i in range(len(ids)) if i not in known]
     found = read_inputs(rows.take(pa.array(unknown, pa.int64())), data_set)
 
@@ -109,7 +110,7 @@ def make_block(item: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
         try:
             inputs[len(kept)] = known[i] if i in known else _made(next(found), recipe.input)
         except Exception as error:  # whatever a broken picture raises, the row goes to quarantine
-            if isinstance(error, StorageUnavailableError):
+            if isinstance(error, StorageUnavailableError | MemoryError | StopIteration):
                 raise
             failed.append({"id": ids[i], "reason": reason_of(error)})
             continue
@@ -133,7 +134,7 @@ def make_block(item: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
         ],
         schema=recipe.schema,
     )
-    of_inputs = pa.table([taken["stamp"], pa.array(digests, pa.binary(16))], schema=INPUTS)
+    of_inputs = pa.table([origins.take(at), pa.array(digests, pa.binary(16))], schema=INPUTS)
     write_block(inputs_file(job.folder, job.key), of_inputs)
     file = f"{job.key}.arrow"
     entry = {"file": file, "rows": len(kept), "digest": write_block(join(job.folder, file), block)}
@@ -170,20 +171,26 @@ def reason_of(error: Exception) -> str:
     return f"{type(error).__name__}: {words}"
 
 
-def _known_inputs(job: Job, ids: list[str], stamps: list[str]) -> dict[int, np.ndarray]:
-    """Return the inputs, by place in the chunk, that an earlier block holds under the same id and stamp."""
-    wanted = {pair: i for i, pair in enumerate(zip(ids, stamps, strict=True))}
+def origins_of(rows: pa.Table) -> pa.Array:
+    """Return a digest of where every input comes from and of what changes when it does: 16 bytes each."""
+    parts = rows.select(["file", "codec", "offset", "size", "stamp", "row", "vector"]).to_pylist()
+    return pa.array([xxhash.xxh3_128_digest(repr(list(part.values())).encode()) for part in parts], pa.binary(16))
+
+
+def _known_inputs(job: Job, ids: list[str], origins: pa.Array) -> dict[int, np.ndarray]:
+    """Return the inputs, by place in the chunk, that an earlier block holds under the same id, from the same place."""
+    wanted = {pair: i for i, pair in enumerate(zip(ids, origins.to_pylist(), strict=True))}
     found = {}
     for key in job.older:
         try:
-            old_stamps = read_arrow(inputs_file(job.folder, key))["stamp"].to_pylist()
+            old_origins = read_arrow(inputs_file(job.folder, key))["origin"].to_pylist()
             block = read_arrow(join(job.folder, f"{key}.arrow"))
         except (OSError, pa.ArrowInvalid):
             continue  # lost or cut: the source has it still
         if not len(block):
             continue
         pictures = block["input"].combine_chunks().to_numpy_ndarray()
-        for row, pair in enumerate(zip(block["id"].to_pylist(), old_stamps, strict=True)):
+        for row, pair in enumerate(zip(block["id"].to_pylist(), old_origins, strict=True)):
             if (at := wanted.get(pair)) is not None:
                 found[at] = pictures[row]
     return found

@@ -247,21 +247,22 @@ def list_folder(url: str) -> list[str]:
     return sorted(info.base_name for info in found)
 
 
-def _walk(folder: str, below: str, seen: set[tuple[int, int]]) -> Iterator[Found]:
+def _walk(folder: str, below: str, above: set[tuple[int, int]]) -> Iterator[Found]:
     here = os.stat(folder)
-    if (here.st_dev, here.st_ino) in seen:  # a link that leads back
+    if (here.st_dev, here.st_ino) in above:  # a link that leads back
         return
-    seen.add((here.st_dev, here.st_ino))
     with os.scandir(folder) as entries:
-        for entry in entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
             name = below + entry.name
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
-                yield from _walk(entry.path, f"{name}/", seen)
+                yield from _walk(entry.path, f"{name}/", above | {(here.st_dev, here.st_ino)})
             elif entry.is_file():
                 of = entry.stat()
                 yield Found(name, of.st_size, stamp_of(of))
+            elif entry.is_symlink():
+                yield Found(name, 0, "")  # it leads nowhere: that is told when it is read
 
 
 def read_bytes(url: str) -> bytes:

@@ -1,6 +1,5 @@
 """Read the bytes of files that a tree has listed, in whatever process the rows came to."""
 
-import os
 import struct
 import zlib
 from collections import deque
@@ -12,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.storage import RemoteFile, is_remote, open_file, open_ranges, read_bytes
+from pipelines.storage import RemoteFile, StorageUnavailableError, is_remote, open_file, open_ranges, read_bytes
 
 COMPRESSED = ("tar.gz", "tar.bz2", "tar.xz")
 _REQUESTS_AT_ONCE = 16  # to object storage, where one answer takes longer than decoding a picture
@@ -35,9 +34,19 @@ def fetch(files: pa.Table) -> Iterator[bytes | Exception]:
         StorageUnavailableError: object storage does not answer.
     """
     rows: list[Row] = files.select(["file", "codec", "offset", "size", "stamp"]).to_pylist()
-    for at_once, group in groupby(rows, lambda row: is_remote(row["file"]) and row["codec"] not in COMPRESSED):
+    for (_, at_once), group in groupby(rows, lambda row: (row["codec"] in COMPRESSED, is_remote(row["file"]))):
         part = list(group)
-        yield from _many_at_once(part) if at_once else map(_read, part)
+        if part[0]["codec"] in COMPRESSED:
+            yield from _front_to_back(part)
+        else:
+            yield from _many_at_once(part) if at_once else map(_read, part)
+
+
+def _front_to_back(rows: Sequence[Row]) -> list[bytes | Exception]:
+    """Read members of compressed archives in the archives' order: every step back decompresses from the start."""
+    order = sorted(range(len(rows)), key=lambda i: (rows[i]["file"], rows[i]["offset"]))
+    found = {i: _read(rows[i]) for i in order}
+    return [found[i] for i in range(len(rows))]
 
 
 def _many_at_once(rows: Sequence[Row]) -> Iterator[bytes | Exception]:
@@ -109,7 +118,9 @@ def _read_together(rows: Sequence[Row]) -> list[bytes | Exception]:
 def _read(row: Row, read: Range | None = None) -> bytes | Exception:
     try:
         return _READERS[row["codec"]](row, read or partial(_range, row))
-    except (OSError, _BrokenMemberError, zlib.error, EOFError) as error:
+    except (StorageUnavailableError, MemoryError):
+        raise
+    except Exception as error:  # one file's fault, whatever it is
         return error
 
 
@@ -166,7 +177,8 @@ def _stream(file: str, codec: str, stamp: str) -> Any:
 def _range(row: Row, start: int, size: int) -> bytes:
     if not is_remote(row["file"]):
         with open(row["file"], "rb") as local:
-            return os.pread(local.fileno(), size, start)
+            local.seek(start)
+            return local.read(size)
     file = _opened(row["file"])
     if start + size > file.size:  # behind the end, or that of an older and shorter archive of this name
         _opened.cache_clear()

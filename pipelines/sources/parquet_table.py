@@ -38,8 +38,8 @@ def list_parquet(place: Place, source: ParquetTable | HuggingFace) -> Listing:
     others = [name for name in schema.names if name not in names and not _is_bytes(schema.field(name).type)]
     fields = _named(file.read(columns=others), class_names(schema))
     ids = column(fields, source.id_column, place).cast(pa.string()) if source.id_column else None
-    if not source.vector_columns and pa.types.is_string(schema.field(names[0]).type):
-        paths = file.read(columns=names)[names[0]].combine_chunks()
+    if not source.vector_columns and _is_text(schema.field(names[0]).type):
+        paths = file.read(columns=names)[names[0]].cast(pa.string()).combine_chunks()
         files = tree.find(beside(place, paths))
         return of_files(place, pc.fill_null(paths, "") if ids is None else ids, files, fields)
     return of_table(place, at, fields, ids)
@@ -71,16 +71,31 @@ def read_parquet_rows(
         table.schema_arrow.names, list(source.vector_columns) or [source.image_column], file["file"]
     )
     starts = np.cumsum([0, *(table.metadata.row_group(i).num_rows for i in range(table.metadata.num_row_groups))])
-    group_of = np.searchsorted(starts, np.asarray(wanted), side="right") - 1
-    for group, rows in groupby(zip(group_of.tolist(), wanted, strict=True), key=lambda pair: pair[0]):
-        taken = pa.array([row - int(starts[group]) for _, row in rows], pa.int64())
-        part = table.read_row_group(group, columns=names).take(taken)
-        if source.vector_columns:
-            for value in vectors_of(part):
-                yield np.asarray(value.values.to_numpy(zero_copy_only=False), dtype=np.float32)
-        else:
-            for value in part[names[0]]:
-                yield _picture(value)
+    rows = np.asarray(wanted)
+    group_of = np.searchsorted(starts, rows, side="right") - 1
+    if (np.diff(rows) >= 0).all():
+        for group, places in groupby(range(len(rows)), key=lambda i: group_of[i]):
+            part = table.read_row_group(int(group), columns=names)
+            yield from _inputs(part.take(pa.array(rows[list(places)] - starts[group])), names, source)
+        return
+    # Sorted by another column, rows lie all over the file: every group is read once, and the order made again.
+    parts = [
+        table.read_row_group(int(group), columns=names).take(pa.array(rows[group_of == group] - starts[group]))
+        for group in np.unique(group_of)
+    ]
+    back = np.argsort(np.argsort(group_of, kind="stable"), kind="stable")
+    yield from _inputs(pa.concat_tables(parts).take(pa.array(back)), names, source)
+
+
+def _inputs(
+    part: pa.Table, names: Sequence[str], source: ParquetTable | HuggingFace
+) -> Iterator[bytes | np.ndarray | Exception]:
+    if source.vector_columns:
+        for value in vectors_of(part):
+            yield np.asarray(value.values.to_numpy(zero_copy_only=False), dtype=np.float32)
+    else:
+        for value in part[names[0]]:
+            yield _picture(value)
 
 
 def _picture(value: Any) -> bytes | np.ndarray | Exception:
@@ -95,6 +110,11 @@ def _picture(value: Any) -> bytes | np.ndarray | Exception:
         return np.asarray(found, dtype=np.uint8)
     except (ValueError, OverflowError, TypeError):
         return ValueError("neither an encoded picture nor pixels from 0 to 255")
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
@@ -143,9 +163,10 @@ def _named(fields: pa.Table, names: dict[str, list[str]]) -> pa.Table:
 
 
 def _word_of(numbers: pa.Array, words: pa.Array) -> pa.Array:
-    """Return the word of every number; -1, as in a test split without labels, has none."""
+    """Return the word of every number; -1, as in a test split without labels, has none; any other stays."""
     known = pc.and_(pc.greater_equal(numbers, 0), pc.less(numbers, len(words)))
-    return words.take(pc.if_else(known, numbers, None).cast(pa.int64()))
+    found = words.take(pc.if_else(known, numbers, None).cast(pa.int64()))
+    return pc.coalesce(found, pc.if_else(pc.equal(numbers, -1), None, numbers.cast(pa.string())))
 
 
 def hugging_face_patterns(path: str, source: HuggingFace) -> list[str]:

@@ -26,6 +26,10 @@ def list_csv(place: Place, source: CsvTable) -> Listing:
     content = place.tree().read(place.file)
     if not content.strip():
         raise UserError(f"{place}: the file is empty; a line with the columns' names is right")
+    quote = False if source.delimiter == "\t" else '"'  # a table between tabs has captions and inches, not quotes
+    if quote and content.count(b'"') % 2:
+        raise UserError(f"{place}: found an odd number of quotation marks, so one is not closed; pairs are right")
+    content = content if content.endswith((b"\n", b"\r")) else content + b"\n"
     broken: list[tuple[int | None, str]] = []
 
     def keep_for_quarantine(row: Any) -> str:
@@ -40,7 +44,10 @@ def list_csv(place: Place, source: CsvTable) -> Listing:
             pa.BufferReader(content),
             read_options=pacsv.ReadOptions(block_size=_PARSE_AT_ONCE, use_threads=False),
             parse_options=pacsv.ParseOptions(
-                delimiter=source.delimiter, newlines_in_values=True, invalid_row_handler=keep_for_quarantine
+                delimiter=source.delimiter,
+                quote_char=quote,
+                newlines_in_values=bool(quote),
+                invalid_row_handler=keep_for_quarantine,
             ),
             convert_options=pacsv.ConvertOptions(
                 column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=False
@@ -89,9 +96,12 @@ def list_json_lines(place: Place, source: JsonLines) -> Listing:
             row = json.loads(line)
             if not isinstance(row, dict):
                 raise ValueError("no JSON object")
+            line.encode() and json.dumps(row, ensure_ascii=False).encode()  # half of a surrogate pair is no text
             rows.append(row)
         except ValueError as error:
             broken.append((f"{place.name}#line-{number}", f"not a JSON object: {error}", line))
+    if not rows:
+        raise UserError(f"{place}: found no line that holds a JSON object; one an input is right")
     names = list({name: None for row in rows for name in row})
     table = pa.table({name: _column_of([row.get(name) for row in rows]) for name in names})
     listing = _list_table(place, source, table)
@@ -149,7 +159,7 @@ def vectors_of(columns: pa.Table) -> pa.Array:
 
 
 def _floats(value: Any) -> list[float]:
-    if isinstance(value, str):  # a column of mixed types, or a list in a CSV file's cell
+    if isinstance(value, str) and value.lstrip().startswith("["):  # a column of mixed types, a CSV file's cell
         try:
             value = json.loads(value)
         except ValueError:

@@ -120,6 +120,10 @@ class Tree:
         rows: list[tuple[Any, ...]] = []
         prefix = f"{self.below}/" if self.below else ""
         for row in listed():
+            if self.archive and _hidden(row[0]):
+                continue
+            if not is_text(row[0]):
+                row = (row[0].encode(errors="replace").decode(), *row[1:-1], row[-1] or "a name that is no text")
             if row[0].startswith(prefix):
                 rows.append((row[0][len(prefix) :], *row[1:]))
             if len(rows) == _AT_ONCE:
@@ -242,7 +246,7 @@ class Tree:
         try:
             with open_ranges(self.url) as file, zipfile.ZipFile(file) as archive:
                 members = archive.infolist()
-        except (zipfile.BadZipFile, EOFError, ValueError) as error:
+        except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
             raise BrokenArchiveError(self.url, str(error)) from None
         codecs = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}
         for member in members:
@@ -257,13 +261,21 @@ class Tree:
             if member.file_size > _LARGEST_MEMBER:
                 refused = refused or f"decompression bomb: {member.file_size:,} bytes"
             stamp = f"{member.CRC:08x}-{member.file_size}"
-            yield member.filename, self.url, codec, member.header_offset, member.compress_size, stamp, refused
+            yield (
+                plain_name(member.filename),
+                self.url,
+                codec,
+                member.header_offset,
+                member.compress_size,
+                stamp,
+                refused,
+            )
 
     def _tar(self) -> Iterator[tuple[Any, ...]]:
         assert self.archive is not None
         of = stat(self.url).stamp
         for member, refused in tar_members(self.url):
-            yield member.name, self.url, self.archive, member.offset_data, member.size, of, refused
+            yield plain_name(member.name), self.url, self.archive, member.offset_data, member.size, of, refused
 
 
 def tar_members(url: str) -> Iterator[tuple[tarfile.TarInfo, str | None]]:
@@ -280,15 +292,39 @@ def tar_members(url: str) -> Iterator[tuple[tarfile.TarInfo, str | None]]:
                 for member in archive:
                     if member.isdir():
                         continue
-                    refused = _UNSAFE if _unsafe(member.name) else None if member.isreg() else "no plain file"
-                    yield member, refused
+                    plain = member.isreg() and not member.issparse()
+                    yield member, _UNSAFE if _unsafe(member.name) else None if plain else "no plain file"
                     vars(archive)["members"] = []  # else it keeps every member
                 # tarfile takes anything but a header for the end; the true end is a block of zeros
                 stream.seek(archive.offset)
                 if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                     raise BrokenArchiveError(url, f"it stops at byte {archive.offset} without its end")
-    except (tarfile.TarError, EOFError, lzma.LZMAError, zlib_error, gzip.BadGzipFile) as error:
+    except FileNotFoundError:
+        raise
+    except (tarfile.TarError, EOFError, lzma.LZMAError, zlib_error, OSError) as error:  # bz2 raises a bare OSError
         raise BrokenArchiveError(url, str(error)) from None
+
+
+def plain_name(name: str) -> str:
+    """Return a member's name without a leading ``./``, as tar writes it for what it was given as ``.``."""
+    while name.startswith("./"):
+        name = name[2:]
+    return name
+
+
+def _hidden(name: str) -> bool:
+    """Say whether a member is one that nobody put there: macOS's own, or one whose name starts with a dot."""
+    parts = name.split("/")
+    return parts[0] == "__MACOSX" or any(part.startswith(".") and part != ".." for part in parts)
+
+
+def is_text(name: str) -> bool:
+    """Say whether a name can be written as UTF-8; on disk and in archives there are others."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _one_array(values: Any) -> pa.Array:

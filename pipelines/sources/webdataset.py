@@ -34,7 +34,7 @@ def list_webdataset(place: Place) -> Listing:
         (key, ending, i)
         for key, members in samples.items()
         for ending, i in members.items()
-        if not is_picture(f".{ending}") and not is_picture(ending) and sizes[i] <= _LARGEST_FIELD
+        if not is_picture(f"a.{ending}") and sizes[i] <= _LARGEST_FIELD
     ]
     contents = fetch(files.take(pa.array([i for _, _, i in wanted], pa.int64())))
     fields: dict[str, dict[str, Any]] = {key: {} for key in samples}

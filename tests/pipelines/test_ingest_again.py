@@ -1,6 +1,7 @@
 """Stopped and started again, with files added, labels changed, in any order: the blocks depend on the rows alone."""
 
 import contextlib
+import io
 import os
 import random
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
 from pipelines import chunks
 from pipelines.errors import UserError
@@ -145,6 +147,32 @@ def test_the_order_of_rows_and_of_files_and_the_number_of_tasks_change_nothing(
         case = case_of(root, tmp_path, {"pets": table} | REST, f"storage.path={tmp_path / str(seed)}")
         found.append((ingest(case)["pets"][1].content_hash, blocks_in_order(case, "pets")))
     assert found[0] == found[1] == found[2]
+
+
+def test_a_row_that_names_another_file_gets_its_input_however_alike_the_files_look(root, tmp_path, ray_local):
+    for name, value in (("x", 10), ("y", 200)):
+        buffer = io.BytesIO()
+        Image.new("RGB", (10, 12), (value,) * 3).save(buffer, "BMP")
+        os.utime(write(root / f"{name}.bmp", buffer.getvalue()), ns=(10**18, 10**18))
+    table = {
+        "source": {"kind": "csv", "path": "pets.csv", "id_column": "name"},
+        "labels": {"kind": {"from": "column", "column": "kind"}},
+    }
+    for name, value in (("x", 10), ("y", 200)):
+        write(root / "pets.csv", f"name,file,kind\n1,{name}.bmp,cat\n")
+        case = case_of(root, tmp_path, {"pets": table} | REST)
+        ingest(case)
+        assert (read(case, "pets")[1].inputs == value).all()
+
+
+def test_a_block_that_is_gone_is_made_again(root, tmp_path, ray_local, small_chunks):
+    case = case_of(root, tmp_path, {"pets": FOLDER} | REST)
+    folder, manifest = ingest(case)["pets"]
+    whole = files_below(folder)
+    for ending in (".arrow", ".inputs.arrow", ".json"):
+        Path(folder, manifest.blocks[1].file.replace(".arrow", ending)).unlink()
+        ingest(case)
+        assert files_below(folder) == whole
 
 
 def test_another_size_or_vocabulary_is_told_and_read_in_full(root, tmp_path, ray_local, capsys):

@@ -9,11 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import TypeAdapter
 
-from pipelines.case import VectorInput
+from pipelines.case import DataSet, Source, VectorInput
 from pipelines.errors import UserError
 from pipelines.ingest import ingest
-from pipelines.sources.places import find_places
+from pipelines.make_block import read_inputs
+from pipelines.sources.list_source import list_source
+from pipelines.sources.places import NothingThereError, find_places
 from tests.pipelines.ingest_case import (
     TEST,
     TRAITS_TO_LEARN,
@@ -24,6 +27,8 @@ from tests.pipelines.ingest_case import (
     write,
     write_what_every_case_needs,
 )
+
+SOURCE = TypeAdapter(Source)
 
 # Five pictures; what is known of each: the kind, and whether it is furry and flies.
 WORDS = ["cat", "dog", None, "dog", "cat"]
@@ -288,7 +293,96 @@ def test_a_pattern_finds_folders_and_archives_and_stars_stay_within_a_name(tmp_p
     assert names("a/**site-*", files=False) == ["a/deep/site-3", "a/site-1", "a/site-2", "a/site-9.zip"]
     assert names("a/site-*", files=True) == ["a/site-4.txt", "a/site-9.zip"]
     assert names("a/*/x.png", "a/site-4.txt", files=True) == ["a/site-1/x.png", "a/site-2/x.png", "a/site-4.txt"]
-    assert names("a/nothing-*", files=True) == []
+    with pytest.raises(NothingThereError, match="nothing"):
+        names("a/nothing-*", files=True)
+
+
+def listed(root, source):
+    """List a source without Ray; return the ids and the fields."""
+    found = list_source(str(root), SOURCE.validate_python(source))
+    return found.rows["id"].to_pylist(), found.fields.to_pydict(), found.rows["refused"].to_pylist()
+
+
+def test_every_path_of_a_list_must_lead_somewhere_and_every_place_hold_something(root):
+    write(root / "a" / "x.png", b"x")
+    (root / "empty").mkdir()
+    with pytest.raises(UserError, match="nothing lies at typo below"):
+        listed(root, {"kind": "image_folder", "path": ["a", "typo"]})
+    with pytest.raises(UserError, match="empty: found no row in it"):
+        listed(root, {"kind": "image_folder", "path": ["a", "empty"]})
+
+
+def test_no_row_stands_twice_because_paths_overlap(root):
+    write(root / "a" / "b" / "x.png", b"x")
+    assert listed(root, {"kind": "image_folder", "path": ["a", "./a", "a/"]})[0] == ["a/b/x.png"]
+    with pytest.raises(UserError, match="found 'a/b', which lies in 'a'"):
+        listed(root, {"kind": "image_folder", "path": ["a", "a/b"]})
+
+
+def test_the_place_itself_may_be_the_class_folder(root):
+    for name in ("train/cat/1.png", "train/dog/2.png"):
+        write(root / name, b"x")
+    assert listed(root, {"kind": "image_folder", "path": "train/*"})[1] == {"folder": ["cat", "dog"]}
+    assert listed(root, {"kind": "image_folder", "path": "train/dog"})[1] == {"folder": ["dog"]}
+
+
+def test_links_are_followed_wherever_they_lead_and_one_that_leads_nowhere_is_a_row(root):
+    write(root / "real" / "x.png", b"x")
+    (root / "p" / "a").mkdir(parents=True)
+    for link in ("a/one", "b", "c"):
+        (root / "p" / link).symlink_to(root / "real")
+    (root / "p" / "a" / "back").symlink_to(root / "p")
+    (root / "p" / "gone.png").symlink_to(root / "nowhere.png")
+    ids = listed(root, {"kind": "image_folder", "path": "p"})[0]
+    assert ids == ["a/one/x.png", "b/x.png", "c/x.png", "gone.png"]
+
+
+def test_tars_made_of_a_dot_and_macos_zips_are_read_as_what_they_hold(root):
+    _tar(root / "dot.tar", [("./top/labels.csv", b"file,kind\nx.png,cat\n"), ("./top/x.png", b"x")])
+    assert listed(root, {"kind": "csv", "path": "dot.tar/top/labels.csv"})[2] == [None]
+    with zipfile.ZipFile(root / "mac.zip", "w") as archive:
+        for name in ("pets/cat/x.png", "__MACOSX/pets/cat/._x.png", "pets/cat/._x.png", "pets/.DS_Store"):
+            archive.writestr(name, b"x")
+    assert listed(root, {"kind": "image_folder", "path": "mac.zip/cat"})[0] == ["x.png"]
+
+
+def test_a_table_between_tabs_has_no_quotes_and_one_between_commas_closes_them(root):
+    write(root / "a.tsv", 'file\tkind\n1.png\ta "he said\n2.png\tb\n3.png\tc "no\n')
+    tsv = {"kind": "csv", "path": "a.tsv", "delimiter": "\t"}
+    assert listed(root, tsv)[1]["kind"] == ['a "he said', "b", 'c "no']
+    write(root / "a.csv", 'file,kind\n1.png,"two\nlines"\n2.png,b\n')
+    assert listed(root, {"kind": "csv", "path": "a.csv"})[1]["kind"] == ["two\nlines", "b"]
+    write(root / "b.csv", 'file,kind\n1.png,"a\n2.png,b\n')
+    with pytest.raises(UserError, match="an odd number of quotation marks"):
+        listed(root, {"kind": "csv", "path": "b.csv"})
+
+
+def test_a_class_number_that_has_no_name_is_no_missing_annotation(root):
+    features = {"kind": {"names": ["cat", "dog"], "_type": "ClassLabel"}}
+    table = pa.table({"image": [b"x"] * 3, "kind": [1, 7, -1]})
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    pq.write_table(table, root / "train-00000.parquet")
+    source = {"kind": "hugging_face", "path": "."}
+    assert listed(root, source)[1]["kind"] == ["dog", "7", None]
+
+
+@pytest.mark.parametrize("way", ["parquet", "tar.gz"])
+def test_rows_in_another_order_than_their_file_are_read_right(root, way):
+    order = np.random.Generator(np.random.PCG64(0)).permutation(40)
+    contents = [f"content {i}".encode() for i in range(40)]
+    if way == "parquet":
+        names = [f"{i:02d}" for i in order]
+        pq.write_table(
+            pa.table({"image": [contents[i] for i in order], "name": names}), root / "x.parquet", row_group_size=7
+        )
+        source = {"kind": "parquet", "path": "x.parquet", "id_column": "name"}
+    else:
+        _tar(root / "x.tar.gz", [(f"{i:02d}.png", contents[i]) for i in order], "w:gz")
+        source = {"kind": "image_folder", "path": "x.tar.gz"}
+    source = SOURCE.validate_python(source)
+    rows = list_source(str(root), source).rows.sort_by("id")
+    data_set = DataSet(source=source, labels={"kind": {"from": "folder"}})
+    assert list(read_inputs(rows, data_set)) == contents
 
 
 # Vectors
