@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import pyarrow as pa
 import pyarrow.fs as pafs
 
 from pipelines.atomic import write_atomically
@@ -149,7 +150,7 @@ def _asking(url: str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
-    except OSError as error:
+    except (OSError, ValueError, pa.ArrowException) as error:  # Google's client has other errors than AWS's
         raise StorageUnavailableError(f"{url}: {error}") from error
 
 
@@ -380,7 +381,7 @@ def write_whole(url: str, content: Any) -> None:
         return
     system, path = file_system(url)
     # All of it at once: pyarrow finishes the upload of a stream that is thrown away, half of the file as it may be.
-    with _asking(url), system.open_output_stream(path) as stream:
+    with _asking(url), system.open_output_stream(path, compression=None) as stream:
         stream.write(content)
 
 

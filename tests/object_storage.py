@@ -7,6 +7,7 @@ import sys
 import threading
 from collections import Counter
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote
@@ -48,15 +49,22 @@ def gcs_server():
 
 @contextmanager
 def _serving(code):
-    command = [sys.executable, "-c", code]
+    with _process("-c", code) as server:
+        yield int(server.stdout.readline())
+
+
+@contextmanager
+def _process(*arguments):
+    """Run Python in a process that ends with the block, by the end of its standard input."""
+    command = [sys.executable, *arguments]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as server:
+    ) as process:
         try:
-            yield int(server.stdout.readline())
+            yield process
         finally:
-            server.stdin.close()
-            server.wait(timeout=30)
+            process.stdin.close()
+            process.wait(timeout=30)
 
 
 def environment_for(port, **more):
@@ -120,33 +128,43 @@ def upload(port, folder, below):
             put(port, f"{below}/{file.relative_to(folder)}", file.read_bytes())
 
 
-class Proxy:
-    """Pass requests on to an endpoint, and every so many of them not.
+@dataclass
+class Proxied:
+    """What came through a proxy; counted when it has ended.
 
     Attributes:
         port: where it listens.
         requests: how many requests came, by method and path (without the query).
         failed: how many of them it failed, by way.
-        fail_every: 0 for none.
     """
 
-    def __init__(self, port, fail_every=0):
+    port: int
+    requests: Counter = field(default_factory=Counter)
+    failed: Counter = field(default_factory=Counter)
+
+
+@contextmanager
+def proxy(port, fail_every=0):
+    """Pass requests on to an endpoint, and every so many of them not.
+
+    In a process of its own: pyarrow holds Python's lock in some of its requests, and would wait for itself.
+    """
+    with _process(__file__, str(port), str(fail_every)) as process:
+        passing = Proxied(int(process.stdout.readline()))
+        yield passing
+        process.stdin.close()
+        for key, n in json.loads(process.stdout.read()):
+            if isinstance(key, list):
+                passing.requests[tuple(key)] = n
+            else:
+                passing.failed[key] = n
+
+
+class _Counts:
+    def __init__(self, fail_every):
         self.fail_every = fail_every
         self.requests, self.failed = Counter(), Counter()
         self._counting = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self, port))
-        self._server.daemon_threads = True
-        self.port = self._server.server_address[1]
-
-    def __enter__(self):
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
     def failure_of(self, method, path):
         """Count a request; return how to fail it, or None."""
@@ -161,13 +179,13 @@ class Proxy:
             return way
 
 
-def _handler(proxy, port):
+def _handler(counts, port):
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def handle_any(self):
             body = self._body()
-            way = proxy.failure_of(self.command, self.path)
+            way = counts.failure_of(self.command, self.path)
             if way == "no answer":
                 self.close_connection = True
             elif way in ("500", "503"):
@@ -221,3 +239,17 @@ def _handler(proxy, port):
             pass
 
     return Handler
+
+
+def _run_proxy(port, fail_every):
+    counts = _Counts(fail_every)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(counts, port))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    print(server.server_address[1], flush=True)
+    sys.stdin.read()
+    server.shutdown()
+    print(json.dumps([*counts.requests.items(), *counts.failed.items()]), flush=True)
+
+
+if __name__ == "__main__":
+    _run_proxy(int(sys.argv[1]), int(sys.argv[2]))
