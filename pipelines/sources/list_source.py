@@ -59,7 +59,8 @@ def _tars(root: str, place: Place) -> list[Place]:
     """A folder stands for the tar files in it."""
     if kind_of(place.url) != "folder":
         return [place]
-    inside = [join(place.name, pattern) for pattern in ("**.tar", "**.tar.gz", "**.tgz")]
+    named = place.url if is_remote(place.name) else place.name  # a URL's options are no part of its name
+    inside = [join(named, pattern) for pattern in ("**.tar", "**.tar.gz", "**.tgz")]
     found = [one for pattern in inside for one in _if_there(root, pattern)]
     if not found:
         raise NothingThereError(inside[0])
