@@ -7,7 +7,6 @@ import sys
 import threading
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote
@@ -128,36 +127,37 @@ def upload(port, folder, below):
             put(port, f"{below}/{file.relative_to(folder)}", file.read_bytes())
 
 
-@dataclass
 class Proxied:
-    """What came through a proxy; counted when it has ended.
+    """What came through a proxy.
 
     Attributes:
         port: where it listens.
-        requests: how many requests came, by method and path (without the query).
+        requests: how many requests came, by method and path (without the query); as of the last ``count``.
         failed: how many of them it failed, by way.
     """
 
-    port: int
-    requests: Counter = field(default_factory=Counter)
-    failed: Counter = field(default_factory=Counter)
+    def __init__(self, process):
+        self.port = int(process.stdout.readline())
+        self._process = process
+
+    def count(self):
+        self._process.stdin.write("count\n")
+        self._process.stdin.flush()
+        requests, failed = json.loads(self._process.stdout.readline())
+        self.requests = Counter({(method, path): n for (method, path), n in requests})
+        self.failed = Counter(failed)
 
 
 @contextmanager
 def proxy(port, fail_every=0):
-    """Pass requests on to an endpoint, and every so many of them not.
+    """Pass requests on to an endpoint, and every so many of them not; counted when the block ends.
 
     In a process of its own: pyarrow holds Python's lock in some of its requests, and would wait for itself.
     """
     with _process(__file__, str(port), str(fail_every)) as process:
-        passing = Proxied(int(process.stdout.readline()))
+        passing = Proxied(process)
         yield passing
-        process.stdin.close()
-        for key, n in json.loads(process.stdout.read()):
-            if isinstance(key, list):
-                passing.requests[tuple(key)] = n
-            else:
-                passing.failed[key] = n
+        passing.count()
 
 
 class _Counts:
@@ -246,9 +246,9 @@ def _run_proxy(port, fail_every):
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(counts, port))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(server.server_address[1], flush=True)
-    sys.stdin.read()
+    for _ in sys.stdin:
+        print(json.dumps([[*counts.requests.items()], counts.failed]), flush=True)
     server.shutdown()
-    print(json.dumps([*counts.requests.items(), *counts.failed.items()]), flush=True)
 
 
 if __name__ == "__main__":
