@@ -11,9 +11,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipelines.sources.archives import DECOMPRESSED
 from pipelines.storage import RemoteFile, StorageUnavailableError, is_remote, open_file, open_ranges, read_bytes
 
-COMPRESSED = ("tar.gz", "tar.bz2", "tar.xz")
 _REQUESTS_AT_ONCE = 16  # to object storage, where one answer takes longer than decoding a picture
 _MOST_OF_ONE_REQUEST = 4 << 20  # bytes of neighbours in an archive that are asked for together
 _WORTH_SKIPPING = 64 << 10  # bytes between two of them that are read along rather than asked around
@@ -34,9 +34,9 @@ def fetch(files: pa.Table) -> Iterator[bytes | Exception]:
         StorageUnavailableError: object storage does not answer.
     """
     rows: list[Row] = files.select(["file", "codec", "offset", "size", "stamp"]).to_pylist()
-    for (_, at_once), group in groupby(rows, lambda row: (row["codec"] in COMPRESSED, is_remote(row["file"]))):
+    for (_, at_once), group in groupby(rows, lambda row: (row["codec"] in DECOMPRESSED, is_remote(row["file"]))):
         part = list(group)
-        if part[0]["codec"] in COMPRESSED:
+        if part[0]["codec"] in DECOMPRESSED:
             yield from _front_to_back(part)
         else:
             yield from _many_at_once(part) if at_once else map(_read, part)
@@ -169,8 +169,6 @@ def _compressed_tar(row: Row, _: Range) -> bytes:
 @lru_cache(maxsize=2)
 def _stream(file: str, codec: str, stamp: str) -> Any:
     """Keep a compressed archive open where it was read last: rows are asked for in the archive's order, mostly."""
-    from pipelines.sources.tree import DECOMPRESSED
-
     return DECOMPRESSED[codec](open_file(file))
 
 

@@ -4,9 +4,9 @@ import posixpath
 
 import pyarrow as pa
 
+from pipelines.sources.archives import archive_kind
 from pipelines.sources.listing import Listing, of_files
 from pipelines.sources.places import Place
-from pipelines.sources.tree import archive_kind
 
 PICTURE_ENDINGS = frozenset(
     [

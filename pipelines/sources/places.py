@@ -10,7 +10,8 @@ from functools import lru_cache
 from itertools import pairwise
 
 from pipelines.errors import UserError
-from pipelines.sources.tree import Tree, archive_kind, is_folder
+from pipelines.sources.archives import archive_kind, is_folder
+from pipelines.sources.tree import Tree
 from pipelines.storage import is_remote, join, kind_of, list_below, parent, stat
 
 

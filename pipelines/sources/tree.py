@@ -4,8 +4,6 @@ A tree lists its files as a table (schema ``FILES``); what stands in it is enoug
 process, without opening the tree again (``pipelines.sources.fetch``).
 """
 
-import bz2
-import gzip
 import lzma
 import os
 import posixpath
@@ -22,6 +20,8 @@ import pyarrow.compute as pc
 
 from pipelines.errors import UserError
 from pipelines.nearest import did_you_mean
+from pipelines.sources.archives import DECOMPRESSED, archive_kind, is_folder
+from pipelines.sources.fetch import fetch
 from pipelines.storage import (
     is_remote,
     join,
@@ -46,17 +46,6 @@ FILES = pa.schema(
     ]
 )
 
-ARCHIVES = {
-    ".zip": "zip",
-    ".tar": "tar",
-    ".tar.gz": "tar.gz",
-    ".tgz": "tar.gz",
-    ".tar.bz2": "tar.bz2",
-    ".tbz2": "tar.bz2",
-    ".tar.xz": "tar.xz",
-    ".txz": "tar.xz",
-}
-DECOMPRESSED: dict[str, Any] = {"tar.gz": gzip.open, "tar.bz2": bz2.open, "tar.xz": lzma.open}
 _LARGEST_MEMBER = 4 << 30  # bytes of a zip member, decompressed: a task holds one at a time
 _AT_ONCE = 65536  # rows of a listing turned into Arrow at a time
 _ASKED_FOR_ONE_BY_ONE = 4  # files in object storage; for more, their folder is listed
@@ -72,17 +61,6 @@ class BrokenArchiveError(Exception):
     def __str__(self) -> str:
         """Name the archive, and say why."""
         return f"{self.url}: broken archive: {self.why}"
-
-
-def archive_kind(name: str) -> str | None:
-    """Return the kind of archive that a file's name, path or URL tells, or None."""
-    lower = (name.partition("?")[0] if is_remote(name) else name).lower()
-    return next((kind for ending, kind in ARCHIVES.items() if lower.endswith(ending)), None)
-
-
-def is_folder(url: str) -> bool:
-    """Say whether a place that is there is a folder; in object storage its name tells, without a request."""
-    return archive_kind(url) is None if is_remote(url) else kind_of(url) == "folder"
 
 
 class Tree:
@@ -157,8 +135,6 @@ class Tree:
                 raise UserError(f"{self}: there is no file {name!r}{near}") from None
             except OSError as error:
                 raise UserError(f"{self}: {name!r} cannot be read: {error}") from None
-        from pipelines.sources.fetch import fetch
-
         found = self.find(pa.array([name]))
         if found["refused"][0].as_py() is not None:
             raise UserError(f"{self}: {name!r}: {found['refused'][0]}{did_you_mean(name, self.names())}")
