@@ -43,7 +43,7 @@ DataSets = dict[str, tuple[str, Manifest]]
 _HERE = Path(__file__).parent
 _CODE = ("blocks", "chunks", "inputs", "labels", "list_data_set", "make_block", "write_block")  # with sources/
 _CHUNKS_AT_ONCE = 1024  # given to Ray Data at a time: their rows lie in its memory
-_CHUNKS_A_TASK = 4
+_CHUNKS_A_TASK = 8
 
 
 class _Record(BaseModel):
@@ -233,7 +233,7 @@ def _shrinking_parts(n: int, workers: int) -> Iterator[slice]:
     """
     start = parts = 0
     while start < n:
-        size = min(_CHUNKS_A_TASK, parts // workers + 1, -(-(n - start) // (2 * workers)))
+        size = min(_CHUNKS_A_TASK, 1 << min(parts // workers, 10), -(-(n - start) // (2 * workers)))
         yield slice(start, start + size)
         start += size
         parts += 1
