@@ -154,10 +154,8 @@ def _source_paths(case: Case) -> Iterator[str]:
         except BrokenArchiveError as error:
             if case.ingest.broken_archives == "fail":
                 yield f"datasets.{name}.source.path: {error}; a whole archive is right"
-            continue
         except (UserError, OSError) as error:
             yield f"datasets.{name}.source.path: {error}"
-            continue
 
 
 def _not_there(key: str, url: str) -> str | None:
@@ -169,9 +167,8 @@ def _not_there(key: str, url: str) -> str | None:
 
 
 def _missing_path(key: str, path: str, root: str) -> str:
-    place = path if is_remote(path) else join(root, path)
     return (
-        f"{key}: found {path!r}, nothing lies at {place}; a path below data_root is right "
+        f"{key}: found {path!r}, nothing lies at {join(root, path)}; a path below data_root is right "
         f"(--set data_root=DIR sets where your data lie){nothing_there(root, path)}"
     )
 

@@ -57,6 +57,7 @@ class _Planned:
     """A data set and the chunks of it that are to be made."""
 
     listed: ListedDataSet
+    settings: dict[str, Any]
     folder: str
     before: Manifest | None
     missing: list[Chunk]
@@ -79,14 +80,14 @@ def ingest(case: Case) -> DataSets:
             shown.show(len(planned), name)
             planned.append(_plan(case, list_data_set(case, name)))
     outcomes = _make_blocks(case, planned)
-    finished = {}
-    for one in planned:
-        settings = _settings(case, one.listed.name)
-        finished[one.listed.name] = finish_data_set(case, one.listed, one.folder, settings, outcomes, one.before)
+    finished = {
+        one.listed.name: finish_data_set(case, one.listed, one.folder, one.settings, outcomes, one.before)
+        for one in planned
+    }
     if problems := [of.problem for of in finished.values() if of.problem is not None]:
         raise UserError("\n".join(problems))
     made = {one.listed.name: (one.folder, finished[one.listed.name].manifest) for one in planned}
-    if (before := _unchanged(case, made)) is not None:
+    if (before := _same_as_before(case, made)) is not None:
         return before
     made = without_leaks(case, made, {name: of.rows for name, of in finished.items()})
     _check_annotated(case, made)
@@ -94,11 +95,17 @@ def ingest(case: Case) -> DataSets:
     return made
 
 
-def _unchanged(case: Case, made: DataSets) -> DataSets | None:
-    """Return what the case's last ingest came to, if it was the same; looking for leaks again would find the same."""
+def _recorded(case: Case) -> DataSets | None:
     try:
-        before = _Record.model_validate_json(read_bytes(_record_file(case))).data_sets
+        return _Record.model_validate_json(read_bytes(_record_file(case))).data_sets
     except FileNotFoundError:
+        return None
+
+
+def _same_as_before(case: Case, made: DataSets) -> DataSets | None:
+    """Return what the case's last ingest came to, if it was the same; looking for leaks again would find the same."""
+    before = _recorded(case)
+    if before is None:
         return None
     alone = {
         name: (folder, of.model_copy(update={"excluded": (), "leakage": {}, "labels": made[name][1].labels}))
@@ -113,14 +120,13 @@ def ingested(case: Case) -> DataSets:
     Raises:
         UserError: it has not been ingested with these settings.
     """
-    file = _record_file(case)
-    try:
-        return _Record.model_validate_json(read_bytes(file)).data_sets
-    except FileNotFoundError:
+    found = _recorded(case)
+    if found is None:
         raise UserError(
-            f"{case.name}: not ingested with these settings (there is no {file}); "
+            f"{case.name}: not ingested with these settings (there is no {_record_file(case)}); "
             "`kindred ingest` with the same case and --set comes first"
-        ) from None
+        )
+    return found
 
 
 def _settings(case: Case, name: str) -> dict[str, Any]:
@@ -152,7 +158,7 @@ def _plan(case: Case, listed: ListedDataSet) -> _Planned:
         _tell_what_changed(case, listed.name, folder, settings)
     there = set(list_folder(folder))
     missing = [chunk for chunk in listed.chunks if not {f"{chunk.key}{end}" for end in ENDINGS} <= there]
-    return _Planned(listed, folder, before, missing)
+    return _Planned(listed, settings, folder, before, missing)
 
 
 def _tell_what_changed(case: Case, name: str, folder: str, settings: dict[str, Any]) -> None:

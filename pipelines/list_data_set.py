@@ -18,7 +18,7 @@ from pipelines.labels import Aligned, align, label_type, nothing_annotated, thro
 from pipelines.method import relatedness_of, tasks_of
 from pipelines.sources.list_source import list_source
 from pipelines.sources.listing import Listing
-from pipelines.storage import is_remote, join
+from pipelines.storage import join
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def list_data_set(case: Case, name: str) -> ListedDataSet:
     if not len(listing):
         raise UserError(f"datasets.{name}: found no input in {', '.join(data_set.source.path)}; at least one is needed")
 
-    tasks, place = tasks_of(case), _whole_name(root, listing.rows["source"][0].as_py())
+    tasks, place = tasks_of(case), join(root, listing.rows["source"][0].as_py())
     usable = pc.is_null(listing.rows["refused"])
     aligned = {
         task: _aligned(case, data_set, task, tasks, listing.fields, place)
@@ -114,10 +114,6 @@ def list_data_set(case: Case, name: str) -> ListedDataSet:
     most = rows_per_chunk(int(np.prod(shape)) * (4 if len(shape) == 1 else 1))
     rows = with_labels.filter(kept).combine_chunks()
     return ListedDataSet(name, rows, listing.fields.filter(kept), _refused(listing, reasons), most)
-
-
-def _whole_name(root: str, source: str) -> str:
-    return source if is_remote(source) else join(root, source)
 
 
 def _refused(listing: Listing, reasons: pa.ChunkedArray) -> pa.Table:
@@ -164,7 +160,7 @@ def _fail_for_a_label(root: str, listing: Listing, wrong: pa.ChunkedArray) -> No
     between = ", " if reason.startswith("column") else ": "
     more = f"; {len(at) - 1:,} more rows have such labels" if len(at) > 1 else ""
     raise UserError(
-        f"{_whole_name(root, listing.rows['source'][first].as_py())}, row {row}{between}{reason}{more} "
+        f"{join(root, listing.rows['source'][first].as_py())}, row {row}{between}{reason}{more} "
         "(tasks.<task>.aliases declares other words; ingest.unknown_labels: quarantine sets such rows aside)"
     )
 

@@ -45,7 +45,11 @@ def is_remote(url: str) -> bool:
 
 
 def join(base: str, *names: str) -> str:
-    """Append names to a path or URL; what follows a URL's ``?`` stays at the end."""
+    """Append names to a path or URL; what follows a URL's ``?`` stays at the end. A URL, as an absolute path, replaces
+    what stands before it."""
+    for at in range(len(names), 0, -1):
+        if is_remote(names[at - 1]):
+            return join(names[at - 1], *names[at:])
     if not is_remote(base):
         return os.path.join(base, *names)
     path, mark, options = base.partition("?")

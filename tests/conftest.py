@@ -8,6 +8,13 @@ import pytest
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
+def shared_data(name):
+    """Return one of the real data sets, or skip the test where they are not."""
+    if not (SHARED_DATA / name).is_file():
+        pytest.skip(f"../shared/data/{name} is not there")
+    return SHARED_DATA / name
+
+
 @pytest.fixture(scope="session")
 def ray_local():
     """A Ray of two CPUs on this machine, shut down at the end."""
@@ -26,18 +33,12 @@ def digits_store(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def cifar10_archive():
-    archive = SHARED_DATA / "cifar10-images.zip"
-    if not archive.is_file():
-        pytest.skip("../shared/data/cifar10-images.zip is not there")
-    return archive
+    return shared_data("cifar10-images.zip")
 
 
 @pytest.fixture(scope="session")
 def grocery_archive():
-    archive = SHARED_DATA / "grocery-store.zip"
-    if not archive.is_file():
-        pytest.skip("../shared/data/grocery-store.zip is not there")
-    return archive
+    return shared_data("grocery-store.zip")
 
 
 def pytest_collection_modifyitems(items):

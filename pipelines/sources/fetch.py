@@ -3,7 +3,7 @@
 import struct
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache, partial
 from itertools import groupby
@@ -34,12 +34,18 @@ def fetch(files: pa.Table) -> Iterator[bytes | Exception]:
         StorageUnavailableError: object storage does not answer.
     """
     rows: list[Row] = files.select(["file", "codec", "offset", "size", "stamp"]).to_pylist()
-    for (_, at_once), group in groupby(rows, lambda row: (row["codec"] in DECOMPRESSED, is_remote(row["file"]))):
-        part = list(group)
-        if part[0]["codec"] in DECOMPRESSED:
-            yield from _front_to_back(part)
-        else:
-            yield from _many_at_once(part) if at_once else map(_read, part)
+    for read_part, group in groupby(rows, _way_to_read):
+        yield from read_part(list(group))
+
+
+def _way_to_read(row: Row) -> Callable[[Sequence[Row]], Iterable[bytes | Exception]]:
+    if row["codec"] in DECOMPRESSED:
+        return _front_to_back
+    return _many_at_once if is_remote(row["file"]) else _one_by_one
+
+
+def _one_by_one(rows: Sequence[Row]) -> Iterator[bytes | Exception]:
+    return map(_read, rows)
 
 
 def _front_to_back(rows: Sequence[Row]) -> list[bytes | Exception]:

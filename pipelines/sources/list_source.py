@@ -17,6 +17,7 @@ from pipelines.case import (
     WebDataset,
 )
 from pipelines.errors import UserError
+from pipelines.nearest import did_you_mean
 from pipelines.sources.image_folder import list_image_folder
 from pipelines.sources.listing import Listing, joined, of_files, refused
 from pipelines.sources.numpy_arrays import list_numpy
@@ -25,7 +26,7 @@ from pipelines.sources.places import NothingThereError, Place, find_places, spli
 from pipelines.sources.text_tables import list_csv, list_json_lines
 from pipelines.sources.tree import BrokenArchiveError
 from pipelines.sources.webdataset import list_webdataset
-from pipelines.storage import StorageUnavailableError, is_remote, join, kind_of, missing_bucket
+from pipelines.storage import StorageUnavailableError, is_remote, join, kind_of, list_folder, missing_bucket
 
 _OF_FILES = (CsvTable, JsonLines, ParquetTable, HuggingFace, NumpyArrays)
 
@@ -157,9 +158,7 @@ def _list_published(place: Place, source: PublishedSet) -> Listing:
 
 def nothing_there(root: str, path: str) -> str:
     """Say what lies where a path should lead, for a message; empty where nothing of use can be said."""
-    from pipelines.nearest import did_you_mean
-
-    whole = path if is_remote(path) else join(root, path)
+    whole = join(root, path)
     archive, inner = split_at_archive(whole)
     if archive is not None:
         folder, _, name = inner.rpartition("/")
@@ -171,6 +170,4 @@ def nothing_there(root: str, path: str) -> str:
         return f"; there is no bucket {bucket!r}" if bucket else ""
     if kind_of(folder) != "folder":
         return ""
-    import os
-
-    return did_you_mean(name, sorted(os.listdir(folder)))
+    return did_you_mean(name, list_folder(folder))

@@ -94,9 +94,15 @@ def with_vectors(listing: Listing, vectors: pa.Array) -> Listing:
 
 def refused(place: Place, reason: str) -> Listing:
     """List one row for a place of which nothing can be listed."""
-    empty = {name: [None] for name in ROWS.names}
-    row = empty | {"id": [place.name], "source": [place.name], "refused": [reason]}
-    return Listing(pa.table(row, schema=ROWS), pa.table({"place": [str(place)]}))
+    return refused_rows(place, [place.name], [reason], pa.table({"place": [str(place)]}))
+
+
+def refused_rows(place: Place, ids: Sequence[str], reasons: Sequence[str], fields: pa.Table) -> Listing:
+    """List rows that cannot be read, each for its reason."""
+    n = len(ids)
+    columns = {field.name: pa.nulls(n, field.type) for field in ROWS}
+    columns |= {"id": pa.array(ids, pa.string()), "source": _repeat(place.name, n)}
+    return Listing(pa.table(columns | {"refused": pa.array(reasons, pa.string())}, schema=ROWS), fields)
 
 
 def joined(listings: Sequence[Listing]) -> Listing:
@@ -157,6 +163,11 @@ def _prefixed(place: Place, ids: pa.Array) -> pa.Array:
 def _numbered(place: Place, n: int) -> pa.Array:
     assert place.file is not None
     name = posixpath.basename(place.file) if place.alone else place.name
+    return row_numbers(name, n)
+
+
+def row_numbers(name: str, n: int) -> pa.Array:
+    """Return ids for the rows of a table that has none: its name, and their numbers in an order that is theirs."""
     return pa.array([f"{name}#{i:09d}" for i in range(n)], pa.string())
 
 

@@ -2,6 +2,7 @@
 
 import json
 import posixpath
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -10,9 +11,20 @@ import pyarrow.csv as pacsv
 
 from pipelines.case import CsvTable, JsonLines
 from pipelines.errors import UserError
-from pipelines.sources.listing import Listing, beside, column, joined, matching_columns, of_files, refused, with_vectors
+from pipelines.sources.listing import (
+    Listing,
+    beside,
+    column,
+    joined,
+    matching_columns,
+    of_files,
+    refused_rows,
+    row_numbers,
+    with_vectors,
+)
 from pipelines.sources.places import Place
 
+_Broken = tuple[int, str, str]  # a line's number, what is wrong with it, and the line
 _PARSE_AT_ONCE = 8 << 20  # bytes; a single row must fit
 
 
@@ -30,14 +42,13 @@ def list_csv(place: Place, source: CsvTable) -> Listing:
     if quote and content.count(b'"') % 2:
         raise UserError(f"{place}: found an odd number of quotation marks, so one is not closed; pairs are right")
     content = content if content.endswith((b"\n", b"\r")) else content + b"\n"
-    broken: list[tuple[int | None, str]] = []
+    broken: list[_Broken] = []
 
     def keep_for_quarantine(row: Any) -> str:
-        broken.append((row.number, f"{row.actual_columns} columns where the table has {row.expected_columns}"))
-        rows_as_text.append(row.text)
+        reason = f"{row.actual_columns} columns where the table has {row.expected_columns}"
+        broken.append((row.number or len(broken), reason, row.text))
         return "skip"
 
-    rows_as_text: list[str] = []
     try:
         header = _header(content, source.delimiter)
         table = pacsv.read_csv(
@@ -57,14 +68,7 @@ def list_csv(place: Place, source: CsvTable) -> Listing:
         raise UserError(f"{place}: {_not_utf8(content) or str(error)}") from None
     for twice in sorted({name for name in header if header.count(name) > 1}):
         raise UserError(f"{place}: found two columns {twice!r}; every name once is right")
-    listing = _list_table(place, source, table)
-    if not broken:
-        return listing
-    bad = [refused(place, reason) for _, reason in broken]
-    lines = pa.table({"line": pa.array(rows_as_text, pa.string())})
-    numbered = pa.array([f"{place.name}#line-{number or i}" for i, (number, _) in enumerate(broken)], pa.string())
-    rows = joined(bad).rows
-    return joined([listing, Listing(rows.set_column(0, "id", numbered), lines)])
+    return _with_broken(place, _list_table(place, source, table), broken)
 
 
 def _header(content: bytes, delimiter: str) -> list[str]:
@@ -88,7 +92,7 @@ def list_json_lines(place: Place, source: JsonLines) -> Listing:
     """
     assert place.file is not None
     rows: list[dict[str, Any]] = []
-    broken: list[tuple[str, str, str]] = []
+    broken: list[_Broken] = []
     for number, line in enumerate(place.tree().read_text(place.file).split("\n"), start=1):
         if not line.strip():
             continue
@@ -96,23 +100,28 @@ def list_json_lines(place: Place, source: JsonLines) -> Listing:
             row = json.loads(line)
             if not isinstance(row, dict):
                 raise ValueError("no JSON object")
-            line.encode() and json.dumps(row, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+            json.dumps(row, ensure_ascii=False).encode()  # raises for half of a surrogate pair, which is no text
             rows.append(row)
         except ValueError as error:
-            broken.append((f"{place.name}#line-{number}", f"not a JSON object: {error}", line))
+            broken.append((number, f"not a JSON object: {error}", line))
     if not rows:
         raise UserError(f"{place}: found no line that holds a JSON object; one an input is right")
     names = list({name: None for row in rows for name in row})
-    table = pa.table({name: _column_of([row.get(name) for row in rows]) for name in names})
-    listing = _list_table(place, source, table)
+    table = pa.table({name: column_of([row.get(name) for row in rows]) for name in names})
+    return _with_broken(place, _list_table(place, source, table), broken)
+
+
+def _with_broken(place: Place, listing: Listing, broken: Sequence[_Broken]) -> Listing:
+    """Add the lines that are no rows, for quarantine."""
     if not broken:
         return listing
-    ids, reasons, lines = zip(*broken, strict=True)
-    bad = joined([refused(place, reason) for reason in reasons]).rows.set_column(0, "id", pa.array(ids, pa.string()))
-    return joined([listing, Listing(bad, pa.table({"line": pa.array(lines, pa.string())}))])
+    numbers, reasons, lines = zip(*broken, strict=True)
+    ids = [f"{place.name}#line-{number}" for number in numbers]
+    return joined([listing, refused_rows(place, ids, reasons, pa.table({"line": pa.array(lines, pa.string())}))])
 
 
-def _column_of(values: list[Any]) -> pa.Array:
+def column_of(values: list[Any]) -> pa.Array:
+    """Return values as a column; of mixed types, as text."""
     try:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):  # mixed: as the text that a CSV file would hold
@@ -125,11 +134,10 @@ def _list_table(place: Place, source: CsvTable | JsonLines, table: pa.Table) -> 
         names = matching_columns(table.column_names, source.vector_columns, place)
         vectors = vectors_of(table.select(names))
         n = table.num_rows
-        numbered = pa.array([f"{posixpath.basename(place.file)}#{i:09d}" for i in range(n)], pa.string())
+        numbered = row_numbers(posixpath.basename(place.file), n)
         ids = column(table, source.id_column, place) if source.id_column else numbered
         file = place.tree().find(pa.array([place.file]))
         files = file.take(pa.array([0] * n, pa.int64()))
-        # What stands in the row is the input: the stamp is of the numbers, made with them; see ingest.
         return with_vectors(of_files(place, _text(ids), files, table.drop_columns(names)), vectors)
     names = _text(column(table, source.file_column, place))
     files = place.tree().find(beside(place, names))

@@ -11,7 +11,7 @@ from pipelines.sources.fetch import fetch
 from pipelines.sources.image_folder import is_picture
 from pipelines.sources.listing import Listing, of_files
 from pipelines.sources.places import Place
-from pipelines.sources.text_tables import _column_of
+from pipelines.sources.text_tables import column_of
 
 _LARGEST_FIELD = 1 << 20  # bytes: a longer member is no label
 
@@ -45,7 +45,7 @@ def list_webdataset(place: Place) -> Listing:
     keys = sorted(samples)
     pictures = [_picture(samples[key]) for key in keys]
     columns = list({name: None for row in fields.values() for name in row})
-    table = {name: _column_of([fields[key].get(name) for key in keys]) for name in columns} or {"key": pa.array(keys)}
+    table = {name: column_of([fields[key].get(name) for key in keys]) for name in columns} or {"key": pa.array(keys)}
     found = files.take(pa.array(pictures, pa.int64()))
     reasons = [
         "no picture in this sample" if i is None else reason

@@ -27,6 +27,8 @@ TRAITS_TO_LEARN = {
     "source": {"kind": "image_folder", "path": "for-traits"},
     "labels": {"traits": {"from": "folder", "through": "kind"}},
 }
+REST = {"test": TEST, "for_traits": TRAITS_TO_LEARN}  # what a case needs beside the data set that a test is about
+FOLDER = {"source": {"kind": "image_folder", "path": "pets"}, "labels": {"kind": {"from": "folder"}}}
 
 
 def pixels(seed, size=(12, 10)):

@@ -19,9 +19,9 @@ from pipelines.ingest import ingest, ingested
 from pipelines.layout import blocks_root
 from tests.commands import environment
 from tests.pipelines.ingest_case import (
+    FOLDER,
     KINDS,
-    TEST,
-    TRAITS_TO_LEARN,
+    REST,
     case_of,
     picture,
     pixels,
@@ -30,8 +30,6 @@ from tests.pipelines.ingest_case import (
     write_what_every_case_needs,
 )
 
-REST = {"test": TEST, "for_traits": TRAITS_TO_LEARN}
-FOLDER = {"source": {"kind": "image_folder", "path": "pets"}, "labels": {"kind": {"from": "folder"}}}
 PICTURES = 60
 
 

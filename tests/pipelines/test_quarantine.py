@@ -15,9 +15,9 @@ from pipelines.ingest import ingest
 from pipelines.list_data_set import list_data_set
 from pipelines.make_block import read_inputs
 from tests.pipelines.ingest_case import (
+    FOLDER,
     KINDS,
-    TEST,
-    TRAITS_TO_LEARN,
+    REST,
     case_of,
     picture,
     quarantine,
@@ -26,8 +26,6 @@ from tests.pipelines.ingest_case import (
     write_what_every_case_needs,
 )
 
-REST = {"test": TEST, "for_traits": TRAITS_TO_LEARN}
-FOLDER = {"source": {"kind": "image_folder", "path": "pets"}, "labels": {"kind": {"from": "folder"}}}
 TABLE = {
     "source": {"kind": "csv", "path": "pets.csv"},
     "labels": {"kind": {"from": "column", "column": "kind"}, "traits": {"from": "columns"}},
