@@ -221,10 +221,15 @@ def _make_blocks(case: Case, planned: Sequence[_Planned]) -> dict[tuple[str, str
 def _made(items: list[dict[str, Any]], recipe: Recipe) -> Iterator[dict[str, Any]]:
     """Make blocks with Ray Data, several a task: it takes a fifth of a second to start a worker on its next task."""
     import ray
+    from ray.data import DataContext
 
     workers = max(1, int(ray.cluster_resources().get("CPU", 1)))
     tasks = [{"chunks": items[part]} for part in _shrinking_parts(len(items), workers)]
-    made = ray.data.from_items(tasks, override_num_blocks=len(tasks)).flat_map(make_blocks, fn_args=(recipe,))
+    context = DataContext.get_current().copy()
+    # Shares out a cluster among operators. Here is one, which would have a single core until its first second is over.
+    context.op_resource_reservation_enabled = False
+    with DataContext.current(context):
+        made = ray.data.from_items(tasks, override_num_blocks=len(tasks)).flat_map(make_blocks, fn_args=(recipe,))
     for one in made.iter_rows():
         if one["unavailable"]:
             raise StorageUnavailableError(one["unavailable"])

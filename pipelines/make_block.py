@@ -70,39 +70,46 @@ def read_arrow(url: str) -> pa.Table:
 
 
 def make_blocks(task: dict[str, Any], recipe: Recipe) -> list[dict[str, Any]]:
-    """Make the blocks of some chunks, ``chunks``.
+    """Make the blocks of some chunks: ``chunks``, each a ``job`` (JSON) and ``rows`` (Arrow IPC).
 
     Returns:
         what :func:`make_block` does of each, and ``unavailable``: empty, or, in the one row that there is then, why
         object storage let nothing more be read. Ray Data would make of an exception many lines of text.
     """
+    room = np.empty((0, *recipe.input.shape), dtype=input_type(recipe.input.shape).to_pandas_dtype())
+    made = []
     try:
-        return [make_block(item, recipe) | {"unavailable": ""} for item in task["chunks"]]
+        for item in task["chunks"]:
+            rows = pa.ipc.open_stream(item["rows"]).read_all().combine_chunks()
+            if len(room) < len(rows):  # memory that was in use before costs nothing to get again
+                room = np.empty((len(rows), *room.shape[1:]), dtype=room.dtype)
+            made.append(make_block(item["job"], rows, recipe, room) | {"unavailable": ""})
+        return made
     except StorageUnavailableError as error:
         return [{"data_set": "", "key": "", "outcome": "", "rows": 0, "read": 0, "unavailable": str(error)}]
 
 
-def make_block(item: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
+def make_block(encoded_job: str, rows: pa.Table, recipe: Recipe, room: np.ndarray) -> dict[str, Any]:
     """Make the block of a chunk.
 
     Args:
-        item: ``job`` (a Job's fields as JSON) and ``rows`` (Arrow IPC: schema ``ROWS`` and a column a labelled task).
+        encoded_job: a Job's fields as JSON.
+        rows: schema ``ROWS`` and a column a labelled task.
         recipe: the case's part in it.
+        room: where inputs are put together, of their type and shape, for as many rows or more.
 
     Returns:
         what came of it (the outcome, as JSON), how many rows there were, and how many inputs were read.
     """
-    given = json.loads(item["job"])
+    given = json.loads(encoded_job)
     job = Job(given["data_set"], given["folder"], given["key"], tuple(given["older"]))
-    rows = pa.ipc.open_stream(item["rows"]).read_all().combine_chunks()
     data_set = recipe.data_sets[job.data_set]
-    shape = recipe.input.shape
     ids, origins = rows["id"].to_pylist(), origins_of(rows)
     known = _known_inputs(job, ids, origins)
     unknown = [i for i in range(len(ids)) if i not in known]
     found = read_inputs(rows.take(pa.array(unknown, pa.int64())), data_set)
 
-    inputs = np.empty((len(ids), *shape), dtype=input_type(shape).to_pandas_dtype())
+    inputs = room[: len(ids)]
     digests: list[bytes] = []
     kept: list[int] = []
     failed: list[dict[str, str]] = []
