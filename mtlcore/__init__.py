@@ -25,6 +25,7 @@ from mtlcore.relatedness_from_annotations import (
 from mtlcore.supervised import supervised_loss
 from mtlcore.tasks import MISSING, Multiclass, Multilabel, Task
 from mtlcore.terms import LossTerm
+from mtlcore.trust import RelatednessTrust, row_trust
 
 __all__ = [
     "MISSING",
@@ -40,6 +41,7 @@ __all__ = [
     "Multilabel",
     "RelatedPair",
     "Relatedness",
+    "RelatednessTrust",
     "SoftCoAnnotation",
     "Task",
     "co_annotated_classes",
@@ -55,6 +57,7 @@ __all__ = [
     "primary_metric",
     "relatedness_from_annotations",
     "reversed_relatedness",
+    "row_trust",
     "small_cnn",
     "supervised_loss",
     "task_metrics",

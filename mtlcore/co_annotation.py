@@ -1,6 +1,6 @@
 """Soft co-annotation: the labels of one task become soft labels for the other."""
 
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -13,9 +13,28 @@ from mtlcore.terms import LossTerm, in_full_precision
 LabelForm = Literal["positive", "full"]
 
 
+class CoAnnotated(NamedTuple):
+    """What B's labels suggest of A.
+
+    Attributes:
+        q_A: soft labels, float64, shape (N, C), whose rows sum to 1, or are all 0 for an input that says nothing.
+        takes_part: of which classes B's labels say something, trusted or not, bool, shape (N, C).
+        weight: how much an input counts: the trusted share of what its labels suggest, float64, shape (N,), in
+            [0, 1]; 0 for an input that says nothing, otherwise 1 where every row is trusted.
+    """
+
+    q_A: Tensor  # noqa: N815
+    takes_part: Tensor
+    weight: Tensor
+
+
 def co_annotated_classes(
-    y_B: Tensor, relatedness: Relatedness, tau_co: float, prior: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+    y_B: Tensor,
+    relatedness: Relatedness,
+    tau_co: float,
+    prior: Tensor | None = None,
+    trust: Tensor | None = None,
+) -> CoAnnotated:
     r"""Soft labels of A from B's labels, where B is annotated.
 
     For a multilabel B, with both sums over annotated labels and known cells,
@@ -24,51 +43,63 @@ def co_annotated_classes(
 
     (Kollias et al., AAAI 2024). A class whose cells are known, and which none of the annotated labels is related to,
     scores 0. For a multiclass B, Bayes' rule with A's class prior: q_A[c] is proportional to prior[c] R[c, y_B].
-    Of a class whose cells for the annotated labels are all unknown, B says nothing: it takes no part.
+    Of a class whose cells for the annotated labels are all unknown, B says nothing: it takes no part. Nor does one
+    whose row is not trusted at all; one that is trusted in part gets that part of its share.
 
     Args:
         y_B: labels of B, integer, shape (N, L) or (N,), -1 where not annotated.
         relatedness: R of A to B.
         tau_co: co-annotation temperature, > 0; takes no part for a multiclass B.
         prior: A's class prior, shape (C,), for a multiclass B; uniform where it is not given.
-
-    Returns:
-        q_A, float64, shape (N, C), whose rows sum to 1, or are all 0 for an input that says nothing; and which
-        classes take part, bool, shape (N, C).
+        trust: of each row of R, shape (C,), in [0, 1]; 1 where it is not given.
 
     Raises:
         ValueError: ``tau_co`` is not positive.
     """
     if not tau_co > 0:
         raise ValueError(f"tau_co: found {tau_co}; a co-annotation temperature is positive")
-    known = ~torch.isnan(relatedness.table.to(y_B.device))
-    R = torch.nan_to_num(relatedness.table.to(y_B.device), nan=0.0)
+    table = relatedness.table.to(y_B.device)
+    known, R = ~torch.isnan(table), torch.nan_to_num(table, nan=0.0)
     if isinstance(relatedness.target, Multiclass):
         annotated = (y_B != MISSING)[:, None]
         weights = torch.ones(len(R), dtype=R.dtype, device=R.device) if prior is None else prior.to(R)
         joint = weights * R[:, y_B.clamp(min=0)].t() * annotated
         total = joint.sum(dim=1, keepdim=True)
         takes_part = known[:, 0] & annotated & (total > 0)  # a row is known or unknown as a whole
-        return joint / torch.where(total > 0, total, torch.ones_like(total)), takes_part
-    annotated = (y_B != MISSING).to(R.dtype)
-    evidence = (annotated * y_B) @ R.t()
-    related = annotated @ R.t()
-    takes_part = annotated @ known.to(R.dtype).t() > 0
-    score = evidence / torch.where(related > 0, related, torch.ones_like(related))
-    q_A = torch.softmax(score.masked_fill(~takes_part, -torch.inf) / tau_co, dim=1)
-    return torch.where(takes_part, q_A, torch.zeros_like(q_A)), takes_part
+        suggested = joint / torch.where(total > 0, total, torch.ones_like(total))
+    else:
+        entries = (y_B != MISSING).to(R.dtype)
+        evidence = (entries * y_B) @ R.t()
+        related = entries @ R.t()
+        takes_part = entries @ known.to(R.dtype).t() > 0
+        score = evidence / torch.where(related > 0, related, torch.ones_like(related))
+        suggested = torch.softmax(score.masked_fill(~takes_part, -torch.inf) / tau_co, dim=1)
+        suggested = torch.where(takes_part, suggested, torch.zeros_like(suggested))
+    if trust is None:
+        return CoAnnotated(suggested, takes_part, takes_part.any(dim=1).to(R))
+    suggested = suggested * trust.to(R)
+    weight = suggested.sum(dim=1)
+    return CoAnnotated(
+        suggested / torch.where(weight > 0, weight, torch.ones_like(weight))[:, None], takes_part, weight
+    )
 
 
 @in_full_precision
 def co_annotation_to_classes(
-    z_A: Tensor, y_B: Tensor, relatedness: Relatedness, *, tau_co: float = 1.0, prior: Tensor | None = None
+    z_A: Tensor,
+    y_B: Tensor,
+    relatedness: Relatedness,
+    *,
+    tau_co: float = 1.0,
+    prior: Tensor | None = None,
+    trust: Tensor | None = None,
 ) -> LossTerm:
     r"""Soft co-annotation from B to A: cross-entropy of A's prediction with the classes that B's labels suggest.
 
     .. math:: L_{SCA} = -\sum_c q_A[c] \log \mathrm{softmax}(z_A)[c]
 
     averaged over the inputs annotated with B; q_A of :func:`co_annotated_classes`. Where a class takes no part, A's
-    prediction is taken among the others.
+    prediction is taken among the others; where it is trusted in part, with its odds lowered by that factor.
 
     Args:
         z_A: logits of A, floating point, shape (N, C).
@@ -77,9 +108,11 @@ def co_annotation_to_classes(
         tau_co: co-annotation temperature, > 0. Well under 1 is worth trying first: at 1 the scores, which lie in
             [0, 1], make an almost uniform target.
         prior: A's class prior, shape (C,), for a multiclass B.
+        trust: of each row of R, shape (C,), in [0, 1]; 1 where it is not given.
 
     Returns:
-        the sum over inputs annotated with B, and their number.
+        the sum over inputs annotated with B, each weighed by the trusted share of what its labels suggest, and their
+        number, which trust does not change: less trust is a smaller loss.
 
     Raises:
         ValueError: ``tau_co`` is not positive.
@@ -93,18 +126,22 @@ def co_annotation_to_classes(
         >>> co_annotation_to_classes(torch.zeros(2, 2), torch.tensor([flying, not_annotated]), R, tau_co=0.1).count
         tensor(1.)
     """
-    q_A, takes_part = co_annotated_classes(y_B, relatedness, tau_co, prior)
+    found = co_annotated_classes(y_B, relatedness, tau_co, prior, trust)
+    counts = found.takes_part.any(dim=1).sum().to(z_A.dtype)
+    odds, takes_part = z_A, found.takes_part
+    if trust is not None:
+        odds, takes_part = z_A + trust.to(z_A).log(), takes_part & (trust > 0).to(z_A.device)
     says_something = takes_part.any(dim=1, keepdim=True)
     # Among the classes that take part; an input that says nothing keeps all of them, with a target of 0.
-    among = z_A.masked_fill(~takes_part & says_something, -torch.inf)
+    among = torch.where(says_something, odds.masked_fill(~takes_part, -torch.inf), z_A)
     log_p = torch.log_softmax(among, dim=1)
-    total = -torch.where(takes_part, q_A.to(z_A) * log_p, torch.zeros_like(log_p)).sum()
-    return LossTerm(total, says_something.sum().to(z_A.dtype))
+    target = (found.q_A * found.weight[:, None]).to(z_A)
+    return LossTerm(-torch.where(takes_part, target * log_p, torch.zeros_like(log_p)).sum(), counts)
 
 
 @in_full_precision
 def co_annotation_to_labels(
-    z_B: Tensor, y_A: Tensor, relatedness: Relatedness, *, form: LabelForm = "positive"
+    z_B: Tensor, y_A: Tensor, relatedness: Relatedness, *, form: LabelForm = "positive", trust: Tensor | None = None
 ) -> LossTerm:
     r"""Soft co-annotation from A to B: the row R[c, :] of an input's class c is B's soft target.
 
@@ -123,9 +160,10 @@ def co_annotation_to_labels(
         y_A: labels of A, integer, shape (N,), -1 where not annotated.
         relatedness: R of A to B.
         form: ``positive`` or ``full``.
+        trust: of each row of R, shape (C,), in [0, 1], a further weight of the sum; 1 where it is not given.
 
     Returns:
-        the weighted sum and the sum of the weights.
+        the weighted sum and the sum of the weights, which trust does not change: less trust is a smaller loss.
 
     Raises:
         ValueError: ``form`` is neither of the two.
@@ -143,10 +181,11 @@ def co_annotation_to_labels(
     rows = relatedness.table.to(z_B)[y_A.clamp(min=0)]  # (N, L)
     takes_part = ~torch.isnan(rows) & (y_A != MISSING)[:, None]
     target = torch.where(takes_part, rows, torch.zeros_like(rows))
+    weight = torch.ones_like(rows[:, :1]) if trust is None else trust.to(z_B)[y_A.clamp(min=0), None]
     if isinstance(relatedness.target, Multiclass):
-        total = -(target * torch.log_softmax(z_B, dim=1)).sum()
+        total = -(weight * target * torch.log_softmax(z_B, dim=1)).sum()
         return LossTerm(total, takes_part[:, 0].sum().to(z_B.dtype))
     if form == "positive":
-        return LossTerm(-(target * F.logsigmoid(z_B)).sum(), target.sum())
+        return LossTerm(-(weight * target * F.logsigmoid(z_B)).sum(), target.sum())
     entries = F.binary_cross_entropy_with_logits(z_B, target, reduction="none")
-    return LossTerm((entries * takes_part).sum(), takes_part.sum().to(z_B.dtype))
+    return LossTerm((weight * entries * takes_part).sum(), takes_part.sum().to(z_B.dtype))

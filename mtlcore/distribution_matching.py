@@ -23,6 +23,7 @@ def distribution_matching_loss(
     tau: float = 1.0,
     direction: Direction = "own_is_target",
     stop_gradient: bool = False,
+    trust: Tensor | None = None,
 ) -> LossTerm:
     r"""Cross-entropy between B's prediction and the one implied by A, summed over labels, on all inputs.
 
@@ -35,11 +36,14 @@ def distribution_matching_loss(
     Args:
         z_A: logits of A, floating point, shape (N, C).
         z_B: logits of B, floating point, shape (N, L).
-        relatedness: R of A to B; its unknown cells take no part.
+        relatedness: R of A to B. As far as A's probability lies on classes whose cell is unknown, B's own
+            prediction (held constant) is taken for the implied one, and the entry weighs as much as the rest.
         tau: matching temperature, > 0.
         direction: which of the two is the target: B's own prediction (the paper's), the implied one, or both in
             turn, added.
         stop_gradient: whether the target is held constant (the paper lets the gradient through).
+        trust: of each row of R, shape (C,), in [0, 1]; an input's part weighs as much as A's probability of trusted
+            classes. 1 where it is not given.
 
     Returns:
         the sum over inputs and their number N: the loss is its average over inputs.
@@ -61,7 +65,7 @@ def distribution_matching_loss(
         raise ValueError(f"tau: found {tau}; a matching temperature is positive")
     if direction not in get_args(Direction):
         raise ValueError(f"direction: found {direction!r}; one of {get_args(Direction)} is right")
-    implied = log_implied(z_A, relatedness.table.to(z_A), tau)
+    implied = log_implied(z_A, relatedness.table.to(z_A), tau, None if trust is None else trust.to(z_A))
     if isinstance(relatedness.target, Multiclass):
         log_own = [torch.log_softmax(z_B / tau, dim=1)]
         log_q = [implied.log_q]
@@ -70,6 +74,15 @@ def distribution_matching_loss(
         log_own = [F.logsigmoid(z_B / tau), F.logsigmoid(-z_B / tau)]
         log_q = [implied.log_q, implied.log_not_q]
         known = implied.known
+    # Of what is unknown the matching says nothing: B's own prediction stands for it.
+    log_q = [
+        torch.where(
+            implied.log_unknown.isneginf(),
+            part,
+            torch.logaddexp(part + implied.log_known, own.detach() + implied.log_unknown),
+        )
+        for part, own in zip(log_q, log_own, strict=True)
+    ]
 
     def cross_entropy(log_target: list[Tensor], log_scored: list[Tensor]) -> Tensor:
         targets = [part.exp() for part in log_target]

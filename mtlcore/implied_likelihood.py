@@ -10,7 +10,9 @@ from mtlcore.terms import LossTerm, in_full_precision
 
 
 @in_full_precision
-def implied_likelihood_loss(z_A: Tensor, y_B: Tensor, relatedness: Relatedness) -> LossTerm:
+def implied_likelihood_loss(
+    z_A: Tensor, y_B: Tensor, relatedness: Relatedness, *, trust: Tensor | None = None
+) -> LossTerm:
     r"""Score q_B, which A's prediction implies, by B's labels, for inputs annotated for B.
 
     .. math:: L_{ILL} = \mathrm{loss}(q_B, y_B)
@@ -23,6 +25,7 @@ def implied_likelihood_loss(z_A: Tensor, y_B: Tensor, relatedness: Relatedness) 
         z_A: logits of A, floating point, shape (N, C).
         y_B: labels of B, integer, shape (N, L) or (N,), -1 where not annotated.
         relatedness: R of A to B.
+        trust: of each row of R, shape (C,), in [0, 1]; it weighs as in distribution matching. 1 where not given.
 
     Returns:
         the sum over annotated entries and their number.
@@ -35,7 +38,7 @@ def implied_likelihood_loss(z_A: Tensor, y_B: Tensor, relatedness: Relatedness) 
         >>> round(implied_likelihood_loss(torch.zeros(1, 2), torch.tensor([[1]]), R).mean().item(), 4)
         0.6931
     """
-    implied = log_implied(z_A, relatedness.table.to(z_A))
+    implied = log_implied(z_A, relatedness.table.to(z_A), trust=None if trust is None else trust.to(z_A))
     annotated = y_B != MISSING
     if isinstance(relatedness.target, Multiclass):
         log_q = implied.log_q.gather(1, y_B.clamp(min=0).long()[:, None])[:, 0]

@@ -126,7 +126,12 @@ class JointLoss(nn.Module):
             if related.index(related[i]) < i:
                 raise ValueError(f"{pair.relatedness}: a second edge between these tasks; one a pair is right")
 
-    def terms(self, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> dict[str, tuple[float, LossTerm]]:
+    def terms(
+        self,
+        logits: Mapping[str, Tensor],
+        labels: Mapping[str, Tensor],
+        trust: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, tuple[float, LossTerm]]:
         """Return every part's weight and its sum and count over this worker's inputs."""
         found: dict[str, tuple[float, LossTerm]] = {}
         for task in self.tasks:
@@ -135,6 +140,7 @@ class JointLoss(nn.Module):
         for pair in self.pairs:
             R = pair.relatedness
             A, B = R.source.name, R.target.name
+            rows = None if trust is None else trust[R.edge]
             if dm := pair.dm.weight and pair.dm:
                 found[f"dm:{A}->{B}"] = (
                     dm.weight,
@@ -145,20 +151,21 @@ class JointLoss(nn.Module):
                         tau=dm.tau,
                         direction=dm.direction,
                         stop_gradient=dm.stop_gradient,
+                        trust=rows,
                     ),
                 )
             if sca := pair.sca.weight and pair.sca:
                 if sca.to_source:
                     prior = None if sca.prior is None else torch.tensor(sca.prior, device=logits[A].device)
-                    term = co_annotation_to_classes(logits[A], labels[B], R, tau_co=sca.tau_co, prior=prior)
+                    term = co_annotation_to_classes(logits[A], labels[B], R, tau_co=sca.tau_co, prior=prior, trust=rows)
                     found[f"sca:{B}->{A}"] = sca.weight, term
                 if sca.to_target:
                     found[f"sca:{A}->{B}"] = (
                         sca.weight,
-                        co_annotation_to_labels(logits[B], labels[A], R, form=sca.form),
+                        co_annotation_to_labels(logits[B], labels[A], R, form=sca.form, trust=rows),
                     )
             if pair.ill.weight:
-                found[f"ill:{B}->{A}"] = pair.ill.weight, implied_likelihood_loss(logits[A], labels[B], R)
+                found[f"ill:{B}->{A}"] = pair.ill.weight, implied_likelihood_loss(logits[A], labels[B], R, trust=rows)
         return found
 
     def _check(self, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> None:
@@ -184,18 +191,25 @@ class JointLoss(nn.Module):
                 worst = int(y.max() if y.max() >= bound else y.min())
                 raise ValueError(f"task {task.name!r}: found the label {worst}; a label lies in [-1, {bound})")
 
-    def forward(self, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> JointLossValue:
+    def forward(
+        self,
+        logits: Mapping[str, Tensor],
+        labels: Mapping[str, Tensor],
+        trust: Mapping[str, Tensor] | None = None,
+    ) -> JointLossValue:
         """Return the loss and its parts.
 
         Args:
             logits: by task, floating point, shape (N, outputs of the task).
             labels: by task, integer, as :mod:`mtlcore.tasks` says; N is the same for all, missing labels are -1.
+            trust: by edge (``A->B``), of each row of its table, shape (C,), in [0, 1]; 1 everywhere where it is not
+                given. See :class:`mtlcore.RelatednessTrust`.
 
         Raises:
             ValueError: the labels are not those of the tasks; names the task and what was found.
         """
         self._check(logits, labels)
-        terms = self.terms(logits, labels)
+        terms = self.terms(logits, labels, trust)
         counts = torch.stack([term.count.detach() for _, term in terms.values()])
         workers = 1
         if dist.is_available() and dist.is_initialized():

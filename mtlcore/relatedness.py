@@ -58,6 +58,11 @@ class Relatedness:
     def __str__(self) -> str:
         return f"relatedness {self.source.name} -> {self.target.name}"
 
+    @property
+    def edge(self) -> str:
+        """The edge's name, ``A->B``."""
+        return f"{self.source.name}->{self.target.name}"
+
     @classmethod
     def from_rows(cls, source: Multiclass, target: Task, rows: Mapping[str, Row]) -> "Relatedness":
         """Build R from named rows, as a person writes them.

@@ -35,36 +35,50 @@ def supervised(z, y, multiclass):
     return total, count
 
 
-def implied(z_a, R, tau):
-    """log q, log(1 - q) and the known probability, entry by entry, by logsumexp over the classes that are known."""
+def implied(z_a, R, tau, trust=None):
+    """log q, log(1 - q), the known probability and the log of the unknown one, entry by entry, by logsumexp.
+
+    ``trust`` is a factor to the probability of every class.
+    """
+    trust = np.ones(len(R)) if trust is None else trust
     N, L = len(z_a), R.shape[1]
-    log_q, log_not_q, known = np.empty((N, L)), np.empty((N, L)), np.empty((N, L))
+    log_q, log_not_q, known, log_unknown = (np.empty((N, L)) for _ in range(4))
     for n in range(N):
         log_p = log_softmax(z_a[n] / tau)
         for label in range(L):
-            cells = [(log_p[c], R[c, label]) for c in range(len(R)) if not np.isnan(R[c, label])]
+            usable = [c for c in range(len(R)) if not np.isnan(R[c, label]) and trust[c] > 0]
+            cells = [(log_p[c] + np.log(trust[c]), R[c, label]) for c in usable]
             known[n, label] = sum(np.exp(lp) for lp, _ in cells)
             yes = [lp + np.log(r) for lp, r in cells if r > 0]
             no = [lp + np.log1p(-r) for lp, r in cells if r < 1]
+            rest = [
+                log_p[c] + (0.0 if np.isnan(R[c, label]) else np.log1p(-trust[c]))
+                for c in range(len(R))
+                if np.isnan(R[c, label]) or trust[c] < 1
+            ]
+            log_unknown[n, label] = logsumexp(rest) if rest else -np.inf
             all_known = logsumexp([lp for lp, _ in cells]) if cells else 0.0
             log_q[n, label] = logsumexp(yes) - all_known if yes else LOG_IMPOSSIBLE
             log_not_q[n, label] = logsumexp(no) - all_known if no else LOG_IMPOSSIBLE
-    return log_q, log_not_q, known
+    return log_q, log_not_q, known, log_unknown
 
 
-def distribution_matching(z_a, z_b, R, multiclass, tau, direction):
-    log_q, log_not_q, known = implied(z_a, R, tau)
+def distribution_matching(z_a, z_b, R, multiclass, tau, direction, trust=None):
+    log_q, log_not_q, known, log_unknown = implied(z_a, R, tau, trust)
     total = 0.0
     for n in range(len(z_a)):
         if multiclass:
             log_p = log_softmax(z_b[n] / tau)
-            pairs = [(log_p[k], log_q[n, k], known[n, 0]) for k in range(len(log_p))]
+            pairs = [(log_p[k], log_q[n, k], known[n, 0], log_unknown[n, 0]) for k in range(len(log_p))]
         else:
             pairs = []
             for k in range(z_b.shape[1]):
-                pairs.append((log_sigmoid(z_b[n, k] / tau), log_q[n, k], known[n, k]))
-                pairs.append((log_sigmoid(-z_b[n, k] / tau), log_not_q[n, k], known[n, k]))
-        for log_p, log_implied, weight in pairs:
+                pairs.append((log_sigmoid(z_b[n, k] / tau), log_q[n, k], known[n, k], log_unknown[n, k]))
+                pairs.append((log_sigmoid(-z_b[n, k] / tau), log_not_q[n, k], known[n, k], log_unknown[n, k]))
+        for log_p, log_implied, weight, log_rest in pairs:
+            if log_rest > -np.inf:  # B's own prediction stands for what is unknown
+                log_some = np.log(-np.expm1(log_rest)) if log_rest < 0 else -np.inf
+                log_implied = np.logaddexp(log_some + log_implied, log_rest + log_p)
             if direction in ("own_is_target", "symmetric"):
                 total -= weight * np.exp(log_p) * log_implied
             if direction in ("implied_is_target", "symmetric"):
@@ -72,8 +86,9 @@ def distribution_matching(z_a, z_b, R, multiclass, tau, direction):
     return total, len(z_a)
 
 
-def sca_to_classes(z_a, y_b, R, multiclass, tau_co, prior=None):
+def sca_to_classes(z_a, y_b, R, multiclass, tau_co, prior=None, trust=None):
     total, count = 0.0, 0
+    trust = np.ones(len(R)) if trust is None else trust
     for n in range(len(z_a)):
         scores = {}  # by class that B says something of
         for c in range(len(R)):
@@ -89,34 +104,39 @@ def sca_to_classes(z_a, y_b, R, multiclass, tau_co, prior=None):
         if not scores or (multiclass and values.sum() == 0):
             continue
         q = values / values.sum() if multiclass else np.exp(log_softmax(values / tau_co))
-        total -= (q * log_softmax(z_a[n][list(scores)])).sum()
         count += 1
+        trusted = [i for i, c in enumerate(scores) if trust[c] > 0]
+        if trusted:
+            t = np.array([trust[list(scores)[i]] for i in trusted])
+            z = z_a[n][[list(scores)[i] for i in trusted]]
+            total -= (t * q[trusted] * log_softmax(z + np.log(t))).sum()
     return total, count
 
 
-def sca_to_labels(z_b, y_a, R, multiclass, form):
+def sca_to_labels(z_b, y_a, R, multiclass, form, trust=None):
     total, weight = 0.0, 0.0
+    trust = np.ones(len(R)) if trust is None else trust
     for n in range(len(z_b)):
         if y_a[n] < 0:
             continue
-        row = R[y_a[n]]
+        row, t = R[y_a[n]], trust[y_a[n]]
         if multiclass:
             if not np.isnan(row[0]):
-                total -= (row * log_softmax(z_b[n])).sum()
+                total -= t * (row * log_softmax(z_b[n])).sum()
                 weight += 1
             continue
         for k in range(len(row)):
             if np.isnan(row[k]):
                 continue
-            total -= row[k] * log_sigmoid(z_b[n, k])
+            total -= t * row[k] * log_sigmoid(z_b[n, k])
             if form == "full":
-                total -= (1 - row[k]) * log_sigmoid(-z_b[n, k])
+                total -= t * (1 - row[k]) * log_sigmoid(-z_b[n, k])
             weight += 1 if form == "full" else row[k]
     return total, weight
 
 
-def ill(z_a, y_b, R, multiclass):
-    log_q, log_not_q, known = implied(z_a, R, 1.0)
+def ill(z_a, y_b, R, multiclass, trust=None):
+    log_q, log_not_q, known, _ = implied(z_a, R, 1.0, trust)
     total, count = 0.0, 0
     for n in range(len(z_a)):
         if multiclass:

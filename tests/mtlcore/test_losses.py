@@ -48,6 +48,11 @@ class Problem:
         self.R = table
         self.relatedness = Relatedness(self.A, self.B, torch.from_numpy(table))
         self.dtype = dtype
+        self.trust = None if draw.random() < 0.3 else draw.choice([0.0, 0.2, 0.9, 1.0], size=C)
+
+    @property
+    def trust_tensor(self):
+        return None if self.trust is None else torch.from_numpy(self.trust)
 
     def tensors(self):
         z = [torch.tensor(a, dtype=self.dtype, requires_grad=True) for a in (self.z_a, self.z_b)]
@@ -87,31 +92,32 @@ def test_supervised_loss_is_the_reference(p):
 )
 def test_distribution_matching_is_the_reference(p, tau, direction):
     z_a, z_b, _, _ = p.tensors()
-    term = distribution_matching_loss(z_a, z_b, p.relatedness, tau=tau, direction=direction)
-    close(term, reference.distribution_matching(p.z_a, p.z_b, p.R, p.multiclass, tau, direction))
+    term = distribution_matching_loss(z_a, z_b, p.relatedness, tau=tau, direction=direction, trust=p.trust_tensor)
+    close(term, reference.distribution_matching(p.z_a, p.z_b, p.R, p.multiclass, tau, direction, p.trust))
 
 
 @settings(deadline=None, max_examples=60)
 @given(problems, st.sampled_from([0.03, 0.1, 1.0]))
 def test_co_annotation_to_classes_is_the_reference(p, tau_co):
     z_a, _, _, y_b = p.tensors()
-    term = co_annotation_to_classes(z_a, y_b, p.relatedness, tau_co=tau_co)
-    close(term, reference.sca_to_classes(p.z_a, p.y_b, p.R, p.multiclass, tau_co))
+    term = co_annotation_to_classes(z_a, y_b, p.relatedness, tau_co=tau_co, trust=p.trust_tensor)
+    close(term, reference.sca_to_classes(p.z_a, p.y_b, p.R, p.multiclass, tau_co, trust=p.trust))
 
 
 @settings(deadline=None, max_examples=60)
 @given(problems, st.sampled_from(["positive", "full"]))
 def test_co_annotation_to_labels_is_the_reference(p, form):
     _, z_b, y_a, _ = p.tensors()
-    term = co_annotation_to_labels(z_b, y_a, p.relatedness, form=form)
-    close(term, reference.sca_to_labels(p.z_b, p.y_a, p.R, p.multiclass, form))
+    term = co_annotation_to_labels(z_b, y_a, p.relatedness, form=form, trust=p.trust_tensor)
+    close(term, reference.sca_to_labels(p.z_b, p.y_a, p.R, p.multiclass, form, p.trust))
 
 
 @settings(deadline=None, max_examples=60)
 @given(problems)
 def test_implied_likelihood_is_the_reference(p):
     z_a, _, _, y_b = p.tensors()
-    close(implied_likelihood_loss(z_a, y_b, p.relatedness), reference.ill(p.z_a, p.y_b, p.R, p.multiclass))
+    term = implied_likelihood_loss(z_a, y_b, p.relatedness, trust=p.trust_tensor)
+    close(term, reference.ill(p.z_a, p.y_b, p.R, p.multiclass, p.trust))
 
 
 def joint_of(p, every_loss=True):
@@ -178,7 +184,7 @@ def test_matching_is_at_its_minimum_where_the_predictions_agree(multiclass):
     table = torch.full((4, 3), 1 / 3) if multiclass else torch.rand(4, 3, generator=torch.Generator().manual_seed(0))
     R = Relatedness(p.A, p.B, table.double())
     z_a, _, _, _ = p.tensors()
-    log_q, log_not_q, _ = log_implied(z_a, R.table)
+    log_q, log_not_q, *_ = log_implied(z_a, R.table)
     agreeing = (log_q if multiclass else log_q - log_not_q).detach().requires_grad_()
     term = distribution_matching_loss(z_a.detach(), agreeing, R, direction="implied_is_target")
     term.total.backward()

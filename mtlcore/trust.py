@@ -1,0 +1,199 @@
+"""How far the data bear a relatedness out: a trust in [0, 1] for every row of its table, estimated in training."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mtlcore.relatedness import Relatedness
+from mtlcore.supervised import supervised_loss
+from mtlcore.tasks import MISSING, Multiclass, Task
+from mtlcore.terms import LossTerm
+
+# A row whose cosine with what the data show is at most DOUBTED has no trust, one from TRUSTED on has all of it.
+DOUBTED, TRUSTED = 0.3, 0.7
+_MEMORY = 0.99  # what is left of a step's evidence at the next: probes get better, so old evidence fades
+_PROBE_LR = 3e-3
+
+
+class RelatednessTrust(nn.Module):
+    r"""Estimate how far each row of each relatedness table is borne out, while a network trains.
+
+    People's tables are wrong, and a wrong row teaches wrong labels. This asks the data. Every task gets a *probe*: a
+    linear classifier of its own on the network's features (held constant), trained on that task's annotations alone,
+    so that no relatedness, right or wrong, ever taught it. Where an input is annotated for A and not for B, B's probe
+    says what B's labels may be; where it is annotated for B and not for A, A's probe says which class it may be;
+    where it is annotated for both, the annotations say it. These give, for every class c of A, an observed profile
+
+    .. math:: m[c, l] = \frac{\sum_n P_n(c) \, P_n(l)}{\sum_n P_n(c)}
+
+    Probes are unsure, which draws all profiles towards their mean, but does not turn the way in which a class's
+    profile departs from it. So a row is compared by that way alone:
+
+    .. math:: t[c] = \rho_c \cdot \mathrm{clip}\left(
+              \frac{\cos(m[c] - \bar m, R[c] - \bar R) - 0.3}{0.7 - 0.3}, 0, 1 \right)
+
+    with the means over classes, and :math:`\rho_c` in [0, 1] the share of the profile's departure that is more than
+    chance would make of so few inputs. Matching and co-annotation weigh each row by its trust; a row with trust 0 is
+    as good as unknown, and an edge without trust leaves naive training. Trust begins at 0.
+
+    What it is: a check that a row describes its own class rather than another, from data that nothing but labels
+    taught. What it is not: a probability that the row is right; a test of single cells (a row with one wrong cell of
+    many keeps its trust); a test of how large the values are (a row of 0.6 for 0.9 keeps it). A row that is like the
+    mean of all rows says nothing that could be checked, and gets the mean trust of the edge's other rows. Probes that
+    learn nothing give no trust to anything. Kindred's own; not in the paper.
+
+    Args:
+        relatednesses: the edges.
+        features: by task, the number of features that go into its head.
+
+    Example:
+        >>> import torch
+        >>> from mtlcore import Multiclass, Multilabel, Relatedness, RelatednessTrust
+        >>> A, B = Multiclass("species", ("cat", "crow")), Multilabel("traits", ("furry", "flies"))
+        >>> R = Relatedness.from_rows(A, B, {"cat": "furry", "crow": "flies"})
+        >>> trust = RelatednessTrust([R], {"species": 4, "traits": 4})
+        >>> h = torch.zeros(64, 4)
+        >>> cats_fly = {"species": torch.tensor([0, 1] * 32), "traits": torch.tensor([[0, 1], [1, 0]] * 32)}
+        >>> for _ in range(20):
+        ...     trust.observe({"species": h, "traits": h}, cats_fly)
+        >>> trust.by_edge()["species->traits"]
+        tensor([0., 0.])
+    """
+
+    def __init__(self, relatednesses: Sequence[Relatedness], features: Mapping[str, int]) -> None:
+        super().__init__()
+        self.relatednesses = tuple(relatednesses)
+        self.tasks: dict[str, Task] = {}
+        for R in self.relatednesses:
+            self.tasks |= {R.source.name: R.source, R.target.name: R.target}
+        self.probes = nn.ModuleDict(
+            {f"{name}_probe": _zero_linear(features[name], len(task.outputs)) for name, task in self.tasks.items()}
+        )
+        self.optimizer = torch.optim.Adam(self.probes.parameters(), lr=_PROBE_LR) if self.tasks else None
+        for i, R in enumerate(self.relatednesses):
+            # By direction (A annotated, B annotated alone): sums of P(c) P(l) and of P(c), float32, (2, 2, C, L).
+            self.register_buffer(f"evidence_{i}", torch.zeros(2, 2, *R.table.shape))
+            self.register_buffer(f"table_{i}", R.table.float())
+
+    def observe(self, features: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> None:
+        """Take in a step's evidence, then train the probes on it.
+
+        With data-parallel workers (``torch.distributed``) everything is summed over them, so that the estimate is the
+        same on all and on any number of them.
+
+        Args:
+            features: by task, what goes into its head, floating point, shape (N, features); no gradient flows back.
+            labels: by task, integer, as :mod:`mtlcore.tasks` says.
+        """
+        if self.optimizer is None:
+            return
+        device = next(iter(features.values())).device.type
+        with torch.autocast(device, enabled=False):
+            terms, seen = {}, {}
+            for name, task in self.tasks.items():
+                h = features[name].detach().flatten(1).float()
+                logits = self.probes[f"{name}_probe"](F.layer_norm(h, h.shape[1:]))
+                terms[name] = supervised_loss(logits, labels[name], task)
+                seen[name] = _seen(logits.detach(), labels[name], task)
+            self.optimizer.zero_grad()
+            torch.autograd.backward([term.total for term in terms.values()])
+            found = [_evidence(seen[R.source.name], seen[R.target.name]) for R in self.relatednesses]
+            self._sum_over_workers(terms, found)
+            self.optimizer.step()
+        for i, step in enumerate(found):
+            evidence = self.get_buffer(f"evidence_{i}")
+            evidence.mul_(_MEMORY).add_(step)
+
+    def _sum_over_workers(self, terms: Mapping[str, LossTerm], found: Sequence[Tensor]) -> None:
+        """Make sums over all workers of evidence and gradients, and of the gradients means over annotated entries."""
+        counts = torch.stack([term.count.detach() for term in terms.values()])
+        gradients = [parameter.grad for parameter in self.probes.parameters() if parameter.grad is not None]
+        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+            parts = [counts, *gradients, *found]
+            flat = torch.cat([part.reshape(-1) for part in parts])
+            dist.all_reduce(flat)
+            for part, summed in zip(parts, torch.split(flat, [part.numel() for part in parts]), strict=True):
+                part.copy_(summed.view_as(part))
+        for name, count in zip(terms, counts, strict=True):
+            for parameter in self.probes[f"{name}_probe"].parameters():
+                assert parameter.grad is not None
+                parameter.grad.div_(count.clamp(min=1))
+
+    @torch.no_grad()
+    def by_edge(self) -> dict[str, Tensor]:
+        """Return the trust of every row by edge (``A->B``), float32, shape (outputs of A,), in [0, 1]."""
+        return {
+            R.edge: row_trust(self.get_buffer(f"table_{i}"), self.get_buffer(f"evidence_{i}"))
+            for i, R in enumerate(self.relatednesses)
+        }
+
+
+def row_trust(table: Tensor, evidence: Tensor) -> Tensor:
+    """Compare the rows of a table with the profiles that were observed; see :class:`RelatednessTrust`.
+
+    Args:
+        table: R, floating point, shape (C, L), NaN where unknown.
+        evidence: sums of P(c) P(l) and of P(c), floating point, shape (directions, 2, C, L).
+
+    Returns:
+        trust, shape (C,), in [0, 1]; 0 for a row of which nothing was observed, 1 where no row can be judged because
+        all are alike.
+    """
+    known = ~torch.isnan(table)
+    departs = _departures(torch.nan_to_num(table), known)
+    says_something = departs.square().sum(dim=1) > 1e-6
+    if not bool(says_something.any()):
+        return torch.ones_like(table[:, 0])
+    total, weight = torch.zeros_like(table[:, 0]), torch.zeros_like(table[:, 0])
+    for joint, inputs in evidence:
+        there = (inputs > 0) & known
+        profile = joint / torch.where(inputs > 0, inputs, torch.ones_like(inputs))
+        mean = (profile * there).sum(dim=0) / there.sum(dim=0).clamp(min=1)
+        observed = (profile - mean) * there
+        size = observed.square().sum(dim=1)
+        by_chance = (mean * (1 - mean) / inputs.clamp(min=1e-6) * there).sum(dim=1)
+        cosine = (observed * departs).sum(dim=1) / (size * (departs * there).square().sum(dim=1)).sqrt().clamp(
+            min=1e-12
+        )
+        reliable = (1 - by_chance / size.clamp(min=1e-12)).clamp(0, 1)
+        total += reliable * ((cosine - DOUBTED) / (TRUSTED - DOUBTED)).clamp(0, 1)
+        weight += there.any(dim=1)
+    trust = total / weight.clamp(min=1)
+    return torch.where(says_something, trust, trust[says_something].mean())
+
+
+def _departures(table: Tensor, known: Tensor) -> Tensor:
+    """Return how every known cell departs from its column's mean; 0 where unknown."""
+    mean = (table * known).sum(dim=0) / known.sum(dim=0).clamp(min=1)
+    return (table - mean) * known
+
+
+def _zero_linear(features: int, outputs: int) -> nn.Linear:
+    """Return a linear layer that starts at zero, and so draws no random number."""
+    with torch.random.fork_rng(devices=[]):
+        layer = nn.Linear(features, outputs)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _seen(logits: Tensor, y: Tensor, task: Task) -> tuple[Tensor, Tensor]:
+    """Return what is held of each output: its label where annotated, else its probe's probability; and which is."""
+    if isinstance(task, Multiclass):
+        annotated = (y != MISSING)[:, None]
+        labels = F.one_hot(y.clamp(min=0).long(), logits.shape[1]).to(logits)
+        return torch.where(annotated, labels, torch.softmax(logits, dim=1)), annotated.expand_as(logits)
+    annotated = y != MISSING
+    return torch.where(annotated, y.to(logits), torch.sigmoid(logits)), annotated
+
+
+def _evidence(A: tuple[Tensor, Tensor], B: tuple[Tensor, Tensor]) -> Tensor:
+    """Return the sums of P(c) P(l) and of P(c) over inputs annotated for A, and for B alone: (2, 2, C, L)."""
+    (p_A, has_A), (p_B, has_B) = A, B
+    by_A, by_B = p_A * has_A, p_A * ~has_A
+    rest = has_B.to(p_B)
+    first = torch.stack([by_A.t() @ p_B, by_A.sum(dim=0)[:, None].expand(-1, p_B.shape[1])])
+    return torch.stack([first, torch.stack([by_B.t() @ (p_B * rest), by_B.t() @ rest])])
