@@ -4,6 +4,7 @@ from mtlcore.bootstrap import Interval, paired_difference
 from mtlcore.co_annotation import co_annotated_classes, co_annotation_to_classes, co_annotation_to_labels
 from mtlcore.distribution_matching import distribution_matching_loss
 from mtlcore.expression_to_au import expression_to_au
+from mtlcore.head_inputs import HeadInputs, head_features
 from mtlcore.implied import log_implied
 from mtlcore.implied_likelihood import implied_likelihood_loss
 from mtlcore.joint_loss import (
@@ -31,6 +32,7 @@ __all__ = [
     "MISSING",
     "CountedRelatedness",
     "DistributionMatching",
+    "HeadInputs",
     "ImpliedLikelihood",
     "Interval",
     "JointLoss",
@@ -50,6 +52,7 @@ __all__ = [
     "distribution_matching_loss",
     "drawn_from",
     "expression_to_au",
+    "head_features",
     "implied_likelihood_loss",
     "log_implied",
     "mlp",

@@ -312,11 +312,16 @@ class ImpliedLikelihoodSettings(Section):
 
 
 class Matching(Section):
-    """What is done with every relatedness edge."""
+    """What is done with every relatedness edge.
+
+    ``trust``: whether the rows of a table count in full, or as far as training finds that the data bear them out
+    (mtlcore.RelatednessTrust). It is estimated and reported either way.
+    """
 
     dm: DistributionMatchingSettings = DistributionMatchingSettings()
     sca: SoftCoAnnotationSettings = SoftCoAnnotationSettings()
     ill: ImpliedLikelihoodSettings = ImpliedLikelihoodSettings()
+    trust: Literal["full", "estimated"] = "full"
 
 
 class Training(Section):

@@ -24,6 +24,7 @@ from pipelines.results import (
     Confusion,
     DataSetSummary,
     Difference,
+    EdgeTrust,
     Results,
     TaskResult,
     Timing,
@@ -88,6 +89,7 @@ def evaluate(case: Case, data_sets: Mapping[str, tuple[str, Manifest]]) -> Resul
         confidence=settings.confidence,
         arms=arms,
         delta_m={arm: _delta_m(of_arm, arms[settings.baseline]) for arm, of_arm in arms.items()},
+        trust=_trust(case, runs, experiment),
         data_sets=_summaries(case, data_sets),
         confusion=_confusion(case, tested, main_task),
         timings=[_timing(run, experiment) for run in runs],
@@ -212,6 +214,18 @@ def _confusion(case: Case, tested: Mapping[str, TaskTest], main_task: str) -> Co
         for arm in case.arms
     }
     return Confusion(task=main_task, counts={arm: torch.as_tensor(table).tolist() for arm, table in counts.items()})
+
+
+def _trust(case: Case, runs: Sequence[Run], experiment: Path) -> dict[str, dict[str, EdgeTrust]]:
+    """Return the mean over seeds of every row's trust, by arm and edge."""
+    found: dict[str, dict[str, EdgeTrust]] = {}
+    for arm, settings in case.arms.items():
+        records = [read_record(run.folder(experiment)) for run in runs if run.arm == arm]
+        of_seeds = [record["trust"] for record in records if record and record["trust"]]
+        for edge in of_seeds[0] if of_seeds else ():
+            rows = {row: sum(of[edge][row] for of in of_seeds) / len(of_seeds) for row in of_seeds[0][edge]}
+            found.setdefault(arm, {})[edge] = EdgeTrust(weighed=settings.matching.trust == "estimated", rows=rows)
+    return found
 
 
 def _summaries(case: Case, data_sets: Mapping[str, tuple[str, Manifest]]) -> dict[str, DataSetSummary]:

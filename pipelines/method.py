@@ -10,10 +10,12 @@ from mtlcore import (
     Multilabel,
     MultiTaskNetwork,
     Relatedness,
+    RelatednessTrust,
     RelatedPair,
     SoftCoAnnotation,
     Task,
     drawn_from,
+    head_features,
     mlp,
     small_cnn,
 )
@@ -77,3 +79,9 @@ def build_loss(
     ]
     weights = {name: weight for name, weight in case.training.task_weights.items() if name in task_names}
     return JointLoss([tasks[name] for name in task_names], pairs, weights)
+
+
+def build_trust(network: MultiTaskNetwork, joint_loss: JointLoss) -> RelatednessTrust | None:
+    """Build the estimate of how far the objective's tables are borne out; None where it uses none."""
+    used = [pair.relatedness for pair in joint_loss.pairs if pair.dm.weight or pair.sca.weight or pair.ill.weight]
+    return RelatednessTrust(used, head_features(network.heads)) if used else None

@@ -55,6 +55,17 @@ class Timing(_Part):
     workers: int
 
 
+class EdgeTrust(_Part):
+    """How far the data bore out a relatedness at the end of training; see mtlcore.RelatednessTrust."""
+
+    weighed: bool = Field(description="whether training weighed the rows by it, or only estimated it")
+    rows: dict[str, float] = Field(description="trust in [0, 1] of the table's row of each class, mean over seeds")
+
+    def mean(self) -> float:
+        """Return the mean over rows."""
+        return sum(self.rows.values()) / len(self.rows)
+
+
 class DataSetSummary(_Part):
     """What a data set held."""
 
@@ -87,6 +98,9 @@ class Results(_Part):
     arms: dict[str, dict[str, TaskResult]] = Field(description="by arm and task")
     delta_m: dict[str, float | None] = Field(
         description="by arm: mean over tasks of the relative gain in the primary metric over the baseline"
+    )
+    trust: dict[str, dict[str, EdgeTrust]] = Field(
+        description="by arm and edge (A->B); arms without an edge are left out"
     )
     data_sets: dict[str, DataSetSummary]
     confusion: Confusion | None

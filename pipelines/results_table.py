@@ -33,4 +33,17 @@ def results_table(results: Results) -> str:
         table.add_row(*cells, end_section=True)
     gains = [f"{100 * gain:+.1f} %" if gain is not None else "-" for gain in results.delta_m.values()]
     table.add_row("Delta_m", "relative gain", *gains)
-    return as_text(table)
+    return "\n".join([as_text(table), *trust_lines(results)])
+
+
+def trust_lines(results: Results) -> list[str]:
+    """Return a line an arm and edge: how far the data bear out its table, and the rows that they bear out least."""
+    lines = []
+    for arm, edges in results.trust.items():
+        for edge, of in edges.items():
+            doubted = [
+                f"{row} {trust:.2f}" for row, trust in sorted(of.rows.items(), key=lambda r: r[1]) if trust < 0.5
+            ]
+            low = f"; doubtful rows: {', '.join(doubted[:8])}{', ...' if len(doubted) > 8 else ''}" if doubted else ""
+            lines.append(f"{arm}: trust in {edge} {of.mean():.2f}{'' if of.weighed else ' (not weighed)'}{low}")
+    return lines

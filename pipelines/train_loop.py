@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from mtlcore import HeadInputs, RelatednessTrust
 from pipelines.atomic import write_atomically
 from pipelines.batches import class_priors, gather_batch, mixing_plan, open_readers
 from pipelines.blocks import BlockReader
 from pipelines.case import Case, Optimizer
 from pipelines.manifest import Manifest
-from pipelines.method import build_loss, build_network, tasks_of
+from pipelines.method import build_loss, build_network, build_trust, tasks_of
 from pipelines.metrics_log import MetricsLog
 from pipelines.runs import HISTORY, WEIGHTS, Run, is_done, write_record
 
@@ -69,8 +71,13 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader]) -> None:
     device = get_device()
     tasks = [tasks_of(case)[name] for name in run.tasks]
     plan = mixing_plan(case, {name: len(reader) for name, reader in readers.items()}, run.seed, run.tasks)
-    network = prepare_model(build_network(case, list(run.tasks), run.seed))
-    joint_loss = build_loss(case, list(run.tasks), case.arms[run.arm].matching, class_priors(case, readers))
+    bare = build_network(case, list(run.tasks), run.seed)
+    network = prepare_model(bare)
+    matching = case.arms[run.arm].matching
+    joint_loss = build_loss(case, list(run.tasks), matching, class_priors(case, readers))
+    trust = build_trust(bare, joint_loss)
+    if trust:
+        trust.to(device)
     optimizer = build_optimizer(training.optimizer, network)
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: _learning_rate_factor(training.schedule, step, training.steps)
@@ -79,7 +86,9 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader]) -> None:
     history: list[dict[str, float]] = []
     unreduced: list[Tensor] = []
     waited, begun = 0.0, time.perf_counter()
-    with MetricsLog(case, run, work.experiment, active=rank == 0) as log:
+    with ExitStack() as open_until_the_end:
+        log = open_until_the_end.enter_context(MetricsLog(case, run, work.experiment, active=rank == 0))
+        head_inputs = open_until_the_end.enter_context(HeadInputs(bare.heads)) if trust else None
         for step in range(training.steps):
             asked = time.perf_counter()
             rows = plan.worker_rows(step, rank, world_size)
@@ -87,11 +96,14 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader]) -> None:
             x, labels = batch.x.to(device), {name: y.to(device) for name, y in batch.labels.items()}
             waited += time.perf_counter() - asked
 
-            value = joint_loss(network(x), labels)
+            rows_trusted = trust.by_edge() if trust and matching.trust == "estimated" else None
+            value = joint_loss(network(x), labels, rows_trusted)
             optimizer.zero_grad(set_to_none=True)
             value.loss.backward()
             optimizer.step()
             scheduler.step()
+            if trust and head_inputs:
+                trust.observe(head_inputs.last, labels)
 
             unreduced.append(torch.stack([value.loss.detach() / world_size, *value.parts.values()]))
             if len(unreduced) == case.logging.every or step == training.steps - 1:
@@ -108,7 +120,7 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader]) -> None:
             run,
             network,
             history,
-            {"seconds": seconds, "waited_for_data_s": waited, "workers": world_size},
+            {"seconds": seconds, "waited_for_data_s": waited, "workers": world_size, "trust": _trust_by_row(trust)},
         )
     if world_size > 1:
         dist.barrier()  # no worker starts what another has not seen the end of
@@ -140,7 +152,15 @@ def _check_finite(last: dict[str, float], run: Run, step: int) -> None:
         raise LossNotFiniteError(f"{run}, step {step}: the loss is not finite ({parts}); a lower lr may help")
 
 
-def _write(work: Work, run: Run, network: nn.Module, history: list[dict[str, float]], timing: dict[str, float]) -> None:
+def _trust_by_row(trust: RelatednessTrust | None) -> dict[str, dict[str, float]]:
+    """Return the trust by edge and row."""
+    if trust is None:
+        return {}
+    found = trust.by_edge()
+    return {R.edge: dict(zip(R.source.outputs, found[R.edge].tolist(), strict=True)) for R in trust.relatednesses}
+
+
+def _write(work: Work, run: Run, network: nn.Module, history: list[dict[str, float]], outcome: dict[str, Any]) -> None:
     folder = run.folder(work.experiment)
     bare = network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in bare.state_dict().items()}
@@ -148,4 +168,4 @@ def _write(work: Work, run: Run, network: nn.Module, history: list[dict[str, flo
     pq.write_table(pa.Table.from_pylist(history), table)
     write_atomically(folder / WEIGHTS, safetensors.torch.save(weights))
     write_atomically(folder / HISTORY, table.getvalue().to_pybytes())
-    write_record(folder, run, work.data_sets, {"steps": work.case.training.steps, **timing})
+    write_record(folder, run, work.data_sets, {"steps": work.case.training.steps, **outcome})
