@@ -1,5 +1,6 @@
 """Co-training of related classification tasks from separately labelled data: the method, in pure PyTorch."""
 
+from mtlcore.balancing import BALANCING_METHODS, build_balancer
 from mtlcore.bootstrap import Interval, paired_difference
 from mtlcore.co_annotation import co_annotated_classes, co_annotation_to_classes, co_annotation_to_labels
 from mtlcore.distribution_matching import distribution_matching_loss
@@ -27,6 +28,7 @@ from mtlcore.tasks import MISSING, Multiclass, Multilabel, Task
 from mtlcore.terms import LossTerm
 
 __all__ = [
+    "BALANCING_METHODS",
     "MISSING",
     "CountedRelatedness",
     "DistributionMatching",
@@ -42,6 +44,7 @@ __all__ = [
     "Relatedness",
     "SoftCoAnnotation",
     "Task",
+    "build_balancer",
     "co_annotated_classes",
     "co_annotation_to_classes",
     "co_annotation_to_labels",
