@@ -19,7 +19,7 @@ from pipelines.batches import class_priors, gather_batch, mixing_plan, open_read
 from pipelines.blocks import BlockReader
 from pipelines.case import Case, Optimizer
 from pipelines.manifest import Manifest
-from pipelines.method import build_loss, build_network, tasks_of
+from pipelines.method import build_balancing, build_loss, build_network, tasks_of
 from pipelines.metrics_log import MetricsLog
 from pipelines.runs import HISTORY, WEIGHTS, Run, is_done, write_record
 
@@ -69,8 +69,10 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader]) -> None:
     device = get_device()
     tasks = [tasks_of(case)[name] for name in run.tasks]
     plan = mixing_plan(case, {name: len(reader) for name, reader in readers.items()}, run.seed, run.tasks)
-    network = prepare_model(build_network(case, list(run.tasks), run.seed))
+    bare = build_network(case, list(run.tasks), run.seed)
+    network = prepare_model(bare)
     joint_loss = build_loss(case, list(run.tasks), case.arms[run.arm].matching, class_priors(case, readers))
+    balancer = build_balancing(case, run.arm, joint_loss, bare.backbone.parameters(), bare.parameters(), run.seed)
     optimizer = build_optimizer(training.optimizer, network)
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: _learning_rate_factor(training.schedule, step, training.steps)
@@ -89,7 +91,7 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader]) -> None:
 
             value = joint_loss(network(x), labels)
             optimizer.zero_grad(set_to_none=True)
-            value.loss.backward()
+            balancer.backward(value)
             optimizer.step()
             scheduler.step()
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mtlcore.balancing.aggregator_state import aggregator_state, load_aggregator_state
 from mtlcore.balancing.balancer import Balancer
-from mtlcore.balancing.jacobian import add_to_grad, global_jacobian
+from mtlcore.balancing.jacobian import add_to_grad, global_jacobian, jacobian_dtype
 from mtlcore.balancing.seeds import seed_of_step
 from mtlcore.balancing.torchjd_aggregators import AGGREGATORS, build_aggregator
 from mtlcore.joint_loss import JointLossValue
@@ -48,14 +48,16 @@ class AggregatedGradients(Balancer):
                         NeurIPS 2017
     mean                the mean of the gradients
     mgda                Desideri, "Multiple-gradient descent algorithm (MGDA) for multiobjective optimization", C. R.
-                        Math. 2012; Sener and Koltun, "Multi-Task Learning as Multi-Objective Optimization", NeurIPS 2018
+                        Math. 2012; Sener and Koltun, "Multi-Task Learning as Multi-Objective Optimization",
+                        NeurIPS 2018
     nash_mtl            Navon et al., "Multi-Task Learning as a Bargaining Game", ICML 2022
     pcd                 "Not All Objectives Are Born Equal: Priority-Constrained Descent for Hierarchical
                         Multi-Objective Optimization", TMLR 2026 (the first task is the primary one)
     pcgrad              Yu et al., "Gradient Surgery for Multi-Task Learning", NeurIPS 2020
     random_gradients    Lin et al., "Reasonable Effectiveness of Random Weighting", TMLR 2022, algorithm 2
     sum                 the sum of the gradients, as in plain training
-    trimmed_mean        Yin et al., "Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates", ICML 2018
+    trimmed_mean        Yin et al., "Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates",
+                        ICML 2018
     upgrad              Quinton and Rey, "Jacobian Descent for Multi-Objective Optimization", arXiv 2406.16232 (2024)
     ==================  ==============================================================================================
 
@@ -83,10 +85,11 @@ class AggregatedGradients(Balancer):
     ) -> None:
         super().__init__(objectives)
         self._entry = AGGREGATORS[method]
-        self._aggregator = build_aggregator(method, self.objectives, options)
         self._shared = [parameter for parameter in shared if parameter.requires_grad]
         taken = {id(parameter) for parameter in self._shared}
         self._others = [p for p in others if p.requires_grad and id(p) not in taken]
+        like = torch.zeros((), dtype=jacobian_dtype(self._shared), device=next((p.device for p in self._shared), None))
+        self._aggregator = build_aggregator(method, self.objectives, options, like)
         self._seed, self._step = seed, 0
 
     def backward(self, value: JointLossValue) -> None:
@@ -108,18 +111,19 @@ class AggregatedGradients(Balancer):
             return J.sum(dim=0)
         norm = J.norm() if self._entry.by_norm else J.new_ones(())
         with drawn_from(seed_of_step(self._seed, self._step)) if self._entry.draws else nullcontext():
-            vector = self._aggregator(J / norm if self._entry.by_norm else J) * norm
+            vector: Tensor = self._aggregator(J / norm if self._entry.by_norm else J) * norm
         return vector.detach() * (len(J) if self._entry.averages else 1)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return copies of what later steps depend on."""
-        return {"step": torch.tensor(self._step), **aggregator_state(self._aggregator, self._entry.state)}
+        return {"steps_done": torch.tensor(self._step), **aggregator_state(self._aggregator, self._entry.state)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a state that :meth:`state_dict` returned."""
-        unknown = set(state) - {"step", *self._entry.state}
-        if unknown or "step" not in state:
-            raise ValueError(f"state: found {', '.join(state)}; step, {', '.join(self._entry.state)} is right")
-        self._step = int(state["step"])
-        rest = {name: tensor for name, tensor in state.items() if name != "step"}
+        unknown = set(state) - {"steps_done", *self._entry.state}
+        if unknown or "steps_done" not in state:
+            right = ", ".join(("steps_done", *self._entry.state))
+            raise ValueError(f"state: found {', '.join(state)}; {right} is right for {self._entry.class_name}")
+        self._step = int(state["steps_done"])
+        rest = {name: tensor for name, tensor in state.items() if name != "steps_done"}
         load_aggregator_state(self._aggregator, self._entry.state, rest, self._shared[0].device)

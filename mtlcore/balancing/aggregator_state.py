@@ -34,7 +34,7 @@ def load_aggregator_state(
             held._init_optim_problem()
         return
     for name in names:
-        value = tensors.get(name)
+        value: Any = tensors.get(name)
         if kind == "ExcessMTL" and value is not None:
             value = value.item() if name == "_n_steps" else value.to(device)
         setattr(held, name, value)

@@ -12,4 +12,4 @@ class FixedWeights(Balancer):
 
     def backward(self, value: JointLossValue) -> None:
         """Call ``value.loss.backward()``."""
-        value.loss.backward()
+        value.loss.backward()  # type: ignore[no-untyped-call]

@@ -28,8 +28,7 @@ def global_jacobian(
     """
     parameters = [*shared, *others]
     m, n, k = len(shares), sum(p.numel() for p in shared), sum(p.numel() for p in others)
-    dtype = torch.float64 if any(p.dtype is torch.float64 for p in parameters) else torch.float32
-    flat = torch.zeros(m * n + k, dtype=dtype, device=parameters[0].device)
+    flat = torch.zeros(m * n + k, dtype=jacobian_dtype(parameters), device=parameters[0].device)
     jacobian, summed = flat[: m * n].view(m, n), flat[m * n :]
     for i, share in enumerate(shares):
         gradients = torch.autograd.grad(share, parameters, retain_graph=keep_graph or i < m - 1, allow_unused=True)
@@ -39,10 +38,15 @@ def global_jacobian(
     return jacobian, summed
 
 
+def jacobian_dtype(parameters: Sequence[Tensor]) -> torch.dtype:
+    """Return float32, or float64 where a parameter is: gradients of fewer bits are not compared in these."""
+    return torch.float64 if any(parameter.dtype is torch.float64 for parameter in parameters) else torch.float32
+
+
 def add_to_grad(vector: Tensor, parameters: Sequence[Tensor]) -> None:
     """Add consecutive parts of a vector to the parameters' ``.grad``, as a backward pass would."""
     sizes = [parameter.numel() for parameter in parameters]
-    for parameter, part in zip(parameters, vector.split(sizes), strict=True):
+    for parameter, part in zip(parameters, torch.split(vector, sizes), strict=True):
         gradient = part.view_as(parameter).to(parameter.dtype)
         parameter.grad = gradient.clone() if parameter.grad is None else parameter.grad + gradient
 

@@ -77,7 +77,9 @@ def build_balancer(
         return RandomLossWeighting(names, seed=seed)
     if method == "gradnorm":
         return GradNorm(names, shared_list, **options)
-    return {"uncertainty": UncertaintyWeighting, "dwa": DynamicWeightAverage}[method](names, **options)
+    if method == "dwa":
+        return DynamicWeightAverage(names, **options)
+    return UncertaintyWeighting(names, **options)
 
 
 def check_options(method: str, options: Iterable[str]) -> None:

@@ -49,9 +49,7 @@ class TorchJDAggregator:
 _PREFERENCE: dict[str, Any] = {"pref_vector": None}
 
 AGGREGATORS: dict[str, TorchJDAggregator] = {
-    "aligned_mtl": TorchJDAggregator(
-        "AlignedMTL", {**_PREFERENCE, "scale_mode": "min"}, by_objective=("pref_vector",)
-    ),
+    "aligned_mtl": TorchJDAggregator("AlignedMTL", {**_PREFERENCE, "scale_mode": "min"}, by_objective=("pref_vector",)),
     "cagrad": TorchJDAggregator(
         "CAGrad",
         {"c": 0.5, "norm_eps": 1e-4},
@@ -100,13 +98,16 @@ AGGREGATORS: dict[str, TorchJDAggregator] = {
 }
 
 
-def build_aggregator(name: str, objectives: Sequence[str], options: Mapping[str, Any]) -> "Aggregator":
+def build_aggregator(
+    name: str, objectives: Sequence[str], options: Mapping[str, Any], like: Tensor | None = None
+) -> "Aggregator":
     """Build one of :data:`AGGREGATORS`.
 
     Args:
         name: its key.
         objectives: their names, in the order of the Jacobian's rows.
         options: what differs from the defaults.
+        like: of the Jacobian's dtype and device.
 
     Raises:
         ValueError: a package is missing, an option is out of its range, or there are too few objectives.
@@ -118,22 +119,23 @@ def build_aggregator(name: str, objectives: Sequence[str], options: Mapping[str,
             f"method: {name!r} needs {', '.join(missing)}, not installed here; pip install 'kindred-mtl[solvers]'"
         )
     given = {**entry.defaults, **options}
+    like = torch.zeros(()) if like is None else like
     if len(objectives) < (fewest := entry.fewest(given)):
         raise ValueError(f"method: {name!r} needs {fewest} objectives; found {', '.join(objectives)}")
     for option in entry.by_objective:
         if isinstance(given[option], Mapping):
             of = objectives[1:] if option == "tau" else objectives
-            given[option] = _by_objective(option, given[option], of)
+            given[option] = _by_objective(option, given[option], of).to(like)
 
     import torchjd.aggregation
     from torchjd.linalg import DualConeProjector, PSDMatrix
 
-    class ActiveSetProjector(DualConeProjector):
+    class ActiveSetProjector(DualConeProjector):  # type: ignore[misc]
         def __call__(self, U: Tensor, G: PSDMatrix) -> Tensor:
             return project_onto_dual_cone(U, G)
 
     if given.get("pref_vector", 0) is None:
-        given["pref_vector"] = torch.ones(len(objectives))
+        given["pref_vector"] = torch.ones(len(objectives)).to(like)
     if name == "nash_mtl":
         given["n_tasks"] = len(objectives)
     if name in ("upgrad", "dualproj"):
