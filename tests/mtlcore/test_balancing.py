@@ -298,18 +298,18 @@ def test_uncertainty_follows_the_gradient_of_its_objective():
 def test_dwa_weighs_by_the_ratio_of_the_last_two_periods():
     theta = torch.tensor(1.0, requires_grad=True)
     balancer = build_balancer("dwa", ["a", "b"], [theta], [], period=2, temperature=2.0)
-    losses = [(4.0, 1.0), (2.0, 3.0), (1.0, 1.0), (2.0, 9.0), (1.0, 1.0), (1.0, 0.0), (1.0, 1.0)]
+    losses = [(4.0, 1.0), (2.0, 1.0), (1.0, 1.0), (2.0, 9.0), (1.0, 1.0), (1.0, 0.0), (1.0, 1.0)]
     found = []
     for t, pair in enumerate(losses):
         theta.grad = None
         step(balancer, {"a": pair[0] * theta, "b": pair[1] * theta}, absent=("b",) if t in (3, 5) else ())
         found.append(theta.grad.item())
-    # Means of a: 3, 1.5, 1; of b: 2, 1 (step 3 left out), 1 (step 5 left out).
-    r = np.array([1.5 / 3, 1 / 2])
+    # Means of a: 3, 1.5, 1; of b: 1, 1 (step 3 left out), 1 (step 5 left out).
+    r = np.array([1.5 / 3, 1.0])
     w = 2 * np.exp(r / 2) / np.exp(r / 2).sum()
     later = np.array([1 / 1.5, 1.0])
     v = 2 * np.exp(later / 2) / np.exp(later / 2).sum()
-    expected = [5.0, 5.0, 2.0, 11.0, w @ (1, 1), w @ (1, 0), v @ (1, 1)]
+    expected = [5.0, 3.0, 2.0, 11.0, w @ (1, 1), w @ (1, 0), v @ (1, 1)]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
