@@ -1,5 +1,6 @@
 """Co-training of related classification tasks from separately labelled data: the method, in pure PyTorch."""
 
+from mtlcore.balancing import BALANCING_METHODS, build_balancer
 from mtlcore.bootstrap import Interval, paired_difference
 from mtlcore.co_annotation import co_annotated_classes, co_annotation_to_classes, co_annotation_to_labels
 from mtlcore.distribution_matching import distribution_matching_loss
@@ -29,6 +30,7 @@ from mtlcore.terms import LossTerm
 from mtlcore.trust import RelatednessTrust, row_trust
 
 __all__ = [
+    "BALANCING_METHODS",
     "MISSING",
     "CountedRelatedness",
     "DistributionMatching",
@@ -46,6 +48,7 @@ __all__ = [
     "RelatednessTrust",
     "SoftCoAnnotation",
     "Task",
+    "build_balancer",
     "co_annotated_classes",
     "co_annotation_to_classes",
     "co_annotation_to_labels",

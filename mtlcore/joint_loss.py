@@ -12,6 +12,7 @@ from mtlcore.co_annotation import LabelForm, co_annotation_to_classes, co_annota
 from mtlcore.distribution_matching import Direction, distribution_matching_loss
 from mtlcore.implied_likelihood import implied_likelihood_loss
 from mtlcore.nearest import did_you_mean
+from mtlcore.objective import MATCHING, Objective
 from mtlcore.relatedness import Relatedness
 from mtlcore.supervised import supervised_loss
 from mtlcore.tasks import Multiclass, Task
@@ -68,10 +69,13 @@ class JointLossValue(NamedTuple):
             DistributedDataParallel does, is the gradient of the loss over the global batch.
         parts: this worker's share of every part, detached, unweighted; summed over workers it is the part's value
             over the global batch. Keys: a task's name, ``dm:A->B``, ``sca:B->A``, ``sca:A->B``, ``ill:B->A``.
+        objectives: what :mod:`mtlcore.balancing` weighs: every task's weighted supervised loss by the task's name,
+            and ``matching``, the weighted sum of all losses of related pairs, where there are any.
     """
 
     loss: Tensor
     parts: dict[str, Tensor]
+    objectives: dict[str, Objective]
 
 
 class JointLoss(nn.Module):
@@ -118,6 +122,8 @@ class JointLoss(nn.Module):
         edge_ends = [
             (str(p.relatedness), end.name) for p in pairs for end in (p.relatedness.source, p.relatedness.target)
         ]
+        if MATCHING in names and pairs:
+            raise ValueError(f"tasks: found the name {MATCHING!r}, which stands for the losses of related pairs")
         for what, name in edge_ends + [("task_weights", name) for name in self.task_weights]:
             if name not in names:
                 raise ValueError(f"{what}: there is no task {name!r}; the tasks are {', '.join(sorted(names))}")
@@ -220,4 +226,28 @@ class JointLoss(nn.Module):
         weights = torch.tensor([weight for weight, _ in terms.values()], dtype=totals.dtype, device=totals.device)
         values = totals / torch.where(counts > 0, counts, torch.ones_like(counts))
         loss = (weights * values).sum() * workers
-        return JointLossValue(loss, dict(zip(terms, values.detach().unbind(), strict=True)))
+        parts = dict(zip(terms, values.detach().unbind(), strict=True))
+        return JointLossValue(loss, parts, self._objectives(list(terms), weights, values, counts))
+
+    @property
+    def objective_names(self) -> tuple[str, ...]:
+        """The names of the objectives, in order: the tasks, then ``matching`` where a pair has a loss."""
+        matches = any(
+            pair.dm.weight or (pair.sca.weight and (pair.sca.to_source or pair.sca.to_target)) or pair.ill.weight
+            for pair in self.pairs
+        )
+        return (*(task.name for task in self.tasks), *((MATCHING,) if matches else ()))
+
+    def _objectives(
+        self, names: Sequence[str], weights: Tensor, values: Tensor, counts: Tensor
+    ) -> dict[str, Objective]:
+        tasks = [task.name for task in self.tasks]
+        counts_for_something = (counts > 0) & (weights > 0)
+        found: dict[str, Objective] = {}
+        for i, name in enumerate(names):
+            of = name if name in tasks else MATCHING
+            share, present = weights[i] * values[i], counts_for_something[i]
+            if before := found.get(of):
+                share, present = before.share + share, before.present | present
+            found[of] = Objective(share, present)
+        return found

@@ -324,6 +324,46 @@ class Matching(Section):
     trust: Literal["full", "estimated"] = "full"
 
 
+ByObjective = dict[str, Annotated[float, Field(allow_inf_nan=False), _Number]]
+
+
+class Balancing(Section):
+    """How objectives are weighed against each other; methods and their options: docs/balancing.md.
+
+    An option that is not given is the method's own default. ``pref_vector``, ``weights``, ``leak`` and ``tau`` hold
+    numbers by objective: a task's name, or ``matching`` for the losses of related pairs.
+    """
+
+    method: str = "fixed"
+    lr: PositiveFloat | None = None
+    alpha: Weight | None = None
+    temperature: PositiveFloat | None = None
+    period: Positive | None = None
+    scale_mode: Literal["min", "median", "rmse"] | None = None
+    pref_vector: ByObjective | None = None
+    weights: ByObjective | None = None
+    leak: ByObjective | None = None
+    tau: Weight | ByObjective | None = None
+    beta: Weight | None = None
+    eps: Weight | None = None
+    epsilon: PositiveFloat | None = None
+    c: Weight | None = None
+    norm_eps: Weight | None = None
+    max_iters: Positive | None = None
+    max_norm: Weight | None = None
+    update_weights_every: Positive | None = None
+    optim_niter: Positive | None = None
+    robust_step_size: PositiveFloat | None = None
+    n_warmup_steps: Annotated[int, Field(ge=0), _Number] | None = None
+    n_byzantine: Annotated[int, Field(ge=0), _Number] | None = None
+    n_selected: Positive | None = None
+    trim_number: Annotated[int, Field(ge=0), _Number] | None = None
+
+    def options(self) -> dict[str, Any]:
+        """Return the options that are given."""
+        return self.model_dump(exclude={"method"}, exclude_none=True)
+
+
 class Training(Section):
     """How every arm is trained.
 
@@ -338,6 +378,7 @@ class Training(Section):
     schedule: Literal["constant", "cosine"] = "cosine"
     task_weights: dict[str, Weight] = {}
     matching: Matching = Matching()
+    balancing: Balancing = Balancing()
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
     workers: Positive = 1
     threads_per_worker: Positive = 1
@@ -348,11 +389,12 @@ class Arm(Section):
     """A way of training to compare; what ``matching`` leaves out is as in ``training.matching``.
 
     ``one_per_task`` trains a network for every task, on the same rows of the task's own data sets and for as many
-    updates as a shared network gets.
+    updates as a shared network gets. ``balancing`` stands in the place of ``training.balancing`` as a whole.
     """
 
     networks: Literal["shared", "one_per_task"] = "shared"
     matching: Matching = Matching()
+    balancing: Balancing | None = None
 
 
 class Evaluation(Section):

@@ -28,7 +28,7 @@ def check_case(case: Case, *, check_paths: bool = True) -> list[str]:
     With ``check_paths`` False, nothing is looked up below data_root: it lies on another machine.
     """
     paths = (_source_paths,) if check_paths else ()
-    checks = (_tasks, _relatedness, _datasets, *paths, _training, _arms_and_evaluation, _tuning, _network)
+    checks = (_tasks, _relatedness, _datasets, *paths, _training, _arms_and_evaluation, _balancing, _tuning, _network)
     problems: list[str] = []
     for check in checks:
         problems += check(case)
@@ -41,8 +41,8 @@ def _unknown(key: str, kind: str, name: str, valid: Iterable[str]) -> str:
     return f"{key}: found {name!r}, no such {kind}{did_you_mean(name, valid)}"
 
 
-# Columns of every block, and the whole loss in a run's history.
-_RESERVED = ("id", "input", "source", "split", "loss")
+# Columns of every block, the whole loss in a run's history, and the objective of related pairs.
+_RESERVED = ("id", "input", "source", "split", "loss", "matching")
 
 
 def _tasks(case: Case) -> Iterator[str]:
@@ -235,6 +235,25 @@ def _arms_and_evaluation(case: Case) -> Iterator[str]:
         yield _unknown("evaluation.baseline", "arm", case.evaluation.baseline, case.arms)
     if case.evaluation.main_task is not None and case.evaluation.main_task not in case.tasks:
         yield _unknown("evaluation.main_task", "task", case.evaluation.main_task, case.tasks)
+
+
+def _balancing(case: Case) -> Iterator[str]:
+    import torch
+
+    from pipelines.method import build_balancing, build_loss
+
+    said: set[str] = set()
+    for name, arm in case.arms.items():
+        tasks = list(case.tasks) if arm.networks == "shared" else list(case.tasks)[:1]
+        # The shape of a backbone's parameters does not matter here; that one is a matrix does.
+        shared = [torch.zeros(1, 1, requires_grad=True)]
+        try:
+            build_balancing(case, name, build_loss(case, tasks, arm.matching, {}), shared, [], seed=0)
+        except ValueError as error:
+            problem = f"{f'arms.{name}' if arm.balancing else 'training'}.balancing.{error}"
+            if problem not in said:
+                said.add(problem)
+                yield problem
 
 
 def _tuning(case: Case) -> Iterator[str]:

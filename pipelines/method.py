@@ -1,6 +1,8 @@
 """From the case file's settings to the method's own objects."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+
+import torch
 
 from mtlcore import (
     DistributionMatching,
@@ -14,11 +16,15 @@ from mtlcore import (
     RelatedPair,
     SoftCoAnnotation,
     Task,
+    build_balancer,
     drawn_from,
     head_features,
     mlp,
     small_cnn,
 )
+from mtlcore.balancing import Balancer
+from mtlcore.nearest import did_you_mean
+from mtlcore.objective import MATCHING
 from pipelines.case import Case, Matching, MulticlassTask, RelatednessEdge
 
 
@@ -85,3 +91,30 @@ def build_trust(network: MultiTaskNetwork, joint_loss: JointLoss) -> Relatedness
     """Build the estimate of how far the objective's tables are borne out; None where it uses none."""
     used = [pair.relatedness for pair in joint_loss.pairs if pair.dm.weight or pair.sca.weight or pair.ill.weight]
     return RelatednessTrust(used, head_features(network.heads)) if used else None
+
+
+def build_balancing(
+    case: Case,
+    arm: str,
+    joint_loss: JointLoss,
+    shared: Iterable[torch.Tensor],
+    others: Iterable[torch.Tensor],
+    seed: int,
+) -> Balancer:
+    """Build an arm's balancing of a joint loss.
+
+    Numbers by objective that a loss does not have are left out: those of other tasks, where a network serves one
+    alone, and ``matching``, where an arm does not use related pairs.
+
+    Raises:
+        ValueError: there is no such method, option, task or objective, or a value is wrong.
+    """
+    settings = case.arms[arm].balancing or case.training.balancing
+    options = settings.options()
+    for option, given in options.items():
+        if isinstance(given, dict):
+            for name in given:
+                if name not in (valid := [*case.tasks, MATCHING]):
+                    raise ValueError(f"{option}: found {name!r}, no such objective{did_you_mean(name, valid)}")
+            options[option] = {name: given[name] for name in given if name in joint_loss.objective_names}
+    return build_balancer(settings.method, joint_loss.objective_names, shared, others, seed=seed, **options)

@@ -21,7 +21,7 @@ from pipelines.batches import class_priors, gather_batch, mixing_plan, open_read
 from pipelines.blocks import BlockReader
 from pipelines.case import Case, Optimizer
 from pipelines.manifest import Manifest
-from pipelines.method import build_loss, build_network, build_trust, tasks_of
+from pipelines.method import build_balancing, build_loss, build_network, build_trust, tasks_of
 from pipelines.metrics_log import MetricsLog
 from pipelines.runs import HISTORY, WEIGHTS, Run, is_done, write_record
 
@@ -75,6 +75,7 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader]) -> None:
     network = prepare_model(bare)
     matching = case.arms[run.arm].matching
     joint_loss = build_loss(case, list(run.tasks), matching, class_priors(case, readers))
+    balancer = build_balancing(case, run.arm, joint_loss, bare.backbone.parameters(), bare.parameters(), run.seed)
     trust = build_trust(bare, joint_loss)
     if trust:
         trust.to(device)
@@ -99,7 +100,7 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader]) -> None:
             rows_trusted = trust.by_edge() if trust and matching.trust == "estimated" else None
             value = joint_loss(network(x), labels, rows_trusted)
             optimizer.zero_grad(set_to_none=True)
-            value.loss.backward()
+            balancer.backward(value)
             optimizer.step()
             scheduler.step()
             if trust and head_inputs:

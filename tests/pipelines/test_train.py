@@ -64,6 +64,26 @@ def test_one_and_two_workers_give_the_same_curve(case_of, network):
             torch.testing.assert_close(other_weights[name], weight, rtol=1e-3, atol=1e-4, msg=f"{run} {name}")
 
 
+def test_balanced_arms_give_the_same_curve_on_one_and_two_workers_and_differ_from_each_other(case_of):
+    settings = [
+        *ONE_DIGIT,
+        *ALL_LOSSES,
+        "network={backbone: mlp, widths: [32, 32]}",
+        "training.balancing={method: upgrad, pref_vector: {digit: 1, traits: 2, matching: 0.5}}",
+        "arms={single-task: {networks: one_per_task}, upgrad: {}, no-pairs: {matching: {dm: {weight: 0}, "
+        "sca: {weight: 0}, ill: {weight: 0}}}, fixed: {balancing: {method: fixed}}, dwa: {balancing: {method: dwa, "
+        "period: 5}}, gradnorm: {balancing: {method: gradnorm, lr: 0.1}}}",
+    ]
+    one, two = trained(case_of(*settings)), trained(case_of(*settings, "training.workers=2"))
+    for run, (history, weights) in one.items():
+        others, other_weights = two[run]
+        np.testing.assert_allclose(others, history, rtol=2e-3, atol=2e-4, err_msg=str(run))
+        for name, weight in weights.items():
+            torch.testing.assert_close(other_weights[name], weight, rtol=1e-2, atol=2e-3, msg=f"{run} {name}")
+    last = {run.arm: history["loss"].iloc[-1] for run, (history, _) in one.items() if run.network == "shared"}
+    assert len({round(loss, 4) for loss in last.values()}) == len(last) == 5
+
+
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(case_of):
     case = case_of("training.seeds=[3, 4]")
     first, again = trained(case), trained(case)

@@ -1,0 +1,23 @@
+"""Balancing: how the objectives of a shared network are weighed against each other, on any number of workers."""
+
+from mtlcore.balancing.aggregated_gradients import AggregatedGradients
+from mtlcore.balancing.balancer import Balancer
+from mtlcore.balancing.dynamic_weight_average import DynamicWeightAverage
+from mtlcore.balancing.fixed_weights import FixedWeights
+from mtlcore.balancing.gradient_normalization import GradNorm
+from mtlcore.balancing.methods import BALANCING_METHODS, build_balancer, check_options
+from mtlcore.balancing.random_loss_weighting import RandomLossWeighting
+from mtlcore.balancing.uncertainty_weighting import UncertaintyWeighting
+
+__all__ = [
+    "BALANCING_METHODS",
+    "AggregatedGradients",
+    "Balancer",
+    "DynamicWeightAverage",
+    "FixedWeights",
+    "GradNorm",
+    "RandomLossWeighting",
+    "UncertaintyWeighting",
+    "build_balancer",
+    "check_options",
+]

@@ -1,0 +1,60 @@
+"""What every balancing method does: make a gradient of several objectives."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from mtlcore.joint_loss import JointLossValue
+
+
+class Balancer(ABC):
+    """Turns the objectives of a step into the gradients of a step.
+
+    An objective is a task's supervised loss with its weight alpha_t, or ``matching``: the weighted sum of all
+    losses of related pairs (DM, SCA, ILL). Those teach several heads at once and so belong to no single task; their
+    weights among each other (lambda) stay what the user chose.
+
+    Call :meth:`backward` where a plain loop calls ``value.loss.backward()``, outside autocast as usual, on every
+    worker. After it, the gradients that DistributedDataParallel leaves in ``.grad`` are those of the global batch,
+    the same on any number of workers.
+
+    Attributes:
+        objectives: their names, in order.
+    """
+
+    def __init__(self, objectives: Sequence[str]) -> None:
+        self.objectives = tuple(objectives)
+
+    @abstractmethod
+    def backward(self, value: JointLossValue) -> None:
+        """Add the step's gradients to ``.grad``, and take this step into account in the next.
+
+        Raises:
+            ValueError: the value's objectives are not this balancer's.
+        """
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return copies of what later steps depend on: plain tensors, the same on all workers."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a state that :meth:`state_dict` returned.
+
+        Raises:
+            ValueError: it is the state of another method or of other objectives.
+        """
+        self._check_state({}, state)
+
+    def _check_objectives(self, value: JointLossValue) -> None:
+        if tuple(value.objectives) != self.objectives:
+            raise ValueError(
+                f"objectives: found {', '.join(value.objectives)}; this balancer was built for "
+                f"{', '.join(self.objectives)}"
+            )
+
+    def _check_state(self, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+        shapes = {name: tuple(tensor.shape) for name, tensor in own.items()}
+        found = {name: tuple(tensor.shape) for name, tensor in given.items()}
+        if shapes != found:
+            raise ValueError(f"state: found {found}; {shapes} is right for {type(self).__name__}")

@@ -1,0 +1,15 @@
+"""Fixed weights: the joint loss as it stands."""
+
+from mtlcore.balancing.balancer import Balancer
+from mtlcore.joint_loss import JointLossValue
+
+
+class FixedWeights(Balancer):
+    """Weigh every objective as the user did (alpha_t, lambda): plain joint training.
+
+    R. Caruana, "Multitask Learning", Machine Learning 28 (1997). One backward pass.
+    """
+
+    def backward(self, value: JointLossValue) -> None:
+        """Call ``value.loss.backward()``."""
+        value.loss.backward()  # type: ignore[no-untyped-call]
