@@ -39,6 +39,12 @@ class MultiTaskNetwork(nn.Module):
         h = self.backbone(x)
         return {name: self.heads[f"{name}_head"](h) for name in self.task_names}
 
+    def shared_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that are trained and that more than one task uses: none where there is one task."""
+        if len(self.task_names) < 2:
+            return []
+        return [parameter for parameter in self.backbone.parameters() if parameter.requires_grad]
+
 
 def mlp(input_shape: Sequence[int], hidden: Sequence[int] = (256, 256)) -> tuple[nn.Module, int]:
     """Build a multilayer perceptron over the flattened input; returns it and its number of features.
