@@ -15,7 +15,20 @@ from mtlcore.joint_loss import (
     SoftCoAnnotation,
 )
 from mtlcore.metrics import primary_metric, task_metrics
-from mtlcore.networks import MultiTaskNetwork, drawn_from, mlp, small_cnn
+from mtlcore.networks import (
+    CrossStitch,
+    MultiGateMixtureOfExperts,
+    MultiTaskNetwork,
+    ProgressiveLayeredExtraction,
+    TaskTrunk,
+    build_backbone,
+    drawn_from,
+    load_pretrained,
+    mlp,
+    resnet_small,
+    small_cnn,
+    without_auxiliary,
+)
 from mtlcore.relatedness import Relatedness
 from mtlcore.relatedness_from_annotations import (
     CountedRelatedness,
@@ -29,19 +42,24 @@ from mtlcore.terms import LossTerm
 __all__ = [
     "MISSING",
     "CountedRelatedness",
+    "CrossStitch",
     "DistributionMatching",
     "ImpliedLikelihood",
     "Interval",
     "JointLoss",
     "JointLossValue",
     "LossTerm",
+    "MultiGateMixtureOfExperts",
     "MultiTaskNetwork",
     "Multiclass",
     "Multilabel",
+    "ProgressiveLayeredExtraction",
     "RelatedPair",
     "Relatedness",
     "SoftCoAnnotation",
     "Task",
+    "TaskTrunk",
+    "build_backbone",
     "co_annotated_classes",
     "co_annotation_to_classes",
     "co_annotation_to_labels",
@@ -49,13 +67,16 @@ __all__ = [
     "drawn_from",
     "expression_to_au",
     "implied_likelihood_loss",
+    "load_pretrained",
     "log_implied",
     "mlp",
     "paired_difference",
     "primary_metric",
     "relatedness_from_annotations",
+    "resnet_small",
     "reversed_relatedness",
     "small_cnn",
     "supervised_loss",
     "task_metrics",
+    "without_auxiliary",
 ]

@@ -86,7 +86,7 @@ def code_digest() -> str:
     """Return a digest of the code that decides what a run computes."""
     trains = ["batches", "block_cache", "blocks", "method", "mixing", "permutation", "runs", "train_loop"]
     return digest_of(
-        *sorted(Path(mtlcore.__path__[0]).glob("*.py")), *(Path(__file__).with_name(f"{name}.py") for name in trains)
+        *sorted(Path(mtlcore.__path__[0]).rglob("*.py")), *(Path(__file__).with_name(f"{name}.py") for name in trains)
     )
 
 
