@@ -69,7 +69,11 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader]) -> None:
     device = get_device()
     tasks = [tasks_of(case)[name] for name in run.tasks]
     plan = mixing_plan(case, {name: len(reader) for name, reader in readers.items()}, run.seed, run.tasks)
-    network = prepare_model(build_network(case, list(run.tasks), run.seed))
+    bare = build_network(case, list(run.tasks), run.seed)
+    if device.type == "cuda" and world_size > 1:  # a backbone may bring BatchNorm
+        bare = nn.SyncBatchNorm.convert_sync_batchnorm(bare)  # type: ignore[no-untyped-call]
+    torch.manual_seed(run.seed * world_size + rank)  # what a network draws as it trains: dropout
+    network = prepare_model(bare)
     joint_loss = build_loss(case, list(run.tasks), case.arms[run.arm].matching, class_priors(case, readers))
     optimizer = build_optimizer(training.optimizer, network)
     scheduler = torch.optim.lr_scheduler.LambdaLR(

@@ -29,8 +29,9 @@ class MultiGateMixtureOfExperts(TaskTrunk):
     .. math:: f_t(h) = \sum_i g_t(h)_i \, e_i(h), \qquad g_t(h) = \mathrm{softmax}(W_t h)
 
     (Ma et al., "Modeling task relationships in multi-task learning with multi-gate mixture-of-experts", KDD 2018.)
-    The paper's experts and gates see the input; that is this one over the backbone :func:`mtlcore.networks.flatten`. Over
-    any other they see its features, so that a batch goes through the costly part once.
+    The paper's experts and gates see the input; that is this one over the backbone
+    :func:`mtlcore.networks.flatten`. Over any other they see its features, so that a batch goes through the costly
+    part once.
 
     Args:
         backbone: maps (N, ...) to (N, features).

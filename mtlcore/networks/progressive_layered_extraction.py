@@ -105,7 +105,7 @@ class ProgressiveLayeredExtraction(TaskTrunk):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Return each task's features, shape (N, expert_widths[-1])."""
         h0 = self.backbone(x)
-        h = {name: h0 for name in (*self._started, _SHARED)}
+        h = dict.fromkeys((*self._started, _SHARED), h0)
         for level in self.levels:
             h = level(h)
         return {name: h[name] for name in self.task_names}
