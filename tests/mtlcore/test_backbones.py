@@ -88,6 +88,15 @@ def test_a_name_gives_a_backbone_with_the_features_that_it_says(name, more, shap
     assert backbone.training
 
 
+def test_a_workers_empty_part_of_a_batch_goes_through_and_every_parameter_takes_part():
+    backbone, features = build_backbone("hf:vit", (1, 8, 8), options=VIT)
+    network = MultiTaskNetwork(backbone, features, [Multiclass("a", ("x", "y"))])
+    logits = network(torch.zeros(0, 1, 8, 8))["a"]
+    assert logits.shape == (0, 2)
+    logits.sum().backward()
+    assert all(p.grad is not None and not p.grad.any() for p in network.parameters() if p.requires_grad)
+
+
 @pytest.mark.parametrize(("pool", "options"), [("pooler", {}), ("cls", {"pool": "cls"}), ("mean", {"pool": "mean"})])
 def test_what_becomes_the_features_of_a_transformer_is_said_and_so(pool, options):
     with drawn_from(0):
