@@ -9,9 +9,12 @@ task        labels              values
 multiclass  int64, shape (N,)   the class's index, or -1
 multilabel  integer, (N, L)     1 holds, 0 does not hold, -1 not annotated
 ==========  ==================  ==========================================
+
+An ``auxiliary`` task trains and is reported, and is left out of what is used: :func:`mtlcore.without_auxiliary`.
+It is a role, not part of what the task is: two tasks that differ in it alone are equal, and R of one is R of the other.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 MISSING = -1
 
@@ -30,6 +33,7 @@ class Multiclass:
 
     name: str
     classes: tuple[str, ...]
+    auxiliary: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_names("classes", self.name, self.classes)
@@ -46,6 +50,7 @@ class Multilabel:
 
     name: str
     labels: tuple[str, ...]
+    auxiliary: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_names("labels", self.name, self.labels)

@@ -16,6 +16,7 @@ from pipelines.case import (
 )
 from pipelines.errors import UserError
 from pipelines.nearest import did_you_mean
+from pipelines.network import builds_anywhere
 from pipelines.sources.list_source import nothing_there, source_places
 from pipelines.sources.places import NothingThereError
 from pipelines.sources.tree import BrokenArchiveError
@@ -28,7 +29,8 @@ def check_case(case: Case, *, check_paths: bool = True) -> list[str]:
     With ``check_paths`` False, nothing is looked up below data_root: it lies on another machine.
     """
     paths = (_source_paths,) if check_paths else ()
-    checks = (_tasks, _relatedness, _datasets, *paths, _training, _arms_and_evaluation, _balancing, _tuning, _network)
+    network = (_network,) if check_paths or builds_anywhere(case.network) else ()
+    checks = (_tasks, _relatedness, _datasets, *paths, _training, _arms_and_evaluation, _balancing, _tuning, *network)
     problems: list[str] = []
     for check in checks:
         problems += check(case)
@@ -57,6 +59,9 @@ def _tasks(case: Case) -> Iterator[str]:
                 yield f"tasks.{name}.aliases.{alias}: {alias!r} is itself one of the {what}; another word is right"
         for twice in sorted({output for output in outputs if outputs.count(output) > 1}):
             yield f"tasks.{name}.{what}: found {twice!r} twice; every name once is right"
+
+    if all(task.auxiliary for task in case.tasks.values()):
+        yield "tasks: found all of them auxiliary; one at least that is there for use is right"
 
 
 def _relatedness(case: Case) -> Iterator[str]:

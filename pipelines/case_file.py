@@ -11,6 +11,8 @@ from pydantic import ValidationError
 from pipelines.case import Case
 from pipelines.errors import UserError
 from pipelines.nearest import did_you_mean
+from pipelines.network_paths import KEYS as NETWORK_PATHS
+from pipelines.network_paths import absolute_network_path, resolve_network_paths
 
 SHIPPED_CASES = Path(__file__).parent / "cases"
 
@@ -131,6 +133,8 @@ def _apply(given: dict[str, Any], override: str, path: Path, *, resolve: bool) -
         and "://" not in value
     ):
         value = str(Path(value).absolute())
+    if resolve and key_path in NETWORK_PATHS:
+        value = absolute_network_path(key_path, value, Path.cwd())
     *parents, last = key_path.split(".")
     place: Any = given
     for i, name in enumerate(parents):
@@ -167,6 +171,8 @@ def _resolve_paths(given: dict[str, Any], path: Path, *, resolve: bool) -> None:
             storage["blocks"] = str(Path(blocks).absolute())
         if given.get("embedded") and given.get("data_root") is None and isinstance(where, str):
             given["data_root"] = f"{where}/sources/{given['embedded']}"
+    if resolve:
+        resolve_network_paths(given, path.absolute().parent)
     root = given.get("data_root")
     if resolve and (root is None or (isinstance(root, str) and "://" not in root)):
         given["data_root"] = str((path.absolute().parent / (root or ".")).resolve())

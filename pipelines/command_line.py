@@ -133,6 +133,23 @@ def report(case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = 
 
 
 @app.command()
+def export(
+    case: CaseArgument,
+    out: Annotated[str, typer.Argument(metavar="OUT", help="The folder to write.")],
+    arm: Annotated[str, typer.Option(help="The arm whose network it is.")] = "co-trained",
+    seed: Annotated[int | None, typer.Option(help="The run's seed; the case's first by default.")] = None,
+    task: Annotated[str | None, typer.Option(help="The network's task, in an arm with a network for each.")] = None,
+    overrides: SetOption = [], as_json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Write a trained network for use, without auxiliary tasks: weights and a JSON description in a folder."""
+    from pipelines import steps
+    from pipelines.case_file import load_case
+
+    folder = steps.export(load_case(case, overrides), arm, seed, task, out)
+    print(json.dumps({"exported": str(folder)}) if as_json else folder)
+
+
+@app.command()
 def tune(
     case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = False, verbose: VerboseOption = False
 ) -> None:

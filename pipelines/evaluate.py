@@ -78,7 +78,8 @@ def evaluate(case: Case, data_sets: Mapping[str, tuple[str, Manifest]]) -> Resul
                     metrics={metric: [_or_null(of_seed[metric]) for of_seed in metrics] for metric in metrics[0]},
                     difference=difference,
                 )
-    main_task = settings.main_task or next(iter(case.tasks))
+    for_use = [name for name, task in tasks.items() if not task.auxiliary]
+    main_task = settings.main_task or for_use[0]
     return Results(
         case=case.name,
         experiment=experiment.name,
@@ -88,8 +89,9 @@ def evaluate(case: Case, data_sets: Mapping[str, tuple[str, Manifest]]) -> Resul
         steps=case.training.steps,
         confidence=settings.confidence,
         arms=arms,
-        delta_m={arm: _delta_m(of_arm, arms[settings.baseline]) for arm, of_arm in arms.items()},
+        delta_m={arm: _delta_m(of_arm, arms[settings.baseline], for_use) for arm, of_arm in arms.items()},
         trust=_trust(case, runs, experiment),
+        auxiliary=[name for name, task in tasks.items() if task.auxiliary],
         data_sets=_summaries(case, data_sets),
         confusion=_confusion(case, tested, main_task),
         timings=[_timing(run, experiment) for run in runs],
@@ -196,9 +198,10 @@ def _or_null(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _delta_m(arm: dict[str, TaskResult], baseline: dict[str, TaskResult]) -> float | None:
-    gains = [(arm[task].mean() - of.mean()) / of.mean() for task, of in baseline.items() if of.mean() > 0]
-    return sum(gains) / len(gains) if len(gains) == len(baseline) else None
+def _delta_m(arm: dict[str, TaskResult], baseline: dict[str, TaskResult], tasks: Sequence[str]) -> float | None:
+    scores = [(arm[task].mean(), baseline[task].mean()) for task in tasks]
+    gains = [(mean - of) / of for mean, of in scores if of > 0]
+    return sum(gains) / len(gains) if len(gains) == len(tasks) else None
 
 
 def _confusion(case: Case, tested: Mapping[str, TaskTest], main_task: str) -> Confusion | None:

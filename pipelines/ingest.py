@@ -132,7 +132,7 @@ def ingested(case: Case) -> DataSets:
 def _settings(case: Case, name: str) -> dict[str, Any]:
     """Return what a data set's blocks depend on, beside its rows."""
     data_set = case.datasets[name].model_dump(mode="json", by_alias=True)
-    vocabulary = {task: of.model_dump(mode="json") for task, of in case.tasks.items()}
+    vocabulary = {task: of.model_dump(mode="json", exclude={"auxiliary"}) for task, of in case.tasks.items()}
     readers = sorted(_HERE.glob("sources/**/*.py"))
     code = digest_of(*readers, *(_HERE / f"{module}.py" for module in _CODE))
     size = case.input.model_dump(mode="json", include={"kind", "height", "width", "channels", "size"})

@@ -19,19 +19,20 @@ from mtlcore import (
     build_balancer,
     drawn_from,
     head_features,
-    mlp,
-    small_cnn,
 )
 from mtlcore.balancing import Balancer
 from mtlcore.nearest import did_you_mean
 from mtlcore.objective import MATCHING
 from pipelines.case import Case, Matching, MulticlassTask, RelatednessEdge
+from pipelines.network import network_of
 
 
 def tasks_of(case: Case) -> dict[str, Task]:
     """Return the case's tasks by name."""
     return {
-        name: Multiclass(name, task.classes) if isinstance(task, MulticlassTask) else Multilabel(name, task.labels)
+        name: Multiclass(name, task.classes, task.auxiliary)
+        if isinstance(task, MulticlassTask)
+        else Multilabel(name, task.labels, task.auxiliary)
         for name, task in case.tasks.items()
     }
 
@@ -55,10 +56,8 @@ def build_network(case: Case, task_names: list[str], seed: int) -> MultiTaskNetw
         ValueError: the backbone does not fit the input.
     """
     tasks = tasks_of(case)
-    build = {"mlp": mlp, "small_cnn": small_cnn}[case.network.backbone]
     with drawn_from(seed):
-        backbone, features = build(case.input.shape, case.network.widths)
-        return MultiTaskNetwork(backbone, features, [tasks[name] for name in task_names])
+        return network_of(case.network, case.input.shape, [tasks[name] for name in task_names])
 
 
 def build_loss(

@@ -97,11 +97,13 @@ class Results(_Part):
     confidence: float = Field(description="coverage of every interval")
     arms: dict[str, dict[str, TaskResult]] = Field(description="by arm and task")
     delta_m: dict[str, float | None] = Field(
-        description="by arm: mean over tasks of the relative gain in the primary metric over the baseline"
+        description="by arm: mean over tasks of the relative gain in the primary metric over the baseline, "
+        "auxiliary tasks left out"
     )
     trust: dict[str, dict[str, EdgeTrust]] = Field(
         description="by arm and edge (A->B); arms without an edge are left out"
     )
+    auxiliary: list[str] = Field(default=[], description="tasks that train and are reported, and are not exported")
     data_sets: dict[str, DataSetSummary]
     confusion: Confusion | None
     timings: list[Timing]

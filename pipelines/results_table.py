@@ -22,7 +22,10 @@ def results_table(results: Results) -> str:
     for arm in results.arms:
         table.add_column(arm, justify="right")
     for task, of_baseline in results.arms[results.baseline].items():
-        cells = [task, of_baseline.primary_metric.replace("_", "-")]
+        cells = [
+            f"{task} (auxiliary)" if task in results.auxiliary else task,
+            of_baseline.primary_metric.replace("_", "-"),
+        ]
         for of_arm in results.arms.values():
             cell = f"{of_arm[task].mean():.3f}"
             if (d := of_arm[task].difference) is not None:

@@ -1,4 +1,7 @@
-"""The commands' work, step by step, each from a validated case; needs a running Ray but for `inspect` and `report`."""
+"""The commands' work, step by step, each from a validated case.
+
+All but `inspect`, `report` and `export` need a running Ray.
+"""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +13,7 @@ from pipelines.case_file import as_yaml
 from pipelines.contact_sheet import draw_sheet
 from pipelines.errors import UserError
 from pipelines.evaluate import evaluate as _evaluate
+from pipelines.export import export_run
 from pipelines.ingest import DataSets, ingested
 from pipelines.ingest import ingest as _ingest
 from pipelines.inspection import Inspection, SheetInfo, SheetTile, inspection_of, open_data_sets
@@ -88,6 +92,11 @@ def evaluate(case: Case) -> Outcome:
 def report(case: Case) -> Path:
     """Write the report of results.json."""
     return write_report(case, read_results(experiment_folder(case)))
+
+
+def export(case: Case, arm: str, seed: int | None, task: str | None, out: str) -> Path:
+    """Write a trained network for use; return its folder."""
+    return export_run(case, ingested(case), arm, seed, task, Path(out).absolute())
 
 
 def run(case: Case, fresh: bool) -> Outcome:

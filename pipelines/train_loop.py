@@ -72,10 +72,13 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader]) -> None:
     tasks = [tasks_of(case)[name] for name in run.tasks]
     plan = mixing_plan(case, {name: len(reader) for name, reader in readers.items()}, run.seed, run.tasks)
     bare = build_network(case, list(run.tasks), run.seed)
+    if device.type == "cuda" and world_size > 1:  # a backbone may bring BatchNorm
+        bare = nn.SyncBatchNorm.convert_sync_batchnorm(bare)  # type: ignore[no-untyped-call]
+    torch.manual_seed(run.seed * world_size + rank)  # what a network draws as it trains: dropout
     network = prepare_model(bare)
     matching = case.arms[run.arm].matching
     joint_loss = build_loss(case, list(run.tasks), matching, class_priors(case, readers))
-    balancer = build_balancing(case, run.arm, joint_loss, bare.backbone.parameters(), bare.parameters(), run.seed)
+    balancer = build_balancing(case, run.arm, joint_loss, bare.shared_parameters(), bare.parameters(), run.seed)
     trust = build_trust(bare, joint_loss)
     if trust:
         trust.to(device)

@@ -1,7 +1,7 @@
 """Search a space of tune_spaces with Ray Tune, scored on the validation split; the test split is never opened.
 
 A trial is one TorchTrainer over the seeds of ``tuning``, for the one arm that is tuned. Its score is the mean over
-tasks and seeds of the primary metric on the validation split.
+the tasks that are not auxiliary, and over seeds, of the primary metric on the validation split.
 """
 
 import contextlib

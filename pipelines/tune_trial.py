@@ -46,7 +46,8 @@ def run_trial(
         test = tests[name]
         of_seeds = [task_metrics(logits, test.labels, task)[primary_metric(task)] for logits in test.logits.values()]
         scores[name] = float(np.mean(of_seeds))
-    tune.report({"score": float(np.mean(list(scores.values()))), "scores": scores})
+    for_use = [scores[name] for name, task in tasks_of(tried).items() if not task.auxiliary]
+    tune.report({"score": float(np.mean(for_use)), "scores": scores})
 
 
 class TrialCounter(tune.Callback):  # type: ignore[misc]

@@ -19,6 +19,14 @@ def test_a_batch_of_any_size_goes_through(rows):
     assert backbone(torch.zeros(rows, 3, 16, 16)).shape == (rows, features)
 
 
+def test_the_backbone_is_what_tasks_share_and_a_single_task_shares_nothing():
+    backbone, features = mlp((4,), (8, 8))
+    a, b = Multiclass("a", ("x", "y")), Multiclass("b", ("x", "y"))
+    shared = MultiTaskNetwork(backbone, features, [a, b]).shared_parameters()
+    assert {id(parameter) for parameter in shared} == {id(parameter) for parameter in backbone.parameters()}
+    assert MultiTaskNetwork(backbone, features, [a]).shared_parameters() == []
+
+
 def test_parameters_come_from_the_seed_and_nobody_elses_random_state_is_touched():
     before = torch.random.get_rng_state()
     with drawn_from(7):

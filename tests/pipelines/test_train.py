@@ -47,7 +47,7 @@ def trained(case):
     }
 
 
-@pytest.mark.parametrize("network", ["mlp, widths: [32, 32]", "small_cnn, widths: [8, 16]"])
+@pytest.mark.parametrize("network", ["mlp, widths: [32, 32]", "small_cnn, widths: [8, 16], sharing: ple"])
 def test_one_and_two_workers_give_the_same_curve(case_of, network):
     settings = [*ONE_DIGIT, *ALL_LOSSES, f"network={{backbone: {network}}}"]
     plan = mixing_plan(case_of(*settings), {"digit_pictures": 50, "trait_pictures": 947}, 3, ["digit", "traits"])

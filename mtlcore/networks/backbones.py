@@ -1,43 +1,23 @@
-"""A shared backbone with a head a task; the built-in backbones have no batch statistics."""
+"""Built-in backbones; none has batch statistics."""
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
-import torch
-from torch import Tensor, nn
-
-from mtlcore.tasks import Task
+from torch import nn
 
 
-class MultiTaskNetwork(nn.Module):
-    """Hard parameter sharing: one backbone, a linear head a task (Caruana, "Multitask Learning", 1997).
+def flatten(input_shape: Sequence[int]) -> tuple[nn.Module, int]:
+    """Build the backbone that does nothing: the input's numbers in a row are the features.
 
     Args:
-        backbone: maps inputs of shape (N, ...) to features of shape (N, features).
-        features: the number of features.
-        tasks: the tasks; the head of each has as many outputs as the task has classes or labels.
+        input_shape: the shape of one input.
 
     Example:
-        >>> import torch
-        >>> from mtlcore import Multiclass, MultiTaskNetwork, mlp
-        >>> backbone, features = mlp((8,), hidden=(16,))
-        >>> network = MultiTaskNetwork(backbone, features, [Multiclass("digit", ("zero", "one"))])
-        >>> network(torch.zeros(3, 8))["digit"].shape
-        torch.Size([3, 2])
+        >>> from mtlcore.networks import flatten
+        >>> flatten((3, 8, 8))[1]
+        192
     """
-
-    def __init__(self, backbone: nn.Module, features: int, tasks: Sequence[Task]) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.task_names = tuple(task.name for task in tasks)
-        # With an ending of its own, a task may be called what a ModuleDict already has: type, keys, train.
-        self.heads = nn.ModuleDict({f"{task.name}_head": nn.Linear(features, len(task.outputs)) for task in tasks})
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Return the logits by task, shape (N, outputs of the task), from one pass through the backbone."""
-        h = self.backbone(x)
-        return {name: self.heads[f"{name}_head"](h) for name in self.task_names}
+    return nn.Flatten(), math.prod(input_shape)
 
 
 def mlp(input_shape: Sequence[int], hidden: Sequence[int] = (256, 256)) -> tuple[nn.Module, int]:
@@ -90,11 +70,3 @@ def small_cnn(input_shape: Sequence[int], widths: Sequence[int] = (32, 64, 128))
         ]
         channels, height, width = size, height // 2, width // 2
     return nn.Sequential(*layers, nn.Flatten()), channels * height * width
-
-
-@contextmanager
-def drawn_from(seed: int) -> Iterator[None]:
-    """Draw the parameters of networks built inside from ``seed``; nobody else's random state is touched."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield

@@ -1,0 +1,47 @@
+"""Networks: a backbone, what tasks share and how, and a head a task.
+
+======================================  ====================================================================
+file                                    what it holds
+======================================  ====================================================================
+multi_task_network                      the network: a backbone (or a trunk) and a head a task
+backbones, residual                     mlp, small_cnn, flatten; resnet_small
+named_backbone                          a backbone by its name: built in, ``hf:``, ``timm:``, ``module:callable``
+hugging_face, timm_models, callables    the last three
+from_elsewhere                          what is checked of a network that is not built in
+pretrained                              weights from a safetensors file
+heads                                   linear, MLP
+trunk                                   what a trunk, shared in part, has to offer
+cross_stitch, mixture_of_experts,       the trunks
+progressive_layered_extraction
+auxiliary                               the network for use: without its auxiliary tasks
+seeding                                 parameters drawn from a seed
+======================================  ====================================================================
+"""
+
+from mtlcore.networks.auxiliary import without_auxiliary
+from mtlcore.networks.backbones import flatten, mlp, small_cnn
+from mtlcore.networks.cross_stitch import CrossStitch
+from mtlcore.networks.mixture_of_experts import MultiGateMixtureOfExperts
+from mtlcore.networks.multi_task_network import MultiTaskNetwork
+from mtlcore.networks.named_backbone import build_backbone
+from mtlcore.networks.pretrained import load_pretrained
+from mtlcore.networks.progressive_layered_extraction import ProgressiveLayeredExtraction
+from mtlcore.networks.residual import resnet_small
+from mtlcore.networks.seeding import drawn_from
+from mtlcore.networks.trunk import TaskTrunk
+
+__all__ = [
+    "CrossStitch",
+    "MultiGateMixtureOfExperts",
+    "MultiTaskNetwork",
+    "ProgressiveLayeredExtraction",
+    "TaskTrunk",
+    "build_backbone",
+    "drawn_from",
+    "flatten",
+    "load_pretrained",
+    "mlp",
+    "resnet_small",
+    "small_cnn",
+    "without_auxiliary",
+]

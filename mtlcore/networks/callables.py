@@ -1,0 +1,64 @@
+"""Anybody's backbone: a function in a module that can be imported."""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from mtlcore.nearest import did_you_mean
+from mtlcore.networks.from_elsewhere import checked
+
+
+def from_callable(
+    name: str, input_shape: Sequence[int], options: Mapping[str, Any] | None = None
+) -> tuple[nn.Module, int]:
+    """Call ``package.module:callable`` with the input's shape and the options.
+
+    Args:
+        name: ``package.module:callable``; the module has to be importable wherever the network is built. It is run:
+            a name from somebody else is somebody else's code.
+        input_shape: the shape of one input, given as a tuple.
+        options: keyword arguments.
+
+    Returns:
+        the module and its number of features: the callable returns the two, or a module that holds the number as
+        ``features`` or ``num_features``.
+
+    Raises:
+        ValueError: there is no such module or callable, it fails, or what it returns is not that.
+    """
+    module_name, _, attribute = name.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # importing runs somebody's code
+        raise ValueError(
+            f"backbone: found {name!r}, and {module_name!r} cannot be imported ({type(error).__name__}: {error}); "
+            "a module that is installed or on PYTHONPATH is right"
+        ) from None
+    build = getattr(module, attribute, None)
+    if not callable(build):
+        names = [one for one, value in vars(module).items() if callable(value) and not one.startswith("_")]
+        raise ValueError(
+            f"backbone: found {name!r}, and {module_name!r} has no callable {attribute!r}"
+            f"{did_you_mean(attribute, names)}"
+        )
+    try:
+        made = build(tuple(input_shape), **dict(options or {}))
+    except Exception as error:  # somebody's code
+        raise ValueError(f"backbone: {name!r} failed: {type(error).__name__}: {error}") from error
+    backbone, features = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    if not isinstance(backbone, nn.Module):
+        raise ValueError(
+            f"backbone: {name!r} returned {type(made).__name__}; a torch.nn.Module, alone or with its number of "
+            "features, is right"
+        )
+    if features is None:
+        said = [getattr(backbone, attribute, None) for attribute in ("features", "num_features")]
+        features = next((one for one in said if isinstance(one, int)), None)
+        if features is None:
+            raise ValueError(
+                f"backbone: {name!r} returned a module without a number `features` or `num_features`; "
+                "return (module, features), or set one of them"
+            )
+    return backbone, checked(backbone, input_shape, name, features=features)

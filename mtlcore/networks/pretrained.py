@@ -1,0 +1,67 @@
+"""Pretrained weights from a safetensors file, all of them or none."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from torch import nn
+
+# What may stand before a backbone's own names: nothing, or a run's whole network around it.
+_PREFIXES = ("", "backbone.", "backbone.backbone.", "model.", "backbone.model.")
+
+
+def load_pretrained(backbone: nn.Module, file: str | Path) -> None:
+    """Load a backbone's weights from a safetensors file, strictly. Nothing is unpickled.
+
+    The file holds the backbone's own weights, or a whole :class:`mtlcore.MultiTaskNetwork` around it
+    (``backbone.*`` beside ``heads.*``, as a run of `kindred` leaves it), of which the heads are left behind.
+
+    Args:
+        backbone: any module; changed in place.
+        file: the file.
+
+    Raises:
+        ValueError: there is no such file, it is no safetensors file, or a weight is missing, unexpected or of
+            another shape; the message names it.
+
+    Example:
+        >>> import tempfile
+        >>> import torch, safetensors.torch
+        >>> from mtlcore import load_pretrained, mlp
+        >>> trained, fresh = mlp((4,), (8,))[0], mlp((4,), (8,))[0]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     safetensors.torch.save_file(trained.state_dict(), f"{folder}/model.safetensors")
+        ...     load_pretrained(fresh, f"{folder}/model.safetensors")
+        >>> torch.equal(trained[1].weight, fresh[1].weight)
+        True
+    """
+    import safetensors
+    import safetensors.torch
+
+    if not Path(file).is_file():
+        raise ValueError(f"pretrained: found {str(file)!r}, no such file; a safetensors file is right")
+    try:
+        found = safetensors.torch.load_file(file)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"pretrained: found {str(file)!r}, no safetensors file ({error})") from None
+    wanted = backbone.state_dict()
+
+    def below(prefix: str) -> set[str]:
+        return {name.removeprefix(prefix) for name in found if name.startswith(prefix)}
+
+    prefix = max(_PREFIXES, key=lambda prefix: len(below(prefix) & set(wanted)))
+    names = below(prefix)
+    shapes = [
+        f"{name} {tuple(found[prefix + name].shape)} for {tuple(wanted[name].shape)}"
+        for name in sorted(names & set(wanted))
+        if found[prefix + name].shape != wanted[name].shape
+    ]
+    wrong = {"missing": set(wanted) - names, "unexpected": names - set(wanted), "of another shape": shapes}
+    if any(wrong.values()):
+        told = "; ".join(f"{len(of)} {what}: {_few(of)}" for what, of in wrong.items() if of)
+        raise ValueError(f"pretrained: {str(file)!r} does not fit the backbone: {told}")
+    backbone.load_state_dict({name: found[prefix + name] for name in wanted})
+
+
+def _few(names: Iterable[str]) -> str:
+    some = sorted(names)
+    return ", ".join(some[:3]) + (", ..." if len(some) > 3 else "")

@@ -1,0 +1,231 @@
+"""A trained network for use: weights and a JSON description in a folder, without auxiliary tasks.
+
+::
+
+    model.safetensors       weights
+    network.json            tasks, input, and how the network is built: :class:`Description`
+    backbone/config.json    of an ``hf:`` backbone: its configuration, so that no network is asked for it
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import safetensors
+import safetensors.torch
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
+
+from mtlcore import Multiclass, Multilabel, MultiTaskNetwork, Task, drawn_from, without_auxiliary
+from mtlcore.networks.hugging_face import PictureEncoder
+from pipelines.atomic import write_atomically
+from pipelines.batches import scaled
+from pipelines.case import Case, Input, Network, PictureInput
+from pipelines.errors import UserError
+from pipelines.evaluate import check_trained
+from pipelines.layout import experiment_folder
+from pipelines.manifest import Manifest
+from pipelines.method import build_network, tasks_of
+from pipelines.nearest import did_you_mean
+from pipelines.network import network_of
+from pipelines.runs import WEIGHTS, Run, list_runs, made_from
+
+DESCRIPTION, BACKBONE = "network.json", "backbone"
+
+
+class ExportedTask(BaseModel):
+    """A task that the network serves: the names of its outputs, in the order of its logits."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["multiclass", "multilabel"]
+    outputs: Annotated[tuple[str, ...], Field(min_length=1)]
+
+    def task(self, name: str) -> Task:
+        """Return it as the method's own object."""
+        return Multiclass(name, self.outputs) if self.kind == "multiclass" else Multilabel(name, self.outputs)
+
+
+class Description(BaseModel):
+    """network.json: what is needed to build the network and to use it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    format: Literal[1] = 1
+    case: str
+    run: str
+    made_from: dict[str, Any]
+    input: Input
+    tasks: dict[str, ExportedTask]
+    trained_with: tuple[str, ...] = Field(description="every task that the network was trained for, in its order")
+    network: Network
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A network that was exported, ready to predict.
+
+    Attributes:
+        network: in evaluation mode; maps scaled inputs to logits by task.
+        tasks: the tasks that it serves, by name.
+        description: all of network.json.
+    """
+
+    network: MultiTaskNetwork
+    tasks: dict[str, Task]
+    description: Description
+
+    @torch.inference_mode()
+    def predict(self, inputs: Tensor) -> dict[str, Tensor]:
+        """Return logits by task, float32, (N, outputs).
+
+        Args:
+            inputs: pictures, uint8, (N, channels, height, width), or vectors, floating point, (N, size), unscaled.
+
+        Raises:
+            ValueError: the inputs are of another shape or type.
+        """
+        declared = self.description.input
+        right_type = inputs.dtype is torch.uint8 if isinstance(declared, PictureInput) else inputs.is_floating_point()
+        if tuple(inputs.shape[1:]) != tuple(declared.shape) or not right_type:
+            wanted = "uint8" if isinstance(declared, PictureInput) else "floating point"
+            raise ValueError(
+                f"inputs: found {inputs.dtype} of shape {tuple(inputs.shape)}; {wanted} of shape "
+                f"(N, {', '.join(map(str, declared.shape))}) is right"
+            )
+        return self.network(scaled(inputs, declared))  # type: ignore[no-any-return]
+
+
+def export_run(
+    case: Case,
+    data_sets: Mapping[str, tuple[str, Manifest]],
+    arm: str,
+    seed: int | None,
+    task: str | None,
+    folder: Path,
+) -> Path:
+    """Write a run's network without its auxiliary tasks into a folder; return the folder.
+
+    Args:
+        case: the case.
+        data_sets: folder and manifest by data set, as :func:`pipelines.ingest.ingested` gives them.
+        arm: the arm.
+        seed: the seed; the case's first where it is None.
+        task: of an arm with a network for every task, which; None for an arm with a shared network.
+        folder: new, empty, or that of an earlier export.
+
+    Raises:
+        UserError: there is no such run, it is not trained, or the folder is something else's.
+    """
+    run = _find(case, arm, seed, task)
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / DESCRIPTION).is_file())):
+        raise UserError(f"OUT: found {str(folder)!r}, which is there and no export; a folder to be made is right")
+    experiment = experiment_folder(case)
+    check_trained([run], experiment, data_sets)
+    tasks = tasks_of(case)
+    network = build_network(case, list(run.tasks), run.seed)
+    network.load_state_dict(safetensors.torch.load_file(run.folder(experiment) / WEIGHTS))
+    network = without_auxiliary(network, list(tasks.values()))
+
+    settings, configuration = _self_contained(case.network, network)
+    description = Description(
+        case=case.name,
+        run=str(run),
+        made_from=made_from(data_sets),
+        input=case.input,
+        tasks={
+            name: ExportedTask(
+                kind="multiclass" if isinstance(tasks[name], Multiclass) else "multilabel", outputs=tasks[name].outputs
+            )
+            for name in network.task_names
+        },
+        trained_with=run.tasks,
+        network=settings,
+    )
+    weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    try:
+        (folder / DESCRIPTION).unlink(missing_ok=True)  # it stands beside the weights that it describes, or not at all
+        write_atomically(folder / WEIGHTS, safetensors.torch.save(weights))
+        if configuration is not None:
+            write_atomically(folder / BACKBONE / "config.json", configuration)
+        write_atomically(folder / DESCRIPTION, description.model_dump_json(indent=1))
+    except OSError as error:
+        raise UserError(f"OUT: {folder} cannot be written: {error.strerror}") from None
+    return folder
+
+
+def load_exported(folder: str | Path, *, run_code: bool = False) -> Exported:
+    """Load what :func:`export_run` wrote. Nothing is unpickled, and nothing is fetched.
+
+    Args:
+        folder: the folder.
+        run_code: whether a backbone ``package.module:callable`` may be imported and called. The folder names it: say
+            so only where you trust who made the folder.
+
+    Raises:
+        UserError: a file is missing or broken, or the backbone is somebody's callable and ``run_code`` is False.
+    """
+    folder = Path(folder)
+    file = folder / DESCRIPTION
+    try:
+        description = Description.model_validate_json(file.read_text(encoding="utf-8"))
+        weights = safetensors.torch.load_file(folder / WEIGHTS)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{error.filename or folder / WEIGHTS}: no such file; what `kindred export` writes is right"
+        ) from None
+    except (OSError, UnicodeDecodeError, ValidationError, safetensors.SafetensorError) as error:
+        raise UserError(f"{folder}: not what `kindred export` writes: {str(error).splitlines()[0]}") from None
+    settings = description.network
+    kind, colon, _ = settings.backbone.partition(":")
+    if colon and kind not in ("hf", "timm") and not run_code:
+        raise UserError(
+            f"{file}: the backbone is {settings.backbone!r}, code that is run when the network is built; "
+            "load_exported(folder, run_code=True) does so"
+        )
+    # What the folder holds is all that is read, whatever it says.
+    here = {"backbone": f"hf:{folder.absolute() / BACKBONE}"} if kind == "hf" else {}
+    settings = settings.model_copy(update={"pretrained": None, **here})
+    served = {name: of.task(name) for name, of in description.tasks.items()}
+    # A task that only trained needs a place, so that the network is built as it was, and has no outputs any more.
+    every = [served.get(name, Multiclass(name, ("-",))) for name in description.trained_with]
+    try:
+        with drawn_from(0):
+            network = network_of(settings, description.input.shape, every).serving(list(served))
+        network.load_state_dict(weights)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"{folder}: the network cannot be built: {' '.join(str(error).split())[:300]}") from None
+    return Exported(network.eval(), served, description)
+
+
+def _find(case: Case, arm: str, seed: int | None, task: str | None) -> Run:
+    if arm not in case.arms:
+        raise UserError(f"--arm: found {arm!r}, no such arm{did_you_mean(arm, case.arms)}")
+    seeds = case.training.seeds
+    if seed is not None and seed not in seeds:
+        raise UserError(f"--seed: found {seed}; one of {', '.join(map(str, seeds))} is right")
+    shared = case.arms[arm].networks == "shared"
+    if shared and task is not None:
+        raise UserError(f"--task: found {task!r}, and the arm {arm!r} has one network for all tasks; leave it out")
+    for_use = [name for name, of in case.tasks.items() if not of.auxiliary]
+    if not shared and task not in for_use:
+        found = "missing" if task is None else f"found {task!r}"
+        raise UserError(f"--task: {found}; the arm {arm!r} has a network for every task: {', '.join(for_use)}")
+    wanted = arm, "shared" if shared else task, seeds[0] if seed is None else seed
+    return next(run for run in list_runs(case) if (run.arm, run.network, run.seed) == wanted)
+
+
+def _self_contained(settings: Network, network: MultiTaskNetwork) -> tuple[Network, str | None]:
+    """Return settings that build the network without its first weights, and an ``hf:`` backbone's configuration."""
+    update: dict[str, Any] = {"pretrained": None}
+    encoder = next((module for module in network.modules() if isinstance(module, PictureEncoder)), None)
+    if encoder is None:
+        return settings.model_copy(update=update), None
+    config: Any = encoder.model.config
+    content = json.loads(config.to_json_string())
+    # As they are, not as the input would have them: a pretrained model keeps the size that it was trained for.
+    kept = {key: content[key] for key in ("image_size", "num_channels") if key in content}
+    update["backbone"] = f"hf:{BACKBONE}"
+    update["options"] = kept | {"pool": encoder.pool}
+    return settings.model_copy(update=update), json.dumps(content, indent=1)

@@ -1,0 +1,51 @@
+"""From the case file's network section to a network."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from mtlcore import (
+    CrossStitch,
+    MultiGateMixtureOfExperts,
+    MultiTaskNetwork,
+    ProgressiveLayeredExtraction,
+    Task,
+    build_backbone,
+)
+from pipelines.case import Network, Sharing
+
+_BUILT_IN_WIDTHS = dict.fromkeys(("mlp", "small_cnn", "resnet_small"), (32, 64, 128))
+
+
+def network_of(settings: Network, input_shape: Sequence[int], tasks: Sequence[Task]) -> MultiTaskNetwork:
+    """Build a network for some tasks; the backbone's parameters are drawn first, so they do not depend on the tasks.
+
+    Raises:
+        ValueError: the backbone does not fit the input, or cannot be built; begins with the key that is wrong.
+    """
+    backbone, features = build_backbone(
+        settings.backbone,
+        input_shape,
+        widths=settings.widths or _BUILT_IN_WIDTHS.get(settings.backbone),
+        options=settings.options,
+        pretrained=settings.pretrained,
+    )
+    if len(tasks) > 1:  # one task shares nothing
+        backbone, features = _shared(settings.sharing, backbone, features, [task.name for task in tasks])
+    return MultiTaskNetwork(backbone, features, tasks, head_hidden=settings.head.hidden)
+
+
+def builds_anywhere(settings: Network) -> bool:
+    """Say whether the network is made of what is installed with this alone, not of files or packages of a machine."""
+    return ":" not in settings.backbone and not settings.pretrained
+
+
+def _shared(sharing: Sharing, backbone: nn.Module, features: int, names: list[str]) -> tuple[nn.Module, int]:
+    given = sharing.model_dump(exclude={"kind"})
+    if sharing.kind == "hard":
+        return backbone, features
+    if sharing.kind == "cross_stitch":
+        return CrossStitch(backbone, features, names, **given), features
+    build = MultiGateMixtureOfExperts if sharing.kind == "mmoe" else ProgressiveLayeredExtraction
+    trunk = build(backbone, features, names, **given)
+    return trunk, trunk.features
