@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mtlcore.co_annotation_by_labels import co_annotation_from_labels, co_annotation_to_source_labels
 from mtlcore.relatedness import Relatedness
-from mtlcore.tasks import MISSING, Multiclass
+from mtlcore.tasks import MISSING, Multiclass, Multilabel
 from mtlcore.terms import LossTerm, in_full_precision
 
 LabelForm = Literal["positive", "full"]
@@ -93,6 +94,8 @@ def co_annotation_to_classes(
         >>> co_annotation_to_classes(torch.zeros(2, 2), torch.tensor([flying, not_annotated]), R, tau_co=0.1).count
         tensor(1.)
     """
+    if isinstance(relatedness.source, Multilabel):
+        return co_annotation_to_source_labels(z_A, y_B, relatedness, prior=prior)
     q_A, takes_part = co_annotated_classes(y_B, relatedness, tau_co, prior)
     says_something = takes_part.any(dim=1, keepdim=True)
     # Among the classes that take part; an input that says nothing keeps all of them, with a target of 0.
@@ -140,6 +143,8 @@ def co_annotation_to_labels(
     """
     if form not in get_args(LabelForm):
         raise ValueError(f"form: found {form!r}; one of {get_args(LabelForm)} is right")
+    if isinstance(relatedness.source, Multilabel):
+        return co_annotation_from_labels(z_B, y_A, relatedness, form=form)
     rows = relatedness.table.to(z_B)[y_A.clamp(min=0)]  # (N, L)
     takes_part = ~torch.isnan(rows) & (y_A != MISSING)[:, None]
     target = torch.where(takes_part, rows, torch.zeros_like(rows))

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mtlcore.implied import log_implied
+from mtlcore.implied_by_labels import log_implied_by_labels
 from mtlcore.relatedness import Relatedness
-from mtlcore.tasks import Multiclass
+from mtlcore.tasks import Multiclass, Multilabel
 from mtlcore.terms import LossTerm, in_full_precision
 
 Direction = Literal["own_is_target", "implied_is_target", "symmetric"]
@@ -61,7 +62,10 @@ def distribution_matching_loss(
         raise ValueError(f"tau: found {tau}; a matching temperature is positive")
     if direction not in get_args(Direction):
         raise ValueError(f"direction: found {direction!r}; one of {get_args(Direction)} is right")
-    implied = log_implied(z_A, relatedness.table.to(z_A), tau)
+    if isinstance(relatedness.source, Multilabel):
+        implied = log_implied_by_labels(z_A, relatedness, tau)
+    else:
+        implied = log_implied(z_A, relatedness.table.to(z_A), tau)
     if isinstance(relatedness.target, Multiclass):
         log_own = [torch.log_softmax(z_B / tau, dim=1)]
         log_q = [implied.log_q]

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 
 from mtlcore.implied import log_implied
+from mtlcore.implied_by_labels import log_implied_by_labels
 from mtlcore.relatedness import Relatedness
-from mtlcore.tasks import MISSING, Multiclass
+from mtlcore.tasks import MISSING, Multiclass, Multilabel
 from mtlcore.terms import LossTerm, in_full_precision
 
 
@@ -35,7 +36,10 @@ def implied_likelihood_loss(z_A: Tensor, y_B: Tensor, relatedness: Relatedness) 
         >>> round(implied_likelihood_loss(torch.zeros(1, 2), torch.tensor([[1]]), R).mean().item(), 4)
         0.6931
     """
-    implied = log_implied(z_A, relatedness.table.to(z_A))
+    if isinstance(relatedness.source, Multilabel):
+        implied = log_implied_by_labels(z_A, relatedness)
+    else:
+        implied = log_implied(z_A, relatedness.table.to(z_A))
     annotated = y_B != MISSING
     if isinstance(relatedness.target, Multiclass):
         log_q = implied.log_q.gather(1, y_B.clamp(min=0).long()[:, None])[:, 0]

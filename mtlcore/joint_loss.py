@@ -116,7 +116,7 @@ class JointLoss(nn.Module):
         self.task_weights = dict(task_weights or {})
         names = {task.name for task in self.tasks}
         edge_ends = [
-            (str(p.relatedness), end.name) for p in pairs for end in (p.relatedness.source, p.relatedness.target)
+            (p.relatedness.edge, end.name) for p in pairs for end in (p.relatedness.source, p.relatedness.target)
         ]
         for what, name in edge_ends + [("task_weights", name) for name in self.task_weights]:
             if name not in names:
@@ -124,7 +124,7 @@ class JointLoss(nn.Module):
         related = [frozenset((p.relatedness.source.name, p.relatedness.target.name)) for p in pairs]
         for i, pair in enumerate(pairs):
             if related.index(related[i]) < i:
-                raise ValueError(f"{pair.relatedness}: a second edge between these tasks; one a pair is right")
+                raise ValueError(f"{pair.relatedness.edge}: a second edge between these tasks; one a pair is right")
 
     def terms(self, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> dict[str, tuple[float, LossTerm]]:
         """Return every part's weight and its sum and count over this worker's inputs."""
