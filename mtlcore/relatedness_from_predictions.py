@@ -112,8 +112,10 @@ def relatedness_from_predictions(
         percentiles = drawn.nanquantile(torch.tensor([tail, 1 - tail], dtype=torch.float64), dim=0)
         unknown = (support < least_support) | share[0].isnan()
         shares.append(share[0].masked_fill(unknown, torch.nan))
-        lows.append(torch.fmin(wilson[..., 0], percentiles[0]))
-        highs.append(torch.fmax(wilson[..., 1], percentiles[1]))
+        low, high = torch.fmin(wilson[..., 0], percentiles[0]), torch.fmax(wilson[..., 1], percentiles[1])
+        # A corrected share never reaches 0 or 1 whole: less than half an input is nobody.
+        lows.append(torch.where(low * support < 0.5, torch.zeros_like(low), low))
+        highs.append(torch.where((1 - high) * support < 0.5, torch.ones_like(high), high))
         half = (highs[-1] - lows[-1]) / 2
         variance = half.square() + 1e-12
         variances.append(variance.mean(dim=1, keepdim=True).expand_as(half) if _is_classes(target) else variance)

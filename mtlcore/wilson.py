@@ -8,6 +8,7 @@ def wilson_interval(share: Tensor, count: Tensor, confidence: float = 0.95) -> T
     """Return the score interval of E. B. Wilson, "Probable inference, the law of succession", JASA 1927.
 
     It lies within [0, 1] and holds also for shares of 0 and 1, and for counts that are not whole.
+    Its low end is 0 where less than half of one input speaks for the share, its high end 1 where less speaks against.
 
     Args:
         share: float64, any shape, in [0, 1]; NaN gives NaN.
@@ -39,6 +40,9 @@ def wilson_interval(share: Tensor, count: Tensor, confidence: float = 0.95) -> T
     )
     half = torch.where(torch.isinf(count), torch.zeros_like(half), half)
     low, high = (middle - half).clamp(0, 1), (middle + half).clamp(0, 1)
+    # Soft counts and smoothing leave no share exactly 0: where less than half an input speaks for it, it may be.
+    low = torch.where(share * count < 0.5, torch.zeros_like(low), low)
+    high = torch.where((1 - share) * count < 0.5, torch.ones_like(high), high)
     nothing = (count == 0) & ~share.isnan()
     low = torch.where(nothing, torch.zeros_like(low), torch.minimum(low, share))
     high = torch.where(nothing, torch.ones_like(high), torch.maximum(high, share))
