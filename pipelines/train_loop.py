@@ -18,6 +18,7 @@ from pipelines.atomic import write_atomically
 from pipelines.batches import class_priors, gather_batch, mixing_plan, open_readers
 from pipelines.blocks import BlockReader
 from pipelines.case import Case, Optimizer
+from pipelines.counted_edges import with_counted_tables
 from pipelines.manifest import Manifest
 from pipelines.method import build_loss, build_network, tasks_of
 from pipelines.metrics_log import MetricsLog
@@ -70,7 +71,8 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader]) -> None:
     tasks = [tasks_of(case)[name] for name in run.tasks]
     plan = mixing_plan(case, {name: len(reader) for name, reader in readers.items()}, run.seed, run.tasks)
     network = prepare_model(build_network(case, list(run.tasks), run.seed))
-    joint_loss = build_loss(case, list(run.tasks), case.arms[run.arm].matching, class_priors(case, readers))
+    related = with_counted_tables(case, readers)
+    joint_loss = build_loss(related, list(run.tasks), case.arms[run.arm].matching, class_priors(case, readers))
     optimizer = build_optimizer(training.optimizer, network)
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: _learning_rate_factor(training.schedule, step, training.steps)
