@@ -69,7 +69,7 @@ def co_annotation_to_classes(
     .. math:: L_{SCA} = -\sum_c q_A[c] \log \mathrm{softmax}(z_A)[c]
 
     averaged over the inputs annotated with B; q_A of :func:`co_annotated_classes`. Where a class takes no part, A's
-    prediction is taken among the others.
+    prediction is taken among the others. For a multilabel A see :func:`mtlcore.co_annotation_to_source_labels`.
 
     Args:
         z_A: logits of A, floating point, shape (N, C).
@@ -119,7 +119,7 @@ def co_annotation_to_labels(
       divided by the number of entries. With a table of zeros and ones this is the supervised loss.
 
     For a multiclass B, either form is the cross-entropy with the row, averaged over inputs. Kollias et al.,
-    AAAI 2024 (arXiv 2401.01219).
+    AAAI 2024 (arXiv 2401.01219). For a multilabel A see :func:`mtlcore.co_annotation_from_labels`.
 
     Args:
         z_B: logits of B, floating point, shape (N, L).

@@ -16,7 +16,8 @@ def implied_likelihood_loss(z_A: Tensor, y_B: Tensor, relatedness: Relatedness) 
 
     .. math:: L_{ILL} = \mathrm{loss}(q_B, y_B)
 
-    with q_B of :func:`mtlcore.implied.log_implied` at tau = 1; binary cross-entropy, or -log q_B[y_B] for a
+    with q_B of :func:`mtlcore.implied.log_implied` (or, for a multilabel A, of
+    :func:`mtlcore.log_implied_by_labels`) at tau = 1; binary cross-entropy, or -log q_B[y_B] for a
     multiclass B. Exact where R is, without a temperature: it teaches A from B's labels. An entry whose cells are
     partly unknown weighs as much as A's probability of the classes whose cells are known.
 
