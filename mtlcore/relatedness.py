@@ -127,11 +127,11 @@ class Relatedness:
         title = f"P({self.target.name} | {self.source.name})"
         rows = [[title, *names]]
         rows += [
-            [name, *map(_shown, row[:most])]
+            [name, *map(shown, row[:most])]
             for name, row in zip(self.source.outputs[:most], self.table.tolist(), strict=False)
         ]
         if self.base is not None:
-            rows.append(["(base)", *map(_shown, self.base.tolist()[:most])])
+            rows.append(["(base)", *map(shown, self.base.tolist()[:most])])
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         lines = [
             "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
@@ -230,7 +230,8 @@ def _place(label: str, target: Task, where: str) -> int:
     return target.outputs.index(label)
 
 
-def _shown(value: float) -> str:
+def shown(value: float) -> str:
+    """Return a cell as text: ``?`` where unknown, two decimals unless it is 0 or 1 exactly."""
     if math.isnan(value):
         return "?"
     return f"{value:g}" if value in (0.0, 1.0) else f"{value:.2f}"

@@ -12,6 +12,7 @@ from mtlcore.tasks import Multiclass, Task
 from mtlcore.wilson import wilson_interval
 
 _ITERATIONS = 300
+_NEXT_TO_NOTHING = 1e-9
 _AT_ONCE = 1 << 22  # entries of the replicates that are corrected together
 
 
@@ -126,6 +127,9 @@ def relatedness_from_predictions(
     low = torch.where(known, torch.stack(lows), 1.0).amin(dim=0).masked_fill(table.isnan(), torch.nan)
     high = torch.where(known, torch.stack(highs), 0.0).amax(dim=0).masked_fill(table.isnan(), torch.nan)
     table = table.clamp(0, 1)
+    # EM comes to 0 and 1 without reaching them.
+    table = torch.where(table < _NEXT_TO_NOTHING, torch.zeros_like(table), table)
+    table = torch.where(table > 1 - _NEXT_TO_NOTHING, torch.ones_like(table), table)
     interval = torch.stack([torch.minimum(low, table), torch.maximum(high, table)], dim=2)
     corrected = [h is not None for p, h in ((p_A, held_out_A), (p_B, held_out_B)) if p is not None]
     notes = [f"{w} ({'corrected' if c else 'as counted'})" for (_, w), c in zip(ways, corrected, strict=True)]

@@ -1,15 +1,14 @@
 """A relatedness table as a heat map."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from mtlcore.relatedness import Relatedness
+from mtlcore.relatedness import Relatedness, shown
 
 _MOST_WRITTEN = 400  # cells that carry their number
 
 
-def relatedness_plot(relatedness: "Relatedness") -> Any:
+def relatedness_plot(relatedness: Relatedness) -> Any:
     """Draw R, a row a class or label of A; unknown cells are grey, and small tables carry their numbers.
 
     Returns:
@@ -24,6 +23,7 @@ def relatedness_plot(relatedness: "Relatedness") -> Any:
         figsize=(min(2.2 + 0.42 * len(columns) + 0.075 * longest_row, 60), height), layout="constrained"
     )
     axes = figure.add_subplot()
+    axes.grid(visible=False)
     axes.set_facecolor("#d1d5db")
     image = axes.imshow(R, cmap="Blues", vmin=0, vmax=1, aspect="auto")  # NaN is not drawn
     small = {"fontsize": 8 if max(len(rows), len(columns)) <= 40 else 5, "parse_math": False}
@@ -33,9 +33,8 @@ def relatedness_plot(relatedness: "Relatedness") -> Any:
         for i in range(len(rows)):
             for j in range(len(columns)):
                 value = float(R[i, j])
-                text = "?" if value != value else f"{value:.2g}"
                 ink = "white" if value > 0.6 else "#374151"
-                axes.text(j, i, text, ha="center", va="center", fontsize=7, color=ink)
+                axes.text(j, i, shown(value), ha="center", va="center", fontsize=7, color=ink)
     title = f"P({relatedness.target.name} | {relatedness.source.name})"
     axes.set_title(title, parse_math=False)
     figure.colorbar(image, ax=axes, shrink=0.8)

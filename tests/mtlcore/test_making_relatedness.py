@@ -505,10 +505,10 @@ def test_it_prints_as_a_table_that_tells_what_it_leaves_out():
 
 
 def test_it_plots_every_cell_with_unknown_ones_apart(tmp_path):
-    R = Relatedness.from_rows(MOOD, UNITS, {"happy": {"smile": 0.25, "frown": None}, "sad": "tears"})
+    R = Relatedness.from_rows(MOOD, UNITS, {"happy": {"smile": 0.254, "frown": None, "tears": 1e-30}, "sad": "tears"})
     figure = R.plot()
     axes = figure.axes[0]
-    assert [text.get_text() for text in axes.texts] == ["0.25", "?", "0", "0", "0", "1"]
+    assert [text.get_text() for text in axes.texts] == ["0.25", "?", "0.00", "0", "0", "1"]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["happy", "sad"]
     assert np.ma.getmaskarray(axes.images[0].get_array()).sum() == 1
     figure.savefig(tmp_path / "R.png")
