@@ -3,10 +3,16 @@
 from mtlcore.balancing import BALANCING_METHODS, build_balancer
 from mtlcore.bootstrap import Interval, paired_difference
 from mtlcore.co_annotation import co_annotated_classes, co_annotation_to_classes, co_annotation_to_labels
+from mtlcore.co_annotation_by_labels import (
+    co_annotation_from_labels,
+    co_annotation_to_source_labels,
+    suggested_labels,
+)
 from mtlcore.distribution_matching import distribution_matching_loss
 from mtlcore.expression_to_au import expression_to_au
 from mtlcore.head_inputs import HeadInputs, head_features
 from mtlcore.implied import log_implied
+from mtlcore.implied_by_labels import log_implied_by_labels
 from mtlcore.implied_likelihood import implied_likelihood_loss
 from mtlcore.joint_loss import (
     DistributionMatching,
@@ -32,11 +38,11 @@ from mtlcore.networks import (
     without_auxiliary,
 )
 from mtlcore.relatedness import Relatedness
-from mtlcore.relatedness_from_annotations import (
-    CountedRelatedness,
-    relatedness_from_annotations,
-    reversed_relatedness,
-)
+from mtlcore.relatedness_file import load_relatedness, save_relatedness
+from mtlcore.relatedness_from_annotations import relatedness_from_annotations
+from mtlcore.relatedness_from_hierarchy import composed_relatedness, relatedness_from_hierarchy
+from mtlcore.relatedness_from_predictions import HeldOut, relatedness_from_predictions
+from mtlcore.reversed_relatedness import reversed_relatedness
 from mtlcore.supervised import supervised_loss
 from mtlcore.tasks import MISSING, Multiclass, Multilabel, Task
 from mtlcore.terms import LossTerm
@@ -45,10 +51,10 @@ from mtlcore.trust import RelatednessTrust, row_trust
 __all__ = [
     "BALANCING_METHODS",
     "MISSING",
-    "CountedRelatedness",
     "CrossStitch",
     "DistributionMatching",
     "HeadInputs",
+    "HeldOut",
     "ImpliedLikelihood",
     "Interval",
     "JointLoss",
@@ -68,23 +74,32 @@ __all__ = [
     "build_backbone",
     "build_balancer",
     "co_annotated_classes",
+    "co_annotation_from_labels",
     "co_annotation_to_classes",
     "co_annotation_to_labels",
+    "co_annotation_to_source_labels",
+    "composed_relatedness",
     "distribution_matching_loss",
     "drawn_from",
     "expression_to_au",
     "head_features",
     "implied_likelihood_loss",
     "load_pretrained",
+    "load_relatedness",
     "log_implied",
+    "log_implied_by_labels",
     "mlp",
     "paired_difference",
     "primary_metric",
     "relatedness_from_annotations",
+    "relatedness_from_hierarchy",
+    "relatedness_from_predictions",
     "resnet_small",
     "reversed_relatedness",
     "row_trust",
+    "save_relatedness",
     "small_cnn",
+    "suggested_labels",
     "supervised_loss",
     "task_metrics",
     "without_auxiliary",

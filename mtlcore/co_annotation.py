@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mtlcore.co_annotation_by_labels import co_annotation_from_labels, co_annotation_to_source_labels
 from mtlcore.relatedness import Relatedness
-from mtlcore.tasks import MISSING, Multiclass
+from mtlcore.tasks import MISSING, Multiclass, Multilabel
 from mtlcore.terms import LossTerm, in_full_precision
 
 LabelForm = Literal["positive", "full"]
@@ -99,7 +100,8 @@ def co_annotation_to_classes(
     .. math:: L_{SCA} = -\sum_c q_A[c] \log \mathrm{softmax}(z_A)[c]
 
     averaged over the inputs annotated with B; q_A of :func:`co_annotated_classes`. Where a class takes no part, A's
-    prediction is taken among the others; where it is trusted in part, with its odds lowered by that factor.
+    prediction is taken among the others; where it is trusted in part, with its odds lowered by that factor. For a
+    multilabel A see :func:`mtlcore.co_annotation_to_source_labels`.
 
     Args:
         z_A: logits of A, floating point, shape (N, C).
@@ -126,6 +128,8 @@ def co_annotation_to_classes(
         >>> co_annotation_to_classes(torch.zeros(2, 2), torch.tensor([flying, not_annotated]), R, tau_co=0.1).count
         tensor(1.)
     """
+    if isinstance(relatedness.source, Multilabel):
+        return co_annotation_to_source_labels(z_A, y_B, relatedness, prior=prior, trust=trust)
     found = co_annotated_classes(y_B, relatedness, tau_co, prior, trust)
     counts = found.takes_part.any(dim=1).sum().to(z_A.dtype)
     odds, takes_part = z_A, found.takes_part
@@ -153,7 +157,7 @@ def co_annotation_to_labels(
       divided by the number of entries. With a table of zeros and ones this is the supervised loss.
 
     For a multiclass B, either form is the cross-entropy with the row, averaged over inputs. Kollias et al.,
-    AAAI 2024 (arXiv 2401.01219).
+    AAAI 2024 (arXiv 2401.01219). For a multilabel A see :func:`mtlcore.co_annotation_from_labels`.
 
     Args:
         z_B: logits of B, floating point, shape (N, L).
@@ -178,6 +182,8 @@ def co_annotation_to_labels(
     """
     if form not in get_args(LabelForm):
         raise ValueError(f"form: found {form!r}; one of {get_args(LabelForm)} is right")
+    if isinstance(relatedness.source, Multilabel):
+        return co_annotation_from_labels(z_B, y_A, relatedness, form=form, trust=trust)
     rows = relatedness.table.to(z_B)[y_A.clamp(min=0)]  # (N, L)
     takes_part = ~torch.isnan(rows) & (y_A != MISSING)[:, None]
     target = torch.where(takes_part, rows, torch.zeros_like(rows))

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mtlcore.implied import log_implied
+from mtlcore.implied_by_labels import log_implied_by_labels
 from mtlcore.relatedness import Relatedness
-from mtlcore.tasks import Multiclass
+from mtlcore.tasks import Multiclass, Multilabel
 from mtlcore.terms import LossTerm, in_full_precision
 
 Direction = Literal["own_is_target", "implied_is_target", "symmetric"]
@@ -29,7 +30,8 @@ def distribution_matching_loss(
 
     .. math:: L_{DM} = -\sum_l p_B[l] \log q_B[l] + (1 - p_B[l]) \log (1 - q_B[l])
 
-    with p_B = sigmoid(z_B / tau), q_B of :func:`mtlcore.implied.log_implied`; for a multiclass B softmax and the
+    with p_B = sigmoid(z_B / tau), q_B of :func:`mtlcore.implied.log_implied`, or for a multilabel A of
+    :func:`mtlcore.log_implied_by_labels`; for a multiclass B softmax and the
     first sum alone. Kollias, Sharmanska, Zafeiriou, "Distribution Matching for Multi-Task Learning of
     Classification Tasks", AAAI 2024 (arXiv 2401.01219).
 
@@ -65,7 +67,11 @@ def distribution_matching_loss(
         raise ValueError(f"tau: found {tau}; a matching temperature is positive")
     if direction not in get_args(Direction):
         raise ValueError(f"direction: found {direction!r}; one of {get_args(Direction)} is right")
-    implied = log_implied(z_A, relatedness.table.to(z_A), tau, None if trust is None else trust.to(z_A))
+    rows = None if trust is None else trust.to(z_A)
+    if isinstance(relatedness.source, Multilabel):
+        implied = log_implied_by_labels(z_A, relatedness, tau, rows)
+    else:
+        implied = log_implied(z_A, relatedness.table.to(z_A), tau, rows)
     if isinstance(relatedness.target, Multiclass):
         log_own = [torch.log_softmax(z_B / tau, dim=1)]
         log_q = [implied.log_q]

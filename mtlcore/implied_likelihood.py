@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 
 from mtlcore.implied import log_implied
+from mtlcore.implied_by_labels import log_implied_by_labels
 from mtlcore.relatedness import Relatedness
-from mtlcore.tasks import MISSING, Multiclass
+from mtlcore.tasks import MISSING, Multiclass, Multilabel
 from mtlcore.terms import LossTerm, in_full_precision
 
 
@@ -17,7 +18,8 @@ def implied_likelihood_loss(
 
     .. math:: L_{ILL} = \mathrm{loss}(q_B, y_B)
 
-    with q_B of :func:`mtlcore.implied.log_implied` at tau = 1; binary cross-entropy, or -log q_B[y_B] for a
+    with q_B of :func:`mtlcore.implied.log_implied` (or, for a multilabel A, of
+    :func:`mtlcore.log_implied_by_labels`) at tau = 1; binary cross-entropy, or -log q_B[y_B] for a
     multiclass B. Exact where R is, without a temperature: it teaches A from B's labels. An entry whose cells are
     partly unknown weighs as much as A's probability of the classes whose cells are known.
 
@@ -38,7 +40,11 @@ def implied_likelihood_loss(
         >>> round(implied_likelihood_loss(torch.zeros(1, 2), torch.tensor([[1]]), R).mean().item(), 4)
         0.6931
     """
-    implied = log_implied(z_A, relatedness.table.to(z_A), trust=None if trust is None else trust.to(z_A))
+    rows = None if trust is None else trust.to(z_A)
+    if isinstance(relatedness.source, Multilabel):
+        implied = log_implied_by_labels(z_A, relatedness, trust=rows)
+    else:
+        implied = log_implied(z_A, relatedness.table.to(z_A), trust=rows)
     annotated = y_B != MISSING
     if isinstance(relatedness.target, Multiclass):
         log_q = implied.log_q.gather(1, y_B.clamp(min=0).long()[:, None])[:, 0]

@@ -120,7 +120,7 @@ class JointLoss(nn.Module):
         self.task_weights = dict(task_weights or {})
         names = {task.name for task in self.tasks}
         edge_ends = [
-            (str(p.relatedness), end.name) for p in pairs for end in (p.relatedness.source, p.relatedness.target)
+            (p.relatedness.edge, end.name) for p in pairs for end in (p.relatedness.source, p.relatedness.target)
         ]
         if MATCHING in names and pairs:
             raise ValueError(f"tasks: found the name {MATCHING!r}, which stands for the losses of related pairs")
@@ -130,7 +130,7 @@ class JointLoss(nn.Module):
         related = [frozenset((p.relatedness.source.name, p.relatedness.target.name)) for p in pairs]
         for i, pair in enumerate(pairs):
             if related.index(related[i]) < i:
-                raise ValueError(f"{pair.relatedness}: a second edge between these tasks; one a pair is right")
+                raise ValueError(f"{pair.relatedness.edge}: a second edge between these tasks; one a pair is right")
 
     def terms(
         self,
@@ -146,7 +146,7 @@ class JointLoss(nn.Module):
         for pair in self.pairs:
             R = pair.relatedness
             A, B = R.source.name, R.target.name
-            rows = None if trust is None else trust[R.edge]
+            rows = None if trust is None else trust[R.key]
             if dm := pair.dm.weight and pair.dm:
                 found[f"dm:{A}->{B}"] = (
                     dm.weight,

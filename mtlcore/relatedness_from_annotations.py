@@ -1,55 +1,57 @@
-"""Relatedness counted from inputs that are annotated for both tasks, and the reverse of an edge."""
-
-from dataclasses import dataclass
+"""Relatedness counted from inputs that are annotated for both tasks, alone or on top of prior knowledge."""
 
 import torch
 from torch import Tensor
 
 from mtlcore.relatedness import Relatedness
-from mtlcore.tasks import MISSING, Multiclass, Task
-
-
-@dataclass(frozen=True, eq=False)
-class CountedRelatedness:
-    """A relatedness that was counted.
-
-    Attributes:
-        relatedness: R, unknown where the support is too small.
-        support: inputs that a cell was counted from, int64, shape (C, L).
-    """
-
-    relatedness: Relatedness
-    support: Tensor
+from mtlcore.tasks import MISSING, Multiclass, Multilabel, Task
+from mtlcore.wilson import wilson_interval
 
 
 def relatedness_from_annotations(
     y_A: Tensor,
     y_B: Tensor,
-    source: Multiclass,
+    source: Task,
     target: Task,
     *,
     a: float = 1.0,
     b: float = 1.0,
     least_support: int = 10,
-) -> CountedRelatedness:
-    r"""Estimate R from inputs annotated for both tasks.
+    prior: Relatedness | None = None,
+    strength: float | Tensor = 0.0,
+    confidence: float = 0.95,
+) -> Relatedness:
+    r"""Estimate R from inputs annotated for both tasks, any kind to any kind.
 
-    .. math:: \hat R[c, l] = \frac{n(c, l) + a}{n(c) + a + b}
+    .. math:: \hat R[c, l] = \frac{n(c, l) + a + s \, R_0[c, l]}{n(c) + a + b + s}
 
-    where n(c) counts the inputs of class c for which label l is annotated: the mean of a Beta(a, b) prior's
-    posterior. For a multiclass B, every class gets ``a`` (a symmetric Dirichlet prior), so that rows sum to 1.
+    where n(c) counts the inputs of class c (or on which label c holds) for which label l is annotated: the mean of the
+    posterior of a Beta(a, b) prior, to which a table R_0 adds s pseudo-counts. For a multiclass B, every class gets
+    ``a`` (a symmetric Dirichlet prior), so that rows sum to 1. Strength 0 is the data alone, infinite the table alone;
+    cells that R_0 does not know are the data's alone.
+
+    For a multilabel A, ``base`` is counted too, with a and b alone: for a multilabel B the share of inputs that have
+    the label among those annotated for all of A's labels of which none holds (as R_0 has it, else 0, where there are
+    too few); for a multiclass B the shares of its classes.
 
     Args:
-        y_A: labels of A, integer, shape (N,), -1 where not annotated.
+        y_A: labels of A, integer, shape (N,) or (N, K), -1 where not annotated.
         y_B: labels of B, integer, shape (N, L) or (N,), -1 where not annotated.
         source: task A.
         target: task B.
         a: prior count of "holds", > 0.
         b: prior count of "does not hold", > 0; takes no part for a multiclass B.
-        least_support: a cell counted from fewer inputs is left unknown.
+        least_support: a cell counted from fewer inputs is left unknown, unless R_0 knows it with a strength above 0.
+        prior: R_0, of the same two tasks.
+        strength: s, >= 0, of all rows or a tensor of shape (K,), one a row.
+        confidence: of every cell's interval (Wilson's, with the pseudo-counts), in (0, 1).
+
+    Returns:
+        R with its support and an interval for every known cell.
 
     Raises:
-        ValueError: ``a`` or ``b`` is not positive, or the labels are of different lengths.
+        ValueError: ``a``, ``b`` or ``strength`` is out of range, the labels are not those of the tasks or of
+            different lengths, or the prior relates other tasks.
 
     Example:
         >>> import torch
@@ -57,57 +59,77 @@ def relatedness_from_annotations(
         >>> A, B = Multiclass("species", ("cat", "crow")), Multilabel("traits", ("flies",))
         >>> y_A, y_B = torch.tensor([1] * 18 + [0]), torch.tensor([[1]] * 18 + [[0]])
         >>> found = relatedness_from_annotations(y_A, y_B, A, B)
-        >>> found.relatedness.table.flatten(), found.support.flatten()
+        >>> found.table.flatten(), found.support.flatten()
         (tensor([   nan, 0.9500], dtype=torch.float64), tensor([ 1, 18]))
     """
     if not (a > 0 and b > 0):
         raise ValueError(f"a, b: found {a}, {b}; prior counts are positive")
     if len(y_A) != len(y_B):
         raise ValueError(f"y_A has {len(y_A)} inputs, y_B {len(y_B)}; the same inputs in the same order are right")
-    of_class = torch.nn.functional.one_hot(y_A.long() + 1, len(source.outputs) + 1)[:, 1:].double()  # (N, C)
+    _check_labels("y_A", y_A, source)
+    _check_labels("y_B", y_B, target)
+    of_A, _ = indicators(y_A, source)
+    holds, annotated = indicators(y_B, target)
+    support = of_A.t() @ annotated
+    pseudo = a * len(target.outputs) if isinstance(target, Multiclass) else a + b
+    counted = (of_A.t() @ holds + a) / (support + pseudo)
+    counted, weight = counted.masked_fill(support < least_support, torch.nan), support + pseudo
+    if prior is not None:
+        counted, weight = _on_top_of(prior, strength, counted, weight, source, target)
+    interval = wilson_interval(counted, weight, confidence)
+    provenance = f"counted from {int(support.sum(dim=0).max()) if support.numel() else 0} inputs annotated for both"
+    if prior is not None:
+        provenance += f", on top of: {prior.provenance or 'a table'}"
+    return Relatedness(
+        source, target, counted, _base(y_A, y_B, source, target, prior, a, b, least_support), support.long(), interval,
+        provenance,
+    )  # fmt: skip
+
+
+def indicators(y: Tensor, task: Task) -> tuple[Tensor, Tensor]:
+    """Return which outputs hold, and which are annotated, both float64, shape (N, outputs)."""
+    if isinstance(task, Multiclass):
+        holds = torch.nn.functional.one_hot(y.long() + 1, len(task.outputs) + 1)[:, 1:].double()
+        return holds, (y != MISSING).double()[:, None].expand_as(holds)
+    return (y == 1).double(), (y != MISSING).double()
+
+
+def _check_labels(what: str, y: Tensor, task: Task) -> None:
+    outputs = len(task.outputs)
+    shape, bound = ((len(y),), outputs) if isinstance(task, Multiclass) else ((len(y), outputs), 2)
+    if tuple(y.shape) != shape:
+        raise ValueError(f"{what}: found labels of shape {tuple(y.shape)}; {shape} is right for task {task.name!r}")
+    if y.numel() and not -1 <= y.min() <= y.max() < bound:
+        worst = int(y.max() if y.max() >= bound else y.min())
+        raise ValueError(f"{what}: found the label {worst}; a label of task {task.name!r} lies in [-1, {bound})")
+
+
+def _on_top_of(
+    prior: Relatedness, strength: float | Tensor, counted: Tensor, weight: Tensor, source: Task, target: Task
+) -> tuple[Tensor, Tensor]:
+    """Return the posterior mean of every cell and the count it stands for."""
+    if (prior.source, prior.target) != (source, target):
+        raise ValueError(f"prior: found {prior.edge}; relatedness {source.name} -> {target.name} of these is right")
+    s = torch.as_tensor(strength, dtype=torch.float64)
+    if s.ndim > 1 or (s.ndim == 1 and len(s) != len(source.outputs)) or not bool((s >= 0).all()):
+        raise ValueError(f"strength: found {s.tolist()}; one number >= 0, or one a row of {source.name!r}, is right")
+    s = s.reshape(-1, 1).expand_as(counted)
+    known, enough = ~prior.table.isnan() & (s > 0), ~counted.isnan()
+    of_data = torch.where(enough, weight, torch.zeros_like(weight))
+    share = torch.where(torch.isinf(s), torch.ones_like(s), s / (s + of_data).clamp(min=1e-300))
+    mixed = share * prior.table.nan_to_num(0.0) + (1 - share) * counted.nan_to_num(0.0)
+    return torch.where(known, mixed, counted), torch.where(known, s + of_data, weight)
+
+
+def _base(
+    y_A: Tensor, y_B: Tensor, source: Task, target: Task, prior: Relatedness | None, a: float, b: float, least: int
+) -> Tensor | None:
+    if not isinstance(source, Multilabel):
+        return None
+    holds, annotated = indicators(y_B, target)
     if isinstance(target, Multiclass):
-        holds = torch.nn.functional.one_hot(y_B.long() + 1, len(target.outputs) + 1)[:, 1:].double()
-        annotated = (y_B != MISSING).double()[:, None].expand_as(holds)
-        prior = a * len(target.outputs)
-    else:
-        holds = (y_B == 1).double()
-        annotated = (y_B != MISSING).double()
-        prior = a + b
-    support = of_class.t() @ annotated
-    table = (of_class.t() @ holds + a) / (support + prior)
-    table = table.masked_fill(support < least_support, torch.nan)
-    return CountedRelatedness(Relatedness(source, target, table), support.long())
-
-
-def reversed_relatedness(relatedness: Relatedness, prior: Tensor) -> Relatedness:
-    r"""Turn an edge between two multiclass tasks round by Bayes' rule.
-
-    .. math:: R'[k, c] = \frac{\pi[c] \, R[c, k]}{\sum_{c'} \pi[c'] \, R[c', k]}
-
-    Args:
-        relatedness: R of A to a multiclass B, every row known.
-        prior: A's class prior, shape (C,), >= 0; need not sum to 1.
-
-    Returns:
-        R' of B to A; the row of a class that no class of A leads to is unknown.
-
-    Raises:
-        ValueError: B is multilabel, a row of R is unknown, or the prior is not one number >= 0 a class.
-
-    Example:
-        >>> import torch
-        >>> from mtlcore import Multiclass, Relatedness, reversed_relatedness
-        >>> fine, coarse = Multiclass("fine", ("fuji", "gala", "milk")), Multiclass("coarse", ("apple", "dairy"))
-        >>> R = Relatedness.from_rows(fine, coarse, {"fuji": "apple", "gala": "apple", "milk": "dairy"})
-        >>> reversed_relatedness(R, torch.tensor([0.1, 0.3, 0.6])).table[0]
-        tensor([0.2500, 0.7500, 0.0000], dtype=torch.float64)
-    """
-    if not isinstance(relatedness.target, Multiclass):
-        raise ValueError(f"{relatedness}: the target is multilabel; Bayes' rule turns round an edge to classes alone")
-    if relatedness.table.isnan().any():
-        raise ValueError(f"{relatedness}: a row is unknown; every row has to be known to turn the edge round")
-    if prior.shape != (len(relatedness.source.outputs),) or not bool((prior >= 0).all()):
-        raise ValueError(f"prior: found {prior.tolist()}; one number >= 0 a class of {relatedness.source.name!r}")
-    joint = (prior.double()[:, None] * relatedness.table).t()  # (K, C)
-    total = joint.sum(dim=1, keepdim=True)
-    return Relatedness(relatedness.target, relatedness.source, torch.where(total > 0, joint / total, torch.nan))
+        return (holds.sum(dim=0) + a) / (annotated[:, 0].sum() + a * len(target.outputs))
+    none = (y_A == 0).all(dim=1).double()
+    counts = none @ annotated
+    otherwise = torch.zeros_like(counts) if prior is None or prior.base is None else prior.base.double()
+    return torch.where(counts >= least, (none @ holds + a) / (counts + a + b), otherwise)

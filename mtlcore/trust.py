@@ -126,7 +126,7 @@ class RelatednessTrust(nn.Module):
     def by_edge(self) -> dict[str, Tensor]:
         """Return the trust of every row by edge (``A->B``), float32, shape (outputs of A,), in [0, 1]."""
         return {
-            R.edge: row_trust(self.get_buffer(f"table_{i}"), self.get_buffer(f"evidence_{i}"))
+            R.key: row_trust(self.get_buffer(f"table_{i}"), self.get_buffer(f"evidence_{i}"))
             for i, R in enumerate(self.relatednesses)
         }
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtlcore import MISSING, Multiclass, Task
+from mtlcore import MISSING, Multilabel, Task
 from pipelines.block_cache import local_blocks
 from pipelines.blocks import BlockReader
 from pipelines.case import Case, PictureInput, VectorInput
@@ -53,11 +53,17 @@ def mixing_plan(case: Case, sizes: Mapping[str, int], seed: int, tasks: Sequence
 
 
 def class_priors(case: Case, readers: Mapping[str, BlockReader]) -> dict[str, tuple[float, ...]]:
-    """Return each multiclass task's class prior: its training labels counted, one added to every class."""
+    """Return each task's prior: training labels counted, one added to every class, or to held and not held.
+
+    A multiclass task's numbers sum to 1; a multilabel task's are the share of inputs on which each label holds.
+    """
     priors = {}
     for name, task in tasks_of(case).items():
-        if isinstance(task, Multiclass):
-            labels = np.concatenate([reader.labels[name] for reader in readers.values()])
+        labels = np.concatenate([reader.labels[name] for reader in readers.values()])
+        if isinstance(task, Multilabel):
+            annotated = (labels != MISSING).sum(axis=0)
+            priors[name] = tuple((((labels == 1).sum(axis=0) + 1) / (annotated + 2)).tolist())
+        else:
             counts = 1.0 + np.bincount(labels[labels != MISSING], minlength=len(task.classes))
             priors[name] = tuple((counts / counts.sum()).tolist())
     return priors

@@ -266,13 +266,31 @@ Input = Annotated[
 ]
 
 
+class Counted(Section):
+    """Relatedness counted from training inputs annotated for both tasks; see mtlcore.relatedness_from_annotations.
+
+    A ``table`` beside it counts as so many inputs of every class as its ``strength`` says.
+    """
+
+    a: PositiveFloat = 1.0
+    b: PositiveFloat = 1.0
+    least_support: Positive = 10
+    strength: Weight = 0.0
+
+
 class RelatednessEdge(Section):
-    """The relatedness of one task to another: ``table`` by class, or a YAML ``file`` that holds one."""
+    """The relatedness of one task to another: a ``table`` by class or label, or ``counted``, or both.
+
+    A case file may give the table as ``file``, ``hierarchy``, ``through`` or the name of a published one too
+    (relatedness_tables.py makes rows of these). ``base``, where the source is multilabel: what holds of the target
+    where no label of the source does.
+    """
 
     source: str = Field(alias="from")
     target: str = Field(alias="to")
-    table: dict[str, str | list[str] | dict[str, float | None]] | None = None
-    file: str | None = None
+    table: dict[str, str | list[str] | dict[str, float | None] | None] | None = None
+    base: dict[str, float] | None = None
+    counted: Counted | None = None
 
 
 class Head(Section):

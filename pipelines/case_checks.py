@@ -11,6 +11,7 @@ from pipelines.case import (
     MulticlassTask,
     MultilabelTask,
     NumpyArrays,
+    RelatednessEdge,
     Source,
     VectorInput,
 )
@@ -81,18 +82,23 @@ def _relatedness(case: Case) -> Iterator[str]:
             yield f"{key}.to: found {edge.target!r}, the source itself; another task is right"
         elif frozenset(ends.values()) in seen:
             yield f"{key}: found a second edge between {edge.source} and {edge.target}; one a pair is right"
-        elif edge.table is None:
-            yield f"{key}: found neither 'table' nor 'file'; one of them is needed"
-        elif edge.file is not None:
-            yield f"{key}: found both 'table' and 'file'; one of them is right"
-        elif not isinstance(case.tasks[edge.source], MulticlassTask):
-            yield f"{key}.from: found the multilabel task {edge.source!r}; a multiclass task is right"
-        else:
+        elif edge.table is None and edge.counted is None:
+            yield f"{key}: found neither 'table' nor 'file' nor 'counted'; one of them is needed"
+        elif edge.counted is not None and not _labelled_for_both(case, edge):
+            yield (
+                f"{key}.counted: found no data set of split 'train' labelled for both {edge.source} and {edge.target}; "
+                "one is needed to count from (`kindred relate` estimates a table without)"
+            )
+        elif edge.table is not None:
             try:
                 relatedness_of(edge, tasks)
             except ValueError as error:
                 yield f"{key}.table: {error}"
         seen.add(frozenset(ends.values()))
+
+
+def _labelled_for_both(case: Case, edge: RelatednessEdge) -> bool:
+    return any({edge.source, edge.target} <= set(data_set.labels) for data_set in case.of_split("train").values())
 
 
 def _datasets(case: Case) -> Iterator[str]:
@@ -200,7 +206,7 @@ def _label_rule(case: Case, key: str, task_name: str, rule: LabelRule, source: S
         yield _unknown(f"{key}.through", "task", rule.through, case.tasks)
         return
     edge = next((e for e in case.relatedness if (e.source, e.target) == (rule.through, task_name)), None)
-    if edge is None:
+    if edge is None or edge.table is None or edge.counted is not None:
         yield f"{key}.through: there is no relatedness {rule.through} -> {task_name}; one with a table is needed"
         return
     from pipelines.method import relatedness_of, tasks_of

@@ -13,6 +13,7 @@ from pipelines.errors import UserError
 from pipelines.nearest import did_you_mean
 from pipelines.network_paths import KEYS as NETWORK_PATHS
 from pipelines.network_paths import absolute_network_path, resolve_network_paths
+from pipelines.relatedness_tables import with_plain_tables
 
 SHIPPED_CASES = Path(__file__).parent / "cases"
 
@@ -100,7 +101,8 @@ def load_case(name: str, overrides: Sequence[str] = (), *, check_paths: bool = T
         _apply(given, override, path, resolve=check_paths)
     _resolve_paths(given, path, resolve=check_paths)
     _merge_matching_into_arms(given)
-    _read_relatedness_files(given, path)
+    if problems := with_plain_tables(given, path.absolute().parent, read_yaml):
+        raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
     try:
         case = Case.model_validate(given)
     except ValidationError as error:
@@ -204,21 +206,6 @@ def _merged(base: Any, over: Any) -> Any:
     if isinstance(base, dict) and isinstance(over, dict):
         return base | {key: _merged(base[key], value) if key in base else value for key, value in over.items()}
     return over
-
-
-def _read_relatedness_files(given: dict[str, Any], path: Path) -> None:
-    edges = given.get("relatedness")
-    for i, edge in enumerate(edges if isinstance(edges, list) else []):
-        if isinstance(edge, dict) and isinstance(edge.get("file"), str) and edge.get("table") is None:
-            file = path.absolute().parent / edge["file"]
-            if not file.is_file():
-                raise UserError(
-                    f"{path}: relatedness.{i}.file: found {edge['file']!r}, no such file; "
-                    f"a path relative to {file.parent if file.parent.is_dir() else path.parent} is right"
-                    f"{did_you_mean(file.name, [p.name for p in file.parent.glob('*.y*ml')])}"
-                )
-            edge["table"] = read_yaml(file)
-            del edge["file"]
 
 
 def _described(error: ValidationError, given: Any) -> list[str]:

@@ -165,6 +165,26 @@ def tune(
         print(f"best case: {found.case_file}")
 
 
+@app.command()
+def relate(
+    case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = False, verbose: VerboseOption = False,
+    edges: Annotated[
+        list[str],
+        typer.Option("--edge", metavar="FROM:TO", help="What to estimate; repeatable. Default: the case's edges."),
+    ] = [],
+) -> None:  # fmt: skip
+    """Estimate how tasks relate where no input is annotated for both: each task's network labels the other's data."""
+    with _on_ray(case, overrides, verbose) as loaded:
+        from pipelines import steps
+
+        found = steps.relate(loaded, edges)
+    if as_json:
+        print(json.dumps([one.as_dict() for one in found]))
+        return
+    for one in found:
+        print(f"{one.relatedness}\n{one.relatedness.provenance}\ntable: {one.file}\nfigure: {one.figure}")
+
+
 @contextmanager
 def _on_ray(case: str, overrides: list[str], verbose: bool) -> "Iterator[Case]":
     """Validate the case, then start or join a Ray for as long as the command works on it."""

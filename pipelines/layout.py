@@ -12,6 +12,7 @@
         case.yaml                                the case, complete in itself
         runs/<arm>/<network>/seed-<k>/           model.safetensors, history.parquet, run.json
         results.json, report.html
+        relate/<from>-to-<to>.yaml, .png             how two tasks relate: what `kindred relate` estimated
         tuning/<fingerprint>/                    what `kindred tune` found: <case>-tuned.yaml, trials.json
 """
 

@@ -1,6 +1,7 @@
 """From the case file's settings to the method's own objects."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import torch
 
@@ -41,12 +42,9 @@ def relatedness_of(edge: RelatednessEdge, tasks: dict[str, Task]) -> Relatedness
     """Return an edge's table as R.
 
     Raises:
-        ValueError: a row or cell is wrong, or the source is not multiclass.
+        ValueError: a row or cell is wrong.
     """
-    source = tasks[edge.source]
-    if not isinstance(source, Multiclass):
-        raise ValueError(f"the source {edge.source!r} is multilabel; a multiclass task is right")
-    return Relatedness.from_rows(source, tasks[edge.target], edge.table or {})
+    return Relatedness.from_rows(tasks[edge.source], tasks[edge.target], edge.table or {}, edge.base)
 
 
 def build_network(case: Case, task_names: list[str], seed: int) -> MultiTaskNetwork:
@@ -69,12 +67,19 @@ def build_loss(
         case: the case.
         task_names: the tasks that the network serves.
         matching: the arm's.
-        priors: class prior by multiclass task.
+        priors: by task, of its classes or labels; a multilabel source without a base takes a multiclass target's.
     """
     tasks = tasks_of(case)
+
+    def of(edge: RelatednessEdge) -> Relatedness:
+        R = relatedness_of(edge, tasks)
+        if R.base is None and isinstance(R.source, Multilabel) and isinstance(R.target, Multiclass):
+            R = replace(R, base=torch.tensor(priors[edge.target], dtype=torch.float64))
+        return R
+
     pairs = [
         RelatedPair(
-            relatedness_of(edge, tasks),
+            of(edge),
             DistributionMatching(**matching.dm.model_dump()),
             SoftCoAnnotation(**matching.sca.model_dump(), prior=priors.get(edge.source)),
             ImpliedLikelihood(**matching.ill.model_dump()),

@@ -9,7 +9,10 @@ from markupsafe import Markup
 
 from mtlcore import Multiclass
 from pipelines.atomic import write_atomically
+from pipelines.batches import open_readers
 from pipelines.case import Case
+from pipelines.counted_edges import with_counted_tables
+from pipelines.ingest import ingested
 from pipelines.layout import experiment_folder
 from pipelines.method import relatedness_of, tasks_of
 from pipelines.results import Results
@@ -52,7 +55,7 @@ def _figures(case: Case, results: Results) -> dict[str, list[tuple[str, Markup]]
         "relatedness": [],
         "confusion": [],
     }
-    for edge in case.relatedness:
+    for edge in _counted(case).relatedness:
         R = relatedness_of(edge, tasks)
         svg = draw.relatedness_figure(edge.source, edge.target, R.source.outputs, R.target.outputs, R.table.numpy())
         found["relatedness"].append((f"Relatedness of {edge.source} to {edge.target}", svg))
@@ -63,6 +66,12 @@ def _figures(case: Case, results: Results) -> dict[str, list[tuple[str, Markup]]
         found["confusion"].append((f"Confusion of {results.main_task}", svg))
     # The SVG is drawn here from checked values; matplotlib escapes the names in it.
     return {section: [(shows, Markup(svg)) for shows, svg in drawn] for section, drawn in found.items()}  # noqa: S704
+
+
+def _counted(case: Case) -> Case:
+    if all(edge.counted is None for edge in case.relatedness):
+        return case
+    return with_counted_tables(case, open_readers(case, ingested(case), "train"))
 
 
 def _curves(case: Case) -> dict[str, list[np.ndarray]]:

@@ -3,6 +3,7 @@
 All but `inspect`, `report` and `export` need a running Ray.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from pipelines.ingest import ingest as _ingest
 from pipelines.inspection import Inspection, SheetInfo, SheetTile, inspection_of, open_data_sets
 from pipelines.layout import experiment_folder, sheet_file
 from pipelines.manifest import Manifest
+from pipelines.relate import EstimatedEdge, edges_asked_for
+from pipelines.relate import relate as _relate
 from pipelines.report import write_report
 from pipelines.results import Results, read_results
 from pipelines.samples import draw_samples
@@ -110,6 +113,12 @@ def run(case: Case, fresh: bool) -> Outcome:
 def tune(case: Case, verbose: bool = False) -> Tuned:
     """Search, and write the best configuration as a case file."""
     return _tune(case, _ingest(case), verbose)
+
+
+def relate(case: Case, edges: Sequence[str] = ()) -> list[EstimatedEdge]:
+    """Estimate edges (`from:to`; the case's where none is named) from the single-task networks' predictions."""
+    asked = edges_asked_for(case, edges)
+    return _relate(case, _ingest(case), asked)
 
 
 def _sheet_file(case: Case, given: str | None) -> Path:

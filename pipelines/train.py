@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.case import Case
+from pipelines.counted_edges import check_counted
 from pipelines.errors import UserError
 from pipelines.layout import experiment_folder
 from pipelines.manifest import Manifest
@@ -44,6 +45,7 @@ def train(case: Case, data_sets: Mapping[str, tuple[str, Manifest]], fresh: bool
         UserError: the case logs to wandb, which is not installed.
     """
     check_wandb(case)
+    check_counted(case, data_sets)
     experiment = experiment_folder(case)
     runs = list_runs(case)
     if fresh:

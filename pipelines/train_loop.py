@@ -20,6 +20,7 @@ from pipelines.atomic import write_atomically
 from pipelines.batches import class_priors, gather_batch, mixing_plan, open_readers
 from pipelines.blocks import BlockReader
 from pipelines.case import Case, Optimizer
+from pipelines.counted_edges import with_counted_tables
 from pipelines.manifest import Manifest
 from pipelines.method import build_balancing, build_loss, build_network, build_trust, tasks_of
 from pipelines.metrics_log import MetricsLog
@@ -77,7 +78,8 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader]) -> None:
     torch.manual_seed(run.seed * world_size + rank)  # what a network draws as it trains: dropout
     network = prepare_model(bare)
     matching = case.arms[run.arm].matching
-    joint_loss = build_loss(case, list(run.tasks), matching, class_priors(case, readers))
+    related = with_counted_tables(case, readers)
+    joint_loss = build_loss(related, list(run.tasks), matching, class_priors(case, readers))
     balancer = build_balancing(case, run.arm, joint_loss, bare.shared_parameters(), bare.parameters(), run.seed)
     trust = build_trust(bare, joint_loss)
     if trust:
@@ -161,7 +163,7 @@ def _trust_by_row(trust: RelatednessTrust | None) -> dict[str, dict[str, float]]
     if trust is None:
         return {}
     found = trust.by_edge()
-    return {R.edge: dict(zip(R.source.outputs, found[R.edge].tolist(), strict=True)) for R in trust.relatednesses}
+    return {R.key: dict(zip(R.source.outputs, found[R.key].tolist(), strict=True)) for R in trust.relatednesses}
 
 
 def _write(work: Work, run: Run, network: nn.Module, history: list[dict[str, float]], outcome: dict[str, Any]) -> None:

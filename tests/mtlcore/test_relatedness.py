@@ -63,15 +63,15 @@ def test_counts_are_the_smoothed_shares_of_inputs_annotated_for_both():
             both = (y_a == c) & (y_b[:, k] >= 0)
             assert found.support[c, k] == both.sum()
             expected = (y_b[both, k].sum() + 2) / (both.sum() + 5)
-            assert found.relatedness.table[c, k].item() == pytest.approx(expected, rel=1e-12)
+            assert found.table[c, k].item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_counted_rows_over_classes_sum_to_one_and_rare_classes_stay_unknown():
     y_a = torch.tensor([0] * 40 + [1] * 3 + [-1] * 5)
     y_b = torch.tensor([0, 0, 0, 1] * 10 + [1] * 3 + [0] * 5)
     found = relatedness_from_annotations(y_a, y_b, MOOD, SIGN, least_support=5)
-    assert found.relatedness.table[0].tolist() == pytest.approx([31 / 42, 11 / 42])
-    assert found.relatedness.table[1].isnan().all()
+    assert found.table[0].tolist() == pytest.approx([31 / 42, 11 / 42])
+    assert found.table[1].isnan().all()
 
 
 def test_more_data_find_the_table_that_made_them():
@@ -80,7 +80,7 @@ def test_more_data_find_the_table_that_made_them():
     generator = torch.Generator().manual_seed(0)
     y_a = torch.randint(0, 2, (20_000,), generator=generator)
     y_b = (torch.rand(20_000, 2, generator=generator) < R[y_a]).long()
-    found = relatedness_from_annotations(y_a, y_b, MOOD, UNITS).relatedness.table
+    found = relatedness_from_annotations(y_a, y_b, MOOD, UNITS).table
     error = (R * (1 - R) / 10_000).sqrt()
     assert ((found - R).abs() < 3 * error).all()
 
@@ -99,8 +99,18 @@ def test_an_edge_turned_round_twice_is_itself():
     ("call", "words"),
     [
         (
-            lambda: reversed_relatedness(Relatedness.from_rows(MOOD, UNITS, {"happy": [], "sad": []}), torch.ones(2)),
-            "multi",
+            lambda: reversed_relatedness(
+                Relatedness.from_rows(UNITS, MOOD, {"smile": "happy", "frown": "sad"}), torch.ones(2)
+            ),
+            "target_prior: missing",
+        ),
+        (
+            lambda: reversed_relatedness(
+                Relatedness.from_rows(UNITS, MOOD, {"smile": "happy", "frown": "sad"}),
+                torch.tensor([0.5, 1.5]),
+                torch.ones(2) / 2,
+            ),
+            "prior: found 1.5 for 'frown'",
         ),
         (lambda: reversed_relatedness(Relatedness(MOOD, SIGN, torch.full((2, 2), math.nan)), torch.ones(2)), "unknown"),
         (

@@ -57,7 +57,7 @@ def trust_in(table, kind, steps=150, **options):
     trust = RelatednessTrust([R], {A.name: FEATURES, B[kind].name: FEATURES})
     for h, labels in batches(kind, steps, **options):
         trust.observe({A.name: h, B[kind].name: h}, labels)
-    return trust.by_edge()[R.edge]
+    return trust.by_edge()[R.key]
 
 
 @pytest.mark.parametrize("both", [False, True])
@@ -94,11 +94,11 @@ def test_unknown_cells_take_no_part():
 def test_nothing_is_trusted_before_anything_is_seen_nor_where_labels_cannot_be_learnt():
     R = Relatedness(A, B["multilabel"], TRUTH["multilabel"])
     trust = RelatednessTrust([R], {"species": FEATURES, "traits": FEATURES})
-    assert trust.by_edge()[R.edge].max() == 0
+    assert trust.by_edge()[R.key].max() == 0
     for h, labels in batches("multilabel", 60):
         noise = torch.zeros_like(h)
         trust.observe({"species": noise, "traits": noise}, labels)
-    assert trust.by_edge()[R.edge].max() < 0.2
+    assert trust.by_edge()[R.key].max() < 0.2
 
 
 def test_rows_that_are_all_alike_cannot_be_judged_and_count_in_full():
@@ -183,7 +183,7 @@ def test_estimating_draws_no_random_number_and_sends_no_gradient_into_the_networ
         trust.observe({"species": h, "traits": h.bfloat16()}, labels)
     assert h.grad is None
     assert torch.equal(before, torch.get_rng_state())
-    assert trust.by_edge()[R.edge].dtype is torch.float32
+    assert trust.by_edge()[R.key].dtype is torch.float32
 
 
 def test_the_estimate_goes_on_where_its_state_was_left():
@@ -202,4 +202,4 @@ def test_the_estimate_goes_on_where_its_state_was_left():
     resumed.load_state_dict(first.state_dict())
     resumed.optimizer.load_state_dict(first.optimizer.state_dict())
     observed(resumed, steps[25:])
-    assert torch.equal(whole.by_edge()[R.edge], resumed.by_edge()[R.edge])
+    assert torch.equal(whole.by_edge()[R.key], resumed.by_edge()[R.key])

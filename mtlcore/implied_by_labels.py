@@ -1,0 +1,182 @@
+"""The prediction for task B that a MULTILABEL task A's prediction implies: noisy-OR, or pooling over classes."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mtlcore.implied import LOG_IMPOSSIBLE, Implied
+from mtlcore.relatedness import Relatedness
+from mtlcore.tasks import Multiclass
+
+# Below this a float32 sum of products has lost digits to underflow, and the exact form takes over.
+_UNDERFLOW = 1e-30
+_CHUNK = 1 << 22  # entries held at once where a row is taken at a time
+
+
+def log_implied_by_labels(
+    z_A: Tensor, relatedness: Relatedness, tau: float = 1.0, trust: Tensor | None = None
+) -> Implied:
+    r"""Compute what a multilabel A's logits imply of B; p_A = sigmoid(z_A / tau).
+
+    For a multilabel B by noisy-OR (Pearl, "Probabilistic Reasoning in Intelligent Systems", 1988): each label of A
+    that holds is a cause that brings label l about with probability R[k, l], independently of the others,
+
+    .. math:: 1 - q_B[l] = (1 - b[l]) \prod_k (1 - p_A[k] R[k, l])
+
+    with b the relatedness's ``base`` (the leak; 0 where not given: nothing of B holds without a cause in A). For a
+    multiclass B by pooling the labels that hold as in naive Bayes, with b as B's class prior,
+
+    .. math:: \log q_B[c] = \log b[c] + \sum_k p_A[k] (\log R[k, c] - \log b[c]) - \text{normaliser}
+
+    where logarithms of 0 are bounded at -100. The assumption in both: the labels of A act independently on B.
+
+    An unknown cell of a label is a cause of unknown strength. It takes no part, and an entry weighs as much as the
+    probability that no label whose cell is unknown holds. A row of trust t in [0, 1] is known with probability t:
+    given that only labels with known rows hold, the odds of label k are those of p_A[k], times t. So trust 1 changes
+    nothing and trust 0 makes the row unknown.
+
+    Args:
+        z_A: logits of A, float32 or float64, shape (N, K).
+        relatedness: R of a multilabel A to B.
+        tau: matching temperature, > 0.
+        trust: how far each row is trusted, shape (K,), in [0, 1]; 1 where not given.
+
+    Returns:
+        log q_B, log(1 - q_B) (zeros for a multiclass B, which has no use for it) and the weight of every entry; value
+        and gradient are finite for logits in [-1e4, 1e4]. Memory is linear in N x L and N x K.
+
+    Example:
+        >>> import torch
+        >>> from mtlcore import Multilabel, Relatedness, log_implied_by_labels
+        >>> A, B = Multilabel("parts", ("wings", "fins")), Multilabel("moves", ("flies", "swims"))
+        >>> R = Relatedness.from_rows(A, B, {"wings": {"flies": 0.8}, "fins": "swims"})
+        >>> log_implied_by_labels(torch.tensor([[50.0, -50.0]]), R).log_q.exp()[0, 0]
+        tensor(0.8000)
+    """
+    R = relatedness.table.to(z_A)
+    t = torch.ones(len(R), dtype=z_A.dtype, device=z_A.device) if trust is None else trust.to(z_A)
+    is_known = ~torch.isnan(R) & (t > 0)[:, None]
+    R = torch.where(is_known, R, torch.zeros_like(R))
+    z = z_A / tau
+    log_known = _log_no_unknown_cause(z.detach(), is_known, t)
+    some = is_known.any(dim=0)
+    known = torch.where(some, log_known.exp(), torch.zeros_like(log_known))
+    log_unknown = torch.where(some, (-torch.expm1(log_known)).log(), torch.zeros_like(log_known))
+    shares = (known, log_known, log_unknown)
+    z = z + torch.where(t > 0, t, torch.ones_like(t)).log()
+    if isinstance(relatedness.target, Multiclass):
+        base = relatedness.base
+        b = torch.full_like(R[0], 1 / R.shape[1]) if base is None else base.to(R)
+        log_q = pooled(torch.sigmoid(z), R, is_known, b)
+        return Implied(log_q, torch.zeros_like(log_q), *shares)
+    b = torch.zeros_like(R[0]) if relatedness.base is None else relatedness.base.to(R)
+    return Implied(*_noisy_or(z, R, b), *shares)
+
+
+def pooled(holds: Tensor, R: Tensor, is_known: Tensor, prior: Tensor) -> Tensor:
+    """Return log q_B over classes, shape (N, C): the prior times every holding label's evidence R / prior.
+
+    Args:
+        holds: how far each label of A holds, shape (N, K), in [0, 1].
+        R: shape (K, C), 0 where unknown.
+        is_known: shape (K, C); an unknown row is no evidence.
+        prior: B's class prior, shape (C,).
+    """
+    log_prior = prior.log().clamp(min=LOG_IMPOSSIBLE)
+    evidence = torch.where(is_known, R.log().clamp(min=LOG_IMPOSSIBLE) - log_prior, torch.zeros_like(R))
+    return torch.log_softmax(log_prior + holds @ evidence, dim=1)
+
+
+def _log_no_unknown_cause(z: Tensor, is_known: Tensor, t: Tensor) -> Tensor:
+    """Return log P(no label of A with an unknown cell holds) by entry, shape (N, L)."""
+    absent = F.logsigmoid(-z)
+    usable = torch.logaddexp(absent, F.logsigmoid(z) + t.log())  # absent, or present with a row that is right
+    usable = torch.where(t == 1, torch.zeros_like(usable), usable)
+    mask = is_known.to(z.dtype)
+    return usable @ mask + absent @ (1 - mask)
+
+
+def _noisy_or(z: Tensor, R: Tensor, leak: Tensor) -> tuple[Tensor, Tensor]:
+    """Return log q and log(1 - q), shape (N, L), for logits z, shape (N, K)."""
+    leak = torch.where(leak < _UNDERFLOW, torch.zeros_like(leak), leak)
+    log_none = LogNoCause.apply(z, R)  # type: ignore[no-untyped-call]
+    always = leak >= 1
+    log_no_leak = torch.where(always, torch.zeros_like(leak), torch.log1p(-leak))
+    # Not bounded from below by itself: a sure cause of a sure effect leaves log(1 - q) = -z, with its gradient.
+    log_none = log_none + log_no_leak
+    impossible = (R == 0).all(dim=0) & (leak == 0)
+    q = -torch.expm1(log_none)
+    lost = (q < _UNDERFLOW) & ~impossible & ~always
+    large = log_none < -0.5
+    log_q = torch.where(
+        large,
+        torch.log1p(-torch.where(large, log_none, torch.full_like(q, -1.0)).exp()),
+        torch.where(lost | impossible | large, torch.ones_like(q), q).log(),
+    )
+    if bool(lost.any()):
+        log_q = log_q.masked_scatter(lost, _exact_log_q(z, R, lost))
+    log_q = torch.where(impossible, torch.full_like(q, LOG_IMPOSSIBLE), log_q)
+    log_q = torch.where(always, torch.zeros_like(q), log_q)
+    return log_q, torch.where(always, torch.full_like(q, LOG_IMPOSSIBLE), log_none)
+
+
+def _exact_log_q(z: Tensor, R: Tensor, where: Tensor) -> Tensor:
+    """Return log q for entries so small that q is the sum of its causes: log sum_k p[n, k] R[k, l]."""
+    log_p, log_R = F.logsigmoid(z), R.log().t()
+    rows, columns = where.nonzero(as_tuple=True)
+    size = max(1, _CHUNK // z.shape[1])
+    parts = [
+        torch.logsumexp(log_p[rows[i : i + size]] + log_R[columns[i : i + size]], dim=1)
+        for i in range(0, len(rows), size)
+    ]
+    return torch.cat(parts)
+
+
+class LogNoCause(torch.autograd.Function):
+    r"""log(1 - q) of noisy-OR, :math:`\sum_k \log(1 - \sigma(z[n, k]) R[k, l])`, shape (N, L).
+
+    Cells that are 1 take a matrix product, cells in between are gone through some rows of R at a time, forward and
+    backward, so that no tensor of shape (N, K, L) is kept. The gradient is -p R sigmoid(-(z + log(1 - R))), bounded by
+    1 for any logit. R gets no gradient.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, R: Tensor) -> Tensor:
+        """See the class."""
+        ctx.save_for_backward(z, R)
+        total = F.logsigmoid(-z) @ (R == 1).to(z.dtype)
+        p, absent = torch.sigmoid(z), torch.sigmoid(-z)
+        for rows in _rows_at_a_time(R, len(z)):
+            cells = torch.where(R[rows] < 1, R[rows], torch.zeros_like(R[rows]))  # (k, L)
+            product = p[:, rows, None] * cells
+            # Each form where it is exact: for small p R the first, for large ones the second.
+            none = torch.where(
+                product < 0.5,
+                torch.log1p(-product.clamp(max=0.5)),
+                (absent[:, rows, None] + p[:, rows, None] * (1 - cells)).log(),
+            )
+            total += none.sum(dim=1)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        """See the class."""
+        z, R = ctx.saved_tensors
+        (gradient,) = gradients
+        p = torch.sigmoid(z)
+        of_z = -p * (gradient @ (R == 1).to(z.dtype).t())
+        for rows in _rows_at_a_time(R, len(z)):
+            cells = torch.where(R[rows] < 1, R[rows], torch.zeros_like(R[rows]))
+            slope = cells * torch.sigmoid(-(z[:, rows, None] + torch.log1p(-cells)))
+            part = (slope @ gradient[:, :, None])[..., 0]  # (N, k)
+            of_z = of_z.index_add(1, rows, -p[:, rows] * part)
+        return of_z, None
+
+
+def _rows_at_a_time(R: Tensor, inputs: int) -> list[Tensor]:
+    """Return the rows of R with cells between 0 and 1, in groups that keep (N, group, L) small."""
+    between = ((R > 0) & (R < 1)).any(dim=1).nonzero()[:, 0]
+    size = max(1, _CHUNK // max(1, inputs * R.shape[1]))
+    return list(torch.split(between, size)) if len(between) else []

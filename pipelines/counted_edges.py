@@ -1,0 +1,81 @@
+"""Edges whose relatedness is counted from the training inputs that are annotated for both tasks."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from mtlcore import MISSING, Relatedness, relatedness_from_annotations
+from mtlcore.relatedness import known_rows
+from pipelines.batches import open_readers
+from pipelines.blocks import BlockReader
+from pipelines.case import Case, RelatednessEdge
+from pipelines.errors import UserError
+from pipelines.manifest import Manifest
+from pipelines.method import relatedness_of, tasks_of
+
+
+def with_counted_tables(case: Case, readers: Mapping[str, BlockReader]) -> Case:
+    """Return the case with a table on every edge: those that are ``counted`` from the readers' labels.
+
+    Args:
+        case: the case.
+        readers: the TRAINING split's, by data set.
+
+    Raises:
+        UserError: no input is annotated for both tasks of such an edge.
+    """
+    if all(edge.counted is None for edge in case.relatedness):
+        return case
+    edges = []
+    for i, edge in enumerate(case.relatedness):
+        if edge.counted is None:
+            edges.append(edge)
+            continue
+        found = counted_relatedness(case, edge, readers, f"relatedness.{i}.counted")
+        base = None if found.base is None else dict(zip(found.target.outputs, found.base.tolist(), strict=True))
+        edges.append(edge.model_copy(update={"table": dict(known_rows(found)), "base": base, "counted": None}))
+    return case.model_copy(update={"relatedness": tuple(edges)})
+
+
+def counted_relatedness(
+    case: Case, edge: RelatednessEdge, readers: Mapping[str, BlockReader], key: str = "relatedness"
+) -> Relatedness:
+    """Count one edge, on top of its table if it has one; with support and intervals.
+
+    Raises:
+        UserError: no input is annotated for both tasks.
+    """
+    tasks, counted = tasks_of(case), edge.counted
+    assert counted is not None
+    y_A, y_B = (
+        torch.from_numpy(np.concatenate([reader.labels[name] for reader in readers.values()]))
+        for name in (edge.source, edge.target)
+    )
+    both = ((y != MISSING).reshape(len(y), -1).any(dim=1) for y in (y_A, y_B))
+    if not bool(torch.stack(list(both)).all(dim=0).any()):
+        raise UserError(
+            f"{key}: no training input is annotated for both {edge.source} and {edge.target}; a 'table', a 'file', or "
+            "`kindred relate`, which needs no such inputs, is right"
+        )
+    return relatedness_from_annotations(
+        y_A,
+        y_B,
+        tasks[edge.source],
+        tasks[edge.target],
+        a=counted.a,
+        b=counted.b,
+        least_support=counted.least_support,
+        prior=None if edge.table is None else relatedness_of(edge, tasks),
+        strength=counted.strength,
+    )
+
+
+def check_counted(case: Case, data_sets: Mapping[str, tuple[str, Manifest]]) -> None:
+    """Refuse a case, before anything trains, where an edge has nothing to be counted from.
+
+    Raises:
+        UserError: names the edge.
+    """
+    if any(edge.counted is not None for edge in case.relatedness):
+        with_counted_tables(case, open_readers(case, data_sets, "train"))

@@ -1,0 +1,198 @@
+"""Estimate how tasks relate where nothing is annotated for both: each task's network labels the other's data."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+
+from mtlcore import (
+    MISSING,
+    HeldOut,
+    Multiclass,
+    Relatedness,
+    Task,
+    relatedness_from_predictions,
+    save_relatedness,
+)
+from mtlcore.relatedness import known_rows
+from pipelines.atomic import write_atomically
+from pipelines.batches import open_readers
+from pipelines.case import Case
+from pipelines.errors import UserError
+from pipelines.evaluate import predict_runs
+from pipelines.layout import experiment_folder
+from pipelines.manifest import Manifest
+from pipelines.method import tasks_of
+from pipelines.nearest import did_you_mean
+from pipelines.progress import bar
+from pipelines.runs import Run, is_done, list_runs
+from pipelines.train import fit_runs
+
+DataSets = Mapping[str, tuple[str, Manifest]]
+
+
+@dataclass(frozen=True)
+class EstimatedEdge:
+    """An edge that was estimated, and where its table and its heat map lie."""
+
+    relatedness: Relatedness
+    file: Path
+    figure: Path
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it for a program."""
+        return {"file": str(self.file), "figure": str(self.figure), **as_plain(self.relatedness)}
+
+
+@dataclass(frozen=True)
+class _Predicted:
+    """A split's labels and, by task, its own network's probabilities, over all rows of the split."""
+
+    y: dict[str, Tensor]
+    p: dict[str, Tensor]
+
+
+def edges_asked_for(case: Case, edges: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the edges to estimate: those named as ``from:to``, or the case's.
+
+    Raises:
+        UserError: one names no two tasks, there is none, or the baseline does not train a network a task.
+    """
+    found = []
+    for edge in edges:
+        source, _, target = edge.partition(":")
+        for name in (source, target):
+            if name not in case.tasks:
+                raise UserError(f"--edge {edge}: found {name!r}, no such task{did_you_mean(name, case.tasks)}")
+        if source == target:
+            raise UserError(f"--edge {edge}: found the same task twice; FROM:TO of two tasks is right")
+        found.append((source, target))
+    found = found or [(edge.source, edge.target) for edge in case.relatedness]
+    if not found:
+        raise UserError("relatedness: found no edge to estimate; --edge FROM:TO names one")
+    baseline = case.evaluation.baseline
+    if case.arms[baseline].networks != "one_per_task":
+        raise UserError(
+            f"arms.{baseline}.networks: found 'shared'; `kindred relate` needs the baseline's networks, one_per_task"
+        )
+    return found
+
+
+def relate(case: Case, data_sets: DataSets, edges: Sequence[tuple[str, str]]) -> list[EstimatedEdge]:
+    """Train the baseline's single-task networks that are not there, predict with them, estimate every edge.
+
+    A network predicts training inputs that are annotated for the other task and not for its own. Its errors are
+    learned from the validation split, where that is annotated for its task; without, counts stay as they are, which
+    the provenance says. The test split is never opened. Probabilities are averaged over the seeds.
+
+    Raises:
+        UserError: nothing is there to predict.
+    """
+    needed = {name for edge in edges for name in edge}
+    alone = case.model_copy(
+        update={"arms": {case.evaluation.baseline: case.arms[case.evaluation.baseline]}, "relatedness": ()}
+    )
+    runs, experiment = [run for run in list_runs(alone) if run.network in needed], experiment_folder(case)
+    waiting = [run for run in runs if not is_done(run, experiment, data_sets)]
+    if waiting:
+        with bar("train", len(waiting) * case.training.steps, "steps") as shown:
+            fit_runs(alone, waiting, data_sets, experiment, shown)
+    splits = [split for split in ("train", "validation") if case.of_split(split)]
+    predicted = _predict_splits(alone, runs, data_sets, experiment, splits)
+    tasks, found = tasks_of(case), []
+    for source, target in edges:
+        estimated = _estimate(tasks[source], tasks[target], predicted)
+        file = experiment / "relate" / f"{source}-to-{target}.yaml"
+        write_atomically(file, yaml.safe_dump(as_plain(estimated), sort_keys=False, allow_unicode=True))
+        save_relatedness(estimated, file.with_suffix(".safetensors"))
+        buffer = io.BytesIO()
+        estimated.plot().savefig(buffer, format="png", dpi=120)
+        write_atomically(file.with_suffix(".png"), buffer.getvalue())
+        found.append(EstimatedEdge(estimated, file, file.with_suffix(".png")))
+    return found
+
+
+def as_plain(relatedness: Relatedness) -> dict[str, Any]:
+    """Return R, support and interval as a relatedness file holds them: rows by name, null where unknown."""
+    assert relatedness.support is not None
+    assert relatedness.interval is not None
+    names = relatedness.target.outputs
+
+    def rows(values: Tensor, digits: int) -> dict[str, Any]:
+        table = torch.round(values.double(), decimals=digits)
+        return {
+            name: {label: None if np.isnan(cell).any() else cell for label, cell in zip(names, row, strict=True)}
+            for name, row in zip(relatedness.source.outputs, table.tolist(), strict=True)
+        }
+
+    return {
+        "provenance": relatedness.provenance,
+        "table": dict(known_rows(relatedness)),
+        "support": rows(relatedness.support, 1),
+        "interval": rows(relatedness.interval, 4),
+    }
+
+
+def _predict_splits(
+    case: Case, runs: list[Run], data_sets: DataSets, experiment: Path, splits: Sequence[str]
+) -> dict[str, _Predicted]:
+    import ray
+
+    predict = ray.remote(num_cpus=1)(predict_runs)
+    found = {}
+    logits = ray.get([predict.remote(case, runs, dict(data_sets), experiment, split) for split in splits])
+    for split, of_runs in zip(splits, logits, strict=True):
+        readers = open_readers(case, data_sets, split)
+        labels = {
+            name: torch.from_numpy(np.concatenate([reader.labels[name] for reader in readers.values()]))
+            for name in case.tasks
+        }
+        p = {}
+        for name, task in tasks_of(case).items():
+            of_task = [_probabilities(of_runs[run][name], task) for run in runs if run.network == name]
+            if of_task:
+                p[name] = torch.stack(of_task).mean(dim=0)
+        found[split] = _Predicted(labels, p)
+    return found
+
+
+def _probabilities(logits: Tensor, task: Task) -> Tensor:
+    z = logits.double()
+    return torch.softmax(z, dim=1) if isinstance(task, Multiclass) else torch.sigmoid(z)
+
+
+def _estimate(A: Task, B: Task, predicted: Mapping[str, _Predicted]) -> Relatedness:
+    train = predicted["train"]
+    has = {task.name: _annotated(train.y[task.name]) for task in (A, B)}
+    only_A, only_B = has[A.name] & ~has[B.name], has[B.name] & ~has[A.name]
+    if not bool(only_A.any() or only_B.any()):
+        raise UserError(
+            f"{A.name}:{B.name}: every training input is annotated for both or for neither; "
+            "'counted: {}' on the edge is right"
+        )
+    given: dict[str, Any] = {}
+    if bool(only_B.any()):
+        given |= {"p_A": train.p[A.name][only_B], "y_B": train.y[B.name][only_B]}
+        given["held_out_A"] = _held_out(A, predicted)
+    if bool(only_A.any()):
+        given |= {"y_A": train.y[A.name][only_A], "p_B": train.p[B.name][only_A]}
+        given["held_out_B"] = _held_out(B, predicted)
+    return relatedness_from_predictions(A, B, **given)
+
+
+def _held_out(task: Task, predicted: Mapping[str, _Predicted]) -> HeldOut | None:
+    if "validation" not in predicted:
+        return None
+    held = predicted["validation"]
+    annotated = _annotated(held.y[task.name])
+    return HeldOut(held.p[task.name][annotated], held.y[task.name][annotated]) if bool(annotated.any()) else None
+
+
+def _annotated(y: Tensor) -> Tensor:
+    return (y != MISSING).reshape(len(y), -1).any(dim=1)

@@ -1,0 +1,240 @@
+"""Every way in which a case file may give a table of relatedness, turned into one: rows by class or label.
+
+===============================  ==================================================================================
+key of an edge                   what it gives
+===============================  ==================================================================================
+``table: {...}``                 rows, also as ``{prototypical: [...], observational: {...}}``, or null: unknown
+``table: expression_to_au``      the published table, for the tasks' own classes and labels
+``file: x.csv``                  a row a class, a column a label; an empty cell is unknown
+``file: x.yaml``                 a table, or a mapping with the key ``table`` (and ``base``), as `kindred relate` writes
+``file: x.safetensors``          what ``mtlcore.save_relatedness`` wrote
+``hierarchy: {child: parent}``   a tree: what a class belongs to, over any number of levels (also as ``file`` there)
+``through: task``                the edges from -> task and task -> to, composed
+``rows: {...}``                  beside any of these: rows that are stated here and stand above the others'
+===============================  ==================================================================================
+"""
+
+import csv
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mtlcore import (
+    Multiclass,
+    Multilabel,
+    Relatedness,
+    Task,
+    composed_relatedness,
+    expression_to_au,
+    load_relatedness,
+    relatedness_from_hierarchy,
+)
+from mtlcore.prototypical import expanded_row
+from mtlcore.relatedness import known_rows
+from pipelines.nearest import did_you_mean
+
+_BUILT_IN = ("expression_to_au",)
+_WAYS = ("table", "file", "hierarchy", "through")
+_IN_A_FILE = {"table", "base", "support", "interval", "provenance", "tasks"}
+ReadYaml = Callable[[Path], Any]
+
+
+def with_plain_tables(given: dict[str, Any], folder: Path, read_yaml: ReadYaml) -> list[str]:
+    """Replace, in a case as it was read, what edges say by their rows; return what is wrong, a line a mistake.
+
+    Args:
+        given: the case, before its validation; changed in place.
+        folder: what files are relative to.
+        read_yaml: reads a YAML file.
+    """
+    listed = given.get("relatedness")
+    edges: list[Any] = listed if isinstance(listed, list) else []
+    problems: list[str] = []
+    composed: list[int] = []
+    for i, edge in enumerate(edges):
+        if not isinstance(edge, dict):
+            continue
+        ways = [way for way in _WAYS if edge.get(way) is not None]
+        if len(ways) > 1:
+            problems.append(f"relatedness.{i}: found both {ways[0]!r} and {ways[1]!r}; one of them is right")
+        elif ways == ["through"]:
+            composed.append(i)
+        elif ways:
+            try:
+                _plain(edge, ways[0], given, folder, read_yaml)
+            except ValueError as error:
+                problems.append(f"relatedness.{i}.{ways[0]}: {error}")
+    for i in composed:
+        try:
+            _compose(edges[i], edges, given)
+        except ValueError as error:
+            problems.append(f"relatedness.{i}.through: {error}")
+    return problems
+
+
+def _plain(edge: dict[str, Any], way: str, given: dict[str, Any], folder: Path, read_yaml: ReadYaml) -> None:
+    if way == "file":
+        _read_file(edge, given, folder, read_yaml)
+    elif way == "hierarchy":
+        tree = edge.pop("hierarchy")
+        if isinstance(tree, str):
+            tree = read_yaml(_existing(folder, tree))
+        if not isinstance(tree, dict):
+            raise ValueError(f"found {type(tree).__name__}; a mapping from child to parent is right")
+        source, target = _ends(edge, given)
+        known = relatedness_from_hierarchy(source, target, {str(child): str(of) for child, of in tree.items()})
+        edge["table"] = dict(known_rows(known))
+    elif isinstance(edge["table"], str):
+        edge["table"] = _built_in(edge, given)
+    stated = edge.pop("rows", None)
+    if not isinstance(edge["table"], dict):
+        raise ValueError(f"found {type(edge['table']).__name__}; a mapping with a row a class is right")
+    if isinstance(stated, dict):
+        edge["table"] = {name: row for name, row in edge["table"].items() if str(name) not in map(str, stated)} | stated
+    names = f"relatedness {edge.get('from')} -> {edge.get('to')}"
+    edge["table"] = {
+        name: expanded_row(row, (), f"{names}, row {str(name)!r}")
+        if isinstance(row, dict) and {"prototypical", "observational"} & set(row) and not _is_label(row, edge, given)
+        else row
+        for name, row in edge["table"].items()
+    }
+
+
+def _is_label(row: dict[Any, Any], edge: dict[str, Any], given: dict[str, Any]) -> bool:
+    """Whether B itself has a label called `prototypical`: then a row means what it says."""
+    task = (given.get("tasks") or {}).get(edge.get("to"))
+    names = (task.get("classes") or task.get("labels") or ()) if isinstance(task, dict) else ()
+    return bool({"prototypical", "observational"} & set(names))
+
+
+def _built_in(edge: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    if edge["table"] not in _BUILT_IN:
+        raise ValueError(
+            f"found {edge['table']!r}; rows, or one of {', '.join(_BUILT_IN)}, is right"
+            f"{did_you_mean(edge['table'], _BUILT_IN)}"
+        )
+    source, target = _ends(edge, given)
+    if not isinstance(source, Multiclass) or not isinstance(target, Multilabel):
+        raise ValueError(f"{edge['table']} leads from a multiclass task to a multilabel one")
+    # The table's words may be aliases of the task's own: {happiness: happy}.
+    words = {name: _as_published(name, edge["from"], given) for name in source.classes}
+    units = {name: _as_published(name, edge["to"], given) for name in target.labels}
+    published = expression_to_au(
+        Multiclass(source.name, tuple(words.values())), Multilabel(target.name, tuple(units.values()))
+    )
+    return dict(known_rows(Relatedness(source, target, published.table)))
+
+
+def _as_published(name: str, task: str, given: dict[str, Any]) -> str:
+    published = {*expression_to_au().source.outputs, *expression_to_au().target.outputs}
+    aliases = given["tasks"][task].get("aliases") or {}
+    others = [str(word) for word, of in aliases.items() if str(of) == name and str(word) in published]
+    return name if name in published or not others else others[0]
+
+
+def _existing(folder: Path, name: str) -> Path:
+    file = folder / name
+    if file.is_file():
+        return file
+    near = [p.name for p in file.parent.glob("*") if p.suffix in (".yaml", ".yml", ".csv", ".tsv", ".safetensors")]
+    where = file.parent if file.parent.is_dir() else folder
+    raise ValueError(
+        f"found {name!r}, no such file; a path relative to {where} is right{did_you_mean(file.name, near)}"
+    )
+
+
+def _read_file(edge: dict[str, Any], given: dict[str, Any], folder: Path, read_yaml: ReadYaml) -> None:
+    file = _existing(folder, str(edge.pop("file")))
+    if file.suffix in (".csv", ".tsv"):
+        edge["table"] = read_csv_table(file)
+    elif file.suffix == ".safetensors":
+        found = load_relatedness(file)
+        source, target = _ends(edge, given)
+        for asked, stored in ((source, found.source), (target, found.target)):
+            if (type(asked), asked.outputs) != (type(stored), stored.outputs):
+                raise ValueError(f"{file}: task {stored.name!r} has other classes or labels than {asked.name!r} here")
+        edge["table"] = dict(known_rows(found))
+        if found.base is not None:
+            edge["base"] = dict(zip(target.outputs, found.base.tolist(), strict=True))
+    else:
+        content = read_yaml(file)
+        if isinstance(content, dict) and "table" in content and set(content) <= _IN_A_FILE:
+            edge["table"] = content["table"]
+            if content.get("base") is not None:
+                edge.setdefault("base", content["base"])
+        else:
+            edge["table"] = content
+    if edge["table"] is None:
+        raise ValueError(f"{file}: holds no table; a row a class is right")
+
+
+def read_csv_table(file: Path) -> dict[str, dict[str, float | None]]:
+    """Return a table's rows: the first column names the class, the others are labels; an empty cell is unknown.
+
+    Raises:
+        ValueError: the file is empty, a row is too long or too short, stands twice, or a cell is no number; names
+            file and line, cell and row.
+    """
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as opened:
+            lines = list(csv.reader(opened, delimiter="\t" if file.suffix == ".tsv" else ",", strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{file}: not a table in UTF-8: {error}") from None
+    lines = [[cell.strip() for cell in line] for line in lines]
+    if not lines or len(lines[0]) < 2:
+        raise ValueError(f"{file}: found no header; a first line with a column a label is right")
+    header = lines[0][1:]
+    twice = next((name for name in header if header.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{file}, line 1: the column {twice!r} stands twice")
+    rows: dict[str, dict[str, float | None]] = {}
+    for number, line in enumerate(lines[1:], start=2):
+        if not any(line):
+            continue
+        if len(line) != len(lines[0]):
+            raise ValueError(f"{file}, line {number}: found {len(line)} cells; {len(lines[0])} as in line 1 is right")
+        if line[0] in rows:
+            raise ValueError(f"{file}, line {number}: the row {line[0]!r} stands twice")
+        rows[line[0]] = {
+            label: _cell(text, f"{file}, line {number}, row {line[0]!r}, cell {label!r}")
+            for label, text in zip(header, line[1:], strict=True)
+        }
+    return rows
+
+
+def _cell(text: str, where: str) -> float | None:
+    if not text:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{where}: found {text!r}; a number is right, or nothing where it is unknown") from None
+
+
+def _ends(edge: Mapping[str, Any], given: dict[str, Any]) -> tuple[Task, Task]:
+    return _task(edge.get("from"), given), _task(edge.get("to"), given)
+
+
+def _task(name: Any, given: dict[str, Any]) -> Task:
+    tasks = given.get("tasks")
+    described = tasks.get(name) if isinstance(tasks, dict) else None
+    if not isinstance(described, dict):
+        raise ValueError(f"there is no task {name!r}{did_you_mean(name, tasks or ())}")
+    if described.get("kind") == "multilabel":
+        return Multilabel(str(name), tuple(map(str, described.get("labels") or ())))
+    return Multiclass(str(name), tuple(map(str, described.get("classes") or ())))
+
+
+def _compose(edge: dict[str, Any], edges: list[Any], given: dict[str, Any]) -> None:
+    between = edge.pop("through")
+
+    def found(source: Any, target: Any) -> Relatedness:
+        for other in edges:
+            ends = isinstance(other, dict) and (other.get("from"), other.get("to")) == (source, target)
+            if ends and isinstance(other.get("table"), dict):
+                rows = {str(name): row for name, row in other["table"].items()}
+                return Relatedness.from_rows(_task(source, given), _task(target, given), rows)
+        raise ValueError(f"there is no edge {source} -> {target} with a table; both are needed to compose them")
+
+    first, second = found(edge.get("from"), between), found(between, edge.get("to"))
+    edge["table"] = dict(known_rows(composed_relatedness(first, second)))
