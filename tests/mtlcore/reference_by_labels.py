@@ -6,9 +6,9 @@ from tests.mtlcore.reference import LOG_IMPOSSIBLE, log_sigmoid, log_softmax, lo
 
 
 def implied(z_a, R, multiclass, tau, trust, base):
-    """log q, log(1 - q) and the weight of each entry."""
+    """log q, log(1 - q), the weight of each entry, and the log of what the weight lacks of 1."""
     N, L = len(z_a), R.shape[1]
-    log_q, log_not_q, weight = np.zeros((N, L)), np.zeros((N, L)), np.empty((N, L))
+    log_q, log_not_q, weight, log_rest = (np.zeros((N, L)) for _ in range(4))
     for n in range(N):
         for label in range(L):
             known = [k for k in range(len(R)) if not np.isnan(R[k, label]) and trust[k] > 0]
@@ -18,6 +18,8 @@ def implied(z_a, R, multiclass, tau, trust, base):
                 usable = np.logaddexp(log_not_p, log_p + np.log(trust[k])) if k in known else log_not_p
                 log_weight += 0.0 if k in known and trust[k] == 1 else usable
             weight[n, label] = np.exp(log_weight) if known else 0.0
+            with np.errstate(divide="ignore"):
+                log_rest[n, label] = np.log(-np.expm1(log_weight)) if known else 0.0
             if multiclass:
                 continue
             z = {k: z_a[n, k] / tau + np.log(trust[k]) for k in known}
@@ -48,23 +50,26 @@ def implied(z_a, R, multiclass, tau, trust, base):
                         p = np.exp(log_sigmoid(z_a[n, k] / tau + np.log(trust[k])))
                         total += p * (np.maximum(np.log(R[k]), LOG_IMPOSSIBLE) - log_prior)
             log_q[n] = log_softmax(total)
-    return log_q, log_not_q, weight
+    return log_q, log_not_q, weight, log_rest
 
 
 def distribution_matching(z_a, z_b, R, multiclass, tau, direction, base):
-    log_q, log_not_q, weight = implied(z_a, R, multiclass, tau, np.ones(len(R)), base)
+    log_q, log_not_q, weight, log_rest = implied(z_a, R, multiclass, tau, np.ones(len(R)), base)
     total = 0.0
     for n in range(len(z_a)):
         own = log_softmax(z_b[n] / tau) if multiclass else None
         for label in range(z_b.shape[1]):
             if multiclass:
                 pairs = [(own[label], log_q[n, label])]
-                w = weight[n, 0]
+                w, rest = weight[n, 0], log_rest[n, 0]
             else:
                 z = z_b[n, label] / tau
                 pairs = [(log_sigmoid(z), log_q[n, label]), (log_sigmoid(-z), log_not_q[n, label])]
-                w = weight[n, label]
+                w, rest = weight[n, label], log_rest[n, label]
             for log_p, log_implied in pairs:
+                if rest > -np.inf:  # B's own prediction stands for what is unknown
+                    log_known = np.log(-np.expm1(rest)) if rest < 0 else -np.inf
+                    log_implied = np.logaddexp(log_known + log_implied, rest + log_p)
                 if direction in ("own_is_target", "symmetric"):
                     total -= w * np.exp(log_p) * log_implied
                 if direction in ("implied_is_target", "symmetric"):
@@ -73,7 +78,7 @@ def distribution_matching(z_a, z_b, R, multiclass, tau, direction, base):
 
 
 def ill(z_a, y_b, R, multiclass, base):
-    log_q, log_not_q, weight = implied(z_a, R, multiclass, 1.0, np.ones(len(R)), base)
+    log_q, log_not_q, weight, _ = implied(z_a, R, multiclass, 1.0, np.ones(len(R)), base)
     total, count = 0.0, 0
     for n in range(len(z_a)):
         if multiclass:

@@ -87,7 +87,7 @@ def close(term, expected):
 def test_what_labels_imply_is_the_reference(p, tau):
     z_a = p.tensors()[0]
     found = log_implied_by_labels(z_a, p.relatedness, tau, torch.from_numpy(p.trust))
-    log_q, log_not_q, weight = reference.implied(p.z_a, p.R, p.multiclass, tau, p.trust, p.base)
+    log_q, log_not_q, weight, _ = reference.implied(p.z_a, p.R, p.multiclass, tau, p.trust, p.base)
     np.testing.assert_allclose(found.log_q.detach(), log_q, rtol=1e-7, atol=1e-9)
     np.testing.assert_allclose(found.log_not_q.detach(), log_not_q, rtol=1e-7, atol=1e-9)
     np.testing.assert_allclose(found.known, weight, rtol=1e-7, atol=1e-12)
@@ -267,7 +267,7 @@ def test_a_wholly_unknown_label_of_the_source_that_does_not_hold_changes_nothing
     z_a, z_b, y_a, y_b = p.tensors()
     wide = Multilabel("A", (*p.A.labels, "unknown"))
     R = Relatedness(wide, p.B, torch.cat([p.relatedness.table, torch.full((1, 3), math.nan, dtype=torch.float64)]))
-    absent = torch.cat([z_a, torch.full((5, 1), -60.0, dtype=torch.float64)], 1)
+    absent = torch.cat([z_a, torch.full((5, 1), -500.0, dtype=torch.float64)], 1)
     more_y = torch.cat([y_a, torch.zeros(5, 1, dtype=torch.long)], 1)
     more_y[(y_a < 0).all(dim=1), -1] = -1
     for narrow, broad in (
