@@ -85,6 +85,7 @@ def made_from(data_sets: Mapping[str, tuple[str, Manifest]]) -> dict[str, Any]:
 def code_digest() -> str:
     """Return a digest of the code that decides what a run computes."""
     trains = ["batches", "block_cache", "blocks", "method", "mixing", "permutation", "runs", "train_loop"]
+    trains.append("visible_relatedness")
     return digest_of(
         *sorted(Path(mtlcore.__path__[0]).glob("*.py")), *(Path(__file__).with_name(f"{name}.py") for name in trains)
     )

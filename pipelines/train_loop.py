@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from mtlcore import PairMeasured, RelatednessProbe
 from pipelines.atomic import write_atomically
 from pipelines.batches import class_priors, gather_batch, mixing_plan, open_readers
 from pipelines.blocks import BlockReader
@@ -22,6 +23,7 @@ from pipelines.manifest import Manifest
 from pipelines.method import build_loss, build_network, tasks_of
 from pipelines.metrics_log import MetricsLog
 from pipelines.runs import HISTORY, WEIGHTS, Run, is_done, write_record
+from pipelines.visible_relatedness import measured_steps, write_measured
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader]) -> None:
         optimizer, lambda step: _learning_rate_factor(training.schedule, step, training.steps)
     )
 
+    probe, measured_at = RelatednessProbe(network, tasks), measured_steps(case, run)
     history: list[dict[str, float]] = []
     unreduced: list[Tensor] = []
     waited, begun = 0.0, time.perf_counter()
@@ -87,7 +90,10 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader]) -> None:
             x, labels = batch.x.to(device), {name: y.to(device) for name, y in batch.labels.items()}
             waited += time.perf_counter() - asked
 
-            value = joint_loss(network(x), labels)
+            with probe.reading(step in measured_at):
+                logits = network(x)
+            value = joint_loss(logits, labels)
+            probe.measure(step, logits, labels)
             optimizer.zero_grad(set_to_none=True)
             value.loss.backward()
             optimizer.step()
@@ -108,6 +114,7 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader]) -> None:
             run,
             network,
             history,
+            probe.measured,
             {"seconds": seconds, "waited_for_data_s": waited, "workers": world_size},
         )
     if world_size > 1:
@@ -140,7 +147,14 @@ def _check_finite(last: dict[str, float], run: Run, step: int) -> None:
         raise LossNotFiniteError(f"{run}, step {step}: the loss is not finite ({parts}); a lower lr may help")
 
 
-def _write(work: Work, run: Run, network: nn.Module, history: list[dict[str, float]], timing: dict[str, float]) -> None:
+def _write(
+    work: Work,
+    run: Run,
+    network: nn.Module,
+    history: list[dict[str, float]],
+    measured: list[PairMeasured],
+    timing: dict[str, float],
+) -> None:
     folder = run.folder(work.experiment)
     bare = network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in bare.state_dict().items()}
@@ -148,4 +162,5 @@ def _write(work: Work, run: Run, network: nn.Module, history: list[dict[str, flo
     pq.write_table(pa.Table.from_pylist(history), table)
     write_atomically(folder / WEIGHTS, safetensors.torch.save(weights))
     write_atomically(folder / HISTORY, table.getvalue().to_pybytes())
+    write_measured(folder, measured)
     write_record(folder, run, work.data_sets, {"steps": work.case.training.steps, **timing})
