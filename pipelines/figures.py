@@ -178,7 +178,7 @@ def agreement_figure(seen: Mapping[str, Sequence[PairSeen]], arms: Sequence[str]
 
 def sharing_figure(seen: Mapping[str, Sequence[PairSeen]], tasks: Sequence[str]) -> str:
     """Draw how far each two heads use the same hidden units at the last measured step, a matrix an arm."""
-    size = 1.3 + 0.75 * len(tasks)
+    size = 1.3 + 0.5 * len(tasks)
     columns = min(3, len(seen))
     rows = -(-len(seen) // columns)
     figure, grid = plt.subplots(rows, columns, figsize=(size * columns + 1.2, (size + 0.2) * rows), squeeze=False)
