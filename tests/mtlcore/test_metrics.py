@@ -96,7 +96,9 @@ def test_inputs_with_the_same_logit_tie_whatever_their_place():
     label = [0, 0, 0, 0, 0, 0, 0, 0, 0, 1]
     z = np.full((10, 1), -14.265506, dtype=np.float32)
     for place in range(10):
-        found = task_metrics(torch.from_numpy(z), torch.tensor([np.roll(label, place)]).T, Multilabel("t", names(1)))
+        found = task_metrics(
+            torch.from_numpy(z), torch.from_numpy(np.roll(label, place)[:, None]), Multilabel("t", names(1))
+        )
         assert found["macro_average_precision"] == pytest.approx(0.1)
 
 
