@@ -8,9 +8,12 @@ from mtlcore.co_annotation_by_labels import (
     co_annotation_to_source_labels,
     suggested_labels,
 )
+from mtlcore.delta_m import bootstrapped_delta_m, delta_m
 from mtlcore.distribution_matching import distribution_matching_loss
 from mtlcore.expression_to_au import expression_to_au
+from mtlcore.gradient_agreement import gradient_agreement
 from mtlcore.head_inputs import HeadInputs, head_features
+from mtlcore.head_sharing import head_sharing, unit_importance
 from mtlcore.implied import log_implied
 from mtlcore.implied_by_labels import log_implied_by_labels
 from mtlcore.implied_likelihood import implied_likelihood_loss
@@ -22,7 +25,8 @@ from mtlcore.joint_loss import (
     RelatedPair,
     SoftCoAnnotation,
 )
-from mtlcore.metrics import primary_metric, task_metrics
+from mtlcore.metrics import LOWER_IS_BETTER, METRICS, primary_metric, task_metrics
+from mtlcore.negative_transfer import ENOUGH_SEEDS, Verdict, negative_transfer_verdict
 from mtlcore.networks import (
     CrossStitch,
     MultiGateMixtureOfExperts,
@@ -42,6 +46,7 @@ from mtlcore.relatedness_file import load_relatedness, save_relatedness
 from mtlcore.relatedness_from_annotations import relatedness_from_annotations
 from mtlcore.relatedness_from_hierarchy import composed_relatedness, relatedness_from_hierarchy
 from mtlcore.relatedness_from_predictions import HeldOut, relatedness_from_predictions
+from mtlcore.relatedness_probe import PairMeasured, RelatednessProbe
 from mtlcore.reversed_relatedness import reversed_relatedness
 from mtlcore.supervised import supervised_loss
 from mtlcore.tasks import MISSING, Multiclass, Multilabel, Task
@@ -50,6 +55,9 @@ from mtlcore.trust import RelatednessTrust, row_trust
 
 __all__ = [
     "BALANCING_METHODS",
+    "ENOUGH_SEEDS",
+    "LOWER_IS_BETTER",
+    "METRICS",
     "MISSING",
     "CrossStitch",
     "DistributionMatching",
@@ -64,13 +72,17 @@ __all__ = [
     "MultiTaskNetwork",
     "Multiclass",
     "Multilabel",
+    "PairMeasured",
     "ProgressiveLayeredExtraction",
     "RelatedPair",
     "Relatedness",
+    "RelatednessProbe",
     "RelatednessTrust",
     "SoftCoAnnotation",
     "Task",
     "TaskTrunk",
+    "Verdict",
+    "bootstrapped_delta_m",
     "build_backbone",
     "build_balancer",
     "co_annotated_classes",
@@ -79,16 +91,20 @@ __all__ = [
     "co_annotation_to_labels",
     "co_annotation_to_source_labels",
     "composed_relatedness",
+    "delta_m",
     "distribution_matching_loss",
     "drawn_from",
     "expression_to_au",
+    "gradient_agreement",
     "head_features",
+    "head_sharing",
     "implied_likelihood_loss",
     "load_pretrained",
     "load_relatedness",
     "log_implied",
     "log_implied_by_labels",
     "mlp",
+    "negative_transfer_verdict",
     "paired_difference",
     "primary_metric",
     "relatedness_from_annotations",
@@ -102,5 +118,6 @@ __all__ = [
     "suggested_labels",
     "supervised_loss",
     "task_metrics",
+    "unit_importance",
     "without_auxiliary",
 ]

@@ -25,6 +25,8 @@ def _contributions(logits: Tensor, labels: Tensor, task: Task) -> np.ndarray:
     if isinstance(task, Multiclass):
         correct = (logits.argmax(dim=1) == labels) & annotated
         return torch.stack([correct, annotated], dim=1).double().numpy()
+    known = annotated.any(dim=0)  # a label without any annotated entry takes no part, as in task_metrics
+    logits, labels = logits[:, known], labels[:, known]
     predicted = logits > 0
     hit = predicted & (labels == 1)
     false = (predicted & (labels == 0)) | (~predicted & (labels == 1))

@@ -2,8 +2,15 @@
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from mtlcore.tasks import MISSING, Multiclass, Task
+
+METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "macro_average_precision", "calibration_error")
+LOWER_IS_BETTER = frozenset({"calibration_error"})
+_BINS = 15
+# torchmetrics gives a probability of exactly 1 a bin of its own; the last bin of Guo et al. holds it.
+_ALMOST_1 = 1 - 2**-24
 
 
 def primary_metric(task: Task) -> str:
@@ -12,40 +19,120 @@ def primary_metric(task: Task) -> str:
 
 
 def task_metrics(logits: Tensor, labels: Tensor, task: Task) -> dict[str, float]:
-    """Compute a task's metrics with torchmetrics.
+    r"""Compute a task's metrics with torchmetrics, over annotated entries alone.
+
+    A multilabel task's metric is the mean of its labels' metrics, each over the entries annotated for that label. A
+    label without any annotated entry takes no part.
+
+    ===========================  ==================================  ==============================================
+    metric                       multiclass                          multilabel, of a label
+    ===========================  ==================================  ==============================================
+    ``accuracy``                 share of the inputs that are right  share of the entries that are right
+    ``balanced_accuracy``        mean recall of the classes that     mean of recall and specificity; the one that
+                                 occur                               is defined where the other is not
+    ``macro_f1``                 mean F1 of the classes that occur   F1; 0 where the label neither occurs nor is
+                                 or are predicted                    predicted
+    ``macro_average_precision``  mean over the classes that occur,   average precision; a label without a positive
+                                 each against the rest               takes no part
+    ``calibration_error``        of the most probable class          of the label's probability
+    ===========================  ==================================  ==============================================
+
+    The calibration error is Guo et al.'s ("On Calibration of Modern Neural Networks", ICML 2017): inputs are put in
+    15 equal bins of the stated probability, and :math:`ECE = \sum_b \frac{n_b}{n} |\text{share right}_b - \text{mean
+    probability}_b|`. It is an error: LOWER is better (:data:`LOWER_IS_BETTER`). For a label, "right" is "the label
+    holds". The mean over labels, not one error of all entries pooled: pooled, a label that is stated too often and one
+    that is stated too seldom cancel. With few entries a bin the error is too high, even of a calibrated network.
 
     Args:
         logits: floating point, shape (N, outputs).
-        labels: integer, shape (N,) or (N, L), -1 where not annotated; such entries take no part.
-        task: multiclass: accuracy (of all inputs), macro_f1; multilabel: macro_f1, macro_average_precision.
+        labels: integer, shape (N,) or (N, L), -1 where not annotated.
+        task: which of the two it is, and its classes or labels.
 
     Returns:
-        metrics by name, each in [0, 1]; NaN where nothing is annotated. Of what occurs neither in the labels nor in
-        the predictions, a class takes no part in macro-F1, a label counts 0 in it; a label without a positive has no
-        average precision and takes no part in that average.
+        every metric of :data:`METRICS` by name, in [0, 1]; NaN where it is not defined: all where nothing is annotated,
+        average precision where no label has a positive.
+
+    Example:
+        >>> import torch
+        >>> from mtlcore import Multiclass, task_metrics
+        >>> z, y = torch.tensor([[4.0, 0.0], [4.0, 0.0], [0.0, 4.0], [0.0, 1.0]]), torch.tensor([0, 0, 0, -1])
+        >>> found = task_metrics(z, y, Multiclass("animal", ("cat", "crow")))
+        >>> {name: round(value, 2) for name, value in found.items()} # doctest: +NORMALIZE_WHITESPACE
+        {'accuracy': 0.67, 'balanced_accuracy': 0.67, 'macro_f1': 0.4, 'macro_average_precision': 1.0,
+         'calibration_error': 0.32}
     """
+    if not (labels != MISSING).any():
+        return dict.fromkeys(METRICS, float("nan"))
+    found = _multiclass(logits, labels) if isinstance(task, Multiclass) else _multilabel(logits, labels)
+    return {name: float(found[name]) for name in METRICS}
+
+
+def _multiclass(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
     from torchmetrics.functional.classification import (
         multiclass_accuracy,
+        multiclass_calibration_error,
         multiclass_f1_score,
-        multilabel_average_precision,
-        multilabel_f1_score,
+        multiclass_recall,
     )
 
-    outputs = len(task.outputs)
     annotated = labels != MISSING
-    if isinstance(task, Multiclass):
-        if not annotated.any():
-            return {"accuracy": float("nan"), "macro_f1": float("nan")}
-        predicted, true = logits[annotated].argmax(dim=1), labels[annotated]
-        return {
-            "accuracy": float(multiclass_accuracy(predicted, true, outputs, average="micro")),
-            "macro_f1": float(multiclass_f1_score(predicted, true, outputs, average="macro")),
-        }
-    if not annotated.any():
-        return {"macro_f1": float("nan"), "macro_average_precision": float("nan")}
-    p, true = torch.sigmoid(logits.double()), labels.long()
-    precision = multilabel_average_precision(p, true, outputs, average="none", ignore_index=MISSING)
+    z, true = logits[annotated].double(), labels[annotated].long()
+    if z.shape[1] == 1:  # torchmetrics wants two classes: the second is impossible and takes no part
+        z = torch.cat([z, torch.full_like(z, -torch.inf)], dim=1)
+    classes = z.shape[1]
+    p, predicted = z.softmax(dim=1), z.argmax(dim=1)
+    occurs = torch.bincount(true, minlength=classes) > 0
     return {
-        "macro_f1": float(multilabel_f1_score(p, true, outputs, average="macro", ignore_index=MISSING)),
-        "macro_average_precision": float(precision.nanmean()),
+        "accuracy": multiclass_accuracy(predicted, true, classes, average="micro"),
+        # torchmetrics' own average counts a class that is predicted and never occurs with a recall of 0
+        "balanced_accuracy": multiclass_recall(predicted, true, classes, average="none")[occurs].mean(),
+        "macro_f1": multiclass_f1_score(predicted, true, classes, average="macro"),
+        "macro_average_precision": _average_precision(p, one_hot(true, classes)),
+        "calibration_error": multiclass_calibration_error(p.clamp(max=_ALMOST_1), true, classes, n_bins=_BINS),
     }
+
+
+def _multilabel(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    from torchmetrics.functional.classification import (
+        binary_calibration_error,
+        multilabel_f1_score,
+        multilabel_stat_scores,
+    )
+
+    annotated = (labels != MISSING).any(dim=0)
+    z, true = logits[:, annotated].double(), labels[:, annotated].long()
+    if z.shape[1] == 1:  # torchmetrics wants two labels: the one stands twice, which changes no mean
+        z, true = z.expand(-1, 2), true.expand(-1, 2)
+    p, outputs = torch.sigmoid(z), z.shape[1]
+    scores = multilabel_stat_scores(p, true, outputs, average="none", ignore_index=MISSING).double()
+    tp, fp, tn, fn, _ = scores.unbind(dim=1)
+    recall_and_specificity = torch.stack([tp / (tp + fn), tn / (tn + fp)])
+    errors = [
+        binary_calibration_error(stated.clamp(max=_ALMOST_1), holds, n_bins=_BINS, ignore_index=MISSING)
+        for stated, holds in zip(p.unbind(dim=1), true.unbind(dim=1), strict=True)
+    ]
+    return {
+        "accuracy": ((tp + tn) / (tp + fp + tn + fn)).mean(),
+        "balanced_accuracy": recall_and_specificity.nanmean(dim=0).mean(),
+        "macro_f1": multilabel_f1_score(p, true, outputs, average="macro", ignore_index=MISSING),
+        "macro_average_precision": _average_precision(z, true),
+        "calibration_error": torch.stack(errors).mean(),
+    }
+
+
+def _average_precision(score: Tensor, true: Tensor) -> Tensor:
+    """Return the mean average precision of the columns that have a positive; NaN where none has."""
+    from torchmetrics.functional.classification import multilabel_average_precision
+
+    has_positive = (true == 1).any(dim=0)
+    if not has_positive.any():
+        return torch.tensor(torch.nan)
+    score, true = score[:, has_positive], true[:, has_positive]
+    if score.shape[1] == 1:
+        score, true = score.expand(-1, 2), true.expand(-1, 2)
+    # By rank: torch.sigmoid may give equal logits unequal probabilities, in a vector's lanes and in what is left over.
+    distinct, rank = torch.unique(score, return_inverse=True)
+    precision = multilabel_average_precision(
+        rank.double() / len(distinct), true, score.shape[1], average="none", ignore_index=MISSING
+    )
+    return torch.as_tensor(precision).mean()

@@ -11,7 +11,15 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from mtlcore import MISSING, Multiclass, paired_difference, primary_metric, task_metrics
+from mtlcore import (
+    MISSING,
+    Multiclass,
+    bootstrapped_delta_m,
+    delta_m,
+    paired_difference,
+    primary_metric,
+    task_metrics,
+)
 from pipelines.batches import mixing_plan, open_readers, scaled
 from pipelines.blocks import BlockReader
 from pipelines.case import Case
@@ -25,6 +33,7 @@ from pipelines.results import (
     DataSetSummary,
     Difference,
     EdgeTrust,
+    PairSeen,
     Results,
     TaskResult,
     Timing,
@@ -32,14 +41,16 @@ from pipelines.results import (
     installed_versions,
 )
 from pipelines.runs import WEIGHTS, Run, is_done, list_runs, read_record
+from pipelines.visible_relatedness import read_measured
 
 _ROWS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
 class TaskTest:
-    """The inputs of a split that are annotated for a task: their labels, and where each stands."""
+    """The inputs of a split that are annotated for a task: where each stands in the split, and its labels."""
 
+    rows: Tensor
     labels: Tensor
     logits: dict[Run, Tensor]
 
@@ -90,8 +101,10 @@ def evaluate(case: Case, data_sets: Mapping[str, tuple[str, Manifest]]) -> Resul
         confidence=settings.confidence,
         arms=arms,
         delta_m={arm: _delta_m(of_arm, arms[settings.baseline], for_use) for arm, of_arm in arms.items()},
-        trust=_trust(case, runs, experiment),
+        delta_m_difference={arm: _delta_m_difference(case, tested, arm, for_use) for arm in case.arms},
         auxiliary=[name for name, task in tasks.items() if task.auxiliary],
+        trust=_trust(case, runs, experiment),
+        visible_relatedness=_visible_relatedness(runs, experiment),
         data_sets=_summaries(case, data_sets),
         confusion=_confusion(case, tested, main_task),
         timings=[_timing(run, experiment) for run in runs],
@@ -157,7 +170,9 @@ def split_tests(
         labels = torch.from_numpy(np.concatenate([reader.labels[task] for reader in readers.values()]))
         annotated = (labels != MISSING).reshape(len(labels), -1).any(dim=1)
         serving = sorted((run for run in predicted if task in run.tasks), key=lambda run: (run.arm, order[run.seed]))
-        found[task] = TaskTest(labels[annotated], {run: predicted[run][task][annotated] for run in serving})
+        found[task] = TaskTest(
+            annotated.nonzero().flatten(), labels[annotated], {run: predicted[run][task][annotated] for run in serving}
+        )
     return found
 
 
@@ -199,9 +214,48 @@ def _or_null(value: float) -> float | None:
 
 
 def _delta_m(arm: dict[str, TaskResult], baseline: dict[str, TaskResult], tasks: Sequence[str]) -> float | None:
-    scores = [(arm[task].mean(), baseline[task].mean()) for task in tasks]
-    gains = [(mean - of) / of for mean, of in scores if of > 0]
-    return sum(gains) / len(gains) if len(gains) == len(tasks) else None
+    means = ({task: of[task].mean() for task in tasks} for of in (arm, baseline))
+    return _or_null(delta_m(*means))
+
+
+def _delta_m_difference(
+    case: Case, tested: Mapping[str, TaskTest], arm: str, for_use: Sequence[str]
+) -> Difference | None:
+    settings = case.evaluation
+    tasks = {name: task for name, task in tasks_of(case).items() if name in for_use}
+    if arm == settings.baseline:
+        return None
+    found = bootstrapped_delta_m(
+        {name: _of_arm(tested[name], arm) for name in tasks},
+        {name: _of_arm(tested[name], settings.baseline) for name in tasks},
+        {name: tested[name].labels for name in tasks},
+        {name: tested[name].rows for name in tasks},
+        list(tasks.values()), replicates=settings.replicates, confidence=settings.confidence,
+    )  # fmt: skip
+    if math.isnan(found.value) or math.isnan(found.low):
+        return None
+    return Difference(value=found.value, low=found.low, high=found.high)
+
+
+def _visible_relatedness(runs: Sequence[Run], experiment: Path) -> dict[str, list[PairSeen]]:
+    """Return, by arm of shared networks, what its runs saw of every pair; nothing of an arm where a run did not look.
+
+    Runs that ended before ``logging.relatedness_every`` was changed may have looked at other steps: those that all
+    looked at are kept.
+    """
+    found: dict[str, list[PairSeen]] = {}
+    for arm in dict.fromkeys(run.arm for run in runs if run.network == "shared"):
+        seeds = [
+            {(m.a, m.b, m.step): m for m in read_measured(run.folder(experiment))} for run in runs if run.arm == arm
+        ]
+        common = [key for key in seeds[0] if all(key in of_seed for of_seed in seeds)]
+        found[arm] = []
+        for a, b in dict.fromkeys(key[:2] for key in common):
+            steps = [step for *pair, step in common if pair == [a, b]]
+            sharing = [[_or_null(of_seed[a, b, step].head_sharing) for step in steps] for of_seed in seeds]
+            agreement = [[_or_null(of_seed[a, b, step].gradient_agreement) for step in steps] for of_seed in seeds]
+            found[arm].append(PairSeen(a=a, b=b, steps=steps, head_sharing=sharing, gradient_agreement=agreement))
+    return {arm: pairs for arm, pairs in found.items() if pairs}
 
 
 def _confusion(case: Case, tested: Mapping[str, TaskTest], main_task: str) -> Confusion | None:

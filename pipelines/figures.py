@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from pipelines.results import Confusion, DataSetSummary, TaskResult
+from pipelines.results import Confusion, DataSetSummary, PairSeen, TaskResult
 
 _COLOURS = ("#6b7280", "#d97706", "#2563eb", "#059669", "#9333ea", "#dc2626", "#0891b2", "#4d7c0f")
 plt.rcParams.update(
@@ -139,6 +139,66 @@ def confusion_figure(confusion: Confusion, classes: Sequence[str], arms: Sequenc
                     ink = "white" if shares[i, j] > 0.6 else "#374151"
                     axes.text(j, i, f"{100 * shares[i, j]:.0f}", ha="center", va="center", fontsize=7, color=ink)
     figure.colorbar(image, ax=grid[0].tolist(), shrink=0.8, label="share of the true class")
+    return _svg(figure)
+
+
+def agreement_figure(seen: Mapping[str, Sequence[PairSeen]], arms: Sequence[str]) -> str:
+    """Draw how the gradients of each two tasks agree over steps, a panel a pair: a faint line a seed, a strong mean.
+
+    Of many tasks the twelve pairs that agree or conflict most are drawn.
+    """
+    colour = colours(arms)
+    strength: dict[tuple[str, str], float] = {}
+    for pair in (pair for pairs in seen.values() for pair in pairs):
+        values = np.abs(np.array(pair.mean("gradient_agreement"), dtype=float))
+        mean = float(values[~np.isnan(values)].mean()) if not np.isnan(values).all() else 0.0
+        strength[pair.a, pair.b] = max(strength.get((pair.a, pair.b), 0.0), mean)
+    strongest = sorted(strength, key=lambda names: -strength[names])[:12]
+    drawn = [names for names in strength if names in strongest]
+    columns = min(3, len(drawn))
+    rows = -(-len(drawn) // columns)
+    figure, grid = plt.subplots(
+        rows, columns, figsize=(max(4.6, 3.2 * columns), 2.6 * rows), squeeze=False, sharey=True
+    )
+    for axes, names in zip(grid.flat, drawn, strict=False):
+        axes.axhline(0, color="#111827", linewidth=1)
+        for arm, pair in ((arm, pair) for arm, pairs in seen.items() for pair in pairs if (pair.a, pair.b) == names):
+            for values in pair.gradient_agreement:
+                axes.plot(pair.steps, np.array(values, dtype=float), color=colour[arm], alpha=0.25, linewidth=0.8)
+            axes.plot(pair.steps, pair.mean("gradient_agreement"), "o-", color=colour[arm], markersize=3, linewidth=1.8)
+        axes.set(title=" · ".join(names), xlabel="step")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("cosine of the gradients")
+    for axes in list(grid.flat)[len(drawn) :]:
+        axes.set_visible(False)
+    handles = [plt.Line2D([], [], color=colour[arm], label=arm) for arm in seen]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(seen), frameon=False)
+    return _svg(figure)
+
+
+def sharing_figure(seen: Mapping[str, Sequence[PairSeen]], tasks: Sequence[str]) -> str:
+    """Draw how far each two heads use the same hidden units at the last measured step, a matrix an arm."""
+    size = 1.3 + 0.5 * len(tasks)
+    columns = min(3, len(seen))
+    rows = -(-len(seen) // columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(size * columns + 1.2, (size + 0.2) * rows), squeeze=False)
+    for axes, (arm, pairs) in zip(grid.flat, seen.items(), strict=False):
+        shares = np.full((len(tasks), len(tasks)), np.nan)
+        for pair in pairs:
+            i, j = sorted((tasks.index(pair.a), tasks.index(pair.b)))
+            by_step = pair.mean("head_sharing")
+            shares[j, i] = by_step[-1]
+            if len(tasks) <= 12 and not np.isnan(by_step[-1]):
+                ink = "white" if by_step[-1] > 0.6 else "#374151"
+                words = f"{by_step[-1]:.2f}\n({by_step[0]:.2f})"
+                axes.text(i, j - 1, words, ha="center", va="center", fontsize=8, color=ink)
+        image = axes.imshow(np.ma.masked_invalid(shares[1:, :-1]), cmap="Blues", vmin=0, vmax=1)
+        axes.grid(visible=False)
+        _name_axes(axes, tasks[1:], tasks[:-1])
+        axes.set_title(arm)
+    for axes in list(grid.flat)[len(seen) :]:
+        axes.set_visible(False)
+    figure.colorbar(image, ax=grid.ravel().tolist(), shrink=0.8, label="hidden units in common")
     return _svg(figure)
 
 

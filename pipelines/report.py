@@ -1,5 +1,6 @@
 """One self-contained HTML page from results.json, the runs' loss histories and the case."""
 
+import math
 from pathlib import Path
 
 import jinja2
@@ -7,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from markupsafe import Markup
 
-from mtlcore import Multiclass
+from mtlcore import ENOUGH_SEEDS, Multiclass
 from pipelines.atomic import write_atomically
 from pipelines.batches import open_readers
 from pipelines.case import Case
@@ -30,8 +31,13 @@ def write_report(case: Case, results: Results) -> Path:
         lstrip_blocks=True,
     )
     environment.filters["points"] = lambda value: f"{100 * value:+.1f}"
+    environment.filters["score"] = lambda value: "–" if math.isnan(value) else f"{value:.3f}"
     page = environment.get_template(TEMPLATE).render(
-        case=case, results=results, tasks=tasks_of(case), figures=_figures(case, results)
+        case=case,
+        results=results,
+        tasks=tasks_of(case),
+        figures=_figures(case, results),
+        enough_seeds=ENOUGH_SEEDS,
     )
     file = experiment_folder(case) / "report.html"
     write_atomically(file, page)
@@ -54,11 +60,18 @@ def _figures(case: Case, results: Results) -> dict[str, list[tuple[str, Markup]]
         "mixing": [("How a batch is mixed", draw.mixing_figure(results.data_sets, results.steps))],
         "relatedness": [],
         "confusion": [],
+        "visible": [],
     }
     for edge in _counted(case).relatedness:
         R = relatedness_of(edge, tasks)
         svg = draw.relatedness_figure(edge.source, edge.target, R.source.outputs, R.target.outputs, R.table.numpy())
         found["relatedness"].append((f"Relatedness of {edge.source} to {edge.target}", svg))
+    if results.visible_relatedness:
+        arms = list(results.arms)
+        found["visible"] = [
+            ("How gradients agree by step", draw.agreement_figure(results.visible_relatedness, arms)),
+            ("How far heads share hidden units", draw.sharing_figure(results.visible_relatedness, list(tasks))),
+        ]
     main_task = tasks[results.main_task]
     if results.confusion is not None and isinstance(main_task, Multiclass):
         last = [arm for arm in results.arms if arm != results.baseline][-1:]

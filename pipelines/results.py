@@ -4,12 +4,14 @@ import json
 import math
 import os
 import platform
+import statistics
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mtlcore import LOWER_IS_BETTER, Interval, Verdict, negative_transfer_verdict
 from pipelines.atomic import write_atomically
 from pipelines.errors import UserError
 
@@ -19,16 +21,16 @@ class _Part(BaseModel):
 
 
 class Difference(_Part):
-    """An arm minus the baseline in a task's primary metric, with its bootstrap interval."""
+    """What an arm gained over the baseline, in a task's primary metric or as Delta_m, with its bootstrap interval."""
 
     value: float = Field(description="difference of the means over seeds")
     low: float = Field(description="lower end of the interval")
     high: float = Field(description="upper end of the interval")
 
     @property
-    def verdict(self) -> str:
-        """``better``, ``worse`` (negative transfer), or ``no clear difference`` where the interval holds 0."""
-        return "better" if self.low > 0 else "worse" if self.high < 0 else "no clear difference"
+    def verdict(self) -> Verdict:
+        """``better``, ``worse`` (negative transfer), or ``no clear difference``; see mtlcore."""
+        return negative_transfer_verdict(Interval(self.value, self.low, self.high))
 
 
 class TaskResult(_Part):
@@ -44,6 +46,31 @@ class TaskResult(_Part):
         """Return a metric's mean over seeds; the primary metric's where none is named."""
         values = [value for value in self.metrics[metric or self.primary_metric] if value is not None]
         return sum(values) / len(values) if values else math.nan
+
+    def deviation(self, metric: str) -> float:
+        """Return a metric's standard deviation between seeds; NaN where fewer than two are defined."""
+        values = [value for value in self.metrics[metric] if value is not None]
+        return statistics.stdev(values) if len(values) > 1 else math.nan
+
+
+class PairSeen(_Part):
+    """How two tasks of an arm's shared networks were related, as seen during training; null where not defined."""
+
+    a: str
+    b: str
+    steps: list[int] = Field(description="the steps that were measured, before their update")
+    head_sharing: list[list[float | None]] = Field(
+        description="a list a seed, a value a step: overlap in [0, 1] of the hidden units that the two heads read"
+    )
+    gradient_agreement: list[list[float | None]] = Field(
+        description="a list a seed, a value a step: cosine of the two losses' gradients on what the tasks share"
+    )
+
+    def mean(self, what: str) -> list[float]:
+        """Return the mean over seeds by step of ``head_sharing`` or ``gradient_agreement``; NaN where not defined."""
+        by_step = zip(*getattr(self, what), strict=True)
+        known = [[value for value in values if value is not None] for values in by_step]
+        return [sum(values) / len(values) if values else math.nan for values in known]
 
 
 class Timing(_Part):
@@ -104,6 +131,15 @@ class Results(_Part):
         description="by arm and edge (A->B); arms without an edge are left out"
     )
     auxiliary: list[str] = Field(default=[], description="tasks that train and are reported, and are not exported")
+    delta_m_difference: dict[str, Difference | None] = Field(
+        default={}, description="by arm: Delta_m with its interval; null for the baseline and where it is not defined"
+    )
+    lower_is_better: list[str] = Field(
+        default=sorted(LOWER_IS_BETTER), description="the metrics that are errors; every other is better when higher"
+    )
+    visible_relatedness: dict[str, list[PairSeen]] = Field(
+        default={}, description="by arm of shared networks: what training showed of every pair of tasks"
+    )
     data_sets: dict[str, DataSetSummary]
     confusion: Confusion | None
     timings: list[Timing]

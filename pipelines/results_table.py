@@ -1,8 +1,10 @@
 """The table that `kindred run` ends with."""
 
+from rich.markup import escape
 from rich.table import Table
 
-from pipelines.results import Results
+from mtlcore import ENOUGH_SEEDS
+from pipelines.results import Difference, Results
 from pipelines.terminal import as_text
 
 _STYLES = {"better": "green", "worse": "red", "no clear difference": ""}
@@ -16,6 +18,10 @@ def results_table(results: Results) -> str:
         title=f"{results.case}: {seeds} seed{'s' if seeds > 1 else ''}; difference to {results.baseline} "
         f"in points [{percent} % interval]",
         title_justify="left",
+        caption=f"with fewer than {ENOUGH_SEEDS} seeds an interval says little about other seeds"
+        if seeds < ENOUGH_SEEDS
+        else None,
+        caption_justify="left",
     )
     table.add_column("task")
     table.add_column("metric")
@@ -29,12 +35,15 @@ def results_table(results: Results) -> str:
         for of_arm in results.arms.values():
             cell = f"{of_arm[task].mean():.3f}"
             if (d := of_arm[task].difference) is not None:
-                style = _STYLES[d.verdict]
-                words = f"{100 * d.value:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]"
-                cell += f"\n[{style}]{words}[/]" if style else f"\n{words}"
+                cell += "\n" + _in_its_colour(d, f"{100 * d.value:+.1f} {_interval(d)}")
             cells.append(cell)
         table.add_row(*cells, end_section=True)
-    gains = [f"{100 * gain:+.1f} %" if gain is not None else "-" for gain in results.delta_m.values()]
+    gains = []
+    for arm, gain in results.delta_m.items():
+        cell = f"{100 * gain:+.1f} %" if gain is not None else "-"
+        if (d := results.delta_m_difference.get(arm)) is not None:
+            cell += "\n" + _in_its_colour(d, _interval(d))
+        gains.append(cell)
     table.add_row("Delta_m", "relative gain", *gains)
     return "\n".join([as_text(table), *trust_lines(results)])
 
@@ -50,3 +59,12 @@ def trust_lines(results: Results) -> list[str]:
             low = f"; doubtful rows: {', '.join(doubted[:8])}{', ...' if len(doubted) > 8 else ''}" if doubted else ""
             lines.append(f"{arm}: trust in {edge} {of.mean():.2f}{'' if of.weighed else ' (not weighed)'}{low}")
     return lines
+
+
+def _interval(d: Difference) -> str:
+    return f"[{100 * d.low:+.1f}, {100 * d.high:+.1f}]"
+
+
+def _in_its_colour(d: Difference, words: str) -> str:
+    style = _STYLES[d.verdict]
+    return f"[{style}]{escape(words)}[/]" if style else escape(words)

@@ -95,6 +95,7 @@ def code_digest() -> str:
         "permutation",
         "runs",
         "train_loop",
+        "visible_relatedness",
     ]
     return digest_of(
         *sorted(Path(mtlcore.__path__[0]).rglob("*.py")), *(Path(__file__).with_name(f"{name}.py") for name in trains)

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from mtlcore import HeadInputs, RelatednessTrust
+from mtlcore import HeadInputs, PairMeasured, RelatednessProbe, RelatednessTrust
 from pipelines.atomic import write_atomically
 from pipelines.batches import class_priors, gather_batch, mixing_plan, open_readers
 from pipelines.blocks import BlockReader
@@ -25,6 +25,7 @@ from pipelines.manifest import Manifest
 from pipelines.method import build_balancing, build_loss, build_network, build_trust, tasks_of
 from pipelines.metrics_log import MetricsLog
 from pipelines.runs import HISTORY, WEIGHTS, Run, is_done, write_record
+from pipelines.visible_relatedness import measured_steps, write_measured
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader]) -> None:
         optimizer, lambda step: _learning_rate_factor(training.schedule, step, training.steps)
     )
 
+    probe, measured_at = RelatednessProbe(network, tasks), measured_steps(case, run)
     history: list[dict[str, float]] = []
     unreduced: list[Tensor] = []
     waited, begun = 0.0, time.perf_counter()
@@ -103,7 +105,10 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader]) -> None:
             waited += time.perf_counter() - asked
 
             rows_trusted = trust.by_edge() if trust and matching.trust == "estimated" else None
-            value = joint_loss(network(x), labels, rows_trusted)
+            with probe.reading(step in measured_at):
+                logits = network(x)
+            value = joint_loss(logits, labels, rows_trusted)
+            probe.measure(step, logits, labels)
             optimizer.zero_grad(set_to_none=True)
             balancer.backward(value)
             optimizer.step()
@@ -126,6 +131,7 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader]) -> None:
             run,
             network,
             history,
+            probe.measured,
             {"seconds": seconds, "waited_for_data_s": waited, "workers": world_size, "trust": _trust_by_row(trust)},
         )
     if world_size > 1:
@@ -166,7 +172,14 @@ def _trust_by_row(trust: RelatednessTrust | None) -> dict[str, dict[str, float]]
     return {R.key: dict(zip(R.source.outputs, found[R.key].tolist(), strict=True)) for R in trust.relatednesses}
 
 
-def _write(work: Work, run: Run, network: nn.Module, history: list[dict[str, float]], outcome: dict[str, Any]) -> None:
+def _write(
+    work: Work,
+    run: Run,
+    network: nn.Module,
+    history: list[dict[str, float]],
+    measured: list[PairMeasured],
+    outcome: dict[str, Any],
+) -> None:
     folder = run.folder(work.experiment)
     bare = network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in bare.state_dict().items()}
@@ -174,4 +187,5 @@ def _write(work: Work, run: Run, network: nn.Module, history: list[dict[str, flo
     pq.write_table(pa.Table.from_pylist(history), table)
     write_atomically(folder / WEIGHTS, safetensors.torch.save(weights))
     write_atomically(folder / HISTORY, table.getvalue().to_pybytes())
+    write_measured(folder, measured)
     write_record(folder, run, work.data_sets, {"steps": work.case.training.steps, **outcome})

@@ -89,7 +89,7 @@ def test_the_report_shows_its_table_and_plots_in_a_browser_without_a_console_err
     seen = json.loads(dom.split('data-seen="')[1].split('"')[0].replace("&quot;", '"'))
     assert all(visible for _, visible in seen)
     figures = [name for name, _ in seen]
-    assert sorted(figures) == ["confusion", "losses", "mixing", "relatedness", "scores", "scores"]
+    assert sorted(figures) == ["confusion", "losses", "mixing", "relatedness", "scores", "scores", "visible", "visible"]
     table = dom.split('<table id="scores">')[1].split("</table>")[0]
     for word in ("digit", "traits", "single-task", "naive", "co-trained", "accuracy", "macro-f1"):
         assert word in table

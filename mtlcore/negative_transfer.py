@@ -1,0 +1,41 @@
+"""What may be said of a difference between an arm and single-task networks."""
+
+from typing import Literal
+
+from mtlcore.bootstrap import Interval
+
+Verdict = Literal["better", "worse", "no clear difference"]
+
+ENOUGH_SEEDS = 5
+
+
+def negative_transfer_verdict(difference: Interval) -> Verdict:
+    """Say whether a task gained from being trained with others, by the interval of its difference to single-task.
+
+    ``worse`` is negative transfer (Caruana, "Multitask Learning", 1997; Standley et al., "Which Tasks Should Be
+    Learned Together in Multi-task Learning?", ICML 2020): the whole interval lies below 0. ``better``: it lies above.
+    An interval that touches 0 is ``no clear difference``, which says that this test cannot tell, not that there is
+    none: more test inputs or seeds may. With an interval of 95 % one verdict in twenty would be wrong where nothing
+    differs, and every task and arm asks anew. With fewer than :data:`ENOUGH_SEEDS` seeds the bootstrap takes seeds
+    for more alike than they are, with one it knows nothing of them: the verdict is then about these networks, not
+    about the method. The difference must be of a metric that is better when it is higher.
+
+    Args:
+        difference: the arm minus the baseline, as :func:`mtlcore.paired_difference` gives it.
+
+    Returns:
+        the verdict.
+
+    Raises:
+        ValueError: the interval's ends are the wrong way round, or not numbers.
+
+    Example:
+        >>> from mtlcore import Interval, negative_transfer_verdict
+        >>> negative_transfer_verdict(Interval(-0.02, low=-0.03, high=-0.01))
+        'worse'
+        >>> negative_transfer_verdict(Interval(0.02, low=0.0, high=0.04))
+        'no clear difference'
+    """
+    if not difference.low <= difference.high:
+        raise ValueError(f"interval: found [{difference.low}, {difference.high}]; low <= high is right")
+    return "better" if difference.low > 0 else "worse" if difference.high < 0 else "no clear difference"
