@@ -59,7 +59,9 @@ class MultiTaskNetwork(nn.Module):
         # A worker's part may be empty, and many a module cannot reshape nothing: two inputs go through, none is kept.
         h = self.backbone(x if len(x) else x.new_zeros(2, *x.shape[1:]))
         of_task = h if isinstance(self.backbone, TaskTrunk) else dict.fromkeys(self.task_names, h)
-        return {name: self.heads[f"{name}_head"](of_task[name][: len(x)]) for name in self.task_names}
+        if not len(x):
+            of_task = {name: features[:0] for name, features in of_task.items()}
+        return {name: self.heads[f"{name}_head"](of_task[name]) for name in self.task_names}
 
     def shared_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that are trained and that more than one task uses: none where there is one task."""
