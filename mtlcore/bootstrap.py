@@ -12,7 +12,12 @@ from mtlcore.tasks import MISSING, Multiclass, Task
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with its bootstrap percentile interval."""
+    """A value with its bootstrap percentile interval.
+
+    Example:
+        >>> Interval(0.02, low=-0.01, high=0.05).high
+        0.05
+    """
 
     value: float
     low: float

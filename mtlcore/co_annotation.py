@@ -56,6 +56,14 @@ def co_annotated_classes(
 
     Raises:
         ValueError: ``tau_co`` is not positive.
+
+    Example:
+        >>> import torch
+        >>> from mtlcore import Multiclass, Multilabel, Relatedness, co_annotated_classes
+        >>> A, B = Multiclass("species", ("cat", "crow")), Multilabel("traits", ("furry", "flies"))
+        >>> R = Relatedness.from_rows(A, B, {"cat": "furry", "crow": "flies"})
+        >>> co_annotated_classes(torch.tensor([[0, 1]]), R, tau_co=0.5).q_A
+        tensor([[0.1192, 0.8808]], dtype=torch.float64)
     """
     if not tau_co > 0:
         raise ValueError(f"tau_co: found {tau_co}; a co-annotation temperature is positive")

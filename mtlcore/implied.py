@@ -49,6 +49,12 @@ def log_implied(z_A: Tensor, R: Tensor, tau: float = 1.0, trust: Tensor | None =
         R: relatedness, same dtype, shape (C, L), in [0, 1] or NaN.
         tau: matching temperature, > 0.
         trust: of each row, same dtype, shape (C,), in [0, 1], without gradient; 1 where it is not given.
+
+    Example:
+        >>> import torch
+        >>> R = torch.tensor([[0.0], [0.8]])  # of two classes, to one label
+        >>> log_implied(torch.tensor([[0.0, 0.0]]), R).log_q.exp()
+        tensor([[0.4000]])
     """
     labels = R.shape[1]
     weights = (~torch.isnan(R)).to(R.dtype) * (1 if trust is None else trust[:, None])

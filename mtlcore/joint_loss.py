@@ -21,7 +21,12 @@ from mtlcore.terms import LossTerm
 
 @dataclass(frozen=True)
 class DistributionMatching:
-    """lambda_DM and the settings of :func:`mtlcore.distribution_matching_loss`."""
+    """lambda_DM and the settings of :func:`mtlcore.distribution_matching_loss`.
+
+    Example:
+        >>> DistributionMatching(0.3, tau=2.0).direction
+        'own_is_target'
+    """
 
     weight: float = 0.0
     tau: float = 1.0
@@ -34,6 +39,10 @@ class SoftCoAnnotation:
     """lambda_SCA and the settings of the two co-annotation losses; ``to_source`` and ``to_target`` switch each.
 
     ``prior`` is A's class prior, C numbers, for Bayes' rule between two multiclass tasks; uniform where not given.
+
+    Example:
+        >>> SoftCoAnnotation(1.0, tau_co=0.1, to_target=False).to_source
+        True
     """
 
     weight: float = 0.0
@@ -46,14 +55,27 @@ class SoftCoAnnotation:
 
 @dataclass(frozen=True)
 class ImpliedLikelihood:
-    """lambda_ILL of :func:`mtlcore.implied_likelihood_loss`."""
+    """lambda_ILL of :func:`mtlcore.implied_likelihood_loss`.
+
+    Example:
+        >>> ImpliedLikelihood(0.5).weight
+        0.5
+    """
 
     weight: float = 0.0
 
 
 @dataclass(frozen=True)
 class RelatedPair:
-    """A relatedness edge and what the objective does with it. A loss of weight 0 is not computed."""
+    """A relatedness edge and what the objective does with it. A loss of weight 0 is not computed.
+
+    Example:
+        >>> from mtlcore import Multiclass, Multilabel, Relatedness
+        >>> mood, units = Multiclass("mood", ("happy",)), Multilabel("units", ("smile",))
+        >>> R = Relatedness.from_rows(mood, units, {"happy": "smile"})
+        >>> RelatedPair(R, dm=DistributionMatching(0.3)).sca.weight
+        0.0
+    """
 
     relatedness: Relatedness
     dm: DistributionMatching = field(default_factory=DistributionMatching)

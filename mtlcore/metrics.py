@@ -14,7 +14,12 @@ _ALMOST_1 = 1 - 2**-24
 
 
 def primary_metric(task: Task) -> str:
-    """Name the metric by which arms are compared: ``accuracy`` (multiclass) or ``macro_f1`` (multilabel)."""
+    """Name the metric by which arms are compared: ``accuracy`` (multiclass) or ``macro_f1`` (multilabel).
+
+    Example:
+        >>> primary_metric(Multiclass("digit", ("0", "1")))
+        'accuracy'
+    """
     return "accuracy" if isinstance(task, Multiclass) else "macro_f1"
 
 

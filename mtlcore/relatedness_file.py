@@ -48,6 +48,14 @@ def load_relatedness(file: str | PathLike[str]) -> Relatedness:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is no safetensors file, holds no relatedness, or what it holds breaks a rule of it.
+
+    Example:
+        >>> import tempfile
+        >>> from mtlcore import expression_to_au, load_relatedness, save_relatedness
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_relatedness(expression_to_au(), f"{folder}/faces.safetensors")
+        ...     load_relatedness(f"{folder}/faces.safetensors").source.name
+        'expression'
     """
     safetensors = import_module("safetensors")
     try:

@@ -29,7 +29,14 @@ def _check_names(what: str, task: str, names: tuple[str, ...]) -> None:
 
 @dataclass(frozen=True)
 class Multiclass:
-    """Exactly one of ``classes`` holds for an input; p = softmax(z)."""
+    """Exactly one of ``classes`` holds for an input; p = softmax(z).
+
+    An ``auxiliary`` task trains and is reported, and is left out of what is exported for use.
+
+    Example:
+        >>> Multiclass("species", ("cat", "crow")).outputs
+        ('cat', 'crow')
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -46,7 +53,12 @@ class Multiclass:
 
 @dataclass(frozen=True)
 class Multilabel:
-    """Each of ``labels`` holds or not, on its own; p = sigmoid(z)."""
+    """Each of ``labels`` holds or not, on its own; p = sigmoid(z). ``auxiliary`` as in :class:`Multiclass`.
+
+    Example:
+        >>> Multilabel("traits", ("furry", "flies"), auxiliary=True).auxiliary
+        True
+    """
 
     name: str
     labels: tuple[str, ...]

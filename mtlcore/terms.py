@@ -22,6 +22,10 @@ class LossTerm:
         total: scalar, the summed loss; always part of the autograd graph, with zero gradient where nothing is
             annotated.
         count: scalar without gradient, what the sum over the whole batch is divided by.
+
+    Example:
+        >>> LossTerm(torch.tensor(6.0), torch.tensor(4.0)).mean()
+        tensor(1.5000)
     """
 
     total: Tensor

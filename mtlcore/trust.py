@@ -141,6 +141,13 @@ def row_trust(table: Tensor, evidence: Tensor) -> Tensor:
     Returns:
         trust, shape (C,), in [0, 1]; 0 for a row of which nothing was observed, 1 where no row can be judged because
         all are alike.
+
+    Example:
+        >>> import torch
+        >>> inputs = torch.full((2, 1), 400.0)  # of each of two classes
+        >>> seen = torch.stack([torch.tensor([[360.0], [40.0]]), inputs])  # the label holds on 360 and on 40
+        >>> row_trust(torch.tensor([[1.0], [0.0]]), seen[None]), row_trust(torch.tensor([[0.0], [1.0]]), seen[None])
+        (tensor([0.9961, 0.9961]), tensor([0., 0.]))
     """
     known = ~torch.isnan(table)
     departs = _departures(torch.nan_to_num(table), known)

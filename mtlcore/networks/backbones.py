@@ -29,6 +29,10 @@ def mlp(input_shape: Sequence[int], hidden: Sequence[int] = (256, 256)) -> tuple
 
     Raises:
         ValueError: there is no layer.
+
+    Example:
+        >>> mlp((1, 8, 8), hidden=(32, 16))[1]
+        16
     """
     if not hidden:
         raise ValueError("hidden: found none; an MLP has at least one hidden layer")
@@ -51,6 +55,10 @@ def small_cnn(input_shape: Sequence[int], widths: Sequence[int] = (32, 64, 128))
 
     Raises:
         ValueError: the input is too small for that many stages, or a width is not a multiple of 8.
+
+    Example:
+        >>> small_cnn((3, 32, 32), widths=(32, 64, 128))[1]  # 128 channels of 4 x 4
+        2048
     """
     channels, height, width = input_shape
     if min(height, width) < 2 ** len(widths):

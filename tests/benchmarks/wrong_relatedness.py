@@ -2,7 +2,7 @@
 
     python tests/benchmarks/wrong_relatedness.py --data-root ../shared/data/cifar10-images.zip
 
-The shipped case `cifar10` with three arms: naive, the plain method, and the method with estimated trust; the differences
+The shipped case `cifar10` with three arms: naive, the plain method, and the method with estimated trust; differences
 are to naive. All settings are the shipped case's. Prints a table for the right R and one for each shuffle of its rows.
 """
 
@@ -56,9 +56,7 @@ def main() -> None:
         tables = {"right": table} | {f"shuffled-{seed}": shuffled(table, seed) for seed in given.shuffles}
         for name, rows in tables.items():
             file = case_with(rows, name, Path(scratch), given.seeds)
-            case = load_case(
-                str(file), [f"data_root={given.data_root.resolve()}", f"storage.path={storage.resolve()}"]
-            )
+            case = load_case(str(file), [f"data_root={given.data_root.resolve()}", f"storage.path={storage.resolve()}"])
             print(results_table(run(case, fresh=False).results), flush=True)
 
 
