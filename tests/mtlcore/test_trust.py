@@ -1,6 +1,11 @@
 """Trust: right rows are believed, wrong ones are not, and what is not believed teaches nothing."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +25,7 @@ from mtlcore import (
     implied_likelihood_loss,
     row_trust,
 )
+from tests.mtlcore.trust_on_workers import estimated
 
 CLASSES, TRAITS, FEATURES = 6, 8, 24
 A = Multiclass("species", tuple(f"s{c}" for c in range(CLASSES)))
@@ -203,3 +209,15 @@ def test_the_estimate_goes_on_where_its_state_was_left():
     resumed.optimizer.load_state_dict(first.optimizer.state_dict())
     observed(resumed, steps[25:])
     assert torch.equal(whole.by_edge()[R.key], resumed.by_edge()[R.key])
+
+
+def test_two_workers_estimate_what_one_does(tmp_path):
+    program = [sys.executable, "-m", "tests.mtlcore.trust_on_workers"]
+    root = Path(__file__).parents[2]
+    running = [subprocess.Popen([*program, str(rank), "2", str(tmp_path)], cwd=root) for rank in range(2)]
+    assert [process.wait(timeout=120) for process in running] == [0, 0]
+    first, second = (safetensors.torch.load_file(tmp_path / f"{rank}.safetensors") for rank in range(2))
+    for name, alone in estimated(0, 1).items():
+        assert torch.equal(first[name], second[name])
+        torch.testing.assert_close(first[name], alone, rtol=1e-3, atol=1e-5)
+    assert first["trust"].min() > 0.5
