@@ -15,11 +15,11 @@ ROWS = 24
 
 
 def estimated(rank: int, workers: int) -> dict[str, torch.Tensor]:
-    """Return the trust and the probes after 30 steps; the first worker holds no label of B at all."""
+    """Return the trust and the probes after 150 steps; the first worker holds no label of B at all."""
     draw = torch.Generator().manual_seed(0)
     centres = torch.randn(4, 6, generator=draw)
     trust = RelatednessTrust([R], {"A": 6, "B": 6})
-    for _ in range(30):
+    for _ in range(150):
         c = torch.randint(4, (ROWS,), generator=draw)
         h = centres[c] + 0.5 * torch.randn(ROWS, 6, generator=draw)
         y_A, y_B = c.clone(), R.table[c].long()
