@@ -74,8 +74,8 @@ class RelatednessTrust(nn.Module):
         )
         self.optimizer = torch.optim.Adam(self.probes.parameters(), lr=_PROBE_LR) if self.tasks else None
         for i, R in enumerate(self.relatednesses):
-            # By direction (A annotated, B annotated alone): sums of P(c) P(l) and of P(c), float32, (2, 2, C, L).
-            self.register_buffer(f"evidence_{i}", torch.zeros(2, 2, *R.table.shape))
+            # By direction (A annotated, B annotated alone): sums of P(c) P(l), P(c) and P(c) P(l)^2, (2, 3, C, L).
+            self.register_buffer(f"evidence_{i}", torch.zeros(2, 3, *R.table.shape))
             self.register_buffer(f"table_{i}", R.table.float())
 
     def observe(self, features: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> None:
@@ -136,7 +136,7 @@ def row_trust(table: Tensor, evidence: Tensor) -> Tensor:
 
     Args:
         table: R, floating point, shape (C, L), NaN where unknown.
-        evidence: sums of P(c) P(l) and of P(c), floating point, shape (directions, 2, C, L).
+        evidence: sums of P(c) P(l), of P(c), and of P(c) P(l)^2, floating point, shape (directions, 3, C, L).
 
     Returns:
         trust, shape (C,), in [0, 1]; 0 for a row of which nothing was observed, 1 where no row can be judged because
@@ -145,9 +145,10 @@ def row_trust(table: Tensor, evidence: Tensor) -> Tensor:
     Example:
         >>> import torch
         >>> inputs = torch.full((2, 1), 400.0)  # of each of two classes
-        >>> seen = torch.stack([torch.tensor([[360.0], [40.0]]), inputs])  # the label holds on 360 and on 40
+        >>> holds = torch.tensor([[360.0], [40.0]])  # the label: on so many of them
+        >>> seen = torch.stack([holds, inputs, holds])
         >>> row_trust(torch.tensor([[1.0], [0.0]]), seen[None]), row_trust(torch.tensor([[0.0], [1.0]]), seen[None])
-        (tensor([0.9961, 0.9961]), tensor([0., 0.]))
+        (tensor([0.9986, 0.9986]), tensor([0., 0.]))
     """
     known = ~torch.isnan(table)
     departs = _departures(torch.nan_to_num(table), known)
@@ -155,13 +156,15 @@ def row_trust(table: Tensor, evidence: Tensor) -> Tensor:
     if not bool(says_something.any()):
         return torch.ones_like(table[:, 0])
     total, weight = torch.zeros_like(table[:, 0]), torch.zeros_like(table[:, 0])
-    for joint, inputs in evidence:
+    for joint, inputs, squares in evidence:
         there = (inputs > 0) & known
-        profile = joint / torch.where(inputs > 0, inputs, torch.ones_like(inputs))
+        divisor = torch.where(inputs > 0, inputs, torch.ones_like(inputs))
+        profile = joint / divisor
+        spread = (squares / divisor - profile.square()).clamp(min=0)
         mean = (profile * there).sum(dim=0) / there.sum(dim=0).clamp(min=1)
         observed = (profile - mean) * there
         size = observed.square().sum(dim=1)
-        by_chance = (mean * (1 - mean) / inputs.clamp(min=1e-6) * there).sum(dim=1)
+        by_chance = (spread / divisor.clamp(min=1) * there).sum(dim=1)
         cosine = (observed * departs).sum(dim=1) / (size * (departs * there).square().sum(dim=1)).sqrt().clamp(
             min=1e-12
         )
@@ -198,9 +201,10 @@ def _seen(logits: Tensor, y: Tensor, task: Task) -> tuple[Tensor, Tensor]:
 
 
 def _evidence(A: tuple[Tensor, Tensor], B: tuple[Tensor, Tensor]) -> Tensor:
-    """Return the sums of P(c) P(l) and of P(c) over inputs annotated for A, and for B alone: (2, 2, C, L)."""
+    """Return the sums of P(c) P(l), P(c), P(c) P(l)^2 over inputs annotated for A, and for B alone: (2, 3, C, L)."""
     (p_A, has_A), (p_B, has_B) = A, B
     by_A, by_B = p_A * has_A, p_A * ~has_A
     rest = has_B.to(p_B)
-    first = torch.stack([by_A.t() @ p_B, by_A.sum(dim=0)[:, None].expand(-1, p_B.shape[1])])
-    return torch.stack([first, torch.stack([by_B.t() @ (p_B * rest), by_B.t() @ rest])])
+    first = torch.stack([by_A.t() @ p_B, by_A.sum(dim=0)[:, None].expand(-1, p_B.shape[1]), by_A.t() @ p_B.square()])
+    holds = by_B.t() @ (p_B * rest)  # of labels, which are their own squares
+    return torch.stack([first, torch.stack([holds, by_B.t() @ rest, holds])])

@@ -108,7 +108,7 @@ def test_nothing_is_trusted_before_anything_is_seen_nor_where_labels_cannot_be_l
 
 
 def test_rows_that_are_all_alike_cannot_be_judged_and_count_in_full():
-    assert row_trust(torch.full((3, 2), 0.5), torch.zeros(2, 2, 3, 2)).tolist() == [1, 1, 1]
+    assert row_trust(torch.full((3, 2), 0.5), torch.zeros(2, 3, 3, 2)).tolist() == [1, 1, 1]
 
 
 @settings(deadline=None, max_examples=60)
@@ -118,7 +118,8 @@ def test_trust_lies_between_0_and_1_and_follows_its_row(rows, cells, seed):
     table = torch.rand(rows, cells, generator=draw)
     table[torch.rand(rows, cells, generator=draw) < 0.2] = torch.nan
     inputs = torch.randint(0, 30, (2, rows, cells), generator=draw).float()
-    evidence = torch.stack([inputs * torch.rand(2, rows, cells, generator=draw), inputs], dim=1)
+    shares = torch.rand(2, rows, cells, generator=draw)
+    evidence = torch.stack([inputs * shares, inputs, inputs * shares.square() * 1.1], dim=1)
     found = row_trust(table, evidence)
     assert ((found >= 0) & (found <= 1)).all()
     order = torch.randperm(rows, generator=draw)

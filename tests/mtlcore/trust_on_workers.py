@@ -17,11 +17,11 @@ ROWS = 24
 def estimated(rank: int, workers: int) -> dict[str, torch.Tensor]:
     """Return the trust and the probes after 150 steps; the first worker holds no label of B at all."""
     draw = torch.Generator().manual_seed(0)
-    centres = torch.randn(4, 6, generator=draw)
-    trust = RelatednessTrust([R], {"A": 6, "B": 6})
+    centres = torch.randn(4, 12, generator=draw)
+    trust = RelatednessTrust([R], {"A": 12, "B": 12})
     for _ in range(150):
         c = torch.randint(4, (ROWS,), generator=draw)
-        h = centres[c] + 0.5 * torch.randn(ROWS, 6, generator=draw)
+        h = centres[c] + 0.5 * torch.randn(ROWS, 12, generator=draw)
         y_A, y_B = c.clone(), R.table[c].long()
         y_A[ROWS // 2 :], y_B[: ROWS // 2] = -1, -1
         mine = slice(rank * ROWS // workers, (rank + 1) * ROWS // workers)
