@@ -278,7 +278,7 @@ def _trust(case: Case, runs: Sequence[Run], experiment: Path) -> dict[str, dict[
     found: dict[str, dict[str, EdgeTrust]] = {}
     for arm, settings in case.arms.items():
         records = [read_record(run.folder(experiment)) for run in runs if run.arm == arm]
-        of_seeds = [record["trust"] for record in records if record and record["trust"]]
+        of_seeds = [record["trust"] for record in records if record and record.get("trust")]
         for edge in of_seeds[0] if of_seeds else ():
             rows = {row: sum(of[edge][row] for of in of_seeds) / len(of_seeds) for row in of_seeds[0][edge]}
             found.setdefault(arm, {})[edge] = EdgeTrust(weighed=settings.matching.trust == "estimated", rows=rows)
