@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mtlcore.co_annotation_by_labels import co_annotation_from_labels, co_annotation_to_source_labels
+from mtlcore.kept_tables import kept, related_of, the_table
 from mtlcore.relatedness import Relatedness
 from mtlcore.tasks import MISSING, Multiclass, Multilabel
 from mtlcore.terms import LossTerm, in_full_precision
@@ -18,9 +19,9 @@ class CoAnnotated(NamedTuple):
     """What B's labels suggest of A.
 
     Attributes:
-        q_A: soft labels, float64, shape (N, C), whose rows sum to 1, or are all 0 for an input that says nothing.
+        q_A: soft labels, floating point, shape (N, C), whose rows sum to 1, or are all 0 for an input that says nothing.
         takes_part: of which classes B's labels say something, trusted or not, bool, shape (N, C).
-        weight: how much an input counts: the trusted share of what its labels suggest, float64, shape (N,), in
+        weight: how much an input counts: the trusted share of what its labels suggest, floating point, shape (N,), in
             [0, 1]; 0 for an input that says nothing, otherwise 1 where every row is trusted.
     """
 
@@ -35,6 +36,7 @@ def co_annotated_classes(
     tau_co: float,
     prior: Tensor | None = None,
     trust: Tensor | None = None,
+    dtype: torch.dtype = torch.float64,
 ) -> CoAnnotated:
     r"""Soft labels of A from B's labels, where B is annotated.
 
@@ -53,6 +55,7 @@ def co_annotated_classes(
         tau_co: co-annotation temperature, > 0; takes no part for a multiclass B.
         prior: A's class prior, shape (C,), for a multiclass B; uniform where it is not given.
         trust: of each row of R, shape (C,), in [0, 1]; 1 where it is not given.
+        dtype: what it is computed in.
 
     Raises:
         ValueError: ``tau_co`` is not positive.
@@ -67,20 +70,19 @@ def co_annotated_classes(
     """
     if not tau_co > 0:
         raise ValueError(f"tau_co: found {tau_co}; a co-annotation temperature is positive")
-    table = relatedness.table.to(y_B.device)
-    known, R = ~torch.isnan(table), torch.nan_to_num(table, nan=0.0)
+    R, known, wholly_known = kept(relatedness, related_of, y_B.device, dtype)
     if isinstance(relatedness.target, Multiclass):
         annotated = (y_B != MISSING)[:, None]
         weights = torch.ones(len(R), dtype=R.dtype, device=R.device) if prior is None else prior.to(R)
         joint = weights * R[:, y_B.clamp(min=0)].t() * annotated
         total = joint.sum(dim=1, keepdim=True)
-        takes_part = known[:, 0] & annotated & (total > 0)  # a row is known or unknown as a whole
+        takes_part = (known[:, 0] > 0) & annotated & (total > 0)  # a row is known or unknown as a whole
         suggested = joint / torch.where(total > 0, total, torch.ones_like(total))
     else:
         entries = (y_B != MISSING).to(R.dtype)
-        evidence = (entries * y_B) @ R.t()
-        related = entries @ R.t()
-        takes_part = entries @ known.to(R.dtype).t() > 0
+        related, evidence = (torch.cat([entries, entries * y_B]) @ R.t()).chunk(2)  # one product of (2 N, L), (L, C)
+        says_something = entries.any(dim=1, keepdim=True).expand(-1, len(R))
+        takes_part = says_something if wholly_known else entries @ known.t() > 0
         score = evidence / torch.where(related > 0, related, torch.ones_like(related))
         suggested = torch.softmax(score.masked_fill(~takes_part, -torch.inf) / tau_co, dim=1)
         suggested = torch.where(takes_part, suggested, torch.zeros_like(suggested))
@@ -138,7 +140,7 @@ def co_annotation_to_classes(
     """
     if isinstance(relatedness.source, Multilabel):
         return co_annotation_to_source_labels(z_A, y_B, relatedness, prior=prior, trust=trust)
-    found = co_annotated_classes(y_B, relatedness, tau_co, prior, trust)
+    found = co_annotated_classes(y_B, relatedness, tau_co, prior, trust, z_A.dtype)
     counts = found.takes_part.any(dim=1).sum().to(z_A.dtype)
     odds, takes_part = z_A, found.takes_part
     if trust is not None:
@@ -192,7 +194,7 @@ def co_annotation_to_labels(
         raise ValueError(f"form: found {form!r}; one of {get_args(LabelForm)} is right")
     if isinstance(relatedness.source, Multilabel):
         return co_annotation_from_labels(z_B, y_A, relatedness, form=form, trust=trust)
-    rows = relatedness.table.to(z_B)[y_A.clamp(min=0)]  # (N, L)
+    rows = kept(relatedness, the_table, z_B.device, z_B.dtype)[y_A.clamp(min=0)]  # (N, L)
     takes_part = ~torch.isnan(rows) & (y_A != MISSING)[:, None]
     target = torch.where(takes_part, rows, torch.zeros_like(rows))
     weight = torch.ones_like(rows[:, :1]) if trust is None else trust.to(z_B)[y_A.clamp(min=0), None]

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mtlcore.implied import log_implied
+from mtlcore.implied import implied_by_cells
 from mtlcore.implied_by_labels import log_implied_by_labels
+from mtlcore.kept_tables import cells_of, kept
 from mtlcore.relatedness import Relatedness
 from mtlcore.tasks import Multiclass, Multilabel
 from mtlcore.terms import LossTerm, in_full_precision
@@ -69,9 +70,10 @@ def distribution_matching_loss(
         raise ValueError(f"direction: found {direction!r}; one of {get_args(Direction)} is right")
     rows = None if trust is None else trust.to(z_A)
     if isinstance(relatedness.source, Multilabel):
-        implied = log_implied_by_labels(z_A, relatedness, tau, rows)
+        implied, wholly_known = log_implied_by_labels(z_A, relatedness, tau, rows), False
     else:
-        implied = log_implied(z_A, relatedness.table.to(z_A), tau, rows)
+        cells = kept(relatedness, cells_of, z_A.device, z_A.dtype)
+        implied, wholly_known = implied_by_cells(z_A, cells, tau, rows), rows is None and cells.unknown is None
     if isinstance(relatedness.target, Multiclass):
         log_own = [torch.log_softmax(z_B / tau, dim=1)]
         log_q = [implied.log_q]
@@ -80,15 +82,16 @@ def distribution_matching_loss(
         log_own = [F.logsigmoid(z_B / tau), F.logsigmoid(-z_B / tau)]
         log_q = [implied.log_q, implied.log_not_q]
         known = implied.known
-    # Of what is unknown the matching says nothing: B's own prediction stands for it.
-    log_q = [
-        torch.where(
-            implied.log_unknown.isneginf(),
-            part,
-            torch.logaddexp(part + implied.log_known, own.detach() + implied.log_unknown),
-        )
-        for part, own in zip(log_q, log_own, strict=True)
-    ]
+    if not wholly_known:
+        # Of what is unknown the matching says nothing: B's own prediction stands for it.
+        log_q = [
+            torch.where(
+                implied.log_unknown.isneginf(),
+                part,
+                torch.logaddexp(part + implied.log_known, own.detach() + implied.log_unknown),
+            )
+            for part, own in zip(log_q, log_own, strict=True)
+        ]
 
     def cross_entropy(log_target: list[Tensor], log_scored: list[Tensor]) -> Tensor:
         targets = [part.exp() for part in log_target]
@@ -101,4 +104,4 @@ def distribution_matching_loss(
         entries = entries + cross_entropy(log_own, log_q)
     if direction in ("implied_is_target", "symmetric"):
         entries = entries + cross_entropy(log_q, log_own)
-    return LossTerm((entries * known).sum(), torch.tensor(float(len(z_A)), device=z_A.device, dtype=z_A.dtype))
+    return LossTerm((entries * known).sum(), torch.full((), len(z_A), device=z_A.device, dtype=z_A.dtype))

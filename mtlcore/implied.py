@@ -1,9 +1,11 @@
 """The prediction for task B that a prediction for task A implies through the relatedness, in log space."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from mtlcore.kept_tables import Cells, cells_of
 
 # The logarithm of a probability that is 0 by the table alone (no class of A allows it), as in
 # torch.nn.BCELoss, which bounds its logarithms at the same value.
@@ -40,9 +42,9 @@ def log_implied(z_A: Tensor, R: Tensor, tau: float = 1.0, trust: Tensor | None =
 
     An unknown cell (NaN) takes no part: the sum runs over the classes that are known for the label and is divided
     by their probability. A row that is trusted less takes part less, by the same rule: trust 0 is as unknown. Costs
-    one matrix product, (N, C) by (C, 3 L). Where float32 sums underflow (A is
-    so sure that exp() of the difference is no longer a number) those entries alone are computed as a logsumexp, so
-    value and gradient stay exact for logits in [-1e4, 1e4].
+    one matrix product, (N, C) by (C, 2 L), and where cells are unknown one by (C, L) without gradient. Where float32
+    sums underflow (A is so sure that exp() of the difference is no longer a number) those entries alone are computed
+    as a logsumexp, so value and gradient stay exact for logits in [-1e4, 1e4].
 
     Args:
         z_A: logits of A, float32 or float64, shape (N, C).
@@ -56,41 +58,91 @@ def log_implied(z_A: Tensor, R: Tensor, tau: float = 1.0, trust: Tensor | None =
         >>> log_implied(torch.tensor([[0.0, 0.0]]), R).log_q.exp()
         tensor([[0.4000]])
     """
-    labels = R.shape[1]
-    weights = (~torch.isnan(R)).to(R.dtype) * (1 if trust is None else trust[:, None])
-    holds = torch.nan_to_num(R, nan=0.0) * weights
-    cells = torch.cat([holds, weights - holds, 1 - weights], dim=1)  # (C, 3 L): l and c, not l and c, neither is known
-    log_p = torch.log_softmax(z_A / tau, dim=1)
-    mass = log_p.exp() @ cells  # (N, 3 L)
-    known = (mass[:, :labels] + mass[:, labels : 2 * labels]).detach().clamp(max=1.0)
+    return implied_by_cells(z_A, cells_of(R), tau, trust)
 
+
+def implied_by_cells(z_A: Tensor, cells: Cells, tau: float = 1.0, trust: Tensor | None = None) -> Implied:
+    """Compute :func:`log_implied` from a table as :func:`mtlcore.kept_tables.cells_of` reads it."""
+    labels = len(cells.impossible) // 2
+    log_p = torch.log_softmax(z_A / tau, dim=1)
+    p, impossible = log_p.exp(), cells.impossible
+    trusted, log_trusted = p, log_p
+    if trust is not None:
+        trusted, log_trusted = p * trust, log_p + trust.log()
+        impossible = (trust > 0).to(p.dtype) @ cells.holds_or_not == 0
+    mass = trusted @ cells.holds_or_not  # (N, 2 L): l and c, not l and c
     # A label that no class allows (or that all demand) has no sum to take the logarithm of.
-    impossible = (cells == 0).all(dim=0)
-    lost = (mass < _UNDERFLOW) & ~impossible
-    log_mass = torch.where(lost | impossible, torch.ones_like(mass), mass).log()
-    if bool(lost.any()):
-        log_mass = log_mass.masked_scatter(lost, _exact_log_mass(log_p, cells, lost))
-    log_mass, log_unknown = log_mass.tensor_split([2 * labels], dim=1)
-    impossible, all_known = impossible.tensor_split([2 * labels])
-    log_mass = torch.where(impossible, torch.full_like(log_mass, LOG_IMPOSSIBLE), log_mass)
+    log_mass = _log_mass(mass, impossible, log_trusted, cells.holds_or_not).masked_fill(impossible, LOG_IMPOSSIBLE)
+    if trust is None and cells.unknown is None:
+        log_mass = log_mass.clamp(max=0.0)
+        one = torch.ones_like(mass[:1, :1]).expand(len(mass), labels)
+        return Implied(log_mass[:, :labels], log_mass[:, labels:], one, one.log(), (one - one).log())
     log_known = torch.logaddexp(log_mass[:, :labels], log_mass[:, labels:])
     log_conditional = torch.where(impossible, log_mass, log_mass - log_known.repeat(1, 2))
+    known = (mass[:, :labels] + mass[:, labels:]).detach().clamp(max=1.0)
     return Implied(
         log_q=log_conditional[:, :labels],
         log_not_q=log_conditional[:, labels:],
         known=known,
         log_known=log_known.detach(),
-        log_unknown=log_unknown.detach().masked_fill(all_known, -torch.inf),
+        log_unknown=_log_unknown(log_p.detach(), cells, trust).expand_as(known),
     )
 
 
-def _exact_log_mass(log_p: Tensor, cells: Tensor, where: Tensor) -> Tensor:
-    """Return log(sum_c p[n, c] cells[c, k]) for the entries (n, k) of ``where``, a part at a time."""
-    log_cells = cells.log().t()  # (2 L, C), -inf for a zero
-    rows, columns = where.nonzero(as_tuple=True)
+@torch.no_grad()
+def _log_unknown(log_p: Tensor, cells: Cells, trust: Tensor | None) -> Tensor:
+    """Return the logarithm of A's probability of classes whose cell is unknown or not trusted: (N, L), or (N, 1)."""
+    if trust is None:
+        assert cells.unknown is not None
+        rest = cells.unknown
+    elif cells.unknown is None:
+        rest = (1 - trust)[:, None]
+    else:
+        rest = 1 - trust[:, None] * (1 - cells.unknown)
+    all_known = (rest == 0).all(dim=0)
+    return _log_mass(log_p.exp() @ rest, all_known, log_p, rest).masked_fill(all_known, -torch.inf)
+
+
+def _log_mass(mass: Tensor, impossible: Tensor, log_p: Tensor, cells: Tensor) -> Tensor:
+    """Return log(p @ cells), given the product; exact where it underflowed, 0 where it is impossible."""
+    lost = (mass < _UNDERFLOW) & ~impossible
+    log_mass = mass.masked_fill(lost | impossible, 1.0).log()
+    if bool(lost.any()):
+        exact = ExactLogMass.apply(log_p, cells, *lost.nonzero(as_tuple=True))  # type: ignore[no-untyped-call]
+        log_mass = log_mass.masked_scatter(lost, exact)
+    return log_mass
+
+
+class ExactLogMass(torch.autograd.Function):
+    """log(sum_c p[n, c] cells[c, k]) for the entries (n, k) that are asked for, some at a time.
+
+    The backward pass computes the shares of the classes anew, so that what is kept is (N, C) and (C, K) however many
+    entries there are. ``cells`` gets no gradient.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, log_p: Tensor, cells: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """See the class."""
+        log_cells = cells.log().t()  # (K, C), -inf for a zero
+        parts = [
+            torch.logsumexp(log_p[rows[part]] + log_cells[columns[part]], dim=1) for part in _some_at_a_time(rows, log_p)
+        ]
+        log_mass = torch.cat(parts)
+        ctx.save_for_backward(log_p, cells, rows, columns, log_mass)
+        return log_mass
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+        """See the class."""
+        log_p, cells, rows, columns, log_mass = ctx.saved_tensors
+        (gradient,) = gradients
+        log_cells, of_log_p = cells.log().t(), torch.zeros_like(log_p)
+        for part in _some_at_a_time(rows, log_p):
+            shares = (log_p[rows[part]] + log_cells[columns[part]] - log_mass[part, None]).exp()
+            of_log_p = of_log_p.index_add(0, rows[part], shares * gradient[part, None])
+        return of_log_p, None, None, None
+
+
+def _some_at_a_time(rows: Tensor, log_p: Tensor) -> list[slice]:
     size = max(1, _EXACT_CHUNK // log_p.shape[1])
-    parts = [
-        torch.logsumexp(log_p[rows[i : i + size]] + log_cells[columns[i : i + size]], dim=1)
-        for i in range(0, len(rows), size)
-    ]
-    return torch.cat(parts)
+    return [slice(i, i + size) for i in range(0, len(rows), size)]

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mtlcore.implied import LOG_IMPOSSIBLE, Implied
+from mtlcore.kept_tables import kept, the_table
 from mtlcore.relatedness import Relatedness
 from mtlcore.tasks import Multiclass
 
@@ -55,7 +56,7 @@ def log_implied_by_labels(
         >>> log_implied_by_labels(torch.tensor([[50.0, -50.0]]), R).log_q.exp()[0, 0]
         tensor(0.8000)
     """
-    R = relatedness.table.to(z_A)
+    R = kept(relatedness, the_table, z_A.device, z_A.dtype)
     t = torch.ones(len(R), dtype=z_A.dtype, device=z_A.device) if trust is None else trust.to(z_A)
     is_known = ~torch.isnan(R) & (t > 0)[:, None]
     R = torch.where(is_known, R, torch.zeros_like(R))

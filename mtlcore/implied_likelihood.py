@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
-from mtlcore.implied import log_implied
+from mtlcore.implied import implied_by_cells
 from mtlcore.implied_by_labels import log_implied_by_labels
+from mtlcore.kept_tables import cells_of, kept
 from mtlcore.relatedness import Relatedness
 from mtlcore.tasks import MISSING, Multiclass, Multilabel
 from mtlcore.terms import LossTerm, in_full_precision
@@ -44,7 +45,7 @@ def implied_likelihood_loss(
     if isinstance(relatedness.source, Multilabel):
         implied = log_implied_by_labels(z_A, relatedness, trust=rows)
     else:
-        implied = log_implied(z_A, relatedness.table.to(z_A), trust=rows)
+        implied = implied_by_cells(z_A, kept(relatedness, cells_of, z_A.device, z_A.dtype), trust=rows)
     annotated = y_B != MISSING
     if isinstance(relatedness.target, Multiclass):
         log_q = implied.log_q.gather(1, y_B.clamp(min=0).long()[:, None])[:, 0]

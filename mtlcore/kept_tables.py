@@ -1,0 +1,94 @@
+"""What the losses read from a table, put on the logits' device once, not at every step."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from mtlcore.relatedness import Relatedness
+
+T = TypeVar("T")
+_Kept = dict[tuple[Callable[[Tensor], Any], torch.device, torch.dtype], tuple[int, Any]]
+_KEPT: WeakKeyDictionary[Relatedness, _Kept] = WeakKeyDictionary()
+
+
+def kept(relatedness: Relatedness, of_table: Callable[[Tensor], T], device: torch.device, dtype: torch.dtype) -> T:
+    """Return ``of_table`` of a relatedness's table on a device in a dtype, as long as the table stays the same.
+
+    What is kept goes with the relatedness. A table that was written into is read anew.
+
+    Args:
+        relatedness: whose table.
+        of_table: a function of a module, not a lambda: it is part of what the answer is found by.
+        device: of the logits.
+        dtype: of the logits.
+
+    Example:
+        >>> import torch
+        >>> from mtlcore import Multiclass, Multilabel, Relatedness
+        >>> A, B = Multiclass("species", ("cat", "crow")), Multilabel("traits", ("flies",))
+        >>> R = Relatedness.from_rows(A, B, {"cat": [], "crow": ["flies"]})
+        >>> once = kept(R, the_table, torch.device("cpu"), torch.float32)
+        >>> kept(R, the_table, torch.device("cpu"), torch.float32) is once
+        True
+    """
+    table, of_relatedness = relatedness.table, _KEPT.setdefault(relatedness, {})
+    version = 0 if table.is_inference() else table._version
+    key = (of_table, device, dtype)
+    found = of_relatedness.get(key)
+    if found is None or found[0] != version:
+        # Not as inference tensors, which a later step could not save for its backward pass.
+        with torch.inference_mode(False), torch.no_grad():
+            found = of_relatedness[key] = version, of_table(table.to(device, dtype, copy=True))
+    value: T = found[1]
+    return value
+
+
+def the_table(R: Tensor) -> Tensor:
+    """Return R itself."""
+    return R
+
+
+class Cells(NamedTuple):
+    """A table as the matching reads it.
+
+    Attributes:
+        holds_or_not: R and 1 - R side by side, 0 where unknown, shape (C, 2 L).
+        impossible: which of these columns are 0 throughout, bool, shape (2 L,).
+        unknown: 1 where a cell is unknown, else 0, shape (C, L); None where the whole table is known.
+    """
+
+    holds_or_not: Tensor
+    impossible: Tensor
+    unknown: Tensor | None
+
+
+def cells_of(R: Tensor) -> Cells:
+    """Return R, shape (C, L), NaN where unknown, as the matching reads it."""
+    unknown = R.isnan()
+    holds = R.nan_to_num(nan=0.0)
+    holds_or_not = torch.cat([holds, (1 - holds).masked_fill(unknown, 0.0)], dim=1)
+    impossible = (holds_or_not == 0).all(dim=0)
+    return Cells(holds_or_not, impossible, unknown.to(R.dtype) if bool(unknown.any()) else None)
+
+
+class Related(NamedTuple):
+    """A table as the co-annotation reads it.
+
+    Attributes:
+        R: the table, 0 where unknown, shape (C, L).
+        known: 1 where a cell is known, else 0, shape (C, L).
+        wholly_known: whether all are.
+    """
+
+    R: Tensor
+    known: Tensor
+    wholly_known: bool
+
+
+def related_of(R: Tensor) -> Related:
+    """Return R, shape (C, L), NaN where unknown, as the co-annotation reads it."""
+    known = ~R.isnan()
+    return Related(R.nan_to_num(nan=0.0), known.to(R.dtype), bool(known.all()))
