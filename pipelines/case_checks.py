@@ -253,6 +253,8 @@ def _balancing(case: Case) -> Iterator[str]:
 
     from pipelines.method import build_balancing, build_loss
 
+    if any(_relatedness(case)):
+        return  # told already; a loss cannot be built
     said: set[str] = set()
     for name, arm in case.arms.items():
         tasks = list(case.tasks) if arm.networks == "shared" else list(case.tasks)[:1]

@@ -39,12 +39,14 @@ def tasks_of(case: Case) -> dict[str, Task]:
 
 
 def relatedness_of(edge: RelatednessEdge, tasks: dict[str, Task]) -> Relatedness:
-    """Return an edge's table as R.
+    """Return an edge's table as R; one that is yet to be counted is unknown as a whole.
 
     Raises:
         ValueError: a row or cell is wrong.
     """
-    return Relatedness.from_rows(tasks[edge.source], tasks[edge.target], edge.table or {}, edge.base)
+    source = tasks[edge.source]
+    rows = dict.fromkeys(source.outputs) if edge.table is None else edge.table
+    return Relatedness.from_rows(source, tasks[edge.target], rows, edge.base)
 
 
 def build_network(case: Case, task_names: list[str], seed: int) -> MultiTaskNetwork:

@@ -111,7 +111,7 @@ def steps(R: Relatedness, batch: int, picture: int, rounds: int) -> float:
         loss.backward()
         optimizer.step()
         if trusted:
-            trust.observe({name: h for name in labels}, labels)
+            trust.observe(dict.fromkeys(labels, h), labels)
 
     variants = {
         "nothing": lambda: step(plain, False),
@@ -156,7 +156,7 @@ def pieces(R: Relatedness, batch: int, rounds: int, step: float) -> None:
         "SCA to classes": lambda: both(co_annotation_to_classes(z_A, y_B, R, tau_co=0.1)),
         "SCA to labels": lambda: both(co_annotation_to_labels(z_B, y_A, R)),
         "ILL": lambda: both(implied_likelihood_loss(z_A, y_B, R)),
-        "trust, observe": lambda: trust.observe({name: h for name in y}, y),
+        "trust, observe": lambda: trust.observe(dict.fromkeys(y, h), y),
         "trust, by_edge": trust.by_edge,
         "JointLoss without pairs": lambda: plain(z, y).loss.backward(),
         "JointLoss, DM + SCA": lambda: paired(z, y).loss.backward(),
