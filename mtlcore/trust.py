@@ -72,7 +72,7 @@ class RelatednessTrust(nn.Module):
         self.probes = nn.ModuleDict(
             {f"{name}_probe": _zero_linear(features[name], len(task.outputs)) for name, task in self.tasks.items()}
         )
-        self.optimizer = torch.optim.Adam(self.probes.parameters(), lr=_PROBE_LR) if self.tasks else None
+        self.optimizer = torch.optim.Adam(self.probes.parameters(), lr=_PROBE_LR, fused=True) if self.tasks else None
         for i, R in enumerate(self.relatednesses):
             # By direction (A annotated, B annotated alone): sums of P(c) P(l) and of P(c), float32, (2, 2, C, L).
             self.register_buffer(f"evidence_{i}", torch.zeros(2, 2, *R.table.shape))
@@ -144,23 +144,25 @@ def row_trust(table: Tensor, evidence: Tensor) -> Tensor:
     """
     known = ~torch.isnan(table)
     departs = _departures(torch.nan_to_num(table), known)
-    says_something = departs.square().sum(dim=1) > 1e-6
+    squared = departs.square()
+    says_something = squared.sum(dim=1) > 1e-6
     if not bool(says_something.any()):
         return torch.ones_like(table[:, 0])
     total, weight = torch.zeros_like(table[:, 0]), torch.zeros_like(table[:, 0])
     for joint, inputs in evidence:
-        there = (inputs > 0) & known
-        profile = joint / torch.where(inputs > 0, inputs, torch.ones_like(inputs))
-        mean = (profile * there).sum(dim=0) / there.sum(dim=0).clamp(min=1)
-        observed = (profile - mean) * there
-        size = observed.square().sum(dim=1)
-        by_chance = (mean * (1 - mean) / inputs.clamp(min=1e-6) * there).sum(dim=1)
-        cosine = (observed * departs).sum(dim=1) / (size * (departs * there).square().sum(dim=1)).sqrt().clamp(
+        there = ((inputs > 0) & known).to(table.dtype)
+        share = there / inputs.clamp(min=1e-6)
+        profile = joint * there / torch.where(inputs > 0, inputs, 1.0)
+        mean = profile.sum(dim=0) / there.sum(dim=0).clamp(min=1)
+        observed = profile.addcmul_(there, mean, value=-1)
+        size = torch.linalg.vecdot(observed, observed)
+        by_chance = share @ (mean * (1 - mean))
+        cosine = torch.linalg.vecdot(observed, departs) / (size * torch.linalg.vecdot(squared, there)).sqrt().clamp(
             min=1e-12
         )
         reliable = (1 - by_chance / size.clamp(min=1e-12)).clamp(0, 1)
         total += reliable * ((cosine - DOUBTED) / (TRUSTED - DOUBTED)).clamp(0, 1)
-        weight += there.any(dim=1)
+        weight += there.amax(dim=1)
     trust = total / weight.clamp(min=1)
     return torch.where(says_something, trust, trust[says_something].mean())
 
@@ -195,5 +197,9 @@ def _evidence(A: tuple[Tensor, Tensor], B: tuple[Tensor, Tensor]) -> Tensor:
     (p_A, has_A), (p_B, has_B) = A, B
     by_A, by_B = p_A * has_A, p_A * ~has_A
     rest = has_B.to(p_B)
-    first = torch.stack([by_A.t() @ p_B, by_A.sum(dim=0)[:, None].expand(-1, p_B.shape[1])])
-    return torch.stack([first, torch.stack([by_B.t() @ (p_B * rest), by_B.t() @ rest])])
+    found = p_A.new_empty(2, 2, p_A.shape[1], p_B.shape[1])
+    torch.mm(by_A.t(), p_B, out=found[0, 0])
+    found[0, 1] = by_A.sum(dim=0)[:, None]
+    torch.mm(by_B.t(), p_B * rest, out=found[1, 0])
+    torch.mm(by_B.t(), rest, out=found[1, 1])
+    return found
