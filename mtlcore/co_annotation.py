@@ -19,7 +19,8 @@ class CoAnnotated(NamedTuple):
     """What B's labels suggest of A.
 
     Attributes:
-        q_A: soft labels, floating point, shape (N, C), whose rows sum to 1, or are all 0 for an input that says nothing.
+        q_A: soft labels, floating point, shape (N, C), whose rows sum to 1, or are all 0 for an input that says
+            nothing.
         takes_part: of which classes B's labels say something, trusted or not, bool, shape (N, C).
         weight: how much an input counts: the trusted share of what its labels suggest, floating point, shape (N,), in
             [0, 1]; 0 for an input that says nothing, otherwise 1 where every row is trusted.

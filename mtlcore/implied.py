@@ -125,7 +125,8 @@ class ExactLogMass(torch.autograd.Function):
         """See the class."""
         log_cells = cells.log().t()  # (K, C), -inf for a zero
         parts = [
-            torch.logsumexp(log_p[rows[part]] + log_cells[columns[part]], dim=1) for part in _some_at_a_time(rows, log_p)
+            torch.logsumexp(log_p[rows[part]] + log_cells[columns[part]], dim=1)
+            for part in _some_at_a_time(rows, log_p)
         ]
         log_mass = torch.cat(parts)
         ctx.save_for_backward(log_p, cells, rows, columns, log_mass)

@@ -72,7 +72,7 @@ class RelatednessTrust(nn.Module):
         self.probes = nn.ModuleDict(
             {f"{name}_probe": _zero_linear(features[name], len(task.outputs)) for name, task in self.tasks.items()}
         )
-        self.optimizer = torch.optim.Adam(self.probes.parameters(), lr=_PROBE_LR) if self.tasks else None
+        self.optimizer = torch.optim.Adam(self.probes.parameters(), lr=_PROBE_LR, fused=True) if self.tasks else None
         for i, R in enumerate(self.relatednesses):
             # By direction (A annotated, B annotated alone): sums of P(c) P(l), P(c) and P(c) P(l)^2, (2, 3, C, L).
             self.register_buffer(f"evidence_{i}", torch.zeros(2, 3, *R.table.shape))
@@ -152,7 +152,8 @@ def row_trust(table: Tensor, evidence: Tensor) -> Tensor:
     """
     known = ~torch.isnan(table)
     departs = _departures(torch.nan_to_num(table), known)
-    says_something = departs.square().sum(dim=1) > 1e-6
+    squared = departs.square()
+    says_something = squared.sum(dim=1) > 1e-6
     if not bool(says_something.any()):
         return torch.ones_like(table[:, 0])
     total, weight = torch.zeros_like(table[:, 0]), torch.zeros_like(table[:, 0])
@@ -165,9 +166,7 @@ def row_trust(table: Tensor, evidence: Tensor) -> Tensor:
         observed = (profile - mean) * there
         size = observed.square().sum(dim=1)
         by_chance = (spread / divisor.clamp(min=1) * there).sum(dim=1)
-        cosine = (observed * departs).sum(dim=1) / (size * (departs * there).square().sum(dim=1)).sqrt().clamp(
-            min=1e-12
-        )
+        cosine = (observed * departs).sum(dim=1) / (size * (squared * there).sum(dim=1)).sqrt().clamp(min=1e-12)
         reliable = (1 - by_chance / size.clamp(min=1e-12)).clamp(0, 1)
         total += reliable * ((cosine - DOUBTED) / (TRUSTED - DOUBTED)).clamp(0, 1)
         weight += there.any(dim=1)
@@ -205,6 +204,11 @@ def _evidence(A: tuple[Tensor, Tensor], B: tuple[Tensor, Tensor]) -> Tensor:
     (p_A, has_A), (p_B, has_B) = A, B
     by_A, by_B = p_A * has_A, p_A * ~has_A
     rest = has_B.to(p_B)
-    first = torch.stack([by_A.t() @ p_B, by_A.sum(dim=0)[:, None].expand(-1, p_B.shape[1]), by_A.t() @ p_B.square()])
-    holds = by_B.t() @ (p_B * rest)  # of labels, which are their own squares
-    return torch.stack([first, torch.stack([holds, by_B.t() @ rest, holds])])
+    found = p_A.new_empty(2, 3, p_A.shape[1], p_B.shape[1])
+    torch.mm(by_A.t(), p_B, out=found[0, 0])
+    found[0, 1] = by_A.sum(dim=0)[:, None]
+    torch.mm(by_A.t(), p_B.square(), out=found[0, 2])
+    torch.mm(by_B.t(), p_B * rest, out=found[1, 0])
+    torch.mm(by_B.t(), rest, out=found[1, 1])
+    found[1, 2] = found[1, 0]  # labels are their own squares
+    return found

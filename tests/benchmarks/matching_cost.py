@@ -136,9 +136,7 @@ def pieces(R: Relatedness, batch: int, rounds: int, step: float) -> None:
     """Print what each piece costs alone, forward and backward, in ms and in hundredths of a step."""
     random = torch.Generator().manual_seed(1)
     y = some_labels(R, batch, random)
-    z = {
-        t.name: torch.randn(batch, len(t.outputs), generator=random).requires_grad_() for t in (R.source, R.target)
-    }
+    z = {t.name: torch.randn(batch, len(t.outputs), generator=random).requires_grad_() for t in (R.source, R.target)}
     z_A, z_B, y_A, y_B = z["class"], z["attributes"], y["class"], y["attributes"]
     h = torch.randn(batch, 512, generator=random)
     trust = RelatednessTrust([R], {"class": 512, "attributes": 512})
@@ -164,7 +162,7 @@ def pieces(R: Relatedness, batch: int, rounds: int, step: float) -> None:
     for name, piece in work.items():
         times = [seconds(piece) for _ in range(10 * rounds + 3)][3:]
         middle = statistics.median(times)
-        print(f"  {name:24} {1000 * middle:8.2f} ms {100 * middle / step:8.3f} % of a step; ms {quartiles([1000 * t for t in times])}")
+        print(f"  {name:24} {100 * middle / step:8.3f} % of a step; ms {quartiles([1000 * t for t in times])}")
 
 
 def memory(R: Relatedness, batches: list[int]) -> None:
@@ -179,7 +177,7 @@ def memory(R: Relatedness, batches: list[int]) -> None:
                 for t in (R.source, R.target)
             }
             kept = kept_bytes(lambda z=z, y=y: joint(z, y).loss)
-            print(f"  logits of about {size:g}, batch {batch:4}: {kept / 2**20:8.2f} MiB, {kept / batch / 1024:.1f} KiB an input")
+            print(f"  logits of about {size:g}, batch {batch:4}: {kept / 2**20:8.2f} MiB")
 
 
 def main() -> None:
