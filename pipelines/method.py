@@ -75,7 +75,12 @@ def build_loss(
 
     def of(edge: RelatednessEdge) -> Relatedness:
         R = relatedness_of(edge, tasks)
-        if R.base is None and isinstance(R.source, Multilabel) and isinstance(R.target, Multiclass):
+        if (
+            R.base is None
+            and edge.target in priors
+            and isinstance(R.source, Multilabel)
+            and isinstance(R.target, Multiclass)
+        ):
             R = replace(R, base=torch.tensor(priors[edge.target], dtype=torch.float64))
         return R
 
