@@ -10,14 +10,13 @@ import torch.distributed as dist
 from torch import nn
 
 from mtlcore import HeadInputs, JointLoss, RelatednessProbe, RelatednessTrust
-from pipelines.atomic import write_atomically
 from pipelines.batches import class_priors, gather_batch, mixing_plan
 from pipelines.blocks import BlockReader
 from pipelines.counted_edges import with_counted_tables
 from pipelines.method import build_balancing, build_loss, build_network, build_trust, tasks_of
 from pipelines.metrics_log import MetricsLog
 from pipelines.runs import HISTORY, WEIGHTS, Run, made_from, write_record
-from pipelines.storage import join
+from pipelines.storage import join, write_whole
 from pipelines.training.checkpoint import Event
 from pipelines.training.checkpoint_folder import (
     CHECKPOINTS,
@@ -170,10 +169,10 @@ def _trust_by_row(trust: RelatednessTrust | None) -> dict[str, dict[str, float]]
 
 def _write(work: Work, run: Run, state: TrainingState, worker: Worker) -> None:
     """Write what a run leaves, run.json last."""
-    folder = run.folder(work.experiment)
+    folder = work.folder(run)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.network.state_dict().items()}
-    write_atomically(folder / WEIGHTS, safetensors.torch.save(weights))
-    write_atomically(folder / HISTORY, state.history.parquet())
+    write_whole(join(folder, WEIGHTS), safetensors.torch.save(weights))
+    write_whole(join(folder, HISTORY), state.history.parquet())
     write_measured(folder, state.measured)
     outcome = {
         "steps": work.case.training.steps,
