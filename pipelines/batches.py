@@ -10,10 +10,21 @@ from torch import Tensor
 from mtlcore import MISSING, Multilabel, Task
 from pipelines.block_cache import local_blocks
 from pipelines.blocks import BlockReader
-from pipelines.case import Case, PictureInput, VectorInput
+from pipelines.case import (
+    Case,
+    Mixing,
+    PictureInput,
+    ProportionalMixing,
+    SharesMixing,
+    TemperatureMixing,
+    UniformMixing,
+    VectorInput,
+)
+from pipelines.errors import UserError
 from pipelines.manifest import Manifest
 from pipelines.method import tasks_of
-from pipelines.mixing import MixingPlan, rows_per_step
+from pipelines.mixing import MixingPlan
+from pipelines.mixing_rates import capped, capped_rows, proportional, rows_per_step, temperature, uniform
 
 
 @dataclass(frozen=True)
@@ -39,17 +50,48 @@ def open_readers(case: Case, data_sets: Mapping[str, tuple[str, Manifest]], spli
     }
 
 
+def training_sizes(data_sets: Mapping[str, tuple[str, Manifest]]) -> dict[str, int]:
+    """Return the number of rows of every training data set."""
+    return {name: manifest.rows_used for name, (_, manifest) in data_sets.items() if manifest.split == "train"}
+
+
 def mixing_plan(case: Case, sizes: Mapping[str, int], seed: int, tasks: Sequence[str]) -> MixingPlan:
     """Return the plan of a run.
 
     The batch is divided over ALL training data sets; a run that serves some of the tasks takes its part of the
     data sets labelled for them and leaves the rest of the batch out. So a single-task network sees the same
     labelled rows in the same order, for as many updates, as a joint one.
+
+    Raises:
+        UserError: ``training.mixing.max_repeats`` cannot be kept with one row of every data set in a batch.
     """
-    shares = case.training.mixing or {name: float(size) for name, size in sizes.items()}
-    per_step = rows_per_step(case.training.batch_size, {name: shares[name] for name in sizes})
+    mixing = case.training.mixing
+    shares = shares_of(mixing, sizes)
+    per_step = rows_per_step(case.training.batch_size, shares)
+    if mixing.max_repeats is not None:
+        try:
+            per_step = capped_rows(per_step, sizes, mixing.max_repeats)
+        except ValueError as error:
+            raise UserError(
+                f"training.mixing.max_repeats: found {mixing.max_repeats:g}; {error} of {case.training.batch_size}; "
+                "a larger max_repeats or batch_size is right"
+            ) from None
     wanted = {name: n for name, n in per_step.items() if set(case.datasets[name].labels) & set(tasks)}
     return MixingPlan(seed, {name: sizes[name] for name in wanted}, wanted)
+
+
+def shares_of(mixing: Mixing, sizes: Mapping[str, int]) -> dict[str, float]:
+    """Return every data set's share of a batch, from the number of its rows."""
+    match mixing:
+        case ProportionalMixing():
+            shares = proportional(sizes)
+        case UniformMixing():
+            shares = uniform(sizes)
+        case TemperatureMixing():
+            shares = temperature(sizes, mixing.T)
+        case SharesMixing():
+            shares = {name: mixing.shares[name] for name in sizes}
+    return shares if mixing.max_repeats is None else capped(shares, sizes, mixing.max_repeats)
 
 
 def class_priors(case: Case, readers: Mapping[str, BlockReader]) -> dict[str, tuple[float, ...]]:

@@ -468,16 +468,60 @@ class Balancing(Section):
         return self.model_dump(exclude={"method"}, exclude_none=True)
 
 
-class Training(Section):
-    """How every arm is trained.
+class _Mixing(Section):
+    max_repeats: Annotated[float, Field(ge=1, allow_inf_nan=False), _Number] | None = None
 
-    ``mixing`` gives the share of a batch by training data set (proportional to size where it is not given);
-    ``batch_size`` is the global batch's, over all ``workers``.
-    """
+
+class ProportionalMixing(_Mixing):
+    """Shares in proportion to size."""
+
+    kind: Literal["proportional"] = "proportional"
+
+
+class UniformMixing(_Mixing):
+    """The same share for every data set."""
+
+    kind: Literal["uniform"]
+
+
+class TemperatureMixing(_Mixing):
+    """Shares of size^(1/T)."""
+
+    kind: Literal["temperature"]
+    T: PositiveFloat
+
+
+class SharesMixing(_Mixing):
+    """A share for every training data set, by name."""
+
+    kind: Literal["shares"]
+    shares: dict[str, PositiveFloat]
+
+
+def _mixing_as_section(given: object) -> object:
+    """A kind alone is a section; a mapping without a kind holds shares."""
+    if not isinstance(given, dict):
+        return {"kind": "proportional" if given is None else given}
+    if isinstance(given.get("kind"), str):
+        return given
+    return given | {"kind": "proportional"} if set(given) <= {"max_repeats"} else {"kind": "shares", "shares": given}
+
+
+# How a batch is divided over the training data sets, see mixing_rates.py: a kind alone, a section, or shares by data
+# set. ``max_repeats``: how often a data set may be gone through while the largest is gone through once.
+Mixing = Annotated[
+    ProportionalMixing | UniformMixing | TemperatureMixing | SharesMixing,
+    Field(discriminator="kind"),
+    BeforeValidator(_mixing_as_section),
+]
+
+
+class Training(Section):
+    """How every arm is trained; ``batch_size`` is the global batch's, over all ``workers``."""
 
     steps: Positive
     batch_size: Positive
-    mixing: dict[str, PositiveFloat] | None = None
+    mixing: Mixing = ProportionalMixing()
     optimizer: Optimizer = Optimizer()
     schedule: Literal["constant", "cosine"] = "cosine"
     task_weights: dict[str, Weight] = {}

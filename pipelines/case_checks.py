@@ -12,6 +12,7 @@ from pipelines.case import (
     MultilabelTask,
     NumpyArrays,
     RelatednessEdge,
+    SharesMixing,
     Source,
     VectorInput,
 )
@@ -222,12 +223,13 @@ def _label_rule(case: Case, key: str, task_name: str, rule: LabelRule, source: S
 
 def _training(case: Case) -> Iterator[str]:
     training, train_sets = case.training, case.of_split("train")
-    for name in training.mixing or {}:
-        if name not in train_sets:
-            yield _unknown("training.mixing", "data set of split train", name, train_sets)
-    for name in train_sets:
-        if training.mixing is not None and name not in training.mixing:
-            yield f"training.mixing: {name!r} is missing; every training data set needs a share"
+    if isinstance(training.mixing, SharesMixing):
+        for name in training.mixing.shares:
+            if name not in train_sets:
+                yield _unknown("training.mixing", "data set of split train", name, train_sets)
+        for name in train_sets:
+            if name not in training.mixing.shares:
+                yield f"training.mixing: {name!r} is missing; every training data set needs a share"
     for name in training.task_weights:
         if name not in case.tasks:
             yield _unknown("training.task_weights", "task", name, case.tasks)

@@ -20,7 +20,7 @@ from mtlcore import (
     primary_metric,
     task_metrics,
 )
-from pipelines.batches import mixing_plan, open_readers, scaled
+from pipelines.batches import mixing_plan, open_readers, scaled, training_sizes
 from pipelines.blocks import BlockReader
 from pipelines.case import Case
 from pipelines.errors import UserError
@@ -286,8 +286,7 @@ def _trust(case: Case, runs: Sequence[Run], experiment: Path) -> dict[str, dict[
 
 
 def _summaries(case: Case, data_sets: Mapping[str, tuple[str, Manifest]]) -> dict[str, DataSetSummary]:
-    sizes = {name: manifest.rows_used for name, (_, manifest) in data_sets.items() if manifest.split == "train"}
-    per_step = mixing_plan(case, sizes, 0, list(case.tasks)).per_step
+    per_step = mixing_plan(case, training_sizes(data_sets), 0, list(case.tasks)).per_step
     return {
         name: DataSetSummary(
             split=manifest.split,

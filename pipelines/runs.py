@@ -91,6 +91,7 @@ def code_digest() -> str:
         "counted_edges",
         "method",
         "mixing",
+        "mixing_rates",
         "network",
         "permutation",
         "runs",

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pipelines.batches import mixing_plan, training_sizes
 from pipelines.case import Case
 from pipelines.counted_edges import check_counted
 from pipelines.errors import UserError
@@ -42,10 +43,11 @@ def train(case: Case, data_sets: Mapping[str, tuple[str, Manifest]], fresh: bool
 
     Raises:
         TrainingFailedError: a run failed; the others' results are kept.
-        UserError: the case logs to wandb, which is not installed.
+        UserError: the case logs to wandb, which is not installed, or its mixing cannot be kept with these data sets.
     """
     check_wandb(case)
     check_counted(case, data_sets)
+    mixing_plan(case, training_sizes(data_sets), 0, list(case.tasks))
     experiment = experiment_folder(case)
     runs = list_runs(case)
     if fresh:
