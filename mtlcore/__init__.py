@@ -43,7 +43,12 @@ from mtlcore.networks import (
 )
 from mtlcore.relatedness import Relatedness
 from mtlcore.relatedness_file import load_relatedness, save_relatedness
-from mtlcore.relatedness_from_annotations import relatedness_from_annotations
+from mtlcore.relatedness_from_annotations import (
+    AnnotationCounts,
+    count_annotations,
+    relatedness_from_annotations,
+    relatedness_from_counts,
+)
 from mtlcore.relatedness_from_hierarchy import composed_relatedness, relatedness_from_hierarchy
 from mtlcore.relatedness_from_predictions import HeldOut, relatedness_from_predictions
 from mtlcore.relatedness_probe import PairMeasured, RelatednessProbe
@@ -59,6 +64,7 @@ __all__ = [
     "LOWER_IS_BETTER",
     "METRICS",
     "MISSING",
+    "AnnotationCounts",
     "CrossStitch",
     "DistributionMatching",
     "HeadInputs",
@@ -91,6 +97,7 @@ __all__ = [
     "co_annotation_to_labels",
     "co_annotation_to_source_labels",
     "composed_relatedness",
+    "count_annotations",
     "delta_m",
     "distribution_matching_loss",
     "drawn_from",
@@ -108,6 +115,7 @@ __all__ = [
     "paired_difference",
     "primary_metric",
     "relatedness_from_annotations",
+    "relatedness_from_counts",
     "relatedness_from_hierarchy",
     "relatedness_from_predictions",
     "resnet_small",

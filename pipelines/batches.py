@@ -99,16 +99,22 @@ def class_priors(case: Case, readers: Mapping[str, BlockReader]) -> dict[str, tu
 
     A multiclass task's numbers sum to 1; a multilabel task's are the share of inputs on which each label holds.
     """
-    priors = {}
-    for name, task in tasks_of(case).items():
-        labels = np.concatenate([reader.labels[name] for reader in readers.values()])
-        if isinstance(task, Multilabel):
-            annotated = (labels != MISSING).sum(axis=0)
-            priors[name] = tuple((((labels == 1).sum(axis=0) + 1) / (annotated + 2)).tolist())
-        else:
-            counts = 1.0 + np.bincount(labels[labels != MISSING], minlength=len(task.classes))
-            priors[name] = tuple((counts / counts.sum()).tolist())
-    return priors
+    tasks = tasks_of(case)
+    # by task and output
+    holds = {name: np.zeros(len(task.outputs)) for name, task in tasks.items()}
+    annotated = {name: np.zeros(len(task.outputs)) for name, task in tasks.items()}
+    for reader in readers.values():
+        for part in reader.label_parts(list(tasks)):
+            for name, task in tasks.items():
+                labels = part[name]
+                known = labels != MISSING
+                annotated[name] += known.sum(axis=0)
+                if isinstance(task, Multilabel):
+                    holds[name] += (labels == 1).sum(axis=0)
+                else:
+                    holds[name] += np.bincount(labels[known], minlength=len(task.classes))
+    both = {name: 2 if isinstance(task, Multilabel) else len(task.outputs) for name, task in tasks.items()}
+    return {name: tuple(((holds[name] + 1) / (annotated[name] + both[name])).tolist()) for name in tasks}
 
 
 def gather_batch(

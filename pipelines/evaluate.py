@@ -167,7 +167,7 @@ def split_tests(
     order = {seed: i for i, seed in enumerate(case.training.seeds)}
     found = {}
     for task in case.tasks:
-        labels = torch.from_numpy(np.concatenate([reader.labels[task] for reader in readers.values()]))
+        labels = torch.from_numpy(np.concatenate([reader.labels(task) for reader in readers.values()]))
         annotated = (labels != MISSING).reshape(len(labels), -1).any(dim=1)
         serving = sorted((run for run in predicted if task in run.tasks), key=lambda run: (run.arm, order[run.seed]))
         found[task] = TaskTest(

@@ -89,6 +89,7 @@ def code_digest() -> str:
         "block_cache",
         "blocks",
         "counted_edges",
+        "label_columns",
         "method",
         "mixing",
         "mixing_rates",
