@@ -26,6 +26,7 @@ from mtlcore.joint_loss import (
     SoftCoAnnotation,
 )
 from mtlcore.metrics import LOWER_IS_BETTER, METRICS, primary_metric, task_metrics
+from mtlcore.mixed_labels import MixedLabels
 from mtlcore.negative_transfer import ENOUGH_SEEDS, Verdict, negative_transfer_verdict
 from mtlcore.networks import (
     CrossStitch,
@@ -74,6 +75,7 @@ __all__ = [
     "JointLoss",
     "JointLossValue",
     "LossTerm",
+    "MixedLabels",
     "MultiGateMixtureOfExperts",
     "MultiTaskNetwork",
     "Multiclass",

@@ -1,5 +1,6 @@
 """From a step's rows to tensors: a worker's part of the mixed batch."""
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -7,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtlcore import MISSING, Multilabel, Task
+from mtlcore import MISSING, MixedLabels, Multilabel, Task
+from pipelines.augmentation import augmented, draws_of, own_share, partner_rows
 from pipelines.block_cache import local_blocks
 from pipelines.blocks import BlockReader
 from pipelines.case import (
@@ -25,6 +27,7 @@ from pipelines.manifest import Manifest
 from pipelines.method import tasks_of
 from pipelines.mixing import MixingPlan
 from pipelines.mixing_rates import capped, capped_rows, proportional, rows_per_step, temperature, uniform
+from pipelines.scaling import scaled
 
 
 @dataclass(frozen=True)
@@ -34,10 +37,17 @@ class MixedBatch:
     Attributes:
         x: float32, (n, C, H, W) or (n, size), scaled as the case's ``input`` says.
         labels: by task, int64 (n,) or int8 (n, L); -1 where not annotated.
+        mixed: where every input is a blend of two rows, the labels of those that were blended in.
     """
 
     x: Tensor
     labels: dict[str, Tensor]
+    mixed: MixedLabels | None = None
+
+    def to(self, device: torch.device) -> "MixedBatch":
+        """Return the same on a device."""
+        labels = {name: y.to(device, non_blocking=True) for name, y in self.labels.items()}
+        return MixedBatch(self.x.to(device, non_blocking=True), labels, self.mixed and self.mixed.to(device))
 
 
 def open_readers(case: Case, data_sets: Mapping[str, tuple[str, Manifest]], split: str) -> dict[str, BlockReader]:
@@ -124,15 +134,43 @@ def gather_batch(
     scale: PictureInput | VectorInput,
 ) -> MixedBatch:
     """Read some rows of several data sets into one batch."""
+    inputs, labels = _gathered(readers, rows, tasks)
+    return MixedBatch(scaled(torch.from_numpy(inputs), scale), labels)
+
+
+def training_batch(
+    case: Case,
+    readers: Mapping[str, BlockReader],
+    plan: MixingPlan,
+    step: int,
+    rank: int,
+    world_size: int,
+    tasks: Sequence[Task],
+) -> MixedBatch:
+    """Read a worker's rows of a step into one batch, altered as ``training.augmentation`` says.
+
+    What becomes of a row is a function of (plan's seed, step, row): the same on any number of workers, and for a
+    network of one task as for one of all.
+    """
+    settings = case.training.augmentation
+    rows = plan.worker_rows(step, rank, world_size)
+    if not settings.mixup and not settings.of_pictures:
+        return gather_batch(readers, rows, tasks, case.input)
+    draws = {name: draws_of(plan.seed, step, zlib.crc32(name.encode()), of_set) for name, of_set in rows.items()}
+    inputs, labels = _gathered(readers, rows, tasks)
+    x = augmented(inputs, np.concatenate([of_set.own for of_set in draws.values()]), settings, case.input)
+    if not settings.mixup:
+        return MixedBatch(x, labels)
+    partners = {name: partner_rows(draws[name], of_set, plan.sizes[name]) for name, of_set in rows.items()}
+    inputs, of_partners = _gathered(readers, partners, tasks)
+    other = augmented(inputs, np.concatenate([of_set.of_partner for of_set in draws.values()]), settings, case.input)
+    own = own_share(plan.seed, step, settings.mixup)
+    return MixedBatch(x.lerp_(other, 1 - own), labels, MixedLabels(of_partners, own))
+
+
+def _gathered(
+    readers: Mapping[str, BlockReader], rows: Mapping[str, np.ndarray], tasks: Sequence[Task]
+) -> tuple[np.ndarray, dict[str, Tensor]]:
     parts = [readers[name].gather(of_set) for name, of_set in rows.items()]
-    inputs = torch.from_numpy(np.concatenate([part.inputs for part in parts]))
     labels = {task.name: torch.from_numpy(np.concatenate([p.labels[task.name] for p in parts])) for task in tasks}
-    return MixedBatch(scaled(inputs, scale), labels)
-
-
-def scaled(inputs: Tensor, scale: PictureInput | VectorInput) -> Tensor:
-    """Turn inputs into the network's: (value - mean) / std in float32, where a picture's value is pixel / 255."""
-    values = inputs.float()
-    if isinstance(scale, PictureInput):
-        values = values.div_(255)
-    return values.sub_(scale.mean).div_(scale.std)
+    return np.concatenate([part.inputs for part in parts]), labels

@@ -516,12 +516,37 @@ Mixing = Annotated[
 ]
 
 
+Probability = Annotated[float, Field(ge=0, le=1), _Number]
+
+
+class Augmentation(Section):
+    """How training inputs are altered at random; 0: not at all. What each does: augmentation.py.
+
+    ``flip`` and ``erasing`` are how likely a picture is flipped, and loses a rectangle; ``crop`` is the margin in
+    pixels; ``brightness``, ``contrast`` and ``saturation`` how far a factor may lie from 1; ``mixup`` is alpha.
+    """
+
+    flip: Probability = 0.0
+    crop: Annotated[int, Field(ge=0), _Number] = 0
+    brightness: Probability = 0.0
+    contrast: Probability = 0.0
+    saturation: Probability = 0.0
+    erasing: Probability = 0.0
+    mixup: Weight = 0.0
+
+    @property
+    def of_pictures(self) -> tuple[str, ...]:
+        """The settings that are on and alter pictures alone."""
+        return tuple(name for name, value in self.model_dump().items() if value and name != "mixup")
+
+
 class Training(Section):
     """How every arm is trained; ``batch_size`` is the global batch's, over all ``workers``."""
 
     steps: Positive
     batch_size: Positive
     mixing: Mixing = ProportionalMixing()
+    augmentation: Augmentation = Augmentation()
     optimizer: Optimizer = Optimizer()
     schedule: Literal["constant", "cosine"] = "cosine"
     task_weights: dict[str, Weight] = {}

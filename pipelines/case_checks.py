@@ -230,6 +230,7 @@ def _training(case: Case) -> Iterator[str]:
         for name in train_sets:
             if name not in training.mixing.shares:
                 yield f"training.mixing: {name!r} is missing; every training data set needs a share"
+    yield from _augmentation(case)
     for name in training.task_weights:
         if name not in case.tasks:
             yield _unknown("training.task_weights", "task", name, case.tasks)
@@ -241,6 +242,15 @@ def _training(case: Case) -> Iterator[str]:
     for where, seeds in (("training", training.seeds), ("tuning", case.tuning.seeds)):
         if len(set(seeds)) != len(seeds):
             yield f"{where}.seeds: found {list(seeds)}; every seed once is right"
+
+
+def _augmentation(case: Case) -> Iterator[str]:
+    settings, key = case.training.augmentation, "training.augmentation"
+    if isinstance(case.input, VectorInput):
+        if settings.of_pictures:
+            yield f"{key}: found {', '.join(settings.of_pictures)}; inputs are vectors, for which mixup alone is right"
+    elif settings.crop >= (least := min(case.input.height, case.input.width)):
+        yield f"{key}.crop: found {settings.crop}; less than {least}, the picture's size, is right for this margin"
 
 
 def _arms_and_evaluation(case: Case) -> Iterator[str]:

@@ -20,7 +20,7 @@ from mtlcore import (
     primary_metric,
     task_metrics,
 )
-from pipelines.batches import mixing_plan, open_readers, scaled, training_sizes
+from pipelines.batches import mixing_plan, open_readers, training_sizes
 from pipelines.blocks import BlockReader
 from pipelines.case import Case
 from pipelines.errors import UserError
@@ -41,6 +41,7 @@ from pipelines.results import (
     installed_versions,
 )
 from pipelines.runs import WEIGHTS, Run, is_done, list_runs, read_record
+from pipelines.scaling import scaled
 from pipelines.visible_relatedness import read_measured
 
 _ROWS_AT_ONCE = 512

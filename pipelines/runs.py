@@ -85,10 +85,12 @@ def made_from(data_sets: Mapping[str, tuple[str, Manifest]]) -> dict[str, Any]:
 def code_digest() -> str:
     """Return a digest of the code that decides what a run computes."""
     trains = [
+        "augmentation",
         "batches",
         "block_cache",
         "blocks",
         "counted_edges",
+        "counter_random",
         "label_columns",
         "method",
         "mixing",
@@ -96,6 +98,7 @@ def code_digest() -> str:
         "network",
         "permutation",
         "runs",
+        "scaling",
         "train_loop",
         "visible_relatedness",
     ]

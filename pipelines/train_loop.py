@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mtlcore import HeadInputs, PairMeasured, RelatednessProbe, RelatednessTrust
 from pipelines.atomic import write_atomically
-from pipelines.batches import class_priors, gather_batch, mixing_plan, open_readers
+from pipelines.batches import class_priors, mixing_plan, open_readers, training_batch
 from pipelines.blocks import BlockReader
 from pipelines.case import Case, Optimizer
 from pipelines.counted_edges import with_counted_tables
@@ -99,15 +99,14 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader]) -> None:
         head_inputs = open_until_the_end.enter_context(HeadInputs(bare.heads)) if trust else None
         for step in range(training.steps):
             asked = time.perf_counter()
-            rows = plan.worker_rows(step, rank, world_size)
-            batch = gather_batch(readers, rows, tasks, case.input)
-            x, labels = batch.x.to(device), {name: y.to(device) for name, y in batch.labels.items()}
+            batch = training_batch(case, readers, plan, step, rank, world_size, tasks).to(device)
+            x, labels = batch.x, batch.labels
             waited += time.perf_counter() - asked
 
             rows_trusted = trust.by_edge() if trust and matching.trust == "estimated" else None
             with probe.reading(step in measured_at):
                 logits = network(x)
-            value = joint_loss(logits, labels, rows_trusted)
+            value = joint_loss(logits, labels, rows_trusted, batch.mixed)
             probe.measure(step, logits, labels)
             optimizer.zero_grad(set_to_none=True)
             balancer.backward(value)

@@ -35,7 +35,9 @@ def stored(s3, tmp_path, monkeypatch):
         for i, name in enumerate(names):
             rng = np.random.Generator(np.random.PCG64(i))
             folder = f"s3://pets/{tmp_path.name}/{name}"
-            found.append((folder, write_blocks(folder, [block_table(ROWS, [KIND], (500,), rng) for _ in range(blocks)])))
+            found.append(
+                (folder, write_blocks(folder, [block_table(ROWS, [KIND], (500,), rng) for _ in range(blocks)]))
+            )
         return found, len(read_bytes(join(found[0][0], "0.arrow")))
 
     return store
@@ -70,10 +72,10 @@ def test_what_is_in_use_stays_and_blocks_that_do_not_fit_beside_it_are_told(stor
     local_blocks(b, of_b)
     assert cached(tmp_path) >= digests(of_b)
     monkeypatch.setenv("KINDRED_BLOCK_CACHE_GB", str(size / 1e9))
-    with pytest.raises(UserError, match="every step reads rows of all blocks. A larger bound"):
+    with pytest.raises(UserError, match=r"every step reads rows of all blocks. A larger bound"):
         local_blocks(a, of_a)
     monkeypatch.setenv("KINDRED_BLOCK_CACHE_GB", "many")
-    with pytest.raises(UserError, match="KINDRED_BLOCK_CACHE_GB: found 'many'; a number of gigabytes above 0 is right"):
+    with pytest.raises(UserError, match=r"KINDRED_BLOCK_CACHE_GB: found 'many'; a number of gigabytes above 0"):
         local_blocks(a, of_a)
 
 

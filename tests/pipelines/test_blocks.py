@@ -1,5 +1,6 @@
 """Rows are read from mapped blocks as they stand there, whatever is missing, and memory does not grow with them."""
 
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pipelines.block_cache import BlockFiles, DamagedBlockError, local_blocks
 from pipelines.blocks import BlockReader
 from pipelines.labels import label_array
 from tests.pipelines.block_files import KIND, block_table, traits, write_blocks
+
+RNG = np.random.Generator(np.random.PCG64(0))
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +99,7 @@ print(len(reader), private() - before)
 
 def test_memory_does_not_grow_with_the_rows(tmp_path):
     """Two million rows whose labels alone would be 96 MB as arrays, and 16 MB as a number a row."""
-    manifest = write_blocks(tmp_path, [block_table(20_000, [KIND, traits(40)], (1,), np.random.Generator(np.random.PCG64(0)))])
+    manifest = write_blocks(tmp_path, [block_table(20_000, [KIND, traits(40)], (1,), RNG)])
     file = tmp_path / manifest.blocks[0].file
     done = subprocess.run(
         [sys.executable, "-c", MEMORY, str(file), "2000000"], capture_output=True, text=True, check=True
@@ -116,7 +119,9 @@ def test_a_byte_that_flips_on_disk_is_told_before_it_is_trained_on(tmp_path):
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    wrong = f"{re.escape(str(file))}: its bytes are not those that the ingest wrote.*Delete the file, and `kindred ingest`"
+    wrong = (
+        f"{re.escape(str(file))}: its bytes are not those that the ingest wrote.*Delete the file, and `kindred ingest`"
+    )
     for _ in range(2):
         with pytest.raises(DamagedBlockError, match=wrong):
             local_blocks(str(folder), manifest)
@@ -124,15 +129,13 @@ def test_a_byte_that_flips_on_disk_is_told_before_it_is_trained_on(tmp_path):
     file.write_bytes(content)
     assert local_blocks(str(folder), manifest).files == tuple(folder / f"{i}.arrow" for i in range(3))
     file.unlink()
-    with pytest.raises(DamagedBlockError, match="1.arrow: the block is gone; `kindred ingest` makes it again"):
+    with pytest.raises(DamagedBlockError, match=r"1.arrow: the block is gone; `kindred ingest` makes it again"):
         local_blocks(str(folder), manifest)
 
 
 def test_a_file_is_read_again_only_when_it_has_changed(tmp_path, cache):
     """What is remembered is size, time and inode: a file altered behind their back is taken as it was."""
-    import os
-
-    manifest = write_blocks(tmp_path / "blocks", [block_table(50, [KIND], (2,), np.random.Generator(np.random.PCG64(0)))])
+    manifest = write_blocks(tmp_path / "blocks", [block_table(50, [KIND], (2,), RNG)])
     file = tmp_path / "blocks" / "0.arrow"
     local_blocks(str(tmp_path / "blocks"), manifest)
     found, content = file.stat(), bytearray(file.read_bytes())
