@@ -64,16 +64,13 @@ def gather_labels(
 def _classes(
     columns: Sequence[LabelColumn | None], groups: Sequence[tuple[int, int, int]], rows: np.ndarray
 ) -> np.ndarray:
-    found = np.full(len(rows), MISSING, dtype=np.int64)
+    values, valid = np.zeros(len(rows), dtype=np.int32), np.zeros(len(rows), dtype=np.uint8)
+    byte = rows >> 3
     for block, start, end in groups:
-        column = columns[block]
-        if column is None:
-            continue
-        here = rows[start:end]
-        found[start:end] = column.values[here]
-        if column.entries_valid is not None:
-            found[start:end][~_bits(column.entries_valid, here)] = MISSING
-    return found
+        if (column := columns[block]) is not None:
+            column.values.take(rows[start:end], out=values[start:end], mode="clip")
+            _taken(column.entries_valid, byte[start:end], valid[start:end])
+    return np.where(_bit(valid, rows), values, np.int64(MISSING))
 
 
 def _truths(
@@ -81,30 +78,35 @@ def _truths(
 ) -> np.ndarray:
     first, shift = np.divmod(rows * width, 8)
     span = (width + 14) // 8  # bytes that L bits may lie in, wherever they begin
-    at = first[:, None] + np.arange(span)
-    holds = np.zeros((len(rows), span), dtype=np.uint8)
-    known = np.zeros((len(rows), span), dtype=np.uint8)
+    at, byte = first[:, None] + np.arange(span), rows >> 3
+    holds, valid = np.zeros((2, len(rows), span), dtype=np.uint8)
+    rows_valid = np.zeros(len(rows), dtype=np.uint8)
     for block, start, end in groups:
-        column = columns[block]
-        if column is None:
-            continue
-        # the bytes behind the last of a bitmap hold none of the L bits
-        column.values.take(at[start:end], out=holds[start:end], mode="clip")
-        if column.entries_valid is None:
-            known[start:end] = 0xFF
-        else:
-            column.entries_valid.take(at[start:end], out=known[start:end], mode="clip")
-        if column.rows_valid is not None:
-            known[start:end][~_bits(column.rows_valid, rows[start:end])] = 0
-    return np.where(_unpacked(known, shift, width), _unpacked(holds, shift, width), MISSING).astype(np.int8, copy=False)
+        if (column := columns[block]) is not None:
+            column.values.take(at[start:end], out=holds[start:end], mode="clip")
+            _taken(column.entries_valid, at[start:end], valid[start:end])
+            _taken(column.rows_valid, byte[start:end], rows_valid[start:end])
+    known = (_unpacked(valid, shift, width) == 1) & _bit(rows_valid, rows)[:, None]
+    return np.where(known, _unpacked(holds, shift, width), np.int8(MISSING))
 
 
-def _bits(bitmap: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Return some bits of a bitmap, bool (n,); the lowest bit of a byte comes first."""
-    return np.asarray((bitmap[at >> 3] >> (at & 7).astype(np.uint8)) & 1, dtype=bool)
+def _taken(bitmap: np.ndarray | None, at: np.ndarray, out: np.ndarray) -> None:
+    """Copy some bytes of a bitmap; one that is not there is all ones.
+
+    The place of a byte may lie behind the last, where none of the bits that are wanted are.
+    """
+    if bitmap is None:
+        out.fill(0xFF)
+    else:
+        bitmap.take(at, out=out, mode="clip")  # unlike other modes, without a copy of ``out``
+
+
+def _bit(byte: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return each row's own bit of the byte of a bitmap that it lies in, bool (n,); the lowest bit comes first."""
+    return np.asarray((byte >> (rows & 7).astype(np.uint8)) & 1, dtype=bool)
 
 
 def _unpacked(packed: np.ndarray, shift: np.ndarray, width: int) -> np.ndarray:
-    """Return ``width`` bits of every row, from bit ``shift`` on, int8 (n, width)."""
+    """Return ``width`` bits of every row, from bit ``shift`` on, int8 of 0 and 1, shape (n, width)."""
     bits = np.unpackbits(packed, axis=1, bitorder="little").view(np.int8)
     return np.take_along_axis(bits, shift[:, None] + np.arange(width), axis=1)
