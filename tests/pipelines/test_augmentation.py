@@ -14,6 +14,7 @@ from pipelines.case import Augmentation, PictureInput, VectorInput
 from pipelines.case_file import load_case
 from pipelines.counter_random import key_of, uniform_draws
 from pipelines.errors import UserError
+from pipelines.evaluate import _predict
 from pipelines.method import tasks_of
 from pipelines.mixing import MixingPlan
 from tests.pipelines.block_files import block_table, write_blocks
@@ -215,6 +216,13 @@ def test_mixup_blends_a_row_with_its_partner_and_brings_both_labels(opened, vect
     for name in own.labels:
         assert torch.equal(batch.labels[name], own.labels[name])
         assert torch.equal(batch.mixed.labels[name], other.labels[name])
+
+
+def test_evaluation_sees_inputs_as_they_are(opened):
+    case, _, readers, _ = opened("{flip: 1, crop: 2, brightness: 0.4, erasing: 1, mixup: 0.4}")
+    seen = _predict(lambda x: {"x": x}, readers.values(), case)["x"]
+    stored = np.concatenate([reader.gather(np.arange(len(reader))).inputs for reader in readers.values()])
+    assert torch.equal(seen, (torch.from_numpy(stored) / 255 - case.input.mean) / case.input.std)
 
 
 def test_nothing_is_altered_where_nothing_is_asked_for(opened):

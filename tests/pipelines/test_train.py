@@ -47,9 +47,23 @@ def trained(case):
     }
 
 
-@pytest.mark.parametrize("network", ["mlp, widths: [32, 32]", "small_cnn, widths: [8, 16], sharing: ple"])
-def test_one_and_two_workers_give_the_same_curve(case_of, network):
-    settings = [*ONE_DIGIT, *ALL_LOSSES, f"network={{backbone: {network}}}"]
+@pytest.mark.parametrize(
+    ("network", "augmentation"),
+    [
+        ("mlp, widths: [32, 32]", ""),
+        (
+            "small_cnn, widths: [8, 16], sharing: ple",
+            "crop: 1, brightness: 0.3, contrast: 0.2, erasing: 0.3, mixup: 0.4",
+        ),
+    ],
+)
+def test_one_and_two_workers_give_the_same_curve(case_of, network, augmentation):
+    settings = [
+        *ONE_DIGIT,
+        *ALL_LOSSES,
+        f"network={{backbone: {network}}}",
+        f"training.augmentation={{{augmentation}}}",
+    ]
     plan = mixing_plan(case_of(*settings), {"digit_pictures": 50, "trait_pictures": 947}, 3, ["digit", "traits"])
     without_digit = [rank for rank in (0, 1) if not len(plan.worker_rows(0, rank, 2)["digit_pictures"])]
     assert len(without_digit) == 1
