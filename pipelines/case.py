@@ -540,8 +540,29 @@ class Augmentation(Section):
         return tuple(name for name, value in self.model_dump().items() if value and name != "mixup")
 
 
+class Checkpoints(Section):
+    """A run's state is written every ``every_s`` seconds, or every ``every_steps`` steps; the newest are kept."""
+
+    every_s: PositiveFloat = 60.0
+    every_steps: Positive | None = None
+    keep: Positive = 2
+
+
+def _workers(given: object) -> object:
+    fewest, most = given if isinstance(given, (list, tuple)) and len(given) == 2 else (given, given)
+    numbers = all(isinstance(n, int) and not isinstance(n, bool) for n in (fewest, most))
+    if not numbers or not 1 <= fewest <= most:  # type: ignore[operator]
+        raise PydanticCustomError("workers", "a number of workers, or [fewest, most], is right")
+    return fewest if fewest == most else (fewest, most)
+
+
 class Training(Section):
-    """How every arm is trained; ``batch_size`` is the global batch's, over all ``workers``."""
+    """How every arm is trained.
+
+    ``batch_size`` is the global batch's, over all ``workers``: a number of them, or the fewest and the most that a
+    cluster that grows and shrinks may give, looked at every ``resize_every_s`` seconds. ``max_failures``: how often
+    workers may die before a group of runs is given up; -1: any number. Preempted nodes do not count.
+    """
 
     steps: Positive
     batch_size: Positive
@@ -553,9 +574,22 @@ class Training(Section):
     matching: Matching = Matching()
     balancing: Balancing = Balancing()
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
-    workers: Positive = 1
+    workers: Annotated[int | tuple[int, int], BeforeValidator(_workers)] = 1
+    resize_every_s: PositiveFloat = 60.0
+    max_failures: Annotated[int, Field(ge=-1), _Number] = 3
+    checkpoints: Checkpoints = Checkpoints()
     threads_per_worker: Positive = 1
     device: Literal["cpu", "cuda"] = "cpu"
+
+    @property
+    def fewest_workers(self) -> int:
+        """The number of workers without which training does not go on."""
+        return self.workers if isinstance(self.workers, int) else self.workers[0]
+
+    @property
+    def most_workers(self) -> int:
+        """The number of workers at the most."""
+        return self.workers if isinstance(self.workers, int) else self.workers[1]
 
 
 class Arm(Section):

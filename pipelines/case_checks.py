@@ -234,10 +234,10 @@ def _training(case: Case) -> Iterator[str]:
     for name in training.task_weights:
         if name not in case.tasks:
             yield _unknown("training.task_weights", "task", name, case.tasks)
-    if training.batch_size < max(len(train_sets), training.workers):
+    if training.batch_size < max(len(train_sets), training.most_workers):
         yield (
             f"training.batch_size: found {training.batch_size}; at least one row for each of "
-            f"{len(train_sets)} data sets and {training.workers} workers is right"
+            f"{len(train_sets)} data sets and {training.most_workers} workers is right"
         )
     for where, seeds in (("training", training.seeds), ("tuning", case.tuning.seeds)):
         if len(set(seeds)) != len(seeds):

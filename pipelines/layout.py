@@ -11,6 +11,7 @@
     <case>-<fingerprint>/                        an experiment: one case with its settings
         case.yaml                                the case, complete in itself
         runs/<arm>/<network>/seed-<k>/           model.safetensors, history.parquet, run.json
+            checkpoints/                         while it trains: what it goes on from when it is killed
         results.json, report.html
         relate/<from>-to-<to>.yaml, .png             how two tasks relate: what `kindred relate` estimated
         tuning/<fingerprint>/                    what `kindred tune` found: <case>-tuned.yaml, trials.json
@@ -23,6 +24,9 @@ from typing import Any
 
 from pipelines.case import Case
 from pipelines.storage import join
+
+# What a run's numbers do not depend on, but for the rounding of sums: a run may go on with others.
+WHO_TRAINS = ("workers", "resize_every_s", "max_failures", "checkpoints")
 
 
 def fingerprint(content: Any) -> str:
@@ -50,4 +54,6 @@ def experiment_folder(case: Case) -> Path:
     """Return the folder of a case with its settings; what the runs do not depend on makes none."""
     apart = {"storage", "logging", "tuning", "evaluation"} | ({"data_root"} if case.embedded else set())
     settings = case.model_dump(mode="json", by_alias=True, exclude=apart)
+    for key in WHO_TRAINS:
+        del settings["training"][key]
     return Path(case.storage.path) / f"{case.name}-{fingerprint(settings)}"

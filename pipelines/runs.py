@@ -99,11 +99,14 @@ def code_digest() -> str:
         "permutation",
         "runs",
         "scaling",
-        "train_loop",
+        "training/loss_history",
+        "training/optimizer",
+        "training/train_run",
+        "training/training_state",
         "visible_relatedness",
     ]
     return digest_of(
-        *sorted(Path(mtlcore.__path__[0]).rglob("*.py")), *(Path(__file__).with_name(f"{name}.py") for name in trains)
+        *sorted(Path(mtlcore.__path__[0]).rglob("*.py")), *(Path(__file__).parent / f"{name}.py" for name in trains)
     )
 
 

@@ -5,6 +5,7 @@ the cluster at once and are worth their start, each a TorchTrainer whose workers
 """
 
 import os
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -20,7 +21,10 @@ from pipelines.manifest import Manifest
 from pipelines.metrics_log import check_wandb
 from pipelines.progress import Bar, bar
 from pipelines.runs import Run, is_done, list_runs
-from pipelines.train_loop import Work, train_runs
+from pipelines.training.checkpoint_folder import CHECKPOINTS, delete_checkpoints
+from pipelines.training.failure import failure_of
+from pipelines.training.train_runs import train_runs
+from pipelines.training.work import Work
 
 # Ray Train starts six processes for a group, which takes as long as so many steps of a small network.
 _STEPS_WORTH_A_GROUP = 1000
@@ -30,13 +34,16 @@ class TrainingFailedError(Exception):
     """A run failed; the message says which and why."""
 
 
-def train(case: Case, data_sets: Mapping[str, tuple[str, Manifest]], fresh: bool = False) -> int:
-    """Train the runs of a case that are not done; needs a running Ray.
+def train(
+    case: Case, data_sets: Mapping[str, tuple[str, Manifest]], fresh: bool = False, other_code: bool = False
+) -> int:
+    """Train the runs of a case that are not done, those that were begun from where they stand; needs a running Ray.
 
     Args:
         case: the case.
         data_sets: folder and manifest by data set, as :func:`pipelines.ingest.ingested` gives them.
-        fresh: train the runs that are done again as well.
+        fresh: train all runs again, from the beginning.
+        other_code: go on from checkpoints that other code or another torch has made, too.
 
     Returns:
         the number of runs that were trained.
@@ -53,10 +60,11 @@ def train(case: Case, data_sets: Mapping[str, tuple[str, Manifest]], fresh: bool
     if fresh:
         for run in runs:
             (run.folder(experiment) / "run.json").unlink(missing_ok=True)
+            delete_checkpoints(str(run.folder(experiment) / CHECKPOINTS))
     waiting = [run for run in runs if not is_done(run, experiment, data_sets)]
     if waiting:
         with bar("train", len(waiting) * case.training.steps, "steps") as shown:
-            fit_runs(case, waiting, data_sets, experiment, shown)
+            fit_runs(case, waiting, data_sets, experiment, shown, other_code)
     return len(waiting)
 
 
@@ -66,14 +74,23 @@ def fit_runs(
     data_sets: Mapping[str, tuple[str, Manifest]],
     experiment: Path,
     shown: Bar,
+    other_code: bool = False,
 ) -> None:
-    """Fit runs with as many trainers at once as the cluster has room for, and show how far they are."""
-    import ray
+    """Fit runs with as many trainers at once as the cluster has room for, and show how far they are.
 
-    groups = _groups_at_once(case, len(runs))
-    desk = ray.remote(num_cpus=0, max_concurrency=groups + 1)(_Desk).remote()
+    Raises:
+        TrainingFailedError: runs failed; what they came to is kept.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    groups, attempt = _groups_at_once(case, len(runs)), uuid.uuid4().hex
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    desk = ray.remote(num_cpus=0, max_concurrency=groups + 1, scheduling_strategy=here)(_Desk).remote()
     waiting = [
-        desk.fit.remote(Work(case, tuple(runs[number::groups]), data_sets, experiment), f"group-{number}")
+        desk.fit.remote(
+            Work(case, tuple(runs[number::groups]), data_sets, experiment, attempt, other_code), f"group-{number}"
+        )
         for number in range(groups)
     ]
     failures: list[str] = []
@@ -96,21 +113,24 @@ def group_trainer(work: Work, name: str) -> Any:
     return TorchTrainer(
         train_runs,
         train_loop_config={"work": work},
-        torch_config=TorchConfig() if training.workers > 1 else NoProcessGroup(),
+        torch_config=TorchConfig() if training.most_workers > 1 else NoProcessGroup(),
         scaling_config=ScalingConfig(
             num_workers=training.workers,
+            elastic_resize_monitor_interval_s=training.resize_every_s,
             use_gpu=training.device == "cuda",
             resources_per_worker={"CPU": training.threads_per_worker},
         ),
         run_config=RunConfig(
             name=name,
             storage_path=str(work.experiment / ".ray"),
-            failure_config=FailureConfig(max_failures=0),
+            failure_config=FailureConfig(max_failures=training.max_failures),
         ),
     )
 
 
 def _groups_at_once(case: Case, runs: int) -> int:
+    if case.training.fewest_workers < case.training.most_workers:
+        return 1  # it takes all that there is
     worth = min(runs, -(-runs * case.training.steps // _STEPS_WORTH_A_GROUP))
     fit = trainers_that_fit(case)
     return worth if fit is None else min(fit, worth)
@@ -129,20 +149,21 @@ def trainers_that_fit(case: Case) -> int | None:
     if "RAY_ADDRESS" in os.environ:
         return None
     training, room = case.training, ray.cluster_resources()
-    cpus = training.workers * training.threads_per_worker
+    workers = training.fewest_workers
+    cpus = workers * training.threads_per_worker
     if room.get("CPU", 0) < cpus:
         raise UserError(
-            f"training.workers x training.threads_per_worker: found {training.workers} x "
+            f"training.workers x training.threads_per_worker: found {workers} x "
             f"{training.threads_per_worker}; this machine has {room.get('CPU', 0):g} processors"
         )
     fit = room["CPU"] // cpus
     if training.device == "cuda":
-        if room.get("GPU", 0) < training.workers:
+        if room.get("GPU", 0) < workers:
             raise UserError(
-                f"training.device: found 'cuda' for {training.workers} workers; "
+                f"training.device: found 'cuda' for {workers} workers; "
                 f"this machine has {room.get('GPU', 0):g} GPUs that Ray can see"
             )
-        fit = min(fit, room["GPU"] // training.workers)
+        fit = min(fit, room["GPU"] // workers)
     return int(fit)
 
 
@@ -166,11 +187,13 @@ class _Desk:
         import ray
 
         told = partial(_tell, ray.get_runtime_context().current_actor)
+        died = None
         try:
             group_trainer(replace(work, told=told), name).fit()
         except Exception as error:  # the driver waits for all groups before it tells
-            return _reason(error)
-        return None
+            died = _reason(error)
+        failures = [failure for run in work.runs if (failure := failure_of(work, run))]
+        return "\n".join(failures) or died
 
     def put(self, run: str, step: int, loss: float) -> None:
         self._steps[run] = step

@@ -1,5 +1,6 @@
 """One trial of a search: train the tuned arm with some settings, score it on the validation split."""
 
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from pipelines.method import tasks_of
 from pipelines.progress import Bar
 from pipelines.runs import list_runs
 from pipelines.train import group_trainer
-from pipelines.train_loop import Work
+from pipelines.training.work import Work
 from pipelines.tuned_settings import with_settings
 
 
@@ -38,7 +39,7 @@ def run_trial(
     )
     runs = list_runs(tried)
     place = folder / "trials" / fingerprint(settings)
-    group_trainer(Work(tried, tuple(runs), data_sets, place), "trial").fit()
+    group_trainer(Work(tried, tuple(runs), data_sets, place, uuid.uuid4().hex), "trial").fit()
     check_trained(runs, place, data_sets)
     tests = split_tests(tried, predict_runs(tried, runs, data_sets, place, "validation"), data_sets, "validation")
     scores = {}

@@ -165,6 +165,6 @@ def test_a_loss_that_is_not_finite_fails_the_run_with_its_step_and_parts(case_of
     case = case_of("training.optimizer={name: sgd, lr: 1.0e+30}", "arms={naive: {}}", "evaluation.baseline=naive")
     with bar("train", 1, "steps") as shown, pytest.raises(TrainingFailedError) as caught:
         fit_runs(case, list_runs(case), ingested(case), experiment_folder(case), shown)
-    assert "naive/seed-3, step 9: the loss is not finite" in str(caught.value)
+    assert "naive/seed-3, step 1: the loss is not finite" in str(caught.value)
     assert "a lower lr may help" in str(caught.value)
     assert not (list_runs(case)[0].folder(experiment_folder(case)) / "run.json").exists()

@@ -1,0 +1,107 @@
+"""A checkpoint: everything that the steps to come depend on, as one file.
+
+The file is a safetensors file, so nothing is unpickled when it is read; what is not a tensor stands in its header as
+JSON. Its name holds the step and the hash of its bytes: ``step-000000300-<xxh3>.safetensors``. A file that is cut
+short, was changed, or is only half uploaded does not bear its own name and is no checkpoint.
+"""
+
+import re
+from typing import Any
+
+import pydantic
+import safetensors
+import safetensors.torch
+import xxhash
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from mtlcore import PairMeasured
+
+FORMAT = 1
+_ABOUT = "kindred"
+PREFIX = "step-"
+_NAME = re.compile(rf"{PREFIX}(\d{{9,}})-([0-9a-f]{{32}})\.safetensors")
+
+
+class NotACheckpointError(ValueError):
+    """A file is no checkpoint, or not whole; the message says which and why."""
+
+
+class Event(BaseModel):
+    """Something that happened to a run and is worth knowing when its numbers are read."""
+
+    model_config = ConfigDict(frozen=True)
+    step: int
+    what: str
+
+
+class About(BaseModel):
+    """What a checkpoint holds beside tensors.
+
+    Attributes:
+        run: the run's name.
+        step: the number of steps that are done.
+        made_from: code, torch and data, as :func:`pipelines.runs.made_from` gives them.
+        versions: of the libraries that made it.
+        seconds: spent in steps so far, over all attempts.
+        waited_for_data_s: of these, spent waiting for data.
+        columns: the names of the history's columns.
+        measured: what was seen of how tasks relate.
+        events: what happened to the run so far.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+    format: int = FORMAT
+    run: str
+    step: int
+    made_from: dict[str, Any]
+    versions: dict[str, str]
+    seconds: float
+    waited_for_data_s: float
+    columns: tuple[str, ...]
+    measured: tuple[PairMeasured, ...] = ()
+    events: tuple[Event, ...] = ()
+
+
+class Checkpoint(BaseModel):
+    """Tensors on the CPU by name (``network.*``, ``optimizer.*``, ``balancer.*``, ``trust.*``, ...), and the rest."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+    about: About
+    tensors: dict[str, Tensor]
+
+
+def pack(checkpoint: Checkpoint) -> tuple[str, bytes]:
+    """Return a checkpoint's file: its name and its bytes."""
+    content = safetensors.torch.save(checkpoint.tensors, {_ABOUT: checkpoint.about.model_dump_json()})
+    return f"{PREFIX}{checkpoint.about.step:09d}-{xxhash.xxh3_128_hexdigest(content)}.safetensors", content
+
+
+def unpack(name: str, content: bytes) -> Checkpoint:
+    """Return the checkpoint that a file holds.
+
+    Raises:
+        NotACheckpointError: the bytes are not those that were written under this name, or of an unknown format.
+    """
+    found = _NAME.fullmatch(name)
+    if found is None:
+        raise NotACheckpointError(f"{name}: not a checkpoint's name")
+    if xxhash.xxh3_128_hexdigest(content) != found[2]:
+        raise NotACheckpointError(f"{name}: its bytes are not those that were written (cut short, or changed since)")
+    return Checkpoint(about=_about(name, content), tensors=safetensors.torch.load(content))
+
+
+def _about(name: str, content: bytes) -> About:
+    size = int.from_bytes(content[:8], "little")
+    header = pydantic.TypeAdapter(dict[str, Any]).validate_json(content[8 : 8 + size])
+    text = header["__metadata__"][_ABOUT]
+    kind = pydantic.TypeAdapter(dict[str, Any]).validate_json(text).get("format")
+    if kind != FORMAT:
+        raise NotACheckpointError(f"{name}: found format {kind}; this version reads format {FORMAT}")
+    return About.model_validate_json(text)
+
+
+def step_of(name: str) -> int | None:
+    """Return the step in a checkpoint's name, or None for another file's."""
+    found = _NAME.fullmatch(name)
+    return None if found is None else int(found[1])

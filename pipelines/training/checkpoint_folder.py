@@ -1,0 +1,80 @@
+"""The checkpoints of a run: a folder, local or in object storage, of which the newest good one counts."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipelines.storage import delete, is_remote, join, list_folder, read_bytes, write_whole
+from pipelines.training.checkpoint import PREFIX, Checkpoint, NotACheckpointError, pack, step_of, unpack
+
+CHECKPOINTS = "checkpoints"
+
+
+def write_checkpoint(folder: str, checkpoint: Checkpoint, keep: int) -> str:
+    """Write a checkpoint whole or not at all, then delete all but the newest ``keep``; return its name.
+
+    Raises:
+        OSError: the disk does not take it; the older ones are kept.
+        StorageUnavailableError: object storage does not take it; the older ones are kept.
+    """
+    name, content = pack(checkpoint)
+    write_whole(join(folder, name), content)
+    for old in checkpoint_names(folder)[keep:]:
+        if old != name:
+            delete(join(folder, old))
+    return name
+
+
+def newest_checkpoint(folder: str, accept: Callable[[dict[str, Any]], bool], tell: Callable[[str], None]) -> str | None:
+    """Return the name of the newest checkpoint that is whole and accepted, or None.
+
+    Args:
+        folder: of the run's checkpoints; need not be there.
+        accept: says, by what a checkpoint was made from, whether a run can go on from it.
+        tell: is told of every file that is passed over, and why.
+
+    Raises:
+        StorageUnavailableError: object storage does not answer.
+    """
+    for name in checkpoint_names(folder):
+        try:
+            made_from = read_checkpoint(folder, name).about.made_from
+        except FileNotFoundError:  # a newer one has taken its place
+            continue
+        except NotACheckpointError as error:
+            tell(str(error))
+            continue
+        if accept(made_from):
+            return name
+        tell(f"{name}: made by other code or from other data")
+    return None
+
+
+def read_checkpoint(folder: str, name: str) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        FileNotFoundError: there is none of this name.
+        NotACheckpointError: the file is not whole.
+        StorageUnavailableError: object storage does not answer.
+    """
+    return unpack(name, read_bytes(join(folder, name)))
+
+
+def checkpoint_names(folder: str) -> list[str]:
+    """Return the names of a run's checkpoints, the newest first."""
+    named = [(step, name) for name in list_folder(folder) if (step := step_of(name)) is not None]
+    return [name for _, name in sorted(named, reverse=True)]
+
+
+def delete_checkpoints(folder: str) -> None:
+    """Delete a run's checkpoints: it has ended, and what counts of it stands beside them."""
+    for name in checkpoint_names(folder):
+        delete(join(folder, name))
+
+
+def clear_unfinished(folder: str) -> None:
+    """Delete what writers that were killed have left on this machine's disk."""
+    if not is_remote(folder):
+        for scratch in Path(folder).glob(f".{PREFIX}*"):
+            scratch.unlink(missing_ok=True)

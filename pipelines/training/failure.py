@@ -1,0 +1,39 @@
+"""A failure that trying again does not mend: told to whoever started the run, and not tried again."""
+
+import json
+
+from pipelines.runs import Run
+from pipelines.storage import delete, join, read_bytes, write_whole
+from pipelines.training.work import Work
+
+FAILURE = "failure.json"
+
+
+def comes_from_a_peer(error: Exception) -> bool:
+    """Say whether an error is what a worker meets when another one dies: that run can go on with other workers."""
+    from torch.distributed import DistError
+
+    told = str(error)
+    return isinstance(error, DistError) or (
+        type(error) is RuntimeError and any(word in told for word in ("gloo", "NCCL", "Connection", "process group"))
+    )
+
+
+def note_failure(work: Work, run: Run, error: Exception) -> None:
+    """Write down why a run failed in this attempt."""
+    told = str(error).strip() or type(error).__name__
+    write_whole(join(work.folder(run), FAILURE), json.dumps({"attempt": work.attempt, "error": f"{run}, {told}"}))
+
+
+def failure_of(work: Work, run: Run) -> str | None:
+    """Return why a run failed in this attempt, or None."""
+    try:
+        noted = json.loads(read_bytes(join(work.folder(run), FAILURE)))
+    except FileNotFoundError:
+        return None
+    return str(noted["error"]) if noted["attempt"] == work.attempt else None
+
+
+def forget_failure(work: Work, run: Run) -> None:
+    """Delete what stands of failures: the run has ended well."""
+    delete(join(work.folder(run), FAILURE))

@@ -1,0 +1,42 @@
+"""When a run looks up from its steps: to write a checkpoint, and to see whether it is about to lose a machine."""
+
+import time
+
+from pipelines.case import Checkpoints
+from pipelines.training.worker import Worker
+
+_LOOK_EVERY_S = 1.0
+
+
+class Pace:
+    """Decides with the first worker's clock, so that all workers do the same at the same step.
+
+    Args:
+        settings: how often checkpoints are written.
+        worker: this worker.
+    """
+
+    def __init__(self, settings: Checkpoints, worker: Worker) -> None:
+        self._settings, self._worker = settings, worker
+        self._written = self._looked = time.monotonic()
+        self._gone: set[str] = set()
+
+    def is_checkpoint(self, step: int) -> bool:
+        """Say whether a checkpoint is due after ``step`` steps whatever the clock says."""
+        every = self._settings.every_steps
+        return every is not None and step % every == 0
+
+    def look_up(self, step: int) -> str | None:
+        """Ask whether a checkpoint is due now, and why: ``time`` or ``preemption``; all workers must ask."""
+        now = time.monotonic()
+        by_time = self._settings.every_steps is None and now - self._written >= self._settings.every_s
+        due, look = self._worker.agree(by_time, now - self._looked >= _LOOK_EVERY_S)
+        why = "time" if due or self.is_checkpoint(step) else None
+        if look:
+            self._looked = now
+            if new := set(self._worker.nodes_to_go()) - self._gone:
+                self._gone |= new
+                why = "preemption"
+        if why:
+            self._written = now
+        return why

@@ -1,0 +1,46 @@
+"""The function that Ray Train calls on every worker."""
+
+from typing import Any
+
+import torch
+
+from pipelines.batches import open_readers
+from pipelines.runs import is_done
+from pipelines.training.failure import comes_from_a_peer, failure_of, note_failure
+from pipelines.training.loss_history import LossNotFiniteError
+from pipelines.training.train_run import train_run
+from pipelines.training.work import Work
+from pipelines.training.worker import Worker, ray_worker
+
+
+def train_runs(config: dict[str, Any]) -> None:
+    """Train a group's runs that are not done, one after the other.
+
+    Ray Train calls it again, on whatever workers there are then, when a worker dies. A failure that would come again
+    is written down, and ends the attempt.
+    """
+    work: Work = config["work"]
+    torch.set_num_threads(work.case.training.threads_per_worker)
+    worker = ray_worker()
+    readers = None
+    for run in work.runs:
+        if failure_of(work, run):
+            return
+        if is_done(run, work.experiment, work.data_sets):
+            continue
+        try:
+            readers = readers or open_readers(work.case, work.data_sets, "train")
+            train_run(work, run, readers, worker)
+        except Exception as error:
+            if _is_of_all(error, worker):
+                if worker.rank == 0:
+                    note_failure(work, run, error)
+                return
+            if not comes_from_a_peer(error):
+                note_failure(work, run, error)
+            raise  # peers wait for this worker: only Ray can end that
+
+
+def _is_of_all(error: Exception, worker: Worker) -> bool:
+    """Say whether all workers have this error, as there is one alone or it comes of what they all know."""
+    return worker.world_size == 1 or isinstance(error, LossNotFiniteError)

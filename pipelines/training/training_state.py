@@ -1,0 +1,126 @@
+"""The state of a run: everything that its next step depends on, and nothing else.
+
+Rows, augmentation and the learning rate are functions of (seed, step); what a network draws as it trains (dropout)
+is seeded anew by (seed, step, rank). So there is no position in the data and no random state to keep.
+"""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mtlcore import MultiTaskNetwork, PairMeasured, RelatednessTrust
+from mtlcore.balancing import Balancer
+from pipelines.training.checkpoint import About, Checkpoint, Event
+from pipelines.training.loss_history import LossHistory
+
+
+@dataclass
+class TrainingState:
+    """A run in progress.
+
+    Attributes:
+        network: not wrapped in DistributedDataParallel.
+        optimizer: of the network's parameters.
+        balancer: of the objectives.
+        trust: of the tables; None where the objective uses none.
+        history: the losses so far.
+        measured: what was seen of how tasks relate.
+        step: the number of steps that are done.
+        seconds: spent in them, over all attempts.
+        waited_for_data_s: of these, spent waiting for data.
+        events: what happened to the run.
+    """
+
+    network: MultiTaskNetwork
+    optimizer: torch.optim.Optimizer
+    balancer: Balancer
+    trust: RelatednessTrust | None
+    history: LossHistory = field(default_factory=LossHistory)
+    measured: list[PairMeasured] = field(default_factory=list)
+    step: int = 0
+    seconds: float = 0.0
+    waited_for_data_s: float = 0.0
+    events: list[Event] = field(default_factory=list)
+
+    def checkpoint(self, run: str, made_from: dict[str, Any]) -> Checkpoint:
+        """Return a copy of the state; the run may go on while it is written. The history must have been gathered."""
+        assert len(self.history.rows) == self.step, "losses of some steps are not gathered"
+        tensors = {
+            **_copied("network", self.network.state_dict()),
+            **_copied("optimizer", _slots(self.optimizer, self.network)),
+            **_copied("balancer", self.balancer.state_dict()),
+            "history": self.history.tensor(),
+        }
+        if self.trust is not None and self.trust.optimizer is not None:
+            tensors |= _copied("trust", self.trust.state_dict())
+            tensors |= _copied("trust_optimizer", _slots(self.trust.optimizer, self.trust))
+        about = About(
+            run=run,
+            step=self.step,
+            made_from=made_from,
+            versions=_versions(),
+            seconds=self.seconds,
+            waited_for_data_s=self.waited_for_data_s,
+            columns=self.history.columns,
+            measured=tuple(self.measured),
+            events=tuple(self.events),
+        )
+        return Checkpoint(about=about, tensors=tensors)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Become the state that a checkpoint is a copy of."""
+        about, tensors = checkpoint.about, checkpoint.tensors
+        self.network.load_state_dict(_below("network", tensors))
+        _load_slots(self.optimizer, self.network, _below("optimizer", tensors))
+        self.balancer.load_state_dict(_below("balancer", tensors))
+        if self.trust is not None and self.trust.optimizer is not None:
+            self.trust.load_state_dict(_below("trust", tensors))
+            _load_slots(self.trust.optimizer, self.trust, _below("trust_optimizer", tensors))
+        self.history = LossHistory(about.columns, tensors["history"].tolist())
+        self.measured = list(about.measured)
+        self.step, self.seconds, self.waited_for_data_s = about.step, about.seconds, about.waited_for_data_s
+        self.events = list(about.events)
+
+
+@lru_cache
+def _versions() -> dict[str, str]:
+    return {"torch": version("torch"), "ray": version("ray"), "python": platform.python_version()}
+
+
+def _copied(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name[len(prefix) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")}
+
+
+def _slots(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, Tensor]:
+    """Return what an optimiser keeps of each parameter (moments, its count of steps), as ``parameter|slot``."""
+    found = {}
+    for name, parameter in module.named_parameters():
+        for slot, value in optimizer.state.get(parameter, {}).items():
+            if value is not None:
+                assert isinstance(value, Tensor), f"{type(optimizer).__name__} keeps {slot} as {type(value).__name__}"
+                found[f"{name}|{slot}"] = value
+    return found
+
+
+def _load_slots(optimizer: torch.optim.Optimizer, module: nn.Module, slots: Mapping[str, Tensor]) -> None:
+    """Give an optimiser back what it kept; its settings stay what they are."""
+    groups = optimizer.state_dict()["param_groups"]
+    numbers: dict[Tensor, int] = {}
+    for given, group in zip(groups, optimizer.param_groups, strict=True):
+        numbers |= dict(zip(group["params"], given["params"], strict=True))
+    parameters = dict(module.named_parameters())
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in slots.items():
+        name, _, slot = key.rpartition("|")
+        state.setdefault(numbers[parameters[name]], {})[slot] = value
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -1,0 +1,42 @@
+"""What a group of workers is given."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.case import Case
+from pipelines.manifest import Manifest
+from pipelines.runs import Run, made_from
+
+
+@dataclass(frozen=True)
+class Work:
+    """Runs of one case, one after the other.
+
+    Attributes:
+        case: the case.
+        runs: what to train.
+        data_sets: folder and manifest by data set.
+        experiment: the experiment's folder.
+        attempt: names this call of the trainer, whatever workers come and go in it.
+        other_code: go on from checkpoints that other code or another torch has made, too.
+        told: called by the first worker with a run, the steps done and the loss, now and then.
+    """
+
+    case: Case
+    runs: tuple[Run, ...]
+    data_sets: Mapping[str, tuple[str, Manifest]]
+    experiment: Path
+    attempt: str
+    other_code: bool = False
+    told: Callable[[str, int, float], None] | None = None
+
+    def folder(self, run: Run) -> str:
+        """Return where a run lies."""
+        return str(run.folder(self.experiment))
+
+    def can_go_on_from(self, made: dict[str, Any]) -> bool:
+        """Say whether a run can go on from what was made from this."""
+        now = made_from(self.data_sets)
+        return made["blocks"] == now["blocks"] if self.other_code else made == now

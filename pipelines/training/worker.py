@@ -1,0 +1,67 @@
+"""One of the processes that train a run together, and what they agree on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A worker's place among its peers.
+
+    Attributes:
+        rank: its number, from 0.
+        world_size: how many there are.
+        device: where it computes.
+        wrap: makes a network ready for these workers.
+        nodes_to_go: asks, together with all peers, which nodes are about to be taken away; their ids.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    wrap: Callable[[nn.Module], nn.Module] = lambda network: network
+    nodes_to_go: Callable[[], tuple[str, ...]] = lambda: ()
+
+    def agree(self, *says: bool) -> list[bool]:
+        """Return what the first worker says, on all: where clocks decide, only its own does."""
+        if self.world_size == 1:
+            return list(says)
+        said = torch.tensor(says, dtype=torch.uint8, device=self.device)
+        dist.broadcast(said, src=0)
+        return [bool(value) for value in said.tolist()]
+
+    def agree_on(self, what: str | None) -> str | None:
+        """Return the first worker's word, on all."""
+        if self.world_size == 1:
+            return what
+        words = [what]
+        dist.broadcast_object_list(words, src=0, device=self.device)
+        return words[0]
+
+    def seed_draws(self, seed: int, step: int) -> None:
+        """Seed what a network draws in a step (dropout), which takes no generator of ours; nothing is remembered."""
+        number = int(np.random.SeedSequence([seed % 2**63, step, self.rank]).generate_state(1, np.uint64)[0] >> 1)
+        # torch.manual_seed asks for every kind of device, which takes longer than a small step.
+        torch.default_generator.manual_seed(number)
+        if self.device.type == "cuda":
+            torch.cuda.default_generators[self.device.index or 0].manual_seed(number)
+
+
+def ray_worker() -> Worker:
+    """Return the worker that Ray Train has made this process."""
+    from ray.train.torch import get_device, prepare_model
+
+    rank, world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    return Worker(rank, world_size, get_device(), prepare_model, _nodes_to_go)
+
+
+def _nodes_to_go() -> tuple[str, ...]:
+    import ray.train
+
+    info = ray.train.get_preemption_info()
+    return () if info is None else tuple(info.preempted_node_ids)
