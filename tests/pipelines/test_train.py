@@ -1,6 +1,7 @@
 """Training on a real local Ray: the same numbers whatever the workers, and every arm on the same rows."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -168,3 +169,18 @@ def test_a_loss_that_is_not_finite_fails_the_run_with_its_step_and_parts(case_of
     assert "naive/seed-3, step 1: the loss is not finite" in str(caught.value)
     assert "a lower lr may help" in str(caught.value)
     assert not (list_runs(case)[0].folder(experiment_folder(case)) / "run.json").exists()
+
+
+def test_a_damaged_block_fails_training_before_a_step_and_is_named(case_of):
+    case = case_of("training.steps=2", "arms={naive: {}}", "evaluation.baseline=naive")
+    folder, manifest = ingested(case)["trait_pictures"]
+    file = Path(folder) / manifest.blocks[0].file
+    right = file.read_bytes()
+    file.write_bytes(right[:1000] + bytes([right[1000] ^ 1]) + right[1001:])
+    try:
+        with pytest.raises(TrainingFailedError) as caught:
+            train(case, ingested(case), fresh=True)
+    finally:
+        file.write_bytes(right)
+    assert f"{file}: its bytes are not those that the ingest wrote" in str(caught.value)
+    assert "`kindred ingest` makes the block again" in str(caught.value)
