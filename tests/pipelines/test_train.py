@@ -9,7 +9,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from pipelines.batches import mixing_plan
+from pipelines.batches import mixing_plan, open_readers
+from pipelines.block_cache import DamagedBlockError
 from pipelines.case_file import load_case
 from pipelines.errors import UserError
 from pipelines.ingest import ingest, ingested
@@ -171,16 +172,17 @@ def test_a_loss_that_is_not_finite_fails_the_run_with_its_step_and_parts(case_of
     assert not (list_runs(case)[0].folder(experiment_folder(case)) / "run.json").exists()
 
 
-def test_a_damaged_block_fails_training_before_a_step_and_is_named(case_of):
-    case = case_of("training.steps=2", "arms={naive: {}}", "evaluation.baseline=naive")
+def test_a_damaged_block_is_named_before_anything_trains_on_it(case_of):
+    case = case_of()
     folder, manifest = ingested(case)["trait_pictures"]
     file = Path(folder) / manifest.blocks[0].file
     right = file.read_bytes()
     file.write_bytes(right[:1000] + bytes([right[1000] ^ 1]) + right[1001:])
     try:
-        with pytest.raises(TrainingFailedError) as caught:
-            train(case, ingested(case), fresh=True)
+        with pytest.raises(DamagedBlockError) as caught:
+            open_readers(case, ingested(case), "train")
     finally:
         file.write_bytes(right)
     assert f"{file}: its bytes are not those that the ingest wrote" in str(caught.value)
     assert "`kindred ingest` makes the block again" in str(caught.value)
+    assert len(open_readers(case, ingested(case), "train")["trait_pictures"]) == manifest.rows_used
