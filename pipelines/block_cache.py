@@ -263,10 +263,10 @@ class _Checked:
             raise DamagedBlockError(f"{file}: the block is gone; `kindred ingest` makes it again") from None
         if self._known.get(block.file) == stamp:
             return True
-        found = xxhash.xxh3_128()
-        with file.open("rb") as content:
-            while part := content.read(1 << 24):
-                found.update(part)
+        found, room = xxhash.xxh3_128(), memoryview(bytearray(1 << 20))
+        with file.open("rb", buffering=0) as content:
+            while size := content.readinto(room):
+                found.update(room[:size])
         if found.hexdigest() != block.digest:
             return False
         self._remember(block.file, stamp)
