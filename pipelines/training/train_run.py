@@ -98,13 +98,7 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader], worker: 
                 losses = state.history.gather()
                 why = None if last else pace.look_up(state.step)
                 if why and writer:
-                    if why == "preemption":
-                        state.events.append(
-                            Event(step=state.step, what="a node is to be taken away: checkpoint written")
-                        )
-                    writer.put(state.checkpoint(str(run), made))
-                    if why == "preemption":
-                        writer.flush()
+                    _keep_place(state, run, made, writer, before_preemption=why == "preemption")
                 if told and first:
                     log.write(step, losses)
                     if work.told:
@@ -147,7 +141,9 @@ def _go_on(state: TrainingState, work: Work, run: Run, worker: Worker) -> None:
     name = worker.agree_on(name)
     if name is not None:
         state.restore(read_checkpoint(folder, name))
-        state.events.append(Event(step=state.step, what=f"went on with {worker.world_size} workers"))
+        state.events.append(
+            Event(step=state.step, what=f"went on with {worker.world_size} worker{'s' * (worker.world_size > 1)}")
+        )
     state.events += [Event(step=state.step, what=f"passed over: {problem}") for problem in passed_over]
 
 
