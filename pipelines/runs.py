@@ -96,6 +96,7 @@ def code_digest() -> str:
         "runs",
         "training/loss_history",
         "training/optimizer",
+        "training/schedule",
         "training/train_run",
         "training/training_state",
         "visible_relatedness",

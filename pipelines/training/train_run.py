@@ -30,8 +30,9 @@ from pipelines.training.checkpoint_folder import (
 )
 from pipelines.training.checkpoint_writer import CheckpointWriter
 from pipelines.training.failure import forget_failure
-from pipelines.training.optimizer import build_optimizer, learning_rate, set_learning_rate
+from pipelines.training.optimizer import build_optimizer, set_learning_rate
 from pipelines.training.pace import Pace
+from pipelines.training.schedule import learning_rate
 from pipelines.training.training_state import TrainingState
 from pipelines.training.work import Work
 from pipelines.training.worker import Worker
