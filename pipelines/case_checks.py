@@ -258,11 +258,12 @@ def _training(case: Case) -> Iterator[str]:
 def _schedule(case: Case) -> Iterator[str]:
     schedule, steps = case.training.schedule, case.training.steps
     if schedule.warmup_steps >= steps:
-        yield f"training.schedule.warmup_steps: found {schedule.warmup_steps}; fewer than training.steps ({steps}) is right"
+        found = schedule.warmup_steps
+        yield f"training.schedule.warmup_steps: found {found}; fewer than training.steps ({steps}) is right"
     if isinstance(schedule, MultistepSchedule):
-        found = list(schedule.milestones)
-        if found != sorted(set(found)) or found[-1] >= steps:
-            yield f"training.schedule.milestones: found {found}; rising, each below training.steps ({steps}), is right"
+        given = list(schedule.milestones)
+        if given != sorted(set(given)) or given[-1] >= steps:
+            yield f"training.schedule.milestones: found {given}; rising, each below training.steps ({steps}), is right"
 
 
 def _validation(case: Case) -> Iterator[str]:

@@ -35,6 +35,7 @@ from pipelines.results import (
     EdgeTrust,
     PairSeen,
     Results,
+    RunEvent,
     TaskResult,
     Timing,
     git_commit,
@@ -309,4 +310,8 @@ def _timing(run: Run, experiment: Path) -> Timing:
         seconds=record["seconds"],
         waited_for_data_s=record["waited_for_data_s"],
         workers=record["workers"],
+        validation_s=record["validation_s"],
+        steps=record["steps"],
+        best_step=record["best"]["step"] if record["best"] else None,
+        events=[RunEvent(**event) for event in record["events"]],
     )

@@ -87,10 +87,11 @@ def loss_figure(curves: Mapping[str, Sequence[np.ndarray]], every: int) -> str:
             seeds = [_averaged(values, every) for values in curves.get(f"{arm}: {part}", ())]
             if not seeds:
                 continue
-            x = (np.arange(len(seeds[0])) + 0.5) * every
+            x = (np.arange(max(map(len, seeds))) + 0.5) * every
             for values in seeds:
-                axes.plot(x, values, color=colour[arm], alpha=0.2, linewidth=0.8)
-            axes.plot(x, np.mean(seeds, axis=0), color=colour[arm], linewidth=1.8, label=arm)
+                axes.plot(x[: len(values)], values, color=colour[arm], alpha=0.2, linewidth=0.8)
+            mean = _mean_of_all(seeds)
+            axes.plot(x[: len(mean)], mean, color=colour[arm], linewidth=1.8, label=arm)
         axes.set_title(part)
         axes.set_xlabel("step")
         axes.set_ylim(bottom=0)
@@ -99,6 +100,12 @@ def loss_figure(curves: Mapping[str, Sequence[np.ndarray]], every: int) -> str:
     handles = [plt.Line2D([], [], color=colour[arm], label=arm) for arm in arms]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(arms), frameon=False)
     return _svg(figure)
+
+
+def _mean_of_all(seeds: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the mean over seeds as far as all go: one that stopped early would make a step in it."""
+    shortest = min(map(len, seeds))
+    return np.asarray(np.mean([values[:shortest] for values in seeds], axis=0))
 
 
 def _averaged(values: np.ndarray, every: int) -> np.ndarray:

@@ -53,6 +53,7 @@ def list_runs(case: Case) -> list[Run]:
 
 
 WEIGHTS, HISTORY, RECORD, PREDICTIONS = "model.safetensors", "history.parquet", "run.json", "test.safetensors"
+VALIDATIONS = "validation.parquet"
 
 
 def write_record(
@@ -77,8 +78,11 @@ def is_done(run: Run, experiment: Path, data_sets: Mapping[str, tuple[str, Manif
 
 
 def made_from(data_sets: Mapping[str, tuple[str, Manifest]]) -> dict[str, Any]:
-    """Return what, beside the case, a run's numbers depend on: the code, torch, and the training blocks."""
-    blocks = {name: of.used_hash for name, (_, of) in data_sets.items() if of.split == "train"}
+    """Return what, beside the case, a run's numbers depend on: the code, torch, and the blocks but the test split's.
+
+    Validation may choose the weights, and when to stop.
+    """
+    blocks = {name: of.used_hash for name, (_, of) in data_sets.items() if of.split != "test"}
     return {"code": code_digest(), "torch": version("torch"), "blocks": blocks}
 
 
@@ -99,6 +103,8 @@ def code_digest() -> str:
         "training/schedule",
         "training/train_run",
         "training/training_state",
+        "training/validation",
+        "training/validation_history",
         "visible_relatedness",
     ]
     return digest_of(
