@@ -21,6 +21,7 @@ from pipelines.runs import HISTORY, VALIDATIONS, WEIGHTS, list_runs, read_record
 from pipelines.train import train
 from pipelines.training.validation import validation_rows
 from pipelines.training.validation_history import ValidationHistory, best_of, scored_columns, without_gain
+from tests.pipelines.one_worker import train_here
 
 SHORT = ["training.steps=25", "training.seeds=[3]", "training.batch_size=8", "evaluation.replicates=20"]
 EVERY = ["training.validation={every_steps: 10, rows: 60}"]
@@ -36,11 +37,6 @@ def case_of(ray_local, digits_store):
     return load
 
 
-def trained(case):
-    train(case, ingested(case), fresh=True)
-    return {run: run.folder(experiment_folder(case)) for run in list_runs(case)}
-
-
 def weights_of(folder):
     return safetensors.torch.load_file(folder / WEIGHTS)
 
@@ -52,7 +48,7 @@ def same(ours, others):
 def test_validation_changes_no_bit_of_the_training_and_scores_the_weights_that_it_saw(case_of):
     # Dropout: a pass in training mode, or one that drew from the steps' random numbers, would show.
     network = "network={backbone: tests.pipelines.dropping:dropping}"
-    without, looked = trained(case_of(network)), trained(case_of(network, *EVERY))
+    without, looked = train_here(case_of(network)), train_here(case_of(network, *EVERY))
     case = case_of(network, *EVERY)
     for run, folder in looked.items():
         assert same(weights_of(folder), weights_of(without[run]))
@@ -86,9 +82,11 @@ def expected(case, run, weights):
 def test_two_workers_validate_as_one_does_and_stop_at_the_same_step(case_of):
     one_arm = ["arms={naive: {}}", "evaluation.baseline=naive", "training.validation={every_steps: 5, rows: 61}"]
     stop = ["training.best=digit", "training.early_stopping={patience: 1, min_delta: 0.5}"]
-    (one,) = trained(case_of(*one_arm, *stop)).values()
+    (one,) = train_here(case_of(*one_arm, *stop)).values()
     first, weights = pq.read_table(one / VALIDATIONS).to_pandas(), weights_of(one)
-    (two,) = trained(case_of(*one_arm, *stop, "training.workers=2")).values()
+    case = case_of(*one_arm, *stop, "training.workers=2")
+    train(case, ingested(case), fresh=True)
+    two = list_runs(case)[0].folder(experiment_folder(case))
     assert one == two, "who trains is no setting of the experiment"
     second = pq.read_table(two / VALIDATIONS).to_pandas()
     assert second["step"].tolist() == first["step"].tolist() == [5, 10]
@@ -102,13 +100,14 @@ def test_the_weights_of_the_best_validation_are_the_runs_and_early_stopping_leav
     # A rate that rises over the whole run and is far too high at its end: the best is in the middle.
     wild = [
         "training.schedule={kind: constant, warmup_steps: 24}",
-        "training.optimizer={name: sgd, lr: 40, momentum: 0}",
-        "arms={naive: {matching: {dm: {weight: 0}, sca: {weight: 0}}}, single-task: {networks: one_per_task}}",
-        "training.validation.every_steps=1",
+        "training.optimizer={name: adamw, lr: 1.0}",
+        "arms={naive: {matching: {dm: {weight: 0}, sca: {weight: 0}}}}",
+        "evaluation.baseline=naive",
+        "training.validation={every_steps: 1, rows: 40}",
     ]
-    last = trained(case_of(*wild))
-    best = trained(case_of(*wild, "training.best=mean"))
-    stopped = trained(case_of(*wild, "training.best=mean", "training.early_stopping={patience: 4}"))
+    last = train_here(case_of(*wild))
+    best = train_here(case_of(*wild, "training.best=mean"))
+    stopped = train_here(case_of(*wild, "training.best=mean", "training.early_stopping={patience: 4}"))
     case = case_of(*wild, "training.best=mean")
     early = 0
     for run, folder in best.items():
