@@ -20,7 +20,7 @@ def progress_of(seen: Mapping[str, StepMetrics]) -> tuple[int, str]:
     last = running[-1]
     wait = sum(metrics.data_wait for metrics in running) / len(running)
     rates = f"{_short(sum(metrics.rows_per_s for metrics in running))} rows/s, data wait {100 * wait:.0f} %"
-    return done, f"{rates} · {last.run} loss {last.loss:.3f}{_parts(last.parts)}"
+    return done, f"{rates} · loss {last.loss:.3f}{_parts(last.parts)} · {last.run}"
 
 
 def _parts(parts: Mapping[str, float]) -> str:

@@ -25,7 +25,9 @@ class TensorBoardLog:
         place = join(folder, TENSORBOARD)
         if step == 0:
             shutil.rmtree(place, ignore_errors=True)
-        self._writer = SummaryWriter(place, purge_step=step + 1 if step else None)
+        # A name of its own: files are named by the second, and read in the order of their names.
+        suffix = f".{step:09d}"
+        self._writer = SummaryWriter(place, purge_step=step + 1 if step else None, filename_suffix=suffix)
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         """Log the metrics after a number of steps; those that are not defined are left out."""
