@@ -5,9 +5,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
-import numpy as np
 import safetensors.torch
-import torch
 import torch.distributed as dist
 from torch import nn
 
@@ -80,7 +78,7 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader], worker: 
         head_inputs = open_until_the_end.enter_context(HeadInputs(state.network.heads)) if trust else None
         for step in range(state.step, training.steps):
             begun = time.perf_counter()
-            torch.manual_seed(_seed_of(run.seed, step, worker.rank))
+            worker.seed_draws(run.seed, step)
             set_learning_rate(state.optimizer, learning_rate(training, step))
             rows = plan.worker_rows(step, worker.rank, worker.world_size)
             batch = gather_batch(readers, rows, tasks, case.input)
@@ -174,11 +172,6 @@ def _keep_place(
     writer.put(state.checkpoint(str(run), made))
     if before_preemption:
         writer.flush()
-
-
-def _seed_of(seed: int, step: int, rank: int) -> int:
-    """Return the seed of what a network draws in a step: nothing about it has to be remembered."""
-    return int(np.random.SeedSequence([seed % 2**63, step, rank]).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _trust_by_row(trust: RelatednessTrust | None) -> dict[str, dict[str, float]]:

@@ -8,6 +8,7 @@ import platform
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
@@ -79,7 +80,7 @@ class TrainingState:
             run=run,
             step=self.step,
             made_from=made_from,
-            versions={"torch": version("torch"), "ray": version("ray"), "python": platform.python_version()},
+            versions=_versions(),
             seconds=self.seconds,
             waited_for_data_s=self.waited_for_data_s,
             columns=self.history.columns,
@@ -108,6 +109,11 @@ class TrainingState:
         self.validation_s, self.log_id = about.validation_s, about.log_id
         self.best = _below("best", tensors)
         self.log = bytes(tensors["log"].numpy()).decode().splitlines()
+
+
+@lru_cache
+def _versions() -> dict[str, str]:
+    return {"torch": version("torch"), "ray": version("ray"), "python": platform.python_version()}
 
 
 def _copied(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
