@@ -72,7 +72,8 @@ class Validation:
             return False
         if without_gain(scores, stopping.min_delta) < stopping.patience:
             return False
-        what = f"stopped early: {stopping.patience} validations gained no more than {stopping.min_delta:g}"
+        least = f" of more than {stopping.min_delta:g}" if stopping.min_delta else ""
+        what = f"stopped early: no gain{least} in the last {stopping.patience} validations"
         state.events.append(Event(step=state.step, what=what))
         return True
 

@@ -137,6 +137,12 @@ def test_the_weights_of_the_best_validation_are_the_runs_and_early_stopping_leav
         str(run): (read_record(folder)["steps"], read_record(folder)["best"]["step"]) for run, folder in stopped.items()
     }
     assert "stopped early" in json.dumps([event.what for t in outcome.results.timings for event in t.events])
+    page = steps.report(case_of(*wild, "training.best=mean", "training.early_stopping={patience: 4}")).read_text()
+    assert 'aria-label="Validation by step"' in page
+    assert 'aria-label="Learning rate by step"' in page
+    assert "at most 25 updates each" in page
+    for run, folder in stopped.items():
+        assert f"<td>{run}</td><td>{read_record(folder)['steps']} of 25</td>" in page
 
 
 def test_small_validation_sets_are_used_whole_and_the_rest_is_shared_out():
