@@ -157,6 +157,8 @@ def _source_paths(case: Case) -> Iterator[str]:
             f"storage.path: found {case.storage.path!r}; a folder is right (storage.blocks may be in object storage: "
             "s3://... or gs://...)"
         )
+    if case.logging.tensorboard and is_remote(case.storage.path):
+        yield f"logging.tensorboard: found true, and storage.path {case.storage.path!r}; event files need a folder"
     for key, url in (("storage.blocks", case.storage.blocks), ("data_root", case.data_root)):
         # The one place where a case is looked at that another machine may have to wait for: ask once, and stop there.
         if url is not None and is_remote(url) and (problem := _not_there(key, url)):

@@ -30,6 +30,7 @@ class Monitor:
         self._rows_per_step, self._scored = rows_per_step, scored_columns(work.case, run)
         self._open = ExitStack()
         self._log = self._open.enter_context(RunLog(work.folder(run), state.log))
+        self._log.note(state.events)
         self._wandb = self._open.enter_context(MetricsLog(work.case, run, work.experiment, state.log_id))
         self._tensorboard = None
         if work.case.logging.tensorboard:
@@ -61,7 +62,8 @@ class Monitor:
             ended=ended,
         )
         self._look()
-        self._log.tell(metrics, state.events)
+        self._log.note(state.events)
+        self._log.tell(metrics)
         self._wandb.write(state.step, metrics.by_name())
         if self._tensorboard:
             self._tensorboard.write(state.step, metrics.by_name())

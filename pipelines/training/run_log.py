@@ -67,27 +67,33 @@ class RunLog:
         self._whole = False  # whether the file has all lines
         self._write_all()
 
-    def tell(self, metrics: StepMetrics, events: Sequence[Event]) -> None:
-        """Add what is seen, and the run's events that were not told yet."""
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        added = [LogLine(step=event.step, time=now, event=event.what) for event in events[self._events :]]
-        self._events = max(self._events, len(events))
-        added.append(
-            LogLine(
-                step=metrics.step,
-                time=now,
-                loss=metrics.loss,
-                parts=dict(metrics.parts),
-                lr=metrics.lr,
-                rows_per_s=round(metrics.rows_per_s, 1),
-                data_wait=round(metrics.data_wait, 4),
-                validation=_by_task(metrics.validation) or None,
-                score=metrics.score,
-            )
+    def note(self, events: Sequence[Event]) -> None:
+        """Add the run's events that were not told yet."""
+        told, self._events = self._events, len(events)
+        self._add([LogLine(step=event.step, time=_now(), event=event.what) for event in events[told:]])
+
+    def tell(self, metrics: StepMetrics) -> None:
+        """Add what is seen."""
+        self._add(
+            [
+                LogLine(
+                    step=metrics.step,
+                    time=_now(),
+                    loss=metrics.loss,
+                    parts=dict(metrics.parts),
+                    lr=metrics.lr,
+                    rows_per_s=round(metrics.rows_per_s, 1),
+                    data_wait=round(metrics.data_wait, 4),
+                    validation=_by_task(metrics.validation) or None,
+                    score=metrics.score,
+                )
+            ]
         )
+
+    def _add(self, added: Sequence[LogLine]) -> None:
         text = [line.model_dump_json(exclude_none=True) for line in added]
         self._lines += text
-        if self._uploads is None:
+        if text and self._uploads is None:
             self._append(text)
 
     def keep(self) -> None:
@@ -130,6 +136,10 @@ class RunLog:
 
 def _file(lines: Sequence[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _by_task(validation: Mapping[str, float]) -> dict[str, dict[str, float]]:

@@ -165,9 +165,10 @@ def test_a_log_in_object_storage_is_whole_with_every_checkpoint_and_at_the_end(t
         assert is_remote("s3://runs/a")
         lines = ['{"step":5,"time":"now","loss":2.0}']
         with RunLog("s3://runs/a", lines) as log:
-            log.tell(seen(), [])
+            log.tell(seen())
             log.keep()
-            log.tell(seen(step=20), [Event(step=20, what="stopped early")])
+            log.tell(seen(step=20))
+            log.note([Event(step=20, what="stopped early")])
         written = read_bytes(f"s3://runs/a/{LOG}").decode().splitlines()
     assert written == lines
     assert [json.loads(line)["step"] for line in written] == [5, 10, 20, 20]
@@ -176,13 +177,13 @@ def test_a_log_in_object_storage_is_whole_with_every_checkpoint_and_at_the_end(t
 def test_a_log_on_a_disk_that_fails_stops_no_run_and_is_whole_when_it_works_again(tmp_path):
     lines: list[str] = []
     with RunLog(str(tmp_path), lines) as log:
-        log.tell(seen(), [])
+        log.tell(seen())
         (tmp_path / LOG).unlink()
         (tmp_path / LOG).mkdir()
-        log.tell(seen(step=20), [])
-        log.tell(seen(step=30), [])
+        log.tell(seen(step=20))
+        log.tell(seen(step=30))
         (tmp_path / LOG).rmdir()
-        log.tell(seen(step=40), [])
+        log.tell(seen(step=40))
         assert [json.loads(line)["step"] for line in (tmp_path / LOG).read_text().splitlines()] == [10, 20, 30, 40]
 
 
