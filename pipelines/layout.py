@@ -9,7 +9,7 @@
         manifest.json, quarantine.parquet
     inspect/<case>.png                           pictures with their labels: what `kindred inspect` draws
     <case>-<fingerprint>/                        an experiment: one case with its settings
-        case.yaml                                the case, complete in itself
+        case.yaml, data_sets.json                the case, complete in itself, and the blocks it trains on
         runs/<arm>/<network>/seed-<k>/           model.safetensors, history.parquet, run.json
             log.jsonl                            what is seen of it as it trains: a line of JSON each time
             validation.parquet, tensorboard/     where the case validates; where it logs to TensorBoard
@@ -26,6 +26,8 @@ from typing import Any
 
 from pipelines.case import Case
 from pipelines.storage import join
+
+CASE_FILE, DATA_SETS = "case.yaml", "data_sets.json"
 
 # What a run's numbers do not depend on, but for the rounding of sums: a run may go on with others.
 WHO_TRAINS = ("workers", "resize_every_s", "max_failures", "checkpoints")

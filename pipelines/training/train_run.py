@@ -159,7 +159,9 @@ def _go_on(state: TrainingState, work: Work, run: Run, worker: Worker) -> None:
     name = worker.agree_on(name)
     if name is not None:
         state.restore(read_checkpoint(folder, name))
-        state.events.append(Event(step=state.step, what=f"went on with {worker.world_size} workers"))
+        state.events.append(
+            Event(step=state.step, what=f"went on with {worker.world_size} worker{'s' * (worker.world_size > 1)}")
+        )
     state.events += [Event(step=state.step, what=f"passed over: {problem}") for problem in passed_over]
 
 
