@@ -17,6 +17,7 @@ from pipelines.errors import UserError
 from pipelines.ingest import ingest, ingested
 from pipelines.layout import experiment_folder
 from pipelines.method import build_network, tasks_of
+from pipelines.results_table import results_table
 from pipelines.runs import HISTORY, VALIDATIONS, WEIGHTS, list_runs, read_record
 from pipelines.train import train
 from pipelines.training.validation import validation_rows
@@ -137,6 +138,9 @@ def test_the_weights_of_the_best_validation_are_the_runs_and_early_stopping_leav
         str(run): (read_record(folder)["steps"], read_record(folder)["best"]["step"]) for run, folder in stopped.items()
     }
     assert "stopped early" in json.dumps([event.what for t in outcome.results.timings for event in t.events])
+    assert f"1 of 1 runs stopped early, after {min(s for s, _ in told.values())} updates" in results_table(
+        outcome.results
+    )
     page = steps.report(case_of(*wild, "training.best=mean", "training.early_stopping={patience: 4}")).read_text()
     assert 'aria-label="Validation by step"' in page
     assert 'aria-label="Learning rate by step"' in page
