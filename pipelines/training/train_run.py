@@ -112,13 +112,7 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader], worker: 
                 why = None if last else pace.look_up(state.step)
                 if why and writer and monitor:
                     monitor.keep()
-                    if why == "preemption":
-                        state.events.append(
-                            Event(step=state.step, what="a node is to be taken away: checkpoint written")
-                        )
-                    writer.put(state.checkpoint(str(run), made))
-                    if why == "preemption":
-                        writer.flush()
+                    _keep_place(state, run, made, writer, before_preemption=why == "preemption")
             if last:
                 break
     if worker.rank == 0:
