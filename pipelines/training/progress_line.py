@@ -20,7 +20,7 @@ def progress_of(seen: Mapping[str, StepMetrics]) -> tuple[int, str]:
     last = running[-1]
     wait = sum(metrics.data_wait for metrics in running) / len(running)
     rates = f"{_short(sum(metrics.rows_per_s for metrics in running))} rows/s, data wait {100 * wait:.0f} %"
-    return done, f"{rates} · loss {last.loss:.3f}{_parts(last.parts)} · {last.run}"
+    return done, f"{rates} · loss {last.loss:.3g}{_parts(last.parts)} · {last.run}"
 
 
 def _parts(parts: Mapping[str, float]) -> str:
@@ -31,7 +31,7 @@ def _parts(parts: Mapping[str, float]) -> str:
         summed[kind] = summed.get(kind, 0.0) + value
     if len(summed) < 2:
         return ""
-    shown = [f"{name} {value:.2f}" for name, value in list(summed.items())[:_MOST_PARTS]]
+    shown = [f"{name} {value:.2g}" for name, value in list(summed.items())[:_MOST_PARTS]]
     return f" ({', '.join(shown)}{', …' if len(summed) > _MOST_PARTS else ''})"
 
 
