@@ -639,7 +639,7 @@ class Tuning(Section):
 
 
 class Storage(Section):
-    """Where everything is written, relative to the working directory.
+    """Where everything is written: a folder, relative to the working directory, or a URL (s3://, gs://).
 
     ``blocks`` is where the ingested blocks lie, if not below ``path``: a folder, or a URL (s3://, gs://).
     """

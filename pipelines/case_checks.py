@@ -148,18 +148,22 @@ def _source_and_input(case: Case, key: str, source: Source) -> Iterator[str]:
 
 
 def _source_paths(case: Case) -> Iterator[str]:
-    storage = Path(case.storage.path)
-    blocking = next((p for p in (storage, *storage.parents) if p.exists() and not p.is_dir()), None)
-    if blocking is not None:
-        yield f"storage.path: found {str(storage)!r}, and {blocking} is a file; a folder, there or to be made, is right"
-    if is_remote(case.storage.path):
-        yield (
-            f"storage.path: found {case.storage.path!r}; a folder is right (storage.blocks may be in object storage: "
-            "s3://... or gs://...)"
-        )
     if case.logging.tensorboard and is_remote(case.storage.path):
         yield f"logging.tensorboard: found true, and storage.path {case.storage.path!r}; event files need a folder"
-    for key, url in (("storage.blocks", case.storage.blocks), ("data_root", case.data_root)):
+    if not is_remote(case.storage.path):
+        storage = Path(case.storage.path)
+        blocking = next((p for p in (storage, *storage.parents) if p.exists() and not p.is_dir()), None)
+        if blocking is not None:
+            yield (
+                f"storage.path: found {str(storage)!r}, and {blocking} is a file; "
+                "a folder, there or to be made, is right"
+            )
+    places = (
+        ("storage.path", case.storage.path),
+        ("storage.blocks", case.storage.blocks),
+        ("data_root", case.data_root),
+    )
+    for key, url in places:
         # The one place where a case is looked at that another machine may have to wait for: ask once, and stop there.
         if url is not None and is_remote(url) and (problem := _not_there(key, url)):
             yield problem

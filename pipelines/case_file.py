@@ -14,6 +14,7 @@ from pipelines.nearest import did_you_mean
 from pipelines.network_paths import KEYS as NETWORK_PATHS
 from pipelines.network_paths import absolute_network_path, resolve_network_paths
 from pipelines.relatedness_tables import with_plain_tables
+from pipelines.storage import join
 
 SHIPPED_CASES = Path(__file__).parent / "cases"
 
@@ -172,7 +173,7 @@ def _resolve_paths(given: dict[str, Any], path: Path, *, resolve: bool) -> None:
         if resolve and isinstance(blocks, str) and "://" not in blocks:
             storage["blocks"] = str(Path(blocks).absolute())
         if given.get("embedded") and given.get("data_root") is None and isinstance(where, str):
-            given["data_root"] = f"{where}/sources/{given['embedded']}"
+            given["data_root"] = join(where, "sources", given["embedded"])
     if resolve:
         resolve_network_paths(given, path.absolute().parent)
     root = given.get("data_root")

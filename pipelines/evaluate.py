@@ -3,11 +3,10 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -41,7 +40,7 @@ from pipelines.results import (
     git_commit,
     installed_versions,
 )
-from pipelines.runs import WEIGHTS, Run, is_done, list_runs, read_record
+from pipelines.runs import Run, is_done, list_runs, read_record, read_weights
 from pipelines.visible_relatedness import read_measured
 
 _ROWS_AT_ONCE = 512
@@ -94,7 +93,7 @@ def evaluate(case: Case, data_sets: Mapping[str, tuple[str, Manifest]]) -> Resul
     main_task = settings.main_task or for_use[0]
     return Results(
         case=case.name,
-        experiment=experiment.name,
+        experiment=PurePosixPath(experiment.partition("?")[0]).name,
         baseline=settings.baseline,
         main_task=main_task,
         seeds=list(case.training.seeds),
@@ -114,7 +113,7 @@ def evaluate(case: Case, data_sets: Mapping[str, tuple[str, Manifest]]) -> Resul
     )
 
 
-def check_trained(runs: Sequence[Run], experiment: Path, data_sets: Mapping[str, tuple[str, Manifest]]) -> None:
+def check_trained(runs: Sequence[Run], experiment: str, data_sets: Mapping[str, tuple[str, Manifest]]) -> None:
     """Refuse to go on where a run has not been trained by this very code on these very blocks.
 
     Raises:
@@ -133,7 +132,7 @@ def predict_split(
     case: Case,
     runs: Sequence[Run],
     data_sets: Mapping[str, tuple[str, Manifest]],
-    experiment: Path,
+    experiment: str,
     split: str,
 ) -> dict[str, TaskTest]:
     """Predict a split with every run, spread over the cluster.
@@ -181,7 +180,7 @@ def predict_runs(
     case: Case,
     runs: Sequence[Run],
     data_sets: Mapping[str, tuple[str, Manifest]],
-    experiment: Path,
+    experiment: str,
     split: str,
 ) -> dict[Run, dict[str, Tensor]]:
     """Predict a split's rows with some runs; logits by run and task, float32, (rows, outputs)."""
@@ -189,7 +188,7 @@ def predict_runs(
     predicted = {}
     for run in runs:
         network = build_network(case, list(run.tasks), run.seed)
-        network.load_state_dict(safetensors.torch.load_file(run.folder(experiment) / WEIGHTS))
+        network.load_state_dict(read_weights(run.folder(experiment)))
         predicted[run] = _predict(network.eval(), readers.values(), case)
     return predicted
 
@@ -238,7 +237,7 @@ def _delta_m_difference(
     return Difference(value=found.value, low=found.low, high=found.high)
 
 
-def _visible_relatedness(runs: Sequence[Run], experiment: Path) -> dict[str, list[PairSeen]]:
+def _visible_relatedness(runs: Sequence[Run], experiment: str) -> dict[str, list[PairSeen]]:
     """Return, by arm of shared networks, what its runs saw of every pair; nothing of an arm where a run did not look.
 
     Runs that ended before ``logging.relatedness_every`` was changed may have looked at other steps: those that all
@@ -274,7 +273,7 @@ def _confusion(case: Case, tested: Mapping[str, TaskTest], main_task: str) -> Co
     return Confusion(task=main_task, counts={arm: torch.as_tensor(table).tolist() for arm, table in counts.items()})
 
 
-def _trust(case: Case, runs: Sequence[Run], experiment: Path) -> dict[str, dict[str, EdgeTrust]]:
+def _trust(case: Case, runs: Sequence[Run], experiment: str) -> dict[str, dict[str, EdgeTrust]]:
     """Return the mean over seeds of every row's trust, by arm and edge."""
     found: dict[str, dict[str, EdgeTrust]] = {}
     for arm, settings in case.arms.items():
@@ -302,7 +301,7 @@ def _summaries(case: Case, data_sets: Mapping[str, tuple[str, Manifest]]) -> dic
     }
 
 
-def _timing(run: Run, experiment: Path) -> Timing:
+def _timing(run: Run, experiment: str) -> Timing:
     record = read_record(run.folder(experiment))
     assert record is not None
     return Timing(

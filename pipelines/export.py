@@ -31,7 +31,7 @@ from pipelines.manifest import Manifest
 from pipelines.method import build_network, tasks_of
 from pipelines.nearest import did_you_mean
 from pipelines.network import network_of
-from pipelines.runs import WEIGHTS, Run, list_runs, made_from
+from pipelines.runs import WEIGHTS, Run, list_runs, made_from, read_weights
 
 DESCRIPTION, BACKBONE = "network.json", "backbone"
 
@@ -125,7 +125,7 @@ def export_run(
     check_trained([run], experiment, data_sets)
     tasks = tasks_of(case)
     network = build_network(case, list(run.tasks), run.seed)
-    network.load_state_dict(safetensors.torch.load_file(run.folder(experiment) / WEIGHTS))
+    network.load_state_dict(read_weights(run.folder(experiment)))
     network = without_auxiliary(network, list(tasks.values()))
 
     settings, configuration = _self_contained(case.network, network)

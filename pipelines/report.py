@@ -1,16 +1,17 @@
 """One self-contained HTML page from results.json, the runs' loss histories and the case."""
 
+import io
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jinja2
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from markupsafe import Markup
 
 from mtlcore import ENOUGH_SEEDS, Multiclass
-from pipelines.atomic import write_atomically
 from pipelines.batches import open_readers
 from pipelines.case import Case
 from pipelines.counted_edges import with_counted_tables
@@ -19,6 +20,7 @@ from pipelines.layout import experiment_folder
 from pipelines.method import relatedness_of, tasks_of
 from pipelines.results import Results
 from pipelines.runs import HISTORY, VALIDATIONS, list_runs
+from pipelines.storage import join, read_bytes, write_whole
 from pipelines.training.schedule import learning_rate
 
 if TYPE_CHECKING:  # matplotlib takes a second to import
@@ -27,7 +29,7 @@ if TYPE_CHECKING:  # matplotlib takes a second to import
 TEMPLATE = "report.html.j2"
 
 
-def write_report(case: Case, results: Results) -> Path:
+def write_report(case: Case, results: Results) -> str:
     """Write report.html beside results.json; return its path."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -46,8 +48,8 @@ def write_report(case: Case, results: Results) -> Path:
         eventful=[timing for timing in results.timings if timing.events],
         stopped_early=any((timing.steps or results.steps) < results.steps for timing in results.timings),
     )
-    file = experiment_folder(case) / "report.html"
-    write_atomically(file, page)
+    file = join(experiment_folder(case), "report.html")
+    write_whole(file, page)
     return file
 
 
@@ -109,10 +111,11 @@ def _validations(case: Case, results: Results) -> "dict[str, dict[str, list[Vali
     curves: dict[str, dict[str, list[ValidationCurve]]] = {}
     chosen = {timing.run: timing.best_step for timing in results.timings}
     for run in list_runs(case):
-        file = run.folder(experiment_folder(case)) / VALIDATIONS
-        if not file.is_file():
+        try:
+            content = read_bytes(join(run.folder(experiment_folder(case)), VALIDATIONS))
+        except FileNotFoundError:
             continue
-        validated = pq.read_table(file)
+        validated = pq.read_table(io.BytesIO(content))
         for task in run.tasks:
             values = validated[f"{task}.{results.arms[run.arm][task].primary_metric}"].to_numpy()
             if not np.isnan(values).all():
@@ -125,7 +128,8 @@ def _curves(case: Case) -> dict[str, list[np.ndarray]]:
     """Return the parts of the loss by ``arm: part``, an array of steps a seed."""
     curves: dict[str, list[np.ndarray]] = {}
     for run in list_runs(case):
-        history = pq.read_table(run.folder(experiment_folder(case)) / HISTORY)
+        content = read_bytes(join(run.folder(experiment_folder(case)), HISTORY))
+        history = pq.read_table(pa.BufferReader(content))
         for part in history.column_names:
             if part == "loss" and run.network != "shared":
                 continue  # a network of one task has that task's loss alone

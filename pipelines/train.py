@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from pipelines.case import Case
@@ -19,7 +18,9 @@ from pipelines.layout import experiment_folder
 from pipelines.manifest import Manifest
 from pipelines.metrics_log import check_wandb
 from pipelines.progress import Bar, bar
-from pipelines.runs import Run, is_done, list_runs
+from pipelines.ray_storage import ray_storage
+from pipelines.runs import RECORD, Run, is_done, list_runs
+from pipelines.storage import delete, join
 from pipelines.training.begun import check_begun
 from pipelines.training.checkpoint_folder import CHECKPOINTS, delete_checkpoints
 from pipelines.training.failure import failure_of
@@ -60,8 +61,8 @@ def train(
     runs = list_runs(case)
     if fresh:
         for run in runs:
-            (run.folder(experiment) / "run.json").unlink(missing_ok=True)
-            delete_checkpoints(str(run.folder(experiment) / CHECKPOINTS))
+            delete(join(run.folder(experiment), RECORD))
+            delete_checkpoints(join(run.folder(experiment), CHECKPOINTS))
     waiting = [run for run in runs if not is_done(run, experiment, data_sets)]
     if waiting:
         check_begun(waiting, experiment, data_sets, other_code)
@@ -74,7 +75,7 @@ def fit_runs(
     case: Case,
     runs: Sequence[Run],
     data_sets: Mapping[str, tuple[str, Manifest]],
-    experiment: Path,
+    experiment: str,
     shown: Bar,
     other_code: bool = False,
 ) -> None:
@@ -124,7 +125,7 @@ def group_trainer(work: Work, name: str) -> Any:
         ),
         run_config=RunConfig(
             name=name,
-            storage_path=str(work.experiment / ".ray"),
+            **ray_storage(work.experiment),
             failure_config=FailureConfig(max_failures=training.max_failures),
         ),
     )

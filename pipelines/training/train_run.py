@@ -10,7 +10,6 @@ import torch.distributed as dist
 from torch import nn
 
 from mtlcore import HeadInputs, JointLoss, RelatednessProbe, RelatednessTrust
-from pipelines.atomic import write_atomically
 from pipelines.batches import class_priors, gather_batch, mixing_plan
 from pipelines.blocks import BlockReader
 from pipelines.counted_edges import with_counted_tables
@@ -180,13 +179,13 @@ def _trust_by_row(trust: RelatednessTrust | None) -> dict[str, dict[str, float]]
 
 def _write(work: Work, run: Run, state: TrainingState, worker: Worker) -> None:
     """Write what a run leaves, run.json last."""
-    folder = run.folder(work.experiment)
+    folder = work.folder(run)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.network.state_dict().items()}
-    write_atomically(folder / WEIGHTS, safetensors.torch.save(state.best or weights))
-    write_atomically(folder / HISTORY, state.history.parquet())
-    delete(join(str(folder), VALIDATIONS))
+    write_whole(join(folder, WEIGHTS), safetensors.torch.save(state.best or weights))
+    write_whole(join(folder, HISTORY), state.history.parquet())
+    delete(join(folder, VALIDATIONS))
     if state.validation.rows:
-        write_whole(join(str(folder), VALIDATIONS), state.validation.parquet())
+        write_whole(join(folder, VALIDATIONS), state.validation.parquet())
     write_measured(folder, state.measured)
     outcome = {
         "steps": state.step,

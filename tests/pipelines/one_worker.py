@@ -1,5 +1,7 @@
 """Train in the test's own process, as one worker: what needs no other process needs no trainer."""
 
+from pathlib import Path
+
 from pipelines.batches import open_readers
 from pipelines.ingest import ingested
 from pipelines.layout import experiment_folder
@@ -12,8 +14,8 @@ from pipelines.training.worker import Worker
 def train_here(case, told=None, experiment=None):
     """Train all runs of an ingested case; return their folders by run."""
     data_sets, runs = ingested(case), tuple(list_runs(case))
-    work = Work(case, runs, data_sets, experiment or experiment_folder(case), "attempt", told=told)
+    work = Work(case, runs, data_sets, str(experiment or experiment_folder(case)), "attempt", told=told)
     readers = open_readers(case, data_sets, "train")
     for run in runs:
         train_run(work, run, readers, Worker())
-    return {run: run.folder(work.experiment) for run in runs}
+    return {run: Path(run.folder(work.experiment)) for run in runs}

@@ -48,7 +48,7 @@ def test_a_node_that_dies_one_that_joins_and_one_that_is_taken_away(tmp_path):
     options = case.network.options | {"alone_until": None}
     alone = case.model_copy(update={"network": case.network.model_copy(update={"options": options})})
     train_alone(alone, tmp_path / "alone")
-    expected = run.folder(tmp_path / "alone")
+    expected = Path(run.folder(str(tmp_path / "alone")))
     history, of_one = (pq.read_table(file / HISTORY).to_pandas() for file in (folder, expected))
     np.testing.assert_allclose(history, of_one, rtol=2e-3, atol=2e-4)
     for name, weight in safetensors.torch.load_file(expected / WEIGHTS).items():

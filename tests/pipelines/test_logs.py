@@ -71,7 +71,7 @@ def test_a_run_killed_anywhere_ends_with_the_same_best_the_same_stop_and_each_st
 ):
     case = case_of(*stopping)
     (undisturbed,) = train_here(case, experiment=tmp_path / "undisturbed").values()
-    record = read_record(undisturbed)
+    record = read_record(str(undisturbed))
     assert (record["steps"] < STEPS) == bool(stopping)
     for step in (s for s in (3, 6, 10, 15, 25) if s <= record["steps"]):
         experiment = tmp_path / f"killed-at-{step}"
@@ -80,7 +80,7 @@ def test_a_run_killed_anywhere_ends_with_the_same_best_the_same_stop_and_each_st
         (folder,) = train_here(case, experiment=experiment).values()
         for file in (WEIGHTS, HISTORY, VALIDATIONS):
             assert (folder / file).read_bytes() == (undisturbed / file).read_bytes(), (step, file)
-        assert {key: read_record(folder)[key] for key in ("steps", "best")} == {
+        assert {key: read_record(str(folder))[key] for key in ("steps", "best")} == {
             key: record[key] for key in ("steps", "best")
         }
         assert numbers(folder) == numbers(undisturbed)

@@ -245,7 +245,7 @@ def test_an_endpoint_that_is_gone_is_one_message(case_file, tmp_path):
             {"datasets.folder.source.path": "s3://pest/cats"},
             "datasets.folder.source.path: found 's3://pest/cats', nothing lies at s3://pest/cats",
         ),
-        ({"storage.path": "s3://pets/store"}, "storage.path: found 's3://pets/store'; a folder is right"),
+        ({"storage.path": "s3://pest/store"}, "storage.path: found 's3://pest/store', and there is no bucket 'pest'"),
         ({"data_root": "ftp://pets/data"}, "found the scheme 'ftp'; a local path, s3:// or gs:// is right"),
         ({"data_root": "s3:///data"}, "found no bucket; s3://BUCKET/PATH is right"),
         ({"data_root": "s3://pets/data?anonymos=true"}, "unknown option; did you mean 'anonymous'?"),

@@ -1,6 +1,7 @@
 """Training on a real local Ray: the same numbers whatever the workers, and every arm on the same rows."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -40,8 +41,8 @@ def trained(case):
     train(case, ingested(case), fresh=True)
     return {
         run: (
-            pq.read_table(run.folder(experiment_folder(case)) / HISTORY).to_pandas(),
-            safetensors.torch.load_file(run.folder(experiment_folder(case)) / WEIGHTS),
+            pq.read_table(Path(run.folder(experiment_folder(case))) / HISTORY).to_pandas(),
+            safetensors.torch.load_file(Path(run.folder(experiment_folder(case))) / WEIGHTS),
         )
         for run in list_runs(case)
     }
@@ -120,7 +121,7 @@ def test_only_what_is_missing_or_of_other_code_is_trained_again(case_of):
     case = case_of("training.steps=2")
     assert train(case, ingested(case), fresh=True) == 4
     assert train(case, ingested(case)) == 0
-    records = [run.folder(experiment_folder(case)) / "run.json" for run in list_runs(case)]
+    records = [Path(run.folder(experiment_folder(case))) / "run.json" for run in list_runs(case)]
     records[0].unlink()
     other = json.loads(records[1].read_text())
     other["made_from"]["code"] = "0" * 12
@@ -153,4 +154,4 @@ def test_a_loss_that_is_not_finite_fails_the_run_with_its_step_and_parts(case_of
         fit_runs(case, list_runs(case), ingested(case), experiment_folder(case), shown)
     assert "naive/seed-3, step 1: the loss is not finite" in str(caught.value)
     assert "a lower lr may help" in str(caught.value)
-    assert not (list_runs(case)[0].folder(experiment_folder(case)) / "run.json").exists()
+    assert not (Path(list_runs(case)[0].folder(experiment_folder(case))) / "run.json").exists()

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -87,12 +88,12 @@ def test_two_workers_validate_as_one_does_and_stop_at_the_same_step(case_of):
     first, weights = pq.read_table(one / VALIDATIONS).to_pandas(), weights_of(one)
     case = case_of(*one_arm, *stop, "training.workers=2")
     train(case, ingested(case), fresh=True)
-    two = list_runs(case)[0].folder(experiment_folder(case))
+    two = Path(list_runs(case)[0].folder(experiment_folder(case)))
     assert one == two, "who trains is no setting of the experiment"
     second = pq.read_table(two / VALIDATIONS).to_pandas()
     assert second["step"].tolist() == first["step"].tolist() == [5, 10]
     np.testing.assert_allclose(second, first, atol=0.02)
-    assert read_record(two)["steps"] == 10
+    assert read_record(str(two))["steps"] == 10
     for name, weight in weights_of(two).items():
         torch.testing.assert_close(weight, weights[name], rtol=1e-3, atol=1e-4)
 
@@ -115,19 +116,19 @@ def test_the_weights_of_the_best_validation_are_the_runs_and_early_stopping_leav
         found = pq.read_table(folder / VALIDATIONS).to_pandas()
         primary = [f"{name}.{primary_metric(tasks_of(case)[name])}" for name in run.tasks]
         scores = found[primary].mean(axis=1)
-        record = read_record(folder)
+        record = read_record(str(folder))
         assert record["steps"] == 25
         assert record["best"]["step"] == found["step"][scores.idxmax()] < 25
         assert record["best"]["score"] == pytest.approx(scores.max())
         assert not same(weights_of(folder), weights_of(last[run])), "the best are not the last"
 
-        ended = read_record(stopped[run])["steps"]
+        ended = read_record(str(stopped[run]))["steps"]
         improved = [step for step in range(1, 26) if scores[step - 1] > max(scores[: step - 1], default=-1)]
         expected_end = next((step for step in range(1, 25) if step - max(s for s in improved if s <= step) == 4), 25)
         assert ended == expected_end == len(pq.read_table(stopped[run] / HISTORY))
         early += ended < 25
         if ended < 25:
-            assert "stopped early" in read_record(stopped[run])["events"][-1]["what"]
+            assert "stopped early" in read_record(str(stopped[run]))["events"][-1]["what"]
         if record["best"]["step"] <= ended:
             assert same(weights_of(stopped[run]), weights_of(folder))
     assert early
@@ -135,18 +136,19 @@ def test_the_weights_of_the_best_validation_are_the_runs_and_early_stopping_leav
     outcome = steps.evaluate(case_of(*wild, "training.best=mean", "training.early_stopping={patience: 4}"))
     told = {timing.run: (timing.steps, timing.best_step) for timing in outcome.results.timings}
     assert told == {
-        str(run): (read_record(folder)["steps"], read_record(folder)["best"]["step"]) for run, folder in stopped.items()
+        str(run): (read_record(str(folder))["steps"], read_record(str(folder))["best"]["step"])
+        for run, folder in stopped.items()
     }
     assert "stopped early" in json.dumps([event.what for t in outcome.results.timings for event in t.events])
     assert f"1 of 1 runs stopped early, after {min(s for s, _ in told.values())} updates" in results_table(
         outcome.results
     )
-    page = steps.report(case_of(*wild, "training.best=mean", "training.early_stopping={patience: 4}")).read_text()
+    page = Path(steps.report(case_of(*wild, "training.best=mean", "training.early_stopping={patience: 4}"))).read_text()
     assert 'aria-label="Validation by step"' in page
     assert 'aria-label="Learning rate by step"' in page
     assert "at most 25 updates each" in page
     for run, folder in stopped.items():
-        assert f"<td>{run}</td><td>{read_record(folder)['steps']} of 25</td>" in page
+        assert f"<td>{run}</td><td>{read_record(str(folder))['steps']} of 25</td>" in page
 
 
 def test_small_validation_sets_are_used_whole_and_the_rest_is_shared_out():
