@@ -1,8 +1,8 @@
 """The whole objective: supervised losses plus, for every related pair, DM, SCA and ILL."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mtlcore.co_annotation import LabelForm, co_annotation_to_classes, co_annotation_to_labels
 from mtlcore.distribution_matching import Direction, distribution_matching_loss
 from mtlcore.implied_likelihood import implied_likelihood_loss
+from mtlcore.mixed_labels import MixedLabels, blended, where_both
 from mtlcore.nearest import did_you_mean
 from mtlcore.objective import MATCHING, Objective
 from mtlcore.relatedness import Relatedness
@@ -159,12 +160,21 @@ class JointLoss(nn.Module):
         logits: Mapping[str, Tensor],
         labels: Mapping[str, Tensor],
         trust: Mapping[str, Tensor] | None = None,
+        mixed: MixedLabels | None = None,
     ) -> dict[str, tuple[float, LossTerm]]:
-        """Return every part's weight and its sum and count over this worker's inputs."""
+        """Return every part's weight and its sum and count over this worker's inputs; the arguments of a call."""
         found: dict[str, tuple[float, LossTerm]] = {}
+
+        def of_labels(loss: Callable[..., LossTerm], z: Tensor, task: str, *args: Any, **options: Any) -> LossTerm:
+            """Return a loss of logits and of a task's labels."""
+            if mixed is None:
+                return loss(z, labels[task], *args, **options)
+            own, of_partner = where_both(labels[task], mixed.labels[task])
+            return blended(loss(z, own, *args, **options), loss(z, of_partner, *args, **options), mixed.own)
+
         for task in self.tasks:
             weight = self.task_weights.get(task.name, 1.0)
-            found[task.name] = weight, supervised_loss(logits[task.name], labels[task.name], task)
+            found[task.name] = weight, of_labels(supervised_loss, logits[task.name], task.name, task)
         for pair in self.pairs:
             R = pair.relatedness
             A, B = R.source.name, R.target.name
@@ -185,15 +195,18 @@ class JointLoss(nn.Module):
             if sca := pair.sca.weight and pair.sca:
                 if sca.to_source:
                     prior = None if sca.prior is None else torch.tensor(sca.prior, device=logits[A].device)
-                    term = co_annotation_to_classes(logits[A], labels[B], R, tau_co=sca.tau_co, prior=prior, trust=rows)
+                    term = of_labels(
+                        co_annotation_to_classes, logits[A], B, R, tau_co=sca.tau_co, prior=prior, trust=rows
+                    )
                     found[f"sca:{B}->{A}"] = sca.weight, term
                 if sca.to_target:
                     found[f"sca:{A}->{B}"] = (
                         sca.weight,
-                        co_annotation_to_labels(logits[B], labels[A], R, form=sca.form, trust=rows),
+                        of_labels(co_annotation_to_labels, logits[B], A, R, form=sca.form, trust=rows),
                     )
             if pair.ill.weight:
-                found[f"ill:{B}->{A}"] = pair.ill.weight, implied_likelihood_loss(logits[A], labels[B], R, trust=rows)
+                term = of_labels(implied_likelihood_loss, logits[A], B, R, trust=rows)
+                found[f"ill:{B}->{A}"] = pair.ill.weight, term
         return found
 
     def _check(self, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> None:
@@ -224,6 +237,7 @@ class JointLoss(nn.Module):
         logits: Mapping[str, Tensor],
         labels: Mapping[str, Tensor],
         trust: Mapping[str, Tensor] | None = None,
+        mixed: MixedLabels | None = None,
     ) -> JointLossValue:
         """Return the loss and its parts.
 
@@ -232,12 +246,14 @@ class JointLoss(nn.Module):
             labels: by task, integer, as :mod:`mtlcore.tasks` says; N is the same for all, missing labels are -1.
             trust: by edge (``A->B``), of each row of its table, shape (C,), in [0, 1]; 1 everywhere where it is not
                 given. See :class:`mtlcore.RelatednessTrust`.
+            mixed: where every input is a blend of two, the labels of those that were blended in.
 
         Raises:
             ValueError: the labels are not those of the tasks; names the task and what was found.
         """
-        self._check(logits, labels)
-        terms = self.terms(logits, labels, trust)
+        for given in (labels, mixed.labels) if mixed else (labels,):
+            self._check(logits, given)
+        terms = self.terms(logits, labels, trust, mixed)
         counts = torch.stack([term.count.detach() for _, term in terms.values()])
         workers = 1
         if dist.is_available() and dist.is_initialized():

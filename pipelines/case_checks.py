@@ -14,6 +14,7 @@ from pipelines.case import (
     MultistepSchedule,
     NumpyArrays,
     RelatednessEdge,
+    SharesMixing,
     Source,
     VectorInput,
 )
@@ -242,12 +243,14 @@ def _label_rule(case: Case, key: str, task_name: str, rule: LabelRule, source: S
 
 def _training(case: Case) -> Iterator[str]:
     training, train_sets = case.training, case.of_split("train")
-    for name in training.mixing or {}:
-        if name not in train_sets:
-            yield _unknown("training.mixing", "data set of split train", name, train_sets)
-    for name in train_sets:
-        if training.mixing is not None and name not in training.mixing:
-            yield f"training.mixing: {name!r} is missing; every training data set needs a share"
+    if isinstance(training.mixing, SharesMixing):
+        for name in training.mixing.shares:
+            if name not in train_sets:
+                yield _unknown("training.mixing", "data set of split train", name, train_sets)
+        for name in train_sets:
+            if name not in training.mixing.shares:
+                yield f"training.mixing: {name!r} is missing; every training data set needs a share"
+    yield from _augmentation(case)
     for name in training.task_weights:
         if name not in case.tasks:
             yield _unknown("training.task_weights", "task", name, case.tasks)
@@ -291,6 +294,15 @@ def _validation(case: Case) -> Iterator[str]:
         yield f"training.best.metric: found {task!r}, and no data set of split 'validation' is labelled for it"
     elif dot and metric not in METRICS:
         yield _unknown("training.best.metric", "metric", metric, METRICS)
+
+
+def _augmentation(case: Case) -> Iterator[str]:
+    settings, key = case.training.augmentation, "training.augmentation"
+    if isinstance(case.input, VectorInput):
+        if settings.of_pictures:
+            yield f"{key}: found {', '.join(settings.of_pictures)}; inputs are vectors, for which mixup alone is right"
+    elif settings.crop >= (least := min(case.input.height, case.input.width)):
+        yield f"{key}.crop: found {settings.crop}; less than {least}, the picture's size, is right for this margin"
 
 
 def _arms_and_evaluation(case: Case) -> Iterator[str]:

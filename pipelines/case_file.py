@@ -224,8 +224,8 @@ def _described(error: ValidationError, given: Any) -> list[str]:
 
 def _describe(problem: Any, given: Any) -> str:
     """Say one of pydantic's problems as: key: what was found; what would be right."""
-    key = ".".join(_path_in_file(problem["loc"], given))
     found, kind, message = problem["input"], problem["type"], problem["msg"]
+    key = ".".join(_path_in_file(problem["loc"], given, may_be_missing=kind != "unknown_key"))
     if kind == "unknown_key":
         return f"{key + ': ' if key else ''}{message}"
     if kind == "missing":
@@ -247,7 +247,7 @@ def _describe(problem: Any, given: Any) -> str:
     return f"{key}: found {found!r}; {right}"
 
 
-def _path_in_file(loc: Sequence[int | str], given: Any) -> list[str]:
+def _path_in_file(loc: Sequence[int | str], given: Any, *, may_be_missing: bool) -> list[str]:
     """Drop from pydantic's location what does not stand in the file (the names of union members)."""
     keys: list[str] = []
     place = given
@@ -258,7 +258,7 @@ def _path_in_file(loc: Sequence[int | str], given: Any) -> list[str]:
             if found is not None:
                 place = place[found]
                 keys.append(str(part))
-            elif last and part not in ("[key]",):
+            elif last and may_be_missing and part not in ("[key]",):
                 keys.append(str(part))
         elif isinstance(place, list | tuple) and isinstance(part, int) and part < len(place):
             place = place[part]

@@ -19,7 +19,7 @@ from mtlcore import (
     primary_metric,
     task_metrics,
 )
-from pipelines.batches import mixing_plan, open_readers, scaled
+from pipelines.batches import mixing_plan, open_readers, training_sizes
 from pipelines.blocks import BlockReader
 from pipelines.case import Case
 from pipelines.errors import UserError
@@ -41,6 +41,7 @@ from pipelines.results import (
     installed_versions,
 )
 from pipelines.runs import Run, is_done, list_runs, read_record, read_weights
+from pipelines.scaling import scaled
 from pipelines.visible_relatedness import read_measured
 
 _ROWS_AT_ONCE = 512
@@ -167,7 +168,7 @@ def split_tests(
     order = {seed: i for i, seed in enumerate(case.training.seeds)}
     found = {}
     for task in case.tasks:
-        labels = torch.from_numpy(np.concatenate([reader.labels[task] for reader in readers.values()]))
+        labels = torch.from_numpy(np.concatenate([reader.labels(task) for reader in readers.values()]))
         annotated = (labels != MISSING).reshape(len(labels), -1).any(dim=1)
         serving = sorted((run for run in predicted if task in run.tasks), key=lambda run: (run.arm, order[run.seed]))
         found[task] = TaskTest(
@@ -286,8 +287,7 @@ def _trust(case: Case, runs: Sequence[Run], experiment: str) -> dict[str, dict[s
 
 
 def _summaries(case: Case, data_sets: Mapping[str, tuple[str, Manifest]]) -> dict[str, DataSetSummary]:
-    sizes = {name: manifest.rows_used for name, (_, manifest) in data_sets.items() if manifest.split == "train"}
-    per_step = mixing_plan(case, sizes, 0, list(case.tasks)).per_step
+    per_step = mixing_plan(case, training_sizes(data_sets), 0, list(case.tasks)).per_step
     return {
         name: DataSetSummary(
             split=manifest.split,

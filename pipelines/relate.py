@@ -155,7 +155,7 @@ def _predict_splits(
     for split, of_runs in zip(splits, logits, strict=True):
         readers = open_readers(case, data_sets, split)
         labels = {
-            name: torch.from_numpy(np.concatenate([reader.labels[name] for reader in readers.values()]))
+            name: torch.from_numpy(np.concatenate([reader.labels(name) for reader in readers.values()]))
             for name in case.tasks
         }
         p = {}

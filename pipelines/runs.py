@@ -102,15 +102,20 @@ def made_from(data_sets: Mapping[str, tuple[str, Manifest]]) -> dict[str, Any]:
 def code_digest() -> str:
     """Return a digest of the code that decides what a run computes."""
     trains = [
+        "augmentation",
         "batches",
         "block_cache",
         "blocks",
         "counted_edges",
+        "counter_random",
+        "label_columns",
         "method",
         "mixing",
+        "mixing_rates",
         "network",
         "permutation",
         "runs",
+        "scaling",
         "training/loss_history",
         "training/optimizer",
         "training/schedule",

@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from pipelines.batches import mixing_plan, training_sizes
 from pipelines.case import Case
 from pipelines.counted_edges import check_counted
 from pipelines.errors import UserError
@@ -53,10 +54,12 @@ def train(
 
     Raises:
         TrainingFailedError: a run failed; the others' results are kept.
-        UserError: the case logs to wandb, which is not installed; or a run was begun by other code or on other data.
+        UserError: the case logs to wandb, which is not installed; its mixing cannot be kept with these data sets; or a
+            run was begun by other code or on other data.
     """
     check_wandb(case)
     check_counted(case, data_sets)
+    mixing_plan(case, training_sizes(data_sets), 0, list(case.tasks))
     experiment = experiment_folder(case)
     runs = list_runs(case)
     if fresh:

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import nn
 
 from mtlcore import HeadInputs, JointLoss, RelatednessProbe, RelatednessTrust
-from pipelines.batches import class_priors, gather_batch, mixing_plan
+from pipelines.batches import class_priors, mixing_plan, training_batch
 from pipelines.blocks import BlockReader
 from pipelines.counted_edges import with_counted_tables
 from pipelines.method import build_balancing, build_loss, build_network, build_trust, tasks_of
@@ -79,16 +79,14 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader], worker: 
             begun = time.perf_counter()
             worker.seed_draws(run.seed, step)
             set_learning_rate(state.optimizer, learning_rate(training, step))
-            rows = plan.worker_rows(step, worker.rank, worker.world_size)
-            batch = gather_batch(readers, rows, tasks, case.input)
-            x = batch.x.to(worker.device)
-            labels = {name: y.to(worker.device) for name, y in batch.labels.items()}
+            batch = training_batch(case, readers, plan, step, worker.rank, worker.world_size, tasks).to(worker.device)
+            x, labels = batch.x, batch.labels
             state.waited_for_data_s += time.perf_counter() - begun
 
             rows_trusted = trust.by_edge() if trust and matching.trust == "estimated" else None
             with probe.reading(step in measured_at):
                 logits = network(x)
-            value = joint_loss(logits, labels, rows_trusted)
+            value = joint_loss(logits, labels, rows_trusted, batch.mixed)
             probe.measure(step, logits, labels)
             state.optimizer.zero_grad(set_to_none=True)
             state.balancer.backward(value)

@@ -10,10 +10,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from mtlcore import MISSING, task_metrics
-from pipelines.batches import open_readers, scaled
+from pipelines.batches import open_readers
 from pipelines.method import tasks_of
 from pipelines.permutation import permuted
 from pipelines.runs import Run
+from pipelines.scaling import scaled
 from pipelines.training.checkpoint import Event
 from pipelines.training.training_state import TrainingState
 from pipelines.training.validation_history import best_of, scored_columns, without_gain
@@ -40,6 +41,7 @@ class Validation:
         self._settings, self._training = work.case.training.validation, work.case.training
         self._tasks = [tasks_of(work.case)[name] for name in run.tasks]
         self._scored = scored_columns(work.case, run)
+        self._rows: dict[str, np.ndarray] = {}  # none where no validation data set is labelled for the run's tasks
         if self._settings.every_steps is None:
             return
         self._readers = open_readers(work.case, work.data_sets, "validation")
@@ -49,11 +51,17 @@ class Validation:
             for name, rows in validation_rows(sizes, self._settings.rows).items()
             if set(work.case.datasets[name].labels) & set(run.tasks)
         }
+        self._labels = {
+            task.name: torch.from_numpy(
+                np.concatenate([self._readers[name].labels(task.name)[rows] for name, rows in self._rows.items()])
+            )
+            for task in (self._tasks if self._rows else ())
+        }
 
     def is_due(self, step: int) -> bool:
         """Say whether to validate after ``step`` steps."""
         every = self._settings.every_steps
-        return every is not None and (step % every == 0 or step == self._training.steps)
+        return every is not None and bool(self._rows) and (step % every == 0 or step == self._training.steps)
 
     def look(self, state: TrainingState) -> bool:
         """Score the network, keep it where it is the best yet, and return whether to stop here; all workers must call.
@@ -68,7 +76,7 @@ class Validation:
             state.best = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in weights.items()}
         state.validation_s += time.perf_counter() - begun
         stopping = self._training.early_stopping
-        if stopping is None or state.step == self._training.steps:
+        if stopping is None or state.step == self._training.steps or best_of(scores) is None:
             return False
         if without_gain(scores, stopping.min_delta) < stopping.patience:
             return False
@@ -86,9 +94,7 @@ class Validation:
             for task in self._tasks:
                 of_task = logits[:, first : first + len(task.outputs)]
                 first += len(task.outputs)
-                labels = torch.from_numpy(
-                    np.concatenate([self._readers[name].labels[task.name][rows] for name, rows in self._rows.items()])
-                )
+                labels = self._labels[task.name]
                 annotated = (labels != MISSING).reshape(len(labels), -1).any(dim=1)
                 for metric, value in task_metrics(of_task[annotated], labels[annotated], task).items():
                     found[f"{task.name}.{metric}"] = value

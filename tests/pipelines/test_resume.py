@@ -250,14 +250,14 @@ def test_the_newest_are_kept_and_a_slow_storage_gets_fewer(case, begun, tmp_path
 def bucket(monkeypatch):
     """An S3 endpoint of which every tenth request fails, in the environment of its clients."""
     with s3_server() as port, proxy(port, fail_every=10) as passing:
-        make_bucket(port, "pets")
+        make_bucket(port, "of-trouble")  # clients are kept by bucket
         for name, value in environment_for(passing.port).items():
             monkeypatch.setenv(name, value)
         yield passing
 
 
 def test_in_object_storage_that_fails_every_tenth_request_it_goes_on_all_the_same(case, processes, bucket, undisturbed):
-    experiment = "s3://pets/experiment"
+    experiment = "s3://of-trouble/experiment"
     checkpoints = join(list_runs(case)[0].folder(experiment), "checkpoints")
     process = multiprocessing.get_context("spawn").Process(target=train_alone, args=(case, experiment))
     process.start()
