@@ -26,7 +26,16 @@ from pipelines.case import Case
 from pipelines.storage import join
 
 # What a run's numbers do not depend on, but for the rounding of sums: a run may go on with others.
-WHO_TRAINS = ("workers", "resize_every_s", "max_failures", "checkpoints")
+WHO_TRAINS = (
+    "workers",
+    "resize_every_s",
+    "max_failures",
+    "checkpoints",
+    "accumulate",
+    "compile",
+    "channels_last",
+    "shard",
+)
 
 
 def fingerprint(content: Any) -> str:

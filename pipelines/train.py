@@ -22,6 +22,7 @@ from pipelines.progress import Bar, bar
 from pipelines.runs import Run, is_done, list_runs
 from pipelines.training.checkpoint_folder import CHECKPOINTS, delete_checkpoints
 from pipelines.training.failure import failure_of
+from pipelines.training.prepare import check_compiler
 from pipelines.training.train_runs import train_runs
 from pipelines.training.work import Work
 
@@ -49,9 +50,10 @@ def train(
 
     Raises:
         TrainingFailedError: a run failed; the others' results are kept.
-        UserError: the case logs to wandb, which is not installed.
+        UserError: the case logs to wandb, which is not installed, or compiles, without a compiler.
     """
     check_wandb(case)
+    check_compiler(case)
     check_counted(case, data_sets)
     experiment = experiment_folder(case)
     runs = list_runs(case)
