@@ -28,7 +28,9 @@ def prepare(network: MultiTaskNetwork, training: Training, worker: Worker) -> Mu
 
         # Measuring how tasks relate, and balancing by gradients, go through one graph several times.
         functorch.donated_buffer = False
-        network.backbone.compile()  # in place: names of parameters stay; heads are small, and are looked into
+        # In place, so that parameters keep their names (Module.compile captures nothing of torch's own containers).
+        # Heads are small, and are looked into as they run.
+        network.backbone.forward = torch.compile(network.backbone.forward)  # type: ignore[method-assign]
     return network
 
 

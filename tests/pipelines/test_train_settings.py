@@ -81,7 +81,7 @@ def test_a_batch_in_pieces_gives_the_same_curve(fit):
 def test_channels_last_and_a_compiled_backbone_give_the_same_curve(fit):
     plain = fit()
     assert_same(plain, fit("training.channels_last=true", store="channels_last"))
-    torch.compiler.reset()
+    torch._dynamo.utils.counters.clear()
     assert_same(plain, fit("training.compile=true", store="compiled"))
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 
@@ -129,6 +129,7 @@ def test_a_run_that_goes_on_ends_bit_identically(fit, settings, monkeypatch):
     undisturbed = fit(*settings, store="whole")
     interrupted(fit, monkeypatch, [*settings, "training.checkpoints.every_steps=1"])
     again = fit(*settings, "training.checkpoints.every_steps=1")
+    assert '"went on with' in (again[2] / "run.json").read_text()
     assert again[0].equals(undisturbed[0])
     assert all(torch.equal(again[1][name], weight) for name, weight in undisturbed[1].items())
 
@@ -167,12 +168,16 @@ def _a_process(rank, function, port, arguments):
 def _fit_each(rank, cases, data_sets):
     """Train cases one after the other; one called `-until-5` ends after its checkpoint of step 5."""
     for case, until in cases:
-        wrap = torch.nn.parallel.DistributedDataParallel
+        wrap = _never if case.training.shard else torch.nn.parallel.DistributedDataParallel
         worker = Worker(rank, 2, torch.device("cpu"), wrap)
         if until is None:
             fitted(case, data_sets, worker)
         else:
             _train_until(case, data_sets, worker, until)
+
+
+def _never(network):
+    raise AssertionError("a sharded network is whole on no worker")
 
 
 class _Stop(Exception):
@@ -217,6 +222,7 @@ def test_sharded_workers_give_the_curve_of_whole_ones_and_go_on_from_each_others
     for store in "abc":
         c = case(store)
         folder = list_runs(c)[0].folder(experiment_folder(c))
+        assert (store == "a") != ('"went on with' in (folder / "run.json").read_text())
         found = pq.read_table(folder / HISTORY).to_pandas(), safetensors.torch.load_file(folder / WEIGHTS)
         assert_same(plain, found, rtol=3e-4, atol=5e-5)
 
