@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
-from torch import Tensor
 
 from pipelines.batches import MixedBatch
 
@@ -35,9 +34,9 @@ def pinned(batch: MixedBatch, device: torch.device) -> MixedBatch:
     return MixedBatch(batch.x.pin_memory(), {name: y.pin_memory() for name, y in batch.labels.items()})
 
 
-def on_device(batch: MixedBatch, device: torch.device, channels_last: bool) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return a batch's inputs and labels on a device; the copy of pinned ones goes on beside what follows."""
+def on_device(batch: MixedBatch, device: torch.device, channels_last: bool) -> MixedBatch:
+    """Return the batch on a device; the copy of a pinned one goes on beside what follows."""
     x = batch.x.to(device, non_blocking=True)
     if channels_last and x.ndim == 4:
         x = x.contiguous(memory_format=torch.channels_last)
-    return x, {name: y.to(device, non_blocking=True) for name, y in batch.labels.items()}
+    return MixedBatch(x, {name: y.to(device, non_blocking=True) for name, y in batch.labels.items()})

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mtlcore import HeadInputs, JointLoss, RelatednessProbe
 from mtlcore.balancing import BALANCING_METHODS
+from pipelines.batches import MixedBatch
 from pipelines.case import Training
 from pipelines.training.training_state import TrainingState
 
@@ -42,32 +43,31 @@ class Step:
         self._state, self._network, self._joint_loss, self._training = state, network, joint_loss, training
         self._trusted, self._probe, self._head_inputs = trusted, probe, head_inputs
 
-    def take(self, x: Tensor, labels: Mapping[str, Tensor], measured: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
+    def take(self, batch: MixedBatch, measured: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
         """Train on a worker's part of the batch; return its loss and its share of each part, both detached.
 
         Args:
-            x: shape (n, ...); n may be 0.
-            labels: by task, as :mod:`mtlcore.tasks` says.
+            batch: on the worker's device; it may have no row.
             measured: whether to measure how tasks relate; a batch in pieces is measured by its first.
         """
         state, trust = self._state, self._state.trust
         rows_trusted = trust.by_edge() if trust and self._trusted else None
         state.optimizer.zero_grad(set_to_none=True)
         pieces = self._training.accumulate
-        counts = self._joint_loss.counts(labels, rows_trusted) if pieces > 1 else None
+        counts = self._joint_loss.counts(batch.labels, rows_trusted) if pieces > 1 else None
         losses, parts, seen = [], [], []
         for piece in range(pieces):
-            of_piece = {name: y[piece::pieces] for name, y in labels.items()} if pieces > 1 else labels
-            with self._probe.reading(measured and piece == 0), autocast(x.device, self._training.precision):
-                logits = self._network(x[piece::pieces] if pieces > 1 else x)
-            value = self._joint_loss(logits, of_piece, rows_trusted, counts)
-            self._probe.measure(state.step, logits, of_piece)
+            part = batch if pieces == 1 else piece_of(batch, piece, pieces)
+            with self._probe.reading(measured and piece == 0), autocast(part.x.device, self._training.precision):
+                logits = self._network(part.x)
+            value = self._joint_loss(logits, part.labels, rows_trusted, counts=counts)
+            self._probe.measure(state.step, logits, part.labels)
             with _alone(self._network) if piece < pieces - 1 else nullcontext():
                 state.balancer.backward(value)
             losses.append(value.loss.detach())
             parts.append(value.parts)
             if self._head_inputs:
-                seen.append((dict(self._head_inputs.last), of_piece))
+                seen.append((dict(self._head_inputs.last), part.labels))
         if self._training.clip_norm is not None:
             nn.utils.clip_grad_norm_(self._network.parameters(), self._training.clip_norm)
         state.optimizer.step()
@@ -75,6 +75,11 @@ class Step:
             features, observed = zip(*seen, strict=True)
             trust.observe(_joined(features), _joined(observed))
         return torch.stack(losses).sum(), {name: torch.stack([p[name] for p in parts]).sum() for name in parts[0]}
+
+
+def piece_of(batch: MixedBatch, piece: int, pieces: int) -> MixedBatch:
+    """Return every ``pieces``-th row, from the one numbered ``piece`` on."""
+    return MixedBatch(batch.x[piece::pieces], {name: y[piece::pieces] for name, y in batch.labels.items()})
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

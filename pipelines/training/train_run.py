@@ -87,11 +87,11 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader], worker: 
         batches = open_until_the_end.enter_context(closing(one_ahead(batch_of, steps)))
         for step in steps:
             begun = time.perf_counter()
-            x, labels = on_device(next(batches), worker.device, training.channels_last)
+            batch = on_device(next(batches), worker.device, training.channels_last)
             state.waited_for_data_s += time.perf_counter() - begun
             torch.manual_seed(_seed_of(run.seed, step, worker.rank))
             set_learning_rate(state.optimizer, learning_rate(training, step))
-            loss, parts = a_step.take(x, labels, measured=step in measured_at)
+            loss, parts = a_step.take(batch, measured=step in measured_at)
             state.history.add(loss / worker.world_size, parts)
             state.step = step + 1
             state.seconds += time.perf_counter() - begun
