@@ -4,9 +4,9 @@
 
 CIFAR-10-sized pictures, two tasks in two data sets, the small CNN, a batch of 128, one worker on one thread. Rounds of
 the pipeline and of the loop in memory alternate inside the one worker process, so both have its priority, its
-allocator's settings and its neighbours. In memory there are two loops: the same step (with the estimate of trust that every run
-with related pairs makes), and that step without it. ``--peer`` adds a plain Ray Data loop over a Parquet file of the
-same rows: `read_parquet(...).iter_torch_batches(...)`, with the step without trust.
+allocator's settings and its neighbours. In memory there are two loops: the same step, with the estimate of trust that
+every run with related pairs makes, and that step without it. ``--peer`` adds a plain Ray Data loop over Parquet files
+of the same rows, `read_parquet(...).iter_torch_batches(...)`, with the step without trust.
 
 Ratios of rates are printed by wall clock and by processor time of the process, medians over rounds.
 """
