@@ -174,6 +174,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=50, help="a round's, of each")
     parser.add_argument("--rows", type=int, default=8192)
+    parser.add_argument("--set", dest="overrides", action="append", default=[], help="a setting of Kindred's case")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
 
@@ -189,7 +190,7 @@ def main() -> None:
     answer: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
         cases = {}
-        overrides = [f"training.steps={given.steps}", f"logging.every={SKIPPED}"]
+        overrides = [f"training.steps={given.steps}", f"logging.every={SKIPPED}", *given.overrides]
         with ray_session():
             for tasks in given.tasks:
                 (folder := Path(scratch) / str(tasks)).mkdir()
