@@ -45,7 +45,7 @@ def run(
     fresh: FreshOption = False,
 ) -> None:  # fmt: skip
     """Ingest, train every arm, evaluate on the test split, and write the report."""
-    with _on_ray(case, overrides, verbose) as loaded:
+    with _on_ray(_loading(case, overrides), verbose) as loaded:
         from pipelines import steps
 
         outcome = steps.run(loaded, fresh)
@@ -57,7 +57,7 @@ def ingest(
     case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = False, verbose: VerboseOption = False
 ) -> None:
     """Turn the sources into Arrow blocks."""
-    with _on_ray(case, overrides, verbose) as loaded:
+    with _on_ray(_loading(case, overrides), verbose) as loaded:
         from pipelines import steps
 
         manifests = steps.ingest(loaded)
@@ -100,7 +100,7 @@ def train(
     fresh: FreshOption = False,
 ) -> None:  # fmt: skip
     """Train every arm on the ingested blocks."""
-    with _on_ray(case, overrides, verbose) as loaded:
+    with _on_ray(_loading(case, overrides), verbose) as loaded:
         from pipelines import steps
 
         trained, folder = steps.train(loaded, fresh)
@@ -111,11 +111,33 @@ def train(
 
 
 @app.command()
+def resume(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The folder of an experiment that was begun.")],
+    overrides: SetOption = [], as_json: JsonOption = False, verbose: VerboseOption = False,
+    other_code: Annotated[
+        bool, typer.Option("--other-code", help="Go on from what another version of Kindred or torch has written.")
+    ] = False,
+) -> None:  # fmt: skip
+    """Go on with what was killed, to its report: from its storage alone, on as many workers as there are now."""
+
+    def load() -> "Case":
+        from pipelines.resume import begun_case
+
+        return begun_case(run, overrides)
+
+    with _on_ray(load, verbose) as begun:
+        from pipelines import steps
+
+        outcome = steps.resume(begun, other_code)
+    _show_results(outcome, as_json)
+
+
+@app.command()
 def evaluate(
     case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = False, verbose: VerboseOption = False
 ) -> None:
     """Score the trained arms on the test split, with intervals, into results.json."""
-    with _on_ray(case, overrides, verbose) as loaded:
+    with _on_ray(_loading(case, overrides), verbose) as loaded:
         from pipelines import steps
 
         outcome = steps.evaluate(loaded)
@@ -154,7 +176,7 @@ def tune(
     case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = False, verbose: VerboseOption = False
 ) -> None:
     """Search loss weights and temperatures on the validation split; write the best as a case file."""
-    with _on_ray(case, overrides, verbose) as loaded:
+    with _on_ray(_loading(case, overrides), verbose) as loaded:
         from pipelines import steps
 
         found = steps.tune(loaded, verbose)
@@ -174,7 +196,7 @@ def relate(
     ] = [],
 ) -> None:  # fmt: skip
     """Estimate how tasks relate where no input is annotated for both: each task's network labels the other's data."""
-    with _on_ray(case, overrides, verbose) as loaded:
+    with _on_ray(_loading(case, overrides), verbose) as loaded:
         from pipelines import steps
 
         found = steps.relate(loaded, edges)
@@ -185,14 +207,22 @@ def relate(
         print(f"{one.relatedness}\n{one.relatedness.provenance}\ntable: {one.file}\nfigure: {one.figure}")
 
 
+def _loading(case: str, overrides: list[str]) -> "Callable[[], Case]":
+    def load() -> "Case":
+        from pipelines.case_file import load_case
+
+        return load_case(case, overrides)
+
+    return load
+
+
 @contextmanager
-def _on_ray(case: str, overrides: list[str], verbose: bool) -> "Iterator[Case]":
+def _on_ray(load: "Callable[[], Case]", verbose: bool) -> "Iterator[Case]":
     """Validate the case, then start or join a Ray for as long as the command works on it."""
     with _interruptible():
-        from pipelines.case_file import load_case
         from pipelines.ray_session import ray_session
 
-        loaded = load_case(case, overrides)
+        loaded = load()
         with ray_session(verbose):
             yield loaded
 
@@ -231,7 +261,10 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_USAGE)
     except _InterruptedError:
-        print("interrupted; what was ingested and the runs that had ended are kept", file=sys.stderr)
+        print(
+            "interrupted; what was ingested and trained is kept, and the same command goes on from there",
+            file=sys.stderr,
+        )
         sys.exit(EXIT_INTERRUPTED)
     except Exception as error:
         if "--verbose" in sys.argv or "-v" in sys.argv:

@@ -21,11 +21,11 @@ from typing import Any
 
 import PIL
 import pyarrow as pa
-from pydantic import BaseModel
 
 from pipelines.blocks import block_schema
 from pipelines.case import Case
 from pipelines.chunks import Chunk
+from pipelines.data_sets import DataSets, read_data_sets, write_data_sets
 from pipelines.embedded import write_embedded
 from pipelines.errors import UserError
 from pipelines.finish_data_set import finish_data_set
@@ -37,19 +37,12 @@ from pipelines.manifest import Manifest, read_manifest
 from pipelines.method import tasks_of
 from pipelines.progress import bar, note
 from pipelines.runs import digest_of
-from pipelines.storage import StorageUnavailableError, join, list_folder, read_bytes, write_whole
+from pipelines.storage import StorageUnavailableError, join, list_folder
 
-DataSets = dict[str, tuple[str, Manifest]]
 _HERE = Path(__file__).parent
 _CODE = ("blocks", "chunks", "inputs", "labels", "list_data_set", "make_block", "write_block")  # with sources/
 _CHUNKS_AT_ONCE = 1024  # given to Ray Data at a time: their rows lie in its memory
 _CHUNKS_A_TASK = 8
-
-
-class _Record(BaseModel):
-    """What a case's ingest came to."""
-
-    data_sets: dict[str, tuple[str, Manifest]]
 
 
 @dataclass(frozen=True)
@@ -91,20 +84,13 @@ def ingest(case: Case) -> DataSets:
         return before
     made = without_leaks(case, made, {name: of.rows for name, of in finished.items()})
     _check_annotated(case, made)
-    write_whole(_record_file(case), _Record(data_sets=made).model_dump_json(indent=1))
+    write_data_sets(_record_file(case), made)
     return made
-
-
-def _recorded(case: Case) -> DataSets | None:
-    try:
-        return _Record.model_validate_json(read_bytes(_record_file(case))).data_sets
-    except FileNotFoundError:
-        return None
 
 
 def _same_as_before(case: Case, made: DataSets) -> DataSets | None:
     """Return what the case's last ingest came to, if it was the same; looking for leaks again would find the same."""
-    before = _recorded(case)
+    before = read_data_sets(_record_file(case))
     if before is None:
         return None
     alone = {
@@ -120,7 +106,7 @@ def ingested(case: Case) -> DataSets:
     Raises:
         UserError: it has not been ingested with these settings.
     """
-    found = _recorded(case)
+    found = read_data_sets(_record_file(case))
     if found is None:
         raise UserError(
             f"{case.name}: not ingested with these settings (there is no {_record_file(case)}); "

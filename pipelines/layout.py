@@ -9,7 +9,7 @@
         manifest.json, quarantine.parquet
     inspect/<case>.png                           pictures with their labels: what `kindred inspect` draws
     <case>-<fingerprint>/                        an experiment: one case with its settings
-        case.yaml                                the case, complete in itself
+        case.yaml, data_sets.json                the case, complete in itself, and the blocks it trains on
         runs/<arm>/<network>/seed-<k>/           model.safetensors, history.parquet, run.json
             checkpoints/                         while it trains: what it goes on from when it is killed
         results.json, report.html
@@ -24,6 +24,8 @@ from typing import Any
 
 from pipelines.case import Case
 from pipelines.storage import join
+
+CASE_FILE, DATA_SETS = "case.yaml", "data_sets.json"
 
 # What a run's numbers do not depend on, but for the rounding of sums: a run may go on with others.
 WHO_TRAINS = (

@@ -24,17 +24,15 @@ from mtlcore.relatedness import known_rows
 from pipelines.atomic import write_atomically
 from pipelines.batches import open_readers
 from pipelines.case import Case
+from pipelines.data_sets import DataSets
 from pipelines.errors import UserError
 from pipelines.evaluate import predict_runs
 from pipelines.layout import experiment_folder
-from pipelines.manifest import Manifest
 from pipelines.method import tasks_of
 from pipelines.nearest import did_you_mean
 from pipelines.progress import bar
 from pipelines.runs import Run, is_done, list_runs
 from pipelines.train import fit_runs
-
-DataSets = Mapping[str, tuple[str, Manifest]]
 
 
 @dataclass(frozen=True)

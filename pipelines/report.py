@@ -13,7 +13,7 @@ from pipelines.atomic import write_atomically
 from pipelines.batches import open_readers
 from pipelines.case import Case
 from pipelines.counted_edges import with_counted_tables
-from pipelines.ingest import ingested
+from pipelines.data_sets import begun_data_sets
 from pipelines.layout import experiment_folder
 from pipelines.method import relatedness_of, tasks_of
 from pipelines.results import Results
@@ -84,7 +84,7 @@ def _figures(case: Case, results: Results) -> dict[str, list[tuple[str, Markup]]
 def _counted(case: Case) -> Case:
     if all(edge.counted is None for edge in case.relatedness):
         return case
-    return with_counted_tables(case, open_readers(case, ingested(case), "train"))
+    return with_counted_tables(case, open_readers(case, begun_data_sets(case), "train"))
 
 
 def _curves(case: Case) -> dict[str, list[np.ndarray]]:

@@ -12,13 +12,14 @@ from pipelines.atomic import write_atomically
 from pipelines.case import Case, PictureInput
 from pipelines.case_file import as_yaml
 from pipelines.contact_sheet import draw_sheet
+from pipelines.data_sets import DataSets, begun_data_sets, write_data_sets
 from pipelines.errors import UserError
 from pipelines.evaluate import evaluate as _evaluate
 from pipelines.export import export_run
-from pipelines.ingest import DataSets, ingested
 from pipelines.ingest import ingest as _ingest
+from pipelines.ingest import ingested
 from pipelines.inspection import Inspection, SheetInfo, SheetTile, inspection_of, open_data_sets
-from pipelines.layout import experiment_folder, sheet_file
+from pipelines.layout import CASE_FILE, DATA_SETS, experiment_folder, sheet_file
 from pipelines.manifest import Manifest
 from pipelines.relate import EstimatedEdge, edges_asked_for
 from pipelines.relate import relate as _relate
@@ -110,6 +111,14 @@ def run(case: Case, fresh: bool) -> Outcome:
     return replace(outcome, report=write_report(case, outcome.results))
 
 
+def resume(case: Case, other_code: bool) -> Outcome:
+    """Go on with an experiment that was begun, to its report; the sources are not looked at."""
+    data_sets = begun_data_sets(case)
+    _trained(case, data_sets, fresh=False, other_code=other_code)
+    outcome = _evaluated(case, data_sets)
+    return replace(outcome, report=write_report(case, outcome.results))
+
+
 def tune(case: Case, verbose: bool = False) -> Tuned:
     """Search, and write the best configuration as a case file."""
     return _tune(case, _ingest(case), verbose)
@@ -128,9 +137,10 @@ def _sheet_file(case: Case, given: str | None) -> Path:
     return file
 
 
-def _trained(case: Case, data_sets: DataSets, fresh: bool) -> int:
-    write_atomically(experiment_folder(case) / "case.yaml", as_yaml(case))
-    return _train(case, data_sets, fresh)
+def _trained(case: Case, data_sets: DataSets, fresh: bool, other_code: bool = False) -> int:
+    write_atomically(experiment_folder(case) / CASE_FILE, as_yaml(case))
+    write_data_sets(str(experiment_folder(case) / DATA_SETS), data_sets)
+    return _train(case, data_sets, fresh, other_code)
 
 
 def _evaluated(case: Case, data_sets: DataSets) -> Outcome:

@@ -20,6 +20,7 @@ from pipelines.manifest import Manifest
 from pipelines.metrics_log import check_wandb
 from pipelines.progress import Bar, bar
 from pipelines.runs import Run, is_done, list_runs
+from pipelines.training.begun import check_begun
 from pipelines.training.checkpoint_folder import CHECKPOINTS, delete_checkpoints
 from pipelines.training.failure import failure_of
 from pipelines.training.prepare import check_compiler
@@ -50,7 +51,8 @@ def train(
 
     Raises:
         TrainingFailedError: a run failed; the others' results are kept.
-        UserError: the case logs to wandb, which is not installed, or compiles, without a compiler.
+        UserError: the case logs to wandb, which is not installed, or compiles, without a compiler; or a run was begun
+            by other code or on other data.
     """
     check_wandb(case)
     check_compiler(case)
@@ -63,6 +65,7 @@ def train(
             delete_checkpoints(str(run.folder(experiment) / CHECKPOINTS))
     waiting = [run for run in runs if not is_done(run, experiment, data_sets)]
     if waiting:
+        check_begun(waiting, experiment, data_sets, other_code)
         with bar("train", len(waiting) * case.training.steps, "steps") as shown:
             fit_runs(case, waiting, data_sets, experiment, shown, other_code)
     return len(waiting)

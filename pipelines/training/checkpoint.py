@@ -5,10 +5,10 @@ JSON. Its name holds the step and the hash of its bytes: ``step-000000300-<xxh3>
 short, was changed, or is only half uploaded does not bear its own name and is no checkpoint.
 """
 
+import json
 import re
 from typing import Any
 
-import pydantic
 import safetensors
 import safetensors.torch
 import xxhash
@@ -88,16 +88,23 @@ def unpack(name: str, content: bytes) -> Checkpoint:
         raise NotACheckpointError(f"{name}: not a checkpoint's name")
     if xxhash.xxh3_128_hexdigest(content) != found[2]:
         raise NotACheckpointError(f"{name}: its bytes are not those that were written (cut short, or changed since)")
-    return Checkpoint(about=_about(name, content), tensors=safetensors.torch.load(content))
+    return Checkpoint(about=about_in(name, content), tensors=safetensors.torch.load(content))
 
 
-def _about(name: str, content: bytes) -> About:
+def about_in(name: str, content: bytes) -> About:
+    """Return what a checkpoint's first bytes say of it.
+
+    Raises:
+        NotACheckpointError: they say nothing, or are of an unknown format.
+    """
     size = int.from_bytes(content[:8], "little")
-    header = pydantic.TypeAdapter(dict[str, Any]).validate_json(content[8 : 8 + size])
-    text = header["__metadata__"][_ABOUT]
-    kind = pydantic.TypeAdapter(dict[str, Any]).validate_json(text).get("format")
-    if kind != FORMAT:
-        raise NotACheckpointError(f"{name}: found format {kind}; this version reads format {FORMAT}")
+    try:
+        text = json.loads(content[8 : 8 + size])["__metadata__"][_ABOUT]
+        found = json.loads(text)["format"]
+    except (ValueError, KeyError, TypeError):
+        raise NotACheckpointError(f"{name}: not a checkpoint of Kindred") from None
+    if found != FORMAT:
+        raise NotACheckpointError(f"{name}: found format {found}; this version reads format {FORMAT}")
     return About.model_validate_json(text)
 
 

@@ -4,8 +4,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipelines.storage import delete, is_remote, join, list_folder, read_bytes, write_whole
-from pipelines.training.checkpoint import PREFIX, Checkpoint, NotACheckpointError, pack, step_of, unpack
+from pipelines.storage import delete, is_remote, join, list_folder, open_ranges, read_bytes, write_whole
+from pipelines.training.checkpoint import (
+    PREFIX,
+    About,
+    Checkpoint,
+    NotACheckpointError,
+    about_in,
+    pack,
+    step_of,
+    unpack,
+)
 
 CHECKPOINTS = "checkpoints"
 
@@ -59,6 +68,19 @@ def read_checkpoint(folder: str, name: str) -> Checkpoint:
         StorageUnavailableError: object storage does not answer.
     """
     return unpack(name, read_bytes(join(folder, name)))
+
+
+def read_about(folder: str, name: str) -> About:
+    """Read what a checkpoint says of itself, without its tensors; whether they are whole is not checked.
+
+    Raises:
+        FileNotFoundError: there is none of this name.
+        NotACheckpointError: it says nothing, or is of an unknown format.
+        StorageUnavailableError: object storage does not answer.
+    """
+    with open_ranges(join(folder, name)) as file:
+        size = file.read(8)
+        return about_in(name, size + file.read(int.from_bytes(size, "little")))
 
 
 def checkpoint_names(folder: str) -> list[str]:

@@ -5,9 +5,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from typing import Any
 
-import numpy as np
 import safetensors.torch
-import torch
 import torch.distributed as dist
 from torch import Tensor
 
@@ -89,7 +87,7 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader], worker: 
             begun = time.perf_counter()
             batch = on_device(next(batches), worker.device, training.channels_last)
             state.waited_for_data_s += time.perf_counter() - begun
-            torch.manual_seed(_seed_of(run.seed, step, worker.rank))
+            worker.seed_draws(run.seed, step)
             set_learning_rate(state.optimizer, learning_rate(training, step))
             loss, parts = a_step.take(batch, measured=step in measured_at)
             state.history.add(loss / worker.world_size, parts)
@@ -148,7 +146,9 @@ def _go_on(state: TrainingState, work: Work, run: Run, worker: Worker) -> None:
     name = worker.agree_on(name)
     if name is not None:
         state.restore(read_checkpoint(folder, name))
-        state.events.append(Event(step=state.step, what=f"went on with {worker.world_size} workers"))
+        state.events.append(
+            Event(step=state.step, what=f"went on with {worker.world_size} worker{'s' * (worker.world_size > 1)}")
+        )
     state.events += [Event(step=state.step, what=f"passed over: {problem}") for problem in passed_over]
 
 
@@ -161,11 +161,6 @@ def _keep_place(
     writer.put(state.checkpoint(str(run), made))
     if before_preemption:
         writer.flush()
-
-
-def _seed_of(seed: int, step: int, rank: int) -> int:
-    """Return the seed of what a network draws in a step: nothing about it has to be remembered."""
-    return int(np.random.SeedSequence([seed % 2**63, step, rank]).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _trust_by_row(trust: RelatednessTrust | None) -> dict[str, dict[str, float]]:

@@ -7,6 +7,7 @@ is seeded anew by (seed, step, rank). So there is no position in the data and no
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
@@ -67,7 +68,7 @@ class TrainingState:
             run=run,
             step=self.step,
             made_from=made_from,
-            versions={"torch": version("torch"), "ray": version("ray"), "python": platform.python_version()},
+            versions=_versions(),
             seconds=self.seconds,
             waited_for_data_s=self.waited_for_data_s,
             columns=self.history.columns,
@@ -93,6 +94,11 @@ class TrainingState:
         self.measured = list(about.measured)
         self.step, self.seconds, self.waited_for_data_s = about.step, about.seconds, about.waited_for_data_s
         self.events = list(about.events)
+
+
+@lru_cache
+def _versions() -> dict[str, str]:
+    return {"torch": version("torch"), "ray": version("ray"), "python": platform.python_version()}
 
 
 def _copied(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -41,6 +42,14 @@ class Worker:
         words = [what]
         dist.broadcast_object_list(words, src=0, device=self.device)
         return words[0]
+
+    def seed_draws(self, seed: int, step: int) -> None:
+        """Seed what a network draws in a step (dropout), which takes no generator of ours; nothing is remembered."""
+        number = int(np.random.SeedSequence([seed % 2**63, step, self.rank]).generate_state(1, np.uint64)[0] >> 1)
+        # torch.manual_seed asks for every kind of device, which takes longer than a small step.
+        torch.default_generator.manual_seed(number)
+        if self.device.type == "cuda":
+            torch.cuda.default_generators[self.device.index or 0].manual_seed(number)
 
 
 def ray_worker() -> Worker:

@@ -1,0 +1,40 @@
+"""Runs that were begun: can they go on with what is installed now?"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipelines.errors import UserError
+from pipelines.manifest import Manifest
+from pipelines.runs import Run, made_from
+from pipelines.storage import join
+from pipelines.training.checkpoint import NotACheckpointError
+from pipelines.training.checkpoint_folder import CHECKPOINTS, checkpoint_names, read_about
+
+
+def check_begun(
+    runs: Sequence[Run], experiment: Path, data_sets: Mapping[str, tuple[str, Manifest]], other_code: bool
+) -> None:
+    """Refuse to begin again in silence what was begun by other code or on other data.
+
+    Raises:
+        UserError: says what has changed, where the runs stand, and what can be done.
+    """
+    now = made_from(data_sets)
+    for run in runs:
+        folder = join(str(run.folder(experiment)), CHECKPOINTS)
+        for name in checkpoint_names(folder):
+            try:
+                about = read_about(folder, name)
+            except (FileNotFoundError, NotACheckpointError):
+                continue
+            changed = [what for what in now if about.made_from.get(what) != now[what]]
+            if not changed or (other_code and "blocks" not in changed):
+                break
+            goes_on = "" if "blocks" in changed else "`kindred resume RUN --other-code` goes on, not to the bit; "
+            raise UserError(
+                f"{folder}: {run} was begun, and stands at step {about.step:,}; since then "
+                f"{' and '.join(_WORDS[what] for what in changed)} changed. {goes_on}--fresh begins again"
+            )
+
+
+_WORDS = {"code": "Kindred's code has", "torch": "the version of torch has", "blocks": "the training data have"}

@@ -1,0 +1,116 @@
+"""Workers and drivers that are killed under a real Ray: training goes on, by itself or with `kindred resume`."""
+
+import json
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import safetensors.torch
+
+from pipelines.batches import mixing_plan
+from pipelines.case_file import load_case
+from pipelines.ingest import ingest, ingested
+from pipelines.layout import experiment_folder
+from pipelines.runs import HISTORY, WEIGHTS, list_runs, read_record
+from pipelines.train import train
+from pipelines.training.checkpoint import step_of
+from tests.commands import environment, kindred
+from tests.pipelines.counted_case import SIZES, planned_counts, write_counted_case
+from tests.processes import descendants, wait_until
+
+STEPS = 300
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("counted")
+
+
+@pytest.fixture
+def case_in(ray_local, folder):
+    def load(store, **training):
+        case = load_case(str(write_counted_case(folder, steps=STEPS, **training)), [f"storage.path={folder / store}"])
+        ingest(case)
+        return case
+
+    return load
+
+
+def newest_step(case):
+    names = list_runs(case)[0].folder(experiment_folder(case)).glob("checkpoints/step-*")
+    return max((step_of(file.name) for file in names), default=0)
+
+
+def what_a_run_leaves(case):
+    folder = list_runs(case)[0].folder(experiment_folder(case))
+    return (folder / WEIGHTS).read_bytes(), pq.read_table(folder / HISTORY), read_record(folder)
+
+
+def assert_counted_as_planned(case):
+    plan = mixing_plan(case, SIZES, 0, ["kind", "signs"])
+    counted = safetensors.torch.load_file(list_runs(case)[0].folder(experiment_folder(case)) / WEIGHTS)
+    assert counted["backbone.counts"].tolist() == planned_counts(plan, STEPS).tolist()
+
+
+def test_workers_that_are_killed_are_replaced_and_the_bits_are_the_same(case_in):
+    undisturbed = case_in("undisturbed", workers=2)
+    train(undisturbed, ingested(undisturbed))
+    case = case_in("killed", workers=2, max_failures=-1)
+    draw = np.random.Generator(np.random.PCG64(0))
+    moments = sorted(draw.integers(10, STEPS - 30, size=3).tolist())
+    training = threading.Thread(target=train, args=(case, ingested(case)))
+    training.start()
+    for moment in moments:
+        wait_until(lambda at=moment: newest_step(case) >= at, f"step {moment}", still=training.is_alive)
+        victims = descendants("RayTrainWorker")
+        victims[int(draw.integers(len(victims)))].kill()
+    training.join()
+
+    weights, history, record = what_a_run_leaves(case)
+    expected, of_undisturbed, _ = what_a_run_leaves(undisturbed)
+    assert [event["what"] for event in record["events"]] == ["went on with 2 workers"] * len(moments)
+    assert all(event["step"] >= moment for event, moment in zip(record["events"], moments, strict=True))
+    assert weights == expected
+    assert history.equals(of_undisturbed)
+    assert_counted_as_planned(case)
+
+
+@pytest.mark.starts_ray
+def test_a_driver_that_is_killed_leaves_a_run_that_resume_ends_with_the_same_bits(folder, tmp_path):
+    file = write_counted_case(folder, steps=STEPS)
+    settings = ["--set", f"storage.path={tmp_path / 'store'}"]
+    assert kindred("ingest", str(file), *settings).returncode == 0
+    case = load_case(str(file), settings[1:])
+    driver = subprocess.Popen([sys.executable, "-m", "pipelines", "train", str(file), *settings], env=environment())
+    wait_until(lambda: newest_step(case) >= 40, "step 40", still=lambda: driver.poll() is None)
+    started = descendants("", of=driver.pid)
+    driver.kill()
+    driver.wait()
+    wait_until(lambda: not any(process.is_running() for process in started), "its processes ended")
+    assert newest_step(case) < STEPS
+
+    # Neither the case file nor the sources are needed, and the storage may lie elsewhere.
+    file.unlink()
+    for data in folder.glob("*.npz"):
+        data.unlink()
+    moved = (tmp_path / "store").rename(tmp_path / "moved")
+    done = kindred("resume", str(moved / experiment_folder(case).name), "--json")
+    assert done.returncode == 0, done.stderr
+    assert (moved / experiment_folder(case).name / "report.html").samefile(json.loads(done.stdout)["report"])
+
+    case = case.model_copy(update={"storage": case.storage.model_copy(update={"path": str(moved)})})
+    weights, _, record = what_a_run_leaves(case)
+    assert [event["what"] for event in record["events"]] == ["went on with 1 worker"]
+    assert_counted_as_planned(case)
+    done = kindred("resume", str(moved / experiment_folder(case).name), "--set", "training.steps=5")
+    assert done.returncode == 2
+    assert "make another experiment" in done.stderr
+
+    write_counted_case(folder, steps=STEPS)
+    done = kindred("run", str(file), "--set", f"storage.path={tmp_path / 'undisturbed'}", "--json")
+    assert done.returncode == 0, done.stderr
+    case = load_case(str(file), [f"storage.path={tmp_path / 'undisturbed'}"])
+    assert what_a_run_leaves(case)[0] == weights

@@ -1,0 +1,176 @@
+"""A run that is killed at any moment goes on, and ends with the bits that it would have ended with."""
+
+import json
+import multiprocessing
+import shutil
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import safetensors.torch
+import torch
+
+from pipelines.batches import mixing_plan, open_readers
+from pipelines.case_file import load_case
+from pipelines.errors import UserError
+from pipelines.ingest import ingest, ingested
+from pipelines.runs import HISTORY, WEIGHTS, list_runs, read_record
+from pipelines.training.begun import check_begun
+from pipelines.training.checkpoint import step_of, unpack
+from pipelines.training.train_run import train_run
+from pipelines.training.work import Work
+from pipelines.training.worker import Worker
+from tests.pipelines.counted_case import SIZES, planned_counts, write_counted_case
+
+KILLS = 20
+
+
+@pytest.fixture(scope="module")
+def case(ray_local, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("counted")
+    case = load_case(str(write_counted_case(folder)), [f"storage.path={folder / 'store'}"])
+    ingest(case)
+    return case
+
+
+def work_of(case, experiment):
+    return Work(case, tuple(list_runs(case)), ingested(case), experiment, "attempt")
+
+
+def train_alone(case, experiment):
+    """What a single worker does, in a process of its own."""
+    torch.set_num_threads(1)
+    work = work_of(case, experiment)
+    train_run(work, work.runs[0], open_readers(case, work.data_sets, "train"), Worker())
+
+
+@pytest.fixture(scope="module")
+def processes():
+    """Processes that start at once, everything imported."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "mtlcore", "torch._dynamo", "torchjd"])
+    return context
+
+
+@pytest.fixture(scope="module")
+def undisturbed(case, processes, tmp_path_factory):
+    experiment = tmp_path_factory.mktemp("undisturbed")
+    process = processes.Process(target=train_alone, args=(case, experiment))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    return experiment
+
+
+def what_a_run_leaves(case, experiment):
+    folder = list_runs(case)[0].folder(experiment)
+    record = read_record(folder)
+    return (folder / WEIGHTS).read_bytes(), pq.read_table(folder / HISTORY), record["trust"], record["events"]
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_bits(case, processes, undisturbed, tmp_path):
+    weights, history, trust, events = what_a_run_leaves(case, undisturbed)
+    assert events == []
+    draw = np.random.Generator(np.random.PCG64(1))
+    kills, went_on, longest = 0, 0, 1.0
+    while kills < KILLS:
+        experiment = tmp_path / "killed"
+        while True:
+            process = processes.Process(target=train_alone, args=(case, experiment))
+            process.start()
+            process.join(timeout=draw.uniform(0, longest))
+            if process.exitcode is not None:
+                assert process.exitcode == 0
+                break
+            process.kill()
+            process.join()
+            kills += 1
+            longest *= 1.05  # on a slow machine too, it comes to its end
+        found, of_killed, its_trust, its_events = what_a_run_leaves(case, experiment)
+        assert found == weights
+        assert of_killed.equals(history)
+        assert its_trust == trust
+        went_on += sum("went on" in event["what"] for event in its_events)
+        assert not [file.name for file in list_runs(case)[0].folder(experiment).rglob("*") if "step-" in file.name]
+        shutil.rmtree(experiment)
+    assert went_on >= KILLS // 4, "most were killed before their first checkpoint"
+
+
+def test_every_row_is_trained_on_as_often_as_the_plan_says(case, undisturbed):
+    plan = mixing_plan(case, SIZES, 0, ["kind", "signs"])
+    planned = planned_counts(plan, case.training.steps)
+    assert planned[1:].min() >= 4
+    counted = safetensors.torch.load_file(list_runs(case)[0].folder(undisturbed) / WEIGHTS)["backbone.counts"]
+    assert counted.tolist() == planned.tolist()
+
+
+def checkpoints_of(case, experiment):
+    return sorted(list_runs(case)[0].folder(experiment).glob("checkpoints/step-*"))
+
+
+@pytest.fixture
+def begun(case, processes, tmp_path):
+    """An experiment that was killed when it had written some checkpoints."""
+    process = processes.Process(target=train_alone, args=(case, tmp_path))
+    process.start()
+    while not (found := checkpoints_of(case, tmp_path)) or step_of(found[-1].name) < 30:
+        assert process.exitcode is None
+        process.join(timeout=0.01)
+    process.kill()
+    process.join()
+    return tmp_path
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "empty", "another's name"])
+def test_a_checkpoint_that_is_not_whole_is_passed_over_for_the_one_before(case, begun, undisturbed, damage):
+    *_, before, last = checkpoints_of(case, begun)
+    content = last.read_bytes()
+    if damage == "cut":
+        last.write_bytes(content[: len(content) // 2])
+    elif damage == "changed":
+        last.write_bytes(content[:-5] + bytes([content[-5] ^ 1]) + content[-4:])
+    elif damage == "empty":
+        last.write_bytes(b"")
+    else:
+        last.write_bytes(before.read_bytes())
+    train_alone(case, begun)
+    weights, _, _, events = what_a_run_leaves(case, begun)
+    assert weights == what_a_run_leaves(case, undisturbed)[0]
+    assert [event["step"] for event in events] == [step_of(before.name)] * 2
+    assert events[0]["what"] == "went on with 1 worker"
+    assert last.name in events[1]["what"]
+    assert "not those that were written" in events[1]["what"]
+
+
+def test_where_no_checkpoint_is_whole_it_begins_again_and_says_so(case, begun, undisturbed):
+    for file in checkpoints_of(case, begun):
+        file.write_bytes(b"{}")
+    train_alone(case, begun)
+    weights, _, _, events = what_a_run_leaves(case, begun)
+    assert weights == what_a_run_leaves(case, undisturbed)[0]
+    assert [event["step"] for event in events] == [0, 0]
+
+
+def test_a_run_begun_by_other_code_is_refused_with_what_can_be_done(case, begun, monkeypatch):
+    monkeypatch.setattr("pipelines.runs.code_digest", lambda: "0" * 12)
+    with pytest.raises(
+        UserError, match=r"stands at step \d+; since then Kindred's code has changed.*--other-code"
+    ) as told:
+        check_begun(list_runs(case), begun, ingested(case), other_code=False)
+    assert "--fresh begins again" in str(told.value)
+    check_begun(list_runs(case), begun, ingested(case), other_code=True)
+    other = {
+        name: (folder, of.model_copy(update={"content_hash": "0"})) for name, (folder, of) in ingested(case).items()
+    }
+    with pytest.raises(UserError, match=r"the training data have changed\. --fresh"):
+        check_begun(list_runs(case), begun, other, other_code=True)
+
+
+def test_a_checkpoint_holds_everything_and_nothing_pickled(case, begun):
+    file = checkpoints_of(case, begun)[-1]
+    checkpoint = unpack(file.name, file.read_bytes())
+    kinds = {name.partition(".")[0] for name in checkpoint.tensors}
+    assert kinds == {"network", "optimizer", "balancer", "trust", "trust_optimizer", "history"}
+    assert checkpoint.about.step == step_of(file.name) == len(checkpoint.tensors["history"])
+    assert set(checkpoint.about.versions) == {"torch", "ray", "python"}
+    assert json.loads(file.read_bytes()[8 : 8 + int.from_bytes(file.read_bytes()[:8], "little")]), "safetensors' header"

@@ -1,0 +1,28 @@
+"""Processes of the machine that a test may kill: those that it has started itself, directly or not."""
+
+import threading
+import time
+
+import psutil
+
+
+def descendants(named, of=None):
+    """Return the processes below one (this one's) whose command line holds a word."""
+    found = []
+    for process in psutil.Process(of).children(recursive=True):
+        try:
+            if named in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def wait_until(condition, what, seconds=120, still=lambda: True):
+    """Look until a condition holds, and return what it gave; fail after so many seconds, or if ``still`` ends."""
+    deadline, pause = time.monotonic() + seconds, threading.Event()
+    while not (found := condition()):
+        assert still(), f"it ended before {what}"
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        pause.wait(0.02)
+    return found
