@@ -58,11 +58,11 @@ class Step:
         losses, parts, seen = [], [], []
         for piece in range(pieces):
             part = batch if pieces == 1 else piece_of(batch, piece, pieces)
-            with self._probe.reading(measured and piece == 0), autocast(part.x.device, self._training.precision):
-                logits = self._network(part.x)
-            value = self._joint_loss(logits, part.labels, rows_trusted, counts=counts)
-            self._probe.measure(state.step, logits, part.labels)
             with _alone(self._network) if piece < pieces - 1 else nullcontext():
+                with self._probe.reading(measured and piece == 0), autocast(part.x.device, self._training.precision):
+                    logits = self._network(part.x)
+                value = self._joint_loss(logits, part.labels, rows_trusted, counts=counts)
+                self._probe.measure(state.step, logits, part.labels)
                 state.balancer.backward(value)
             losses.append(value.loss.detach())
             parts.append(value.parts)

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -217,12 +219,13 @@ def test_sharded_workers_give_the_curve_of_whole_ones_and_go_on_from_each_others
     sharded = "training.shard=true"
     cases = [(case("a", sharded), None)]
     cases += [(case("b", sharded), 5), (case("b"), None), (case("c"), 5), (case("c", sharded), None)]
+    cases += [(case("d", "training.accumulate=3"), None), (case("e", sharded, "training.accumulate=3"), None)]
     _in_processes(_fit_each, cases, data_sets)
     plain = fit(f"network={{backbone: small_cnn, widths: [8, 16], sharing: {sharing}}}", "training.clip_norm=1")
-    for store in "abc":
+    for store in "abcde":
         c = case(store)
         folder = list_runs(c)[0].folder(experiment_folder(c))
-        assert (store == "a") != ('"went on with' in (folder / "run.json").read_text())
+        assert (store in "ade") != ('"went on with' in (folder / "run.json").read_text())
         found = pq.read_table(folder / HISTORY).to_pandas(), safetensors.torch.load_file(folder / WEIGHTS)
         assert_same(plain, found, rtol=3e-4, atol=5e-5)
 
@@ -251,6 +254,24 @@ def test_settings_of_speed_make_no_other_experiment_and_those_of_numbers_do():
         assert experiment_folder(load_case("digits", [f"training.{setting}"])) == plain
     for setting in ("precision=bfloat16", "clip_norm=1"):
         assert experiment_folder(load_case("digits", [f"training.{setting}"])) != plain
+
+
+def test_freed_memory_is_kept_for_the_next_step():
+    code = """
+import resource, torch
+from pipelines.training.allocator import keep_freed_memory
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        torch.ones(1 << 22)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+plain = faults()
+print(keep_freed_memory(), plain, (faults(), faults())[1])
+"""
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    if told[0] == "False":
+        pytest.skip("another C library than glibc")
+    assert int(told[2]) < 0.1 * int(told[1])
 
 
 def test_a_transformers_layers_are_gathered_one_at_a_time():
