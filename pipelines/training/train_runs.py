@@ -6,7 +6,6 @@ import torch
 
 from pipelines.batches import open_readers
 from pipelines.runs import is_done
-from pipelines.training.allocator import keep_freed_memory
 from pipelines.training.failure import comes_from_a_peer, failure_of, note_failure
 from pipelines.training.loss_history import LossNotFiniteError
 from pipelines.training.train_run import train_run
@@ -21,7 +20,6 @@ def train_runs(config: dict[str, Any]) -> None:
     is written down, and ends the attempt.
     """
     work: Work = config["work"]
-    keep_freed_memory()
     torch.set_num_threads(work.case.training.threads_per_worker)
     worker = ray_worker()
     readers = None

@@ -182,11 +182,9 @@ def main() -> None:
 
     from pipelines.ingest import ingest
     from pipelines.ray_session import ray_session
-    from pipelines.training.allocator import keep_freed_memory
 
     libmtl = import_libmtl(given.libmtl)
     torch.set_num_threads(1)
-    keep_freed_memory()
     answer: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
         cases = {}

@@ -28,12 +28,10 @@ def train_and_tell(work: Any, out: str) -> None:
     import torch
 
     from pipelines.batches import open_readers
-    from pipelines.training.allocator import keep_freed_memory
     from pipelines.training.train_run import train_run
     from pipelines.training.worker import Worker
 
     torch.set_num_threads(1)
-    keep_freed_memory()
     before = status()
     readers = open_readers(work.case, work.data_sets, "train")
     opened = status()

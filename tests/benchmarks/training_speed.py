@@ -34,14 +34,11 @@ def compare(config: dict[str, Any]) -> None:
     from mtlcore import HeadInputs, drawn_from
     from pipelines.batches import class_priors, gather_batch, mixing_plan, open_readers
     from pipelines.method import build_loss, build_network, build_trust, tasks_of
-    from pipelines.training.allocator import keep_freed_memory
     from pipelines.training.optimizer import build_optimizer
     from pipelines.training.train_run import train_run
     from pipelines.training.worker import ray_worker
 
     torch.set_num_threads(1)
-    if config["keeps"]:
-        keep_freed_memory()
     work, steps, skipped, worker = config["work"], config["steps"], config["skipped"], ray_worker()
     case, run = work.case, work.runs[0]
     readers = open_readers(case, work.data_sets, "train")
@@ -142,7 +139,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60, help="a round's, of each loop")
     parser.add_argument("--rows", type=int, default=10240)
     parser.add_argument("--peer", action="store_true", help="measure a plain Ray Data loop too")
-    parser.add_argument("--plain-malloc", action="store_true", help="leave the C library's allocator as it is, for all")
     parser.add_argument("--set", dest="overrides", action="append", default=[], help="a setting of the case")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
@@ -167,7 +163,6 @@ def main() -> None:
         work = Work(case, tuple(list_runs(case)), data_sets, experiment_folder(case), "benchmark")
         shipped = group_trainer(work, "speed")
         config = {"work": work, "steps": given.steps, "rounds": given.rounds, "peer": given.peer, "skipped": SKIPPED}
-        config["keeps"] = not given.plain_malloc
         trainer = TorchTrainer(
             compare,
             train_loop_config=config | {"out": str(folder / "rates.json")},

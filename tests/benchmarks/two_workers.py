@@ -38,13 +38,11 @@ def take_turns(config: dict[str, Any]) -> None:
     from torch.nn.parallel import DistributedDataParallel
 
     from pipelines.batches import open_readers
-    from pipelines.training.allocator import keep_freed_memory
     from pipelines.training.train_run import train_run
     from pipelines.training.worker import Worker
 
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
-    keep_freed_memory()
     rank = ray.train.get_context().get_world_rank()
     works, steps, folder = config["works"], config["steps"], Path(config["folder"])
     readers = {batch: open_readers(work.case, work.data_sets, "train") for batch, work in works.items()}

@@ -2,8 +2,6 @@
 
 import os
 import socket
-import subprocess
-import sys
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -254,24 +252,6 @@ def test_settings_of_speed_make_no_other_experiment_and_those_of_numbers_do():
         assert experiment_folder(load_case("digits", [f"training.{setting}"])) == plain
     for setting in ("precision=bfloat16", "clip_norm=1"):
         assert experiment_folder(load_case("digits", [f"training.{setting}"])) != plain
-
-
-def test_freed_memory_is_kept_for_the_next_step():
-    code = """
-import resource, torch
-from pipelines.training.allocator import keep_freed_memory
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(20):
-        torch.ones(1 << 22)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-plain = faults()
-print(keep_freed_memory(), plain, (faults(), faults())[1])
-"""
-    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
-    if told[0] == "False":
-        pytest.skip("another C library than glibc")
-    assert int(told[2]) < 0.1 * int(told[1])
 
 
 def test_a_transformers_layers_are_gathered_one_at_a_time():
