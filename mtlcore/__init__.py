@@ -26,6 +26,7 @@ from mtlcore.joint_loss import (
     SoftCoAnnotation,
 )
 from mtlcore.metrics import LOWER_IS_BETTER, METRICS, primary_metric, task_metrics
+from mtlcore.mixed_labels import MixedLabels
 from mtlcore.negative_transfer import ENOUGH_SEEDS, Verdict, negative_transfer_verdict
 from mtlcore.networks import (
     CrossStitch,
@@ -43,7 +44,12 @@ from mtlcore.networks import (
 )
 from mtlcore.relatedness import Relatedness
 from mtlcore.relatedness_file import load_relatedness, save_relatedness
-from mtlcore.relatedness_from_annotations import relatedness_from_annotations
+from mtlcore.relatedness_from_annotations import (
+    AnnotationCounts,
+    count_annotations,
+    relatedness_from_annotations,
+    relatedness_from_counts,
+)
 from mtlcore.relatedness_from_hierarchy import composed_relatedness, relatedness_from_hierarchy
 from mtlcore.relatedness_from_predictions import HeldOut, relatedness_from_predictions
 from mtlcore.relatedness_probe import PairMeasured, RelatednessProbe
@@ -59,6 +65,7 @@ __all__ = [
     "LOWER_IS_BETTER",
     "METRICS",
     "MISSING",
+    "AnnotationCounts",
     "CrossStitch",
     "DistributionMatching",
     "HeadInputs",
@@ -68,6 +75,7 @@ __all__ = [
     "JointLoss",
     "JointLossValue",
     "LossTerm",
+    "MixedLabels",
     "MultiGateMixtureOfExperts",
     "MultiTaskNetwork",
     "Multiclass",
@@ -91,6 +99,7 @@ __all__ = [
     "co_annotation_to_labels",
     "co_annotation_to_source_labels",
     "composed_relatedness",
+    "count_annotations",
     "delta_m",
     "distribution_matching_loss",
     "drawn_from",
@@ -108,6 +117,7 @@ __all__ = [
     "paired_difference",
     "primary_metric",
     "relatedness_from_annotations",
+    "relatedness_from_counts",
     "relatedness_from_hierarchy",
     "relatedness_from_predictions",
     "resnet_small",

@@ -1,8 +1,8 @@
 """The whole objective: supervised losses plus, for every related pair, DM, SCA and ILL."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mtlcore.co_annotation import LabelForm, co_annotation_to_classes, co_annotation_to_labels
 from mtlcore.distribution_matching import Direction, distribution_matching_loss
 from mtlcore.implied_likelihood import implied_likelihood_loss
+from mtlcore.mixed_labels import MixedLabels, blended, where_both
 from mtlcore.nearest import did_you_mean
 from mtlcore.objective import MATCHING, Objective
 from mtlcore.relatedness import Relatedness
@@ -159,12 +160,21 @@ class JointLoss(nn.Module):
         logits: Mapping[str, Tensor],
         labels: Mapping[str, Tensor],
         trust: Mapping[str, Tensor] | None = None,
+        mixed: MixedLabels | None = None,
     ) -> dict[str, tuple[float, LossTerm]]:
-        """Return every part's weight and its sum and count over this worker's inputs."""
+        """Return every part's weight and its sum and count over this worker's inputs; the arguments of a call."""
         found: dict[str, tuple[float, LossTerm]] = {}
+
+        def of_labels(loss: Callable[..., LossTerm], z: Tensor, task: str, *args: Any, **options: Any) -> LossTerm:
+            """Return a loss of logits and of a task's labels."""
+            if mixed is None:
+                return loss(z, labels[task], *args, **options)
+            own, of_partner = where_both(labels[task], mixed.labels[task])
+            return blended(loss(z, own, *args, **options), loss(z, of_partner, *args, **options), mixed.own)
+
         for task in self.tasks:
             weight = self.task_weights.get(task.name, 1.0)
-            found[task.name] = weight, supervised_loss(logits[task.name], labels[task.name], task)
+            found[task.name] = weight, of_labels(supervised_loss, logits[task.name], task.name, task)
         for pair in self.pairs:
             R = pair.relatedness
             A, B = R.source.name, R.target.name
@@ -185,15 +195,18 @@ class JointLoss(nn.Module):
             if sca := pair.sca.weight and pair.sca:
                 if sca.to_source:
                     prior = None if sca.prior is None else torch.tensor(sca.prior, device=logits[A].device)
-                    term = co_annotation_to_classes(logits[A], labels[B], R, tau_co=sca.tau_co, prior=prior, trust=rows)
+                    term = of_labels(
+                        co_annotation_to_classes, logits[A], B, R, tau_co=sca.tau_co, prior=prior, trust=rows
+                    )
                     found[f"sca:{B}->{A}"] = sca.weight, term
                 if sca.to_target:
                     found[f"sca:{A}->{B}"] = (
                         sca.weight,
-                        co_annotation_to_labels(logits[B], labels[A], R, form=sca.form, trust=rows),
+                        of_labels(co_annotation_to_labels, logits[B], A, R, form=sca.form, trust=rows),
                     )
             if pair.ill.weight:
-                found[f"ill:{B}->{A}"] = pair.ill.weight, implied_likelihood_loss(logits[A], labels[B], R, trust=rows)
+                term = of_labels(implied_likelihood_loss, logits[A], B, R, trust=rows)
+                found[f"ill:{B}->{A}"] = pair.ill.weight, term
         return found
 
     def _check(self, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> None:
@@ -219,7 +232,12 @@ class JointLoss(nn.Module):
                 worst = int(y.max() if y.max() >= bound else y.min())
                 raise ValueError(f"task {task.name!r}: found the label {worst}; a label lies in [-1, {bound})")
 
-    def counts(self, labels: Mapping[str, Tensor], trust: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    def counts(
+        self,
+        labels: Mapping[str, Tensor],
+        trust: Mapping[str, Tensor] | None = None,
+        mixed: MixedLabels | None = None,
+    ) -> dict[str, Tensor]:
         """Return what each part is divided by: its count over the global batch, which labels and trust alone decide.
 
         It lets a batch be worked through in pieces: ``forward(..., counts=counts)`` of each piece, and the pieces'
@@ -228,6 +246,7 @@ class JointLoss(nn.Module):
         Args:
             labels: of this worker's whole part of the batch, as :meth:`forward` takes them.
             trust: as :meth:`forward` takes it.
+            mixed: as :meth:`forward` takes it.
 
         Example:
             >>> import torch
@@ -249,7 +268,7 @@ class JointLoss(nn.Module):
                 for task in self.tasks
             }
             self._check(logits, labels)
-            terms = self.terms(logits, labels, trust)
+            terms = self.terms(logits, labels, trust, mixed)
         return dict(zip(terms, _over_workers([term for _, term in terms.values()]).unbind(), strict=True))
 
     def forward(
@@ -257,6 +276,7 @@ class JointLoss(nn.Module):
         logits: Mapping[str, Tensor],
         labels: Mapping[str, Tensor],
         trust: Mapping[str, Tensor] | None = None,
+        mixed: MixedLabels | None = None,
         counts: Mapping[str, Tensor] | None = None,
     ) -> JointLossValue:
         """Return the loss and its parts.
@@ -266,13 +286,15 @@ class JointLoss(nn.Module):
             labels: by task, integer, as :mod:`mtlcore.tasks` says; N is the same for all, missing labels are -1.
             trust: by edge (``A->B``), of each row of its table, shape (C,), in [0, 1]; 1 everywhere where it is not
                 given. See :class:`mtlcore.RelatednessTrust`.
+            mixed: where every input is a blend of two, the labels of those that were blended in.
             counts: of the global batch, by part, where these inputs are a piece of it; see :meth:`counts`.
 
         Raises:
             ValueError: the labels are not those of the tasks; names the task and what was found.
         """
-        self._check(logits, labels)
-        terms = self.terms(logits, labels, trust)
+        for given in (labels, mixed.labels) if mixed else (labels,):
+            self._check(logits, given)
+        terms = self.terms(logits, labels, trust, mixed)
         if counts is None:
             divisors = _over_workers([term for _, term in terms.values()])
         else:

@@ -1,5 +1,7 @@
 """Relatedness counted from inputs that are annotated for both tasks, alone or on top of prior knowledge."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -62,17 +64,103 @@ def relatedness_from_annotations(
         >>> found.table.flatten(), found.support.flatten()
         (tensor([   nan, 0.9500], dtype=torch.float64), tensor([ 1, 18]))
     """
-    if not (a > 0 and b > 0):
-        raise ValueError(f"a, b: found {a}, {b}; prior counts are positive")
+    counts = count_annotations(y_A, y_B, source, target)
+    return relatedness_from_counts(
+        counts, source, target, a=a, b=b, least_support=least_support, prior=prior, strength=strength,
+        confidence=confidence,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotationCounts:
+    """Sums over inputs from which R is estimated, float64; those of parts add up to those of the whole.
+
+    Attributes:
+        support: inputs of class c (or with label c) that are annotated for label l, shape (C, L).
+        holds: those of them for which l holds, shape (C, L).
+        base_support: inputs that the base is counted from, annotated for l, shape (L,).
+        base_holds: those of them for which l holds, shape (L,).
+    """
+
+    support: Tensor
+    holds: Tensor
+    base_support: Tensor
+    base_holds: Tensor
+
+    def __add__(self, other: "AnnotationCounts") -> "AnnotationCounts":
+        return AnnotationCounts(
+            self.support + other.support,
+            self.holds + other.holds,
+            self.base_support + other.base_support,
+            self.base_holds + other.base_holds,
+        )
+
+
+def count_annotations(y_A: Tensor, y_B: Tensor, source: Task, target: Task) -> AnnotationCounts:
+    """Count what R is estimated from, so that labels that do not fit memory can be counted part by part.
+
+    Args:
+        y_A: labels of A, integer, shape (N,) or (N, K), -1 where not annotated.
+        y_B: labels of B, integer, shape (N, L) or (N,), -1 where not annotated.
+        source: task A.
+        target: task B.
+
+    Raises:
+        ValueError: the labels are not those of the tasks, or of different lengths.
+
+    Example:
+        >>> import torch
+        >>> from mtlcore import Multiclass, Multilabel, count_annotations
+        >>> A, B = Multiclass("species", ("cat", "crow")), Multilabel("traits", ("flies",))
+        >>> parts = [(torch.tensor([1, 0]), torch.tensor([[1], [-1]])), (torch.tensor([1]), torch.tensor([[0]]))]
+        >>> first, second = (count_annotations(y_A, y_B, A, B) for y_A, y_B in parts)
+        >>> (first + second).support.flatten()
+        tensor([0., 2.], dtype=torch.float64)
+    """
     if len(y_A) != len(y_B):
         raise ValueError(f"y_A has {len(y_A)} inputs, y_B {len(y_B)}; the same inputs in the same order are right")
     _check_labels("y_A", y_A, source)
     _check_labels("y_B", y_B, target)
     of_A, _ = indicators(y_A, source)
     holds, annotated = indicators(y_B, target)
-    support = of_A.t() @ annotated
+    # Of a multilabel A the base is what holds where none of its labels does; of a multiclass B, its classes' shares.
+    if isinstance(source, Multilabel) and isinstance(target, Multilabel):
+        of_base = (y_A == 0).all(dim=1).double()
+    else:
+        of_base = torch.ones(len(y_B), dtype=torch.float64)
+    return AnnotationCounts(of_A.t() @ annotated, of_A.t() @ holds, of_base @ annotated, of_base @ holds)
+
+
+def relatedness_from_counts(
+    counts: AnnotationCounts,
+    source: Task,
+    target: Task,
+    *,
+    a: float = 1.0,
+    b: float = 1.0,
+    least_support: int = 10,
+    prior: Relatedness | None = None,
+    strength: float | Tensor = 0.0,
+    confidence: float = 0.95,
+) -> Relatedness:
+    """Estimate R as :func:`relatedness_from_annotations` does, from counts of :func:`count_annotations`.
+
+    Raises:
+        ValueError: ``a``, ``b`` or ``strength`` is out of range, or the prior relates other tasks.
+
+    Example:
+        >>> import torch
+        >>> from mtlcore import Multiclass, Multilabel, count_annotations, relatedness_from_counts
+        >>> A, B = Multiclass("species", ("cat", "crow")), Multilabel("traits", ("flies",))
+        >>> counts = count_annotations(torch.tensor([1] * 18), torch.tensor([[1]] * 18), A, B)
+        >>> relatedness_from_counts(counts, A, B).table.flatten()
+        tensor([   nan, 0.9500], dtype=torch.float64)
+    """
+    if not (a > 0 and b > 0):
+        raise ValueError(f"a, b: found {a}, {b}; prior counts are positive")
+    support = counts.support
     pseudo = a * len(target.outputs) if isinstance(target, Multiclass) else a + b
-    counted = (of_A.t() @ holds + a) / (support + pseudo)
+    counted = (counts.holds + a) / (support + pseudo)
     counted, weight = counted.masked_fill(support < least_support, torch.nan), support + pseudo
     if prior is not None:
         counted, weight = _on_top_of(prior, strength, counted, weight, source, target)
@@ -81,7 +169,7 @@ def relatedness_from_annotations(
     if prior is not None:
         provenance += f", on top of: {prior.provenance or 'a table'}"
     return Relatedness(
-        source, target, counted, _base(y_A, y_B, source, target, prior, a, b, least_support), support.long(), interval,
+        source, target, counted, _base(counts, source, target, prior, a, b, least_support), support.long(), interval,
         provenance,
     )  # fmt: skip
 
@@ -122,14 +210,12 @@ def _on_top_of(
 
 
 def _base(
-    y_A: Tensor, y_B: Tensor, source: Task, target: Task, prior: Relatedness | None, a: float, b: float, least: int
+    counts: AnnotationCounts, source: Task, target: Task, prior: Relatedness | None, a: float, b: float, least: int
 ) -> Tensor | None:
     if not isinstance(source, Multilabel):
         return None
-    holds, annotated = indicators(y_B, target)
+    holds, support = counts.base_holds, counts.base_support
     if isinstance(target, Multiclass):
-        return (holds.sum(dim=0) + a) / (annotated[:, 0].sum() + a * len(target.outputs))
-    none = (y_A == 0).all(dim=1).double()
-    counts = none @ annotated
-    otherwise = torch.zeros_like(counts) if prior is None or prior.base is None else prior.base.double()
-    return torch.where(counts >= least, (none @ holds + a) / (counts + a + b), otherwise)
+        return (holds + a) / (support[0] + a * len(target.outputs))
+    otherwise = torch.zeros_like(support) if prior is None or prior.base is None else prior.base.double()
+    return torch.where(support >= least, (holds + a) / (support + a + b), otherwise)

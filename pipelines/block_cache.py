@@ -1,58 +1,287 @@
-"""Blocks as files of this machine: where they lie in object storage, each is fetched once."""
+"""Blocks as files of this machine, each known to be what the ingest wrote.
 
+Blocks on disk are used where they lie. Those in object storage are fetched to a folder that all cases, runs and
+processes of a user on this machine share::
+
+    <digest>.arrow              a block, named by the hash of its bytes
+    .in-use/<random>            digests that one process uses; a lock on the file says that the process lives
+    .checked/<fingerprint>.json which files of a data set have been read and found right, by size, time and inode
+    .lock, .lock-0 ... .lock-f  held while room is made; while a block is fetched, by its digest's first letter
+
+The folder has a bound. What is least recently used goes first, and what a process that lives uses never goes; where
+its blocks do not fit beside those, a process is told so before it fetches any. Every step reads rows of all blocks, so
+fetching them in turn would be far slower than any network trains.
+"""
+
+import fcntl
+import json
 import os
+import shutil
 import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import xxhash
 
 from pipelines.atomic import write_atomically
+from pipelines.errors import UserError
+from pipelines.layout import fingerprint
 from pipelines.manifest import BlockEntry, Manifest
-from pipelines.storage import StorageUnavailableError, is_remote, join, read_bytes
+from pipelines.storage import StorageUnavailableError, is_remote, join, list_below, read_bytes
 
-_BLOCKS_AT_ONCE = 4  # fetched; each is held in memory until it is written
+_FILES_AT_ONCE = 4  # fetched or checked; what is fetched is held in memory until it is written
+_OF_THE_DISK = 0.9  # the bound where none is given: of what is free and what the cache holds
+_FORSAKEN_AFTER_S = 3600  # a file half written is left by a process that was killed
 
 
-def local_blocks(folder: str, manifest: Manifest) -> list[Path]:
-    """Return the block files of a data set on this machine, in order.
+class DamagedBlockError(Exception):
+    """A block's bytes are not those that the ingest wrote; the message names it and says what to do."""
+
+
+@dataclass(frozen=True)
+class BlockFiles:
+    """The block files of a data set on this machine, in order; the cache keeps them for as long as this is held."""
+
+    files: tuple[Path, ...]
+    lease: "Lease | None" = None
+
+
+class Lease:
+    """Blocks of the cache that this process uses; given back with :meth:`end`, or when the process ends."""
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self._file, self._path = file, path
+
+    def end(self) -> None:
+        """Give the blocks back."""
+        self._path.unlink(missing_ok=True)
+        self._file.close()
+
+    __del__ = end
+
+
+def local_blocks(folder: str, manifest: Manifest, *, check: bool = True) -> BlockFiles:
+    """Return the block files of a data set on this machine, those in object storage fetched.
+
+    Every file is read once and compared with the manifest's hash; it is read again only when its size, time of change
+    or inode is another.
 
     Args:
         folder: where the blocks lie, a path or a URL.
         manifest: of the data set.
+        check: False to take files on disk as they are.
 
     Raises:
-        StorageUnavailableError: a block cannot be fetched, or is not what the manifest says.
+        DamagedBlockError: a block is gone from a folder, or is not what the manifest says.
+        StorageUnavailableError: a block cannot be fetched, or is gone from object storage.
+        UserError: the blocks do not fit the cache.
     """
+    cache = cache_folder()
+    checked = _Checked(cache, folder, manifest)
     if not is_remote(folder):
-        return [Path(folder) / block.file for block in manifest.blocks]
-    cache = _cache_folder()
-    with ThreadPoolExecutor(_BLOCKS_AT_ONCE) as pool:
-        return list(pool.map(lambda block: _fetched(folder, block, cache), manifest.blocks))
+        files = tuple(Path(folder) / block.file for block in manifest.blocks)
+        if check:
+            with _locked(checked.lock), checked, ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+                for file, right in zip(files, pool.map(checked.is_right, files, manifest.blocks), strict=True):
+                    if not right:
+                        raise DamagedBlockError(
+                            f"{file}: its bytes are not those that the ingest wrote; nothing was trained on them. "
+                            "Delete the file, and `kindred ingest` makes the block again"
+                        )
+        return BlockFiles(files)
+
+    lease = _reserve(cache, folder, manifest.blocks)
+
+    def ready(block: BlockEntry) -> Path:
+        with _locked(cache / f".lock-{block.digest[0]}"):
+            file = cache / f"{block.digest}.arrow"
+            if not (file.is_file() and checked.is_right(file, block)):
+                _fetch(folder, block, file)
+                checked.note(file, block)
+            _used_now(file)
+            return file
+
+    with checked, ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+        return BlockFiles(tuple(pool.map(ready, manifest.blocks)), lease)
 
 
-def _fetched(folder: str, block: BlockEntry, cache: Path) -> Path:
-    file = cache / f"{block.digest}.arrow"
-    if file.is_file():
-        return file
-    url = join(folder, block.file)
-    try:
-        content = read_bytes(url)
-    except FileNotFoundError:
-        raise StorageUnavailableError(f"{url}: the block is gone; `kindred ingest` makes it again") from None
-    if xxhash.xxh3_128_hexdigest(content) != block.digest:
-        raise StorageUnavailableError(
-            f"{url}: not the block that was written there; once it is deleted, `kindred ingest` makes it again"
-        )
-    write_atomically(file, content)
-    return file
+def cache_folder() -> Path:
+    """Return the cache's folder, made if it is not there.
 
-
-def _cache_folder() -> Path:
-    """Blocks are named by their hash, so that all cases and runs of a user share them."""
+    Raises:
+        StorageUnavailableError: it belongs to another user.
+    """
     base = os.environ.get("KINDRED_BLOCK_CACHE") or os.path.join(tempfile.gettempdir(), f"kindred-blocks-{os.getuid()}")
     folder = Path(base)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
         raise StorageUnavailableError(f"{folder} belongs to another user; KINDRED_BLOCK_CACHE names another folder")
     return folder
+
+
+def _fetch(folder: str, block: BlockEntry, file: Path) -> None:
+    url = join(folder, block.file)
+    try:
+        content = read_bytes(url)
+    except FileNotFoundError:
+        raise StorageUnavailableError(f"{url}: the block is gone; `kindred ingest` makes it again") from None
+    if xxhash.xxh3_128_hexdigest(content) != block.digest:
+        raise DamagedBlockError(
+            f"{url}: not the block that was written there; once it is deleted, `kindred ingest` makes it again"
+        )
+    write_atomically(file, content)
+
+
+def _reserve(cache: Path, folder: str, blocks: Sequence[BlockEntry]) -> Lease:
+    """Make room for blocks, and keep what is there of them from being deleted."""
+    with _locked(cache / ".lock"):
+        there = {file.stem: file.stat() for file in cache.glob("*.arrow")}
+        sizes = {digest: found.st_size for digest, found in there.items()}
+        mine = {block.digest for block in blocks}
+        if missing := [block for block in blocks if block.digest not in there]:
+            of_file = {found.name: found.size for found in list_below(folder)}
+            # what is gone there is told when it is fetched
+            sizes |= {block.digest: of_file.get(block.file, 0) for block in missing}
+        others = _in_use(cache)
+        bound = _bound(cache, sum(found.st_size for found in there.values()))
+        kept = sum(sizes[digest] for digest in mine) + sum(others[digest] for digest in others.keys() - mine)
+        if kept > bound:
+            beside = f", beside {_gb(sum(others.values()))} that running processes use" if others else ""
+            raise UserError(
+                f"KINDRED_BLOCK_CACHE_GB: the blocks of {folder} take {_gb(sum(sizes[digest] for digest in mine))}"
+                f"{beside}; {cache} may hold {_gb(bound)}, and every step reads rows of all blocks. A larger bound, "
+                "another disk (KINDRED_BLOCK_CACHE), or storage.blocks in a folder that all machines share is right"
+            )
+        held = kept + sum(found.st_size for digest, found in there.items() if digest not in mine | others.keys())
+        for digest in sorted(there.keys() - mine - others.keys(), key=lambda digest: there[digest].st_atime_ns):
+            if held <= bound:
+                break
+            (cache / f"{digest}.arrow").unlink(missing_ok=True)
+            held -= there[digest].st_size
+        for scratch in cache.glob(".*.arrow.*"):
+            if time.time() - scratch.stat().st_mtime > _FORSAKEN_AFTER_S:
+                scratch.unlink(missing_ok=True)
+        return _lease(cache, {digest: sizes[digest] for digest in mine})
+
+
+def _lease(cache: Path, sizes: dict[str, int]) -> Lease:
+    folder = cache / ".in-use"
+    folder.mkdir(exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=folder)
+    file = os.fdopen(descriptor, "r+b")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    file.write(json.dumps(sizes).encode())
+    file.flush()
+    return Lease(file, Path(name))
+
+
+def _in_use(cache: Path) -> dict[str, int]:
+    """Return the blocks, and their sizes, that processes use that live; forget those that ended without a word."""
+    found: dict[str, int] = {}
+    for path in (cache / ".in-use").glob("*"):
+        try:
+            with path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                path.unlink(missing_ok=True)
+        except BlockingIOError:
+            found |= json.loads(path.read_bytes())
+        except FileNotFoundError:  # it has just been given back
+            continue
+    return found
+
+
+def _bound(cache: Path, held: int) -> float:
+    given = os.environ.get("KINDRED_BLOCK_CACHE_GB")
+    if given is None:
+        return _OF_THE_DISK * (shutil.disk_usage(cache).free + held)
+    try:
+        bound = float(given) * 1e9
+    except ValueError:
+        bound = 0.0
+    if not 0 < bound < float("inf"):
+        raise UserError(f"KINDRED_BLOCK_CACHE_GB: found {given!r}; a number of gigabytes above 0 is right")
+    return bound
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:.3g} GB"
+
+
+def _used_now(file: Path) -> None:
+    found = file.stat()
+    os.utime(file, ns=(time.time_ns(), found.st_mtime_ns))
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock that no other process, and no other thread of this one, holds."""
+    path.parent.mkdir(exist_ok=True)
+    with path.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+class _Checked:
+    """Which files of a data set have been read and found to be what the ingest wrote; written when the block ends.
+
+    What stands in memory alone when the process is killed is checked again. So is what two processes find at once and
+    one of them overwrites.
+    """
+
+    def __init__(self, cache: Path, folder: str, manifest: Manifest) -> None:
+        name = fingerprint([os.path.abspath(folder) if not is_remote(folder) else folder, manifest.content_hash])
+        self._file = cache / ".checked" / f"{name}.json"
+        self.lock = cache / ".checked" / f"{name}.lock"
+        self._known: dict[str, list[int | str]] = {}
+        self._changed, self._writing = False, threading.Lock()
+
+    def __enter__(self) -> None:
+        try:
+            self._known = json.loads(self._file.read_bytes())
+        except (FileNotFoundError, ValueError):
+            self._known = {}
+
+    def __exit__(self, *_: object) -> None:
+        if self._changed:
+            write_atomically(self._file, json.dumps(self._known))
+
+    def is_right(self, file: Path, block: BlockEntry) -> bool:
+        """Say whether a file holds the block; read it if it is not the one that was read before.
+
+        Raises:
+            DamagedBlockError: there is no such file.
+        """
+        try:
+            stamp = _stamp(file, block)
+        except FileNotFoundError:
+            raise DamagedBlockError(f"{file}: the block is gone; `kindred ingest` makes it again") from None
+        if self._known.get(block.file) == stamp:
+            return True
+        found, room = xxhash.xxh3_128(), memoryview(bytearray(1 << 20))
+        with file.open("rb", buffering=0) as content:
+            while size := content.readinto(room):
+                found.update(room[:size])
+        if found.hexdigest() != block.digest:
+            return False
+        self._remember(block.file, stamp)
+        return True
+
+    def note(self, file: Path, block: BlockEntry) -> None:
+        """Remember a file whose bytes were right when it was written."""
+        self._remember(block.file, _stamp(file, block))
+
+    def _remember(self, name: str, stamp: list[int | str]) -> None:
+        with self._writing:
+            self._known[name] = stamp
+            self._changed = True
+
+
+def _stamp(file: Path, block: BlockEntry) -> list[int | str]:
+    found = file.stat()
+    return [block.digest, found.st_size, found.st_mtime_ns, found.st_ino]

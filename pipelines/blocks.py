@@ -1,32 +1,17 @@
-"""Arrow blocks: one fixed schema, written whole, read by random access from memory-mapped files.
+"""Rows of Arrow blocks by random access, from memory-mapped files; what stands in them: write_block.py."""
 
-Columns: ``id`` (string), ``input`` (uint8 tensor CHW, or float32 vector), one a task (int32 for multiclass, a
-fixed-size list of bool for multilabel; null where not annotated), ``source`` and ``split`` (string).
-"""
-
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 
-from mtlcore import MISSING, Multiclass, Task
-from pipelines.labels import label_type
-from pipelines.write_block import input_type
+from mtlcore import Task
+from pipelines.block_cache import BlockFiles
+from pipelines.label_columns import LabelColumn, gather_labels, label_column
 
-
-def block_schema(shape: tuple[int, ...], tasks: Sequence[Task]) -> pa.Schema:
-    """Return the schema of every block of a case; inputs of three dimensions are pictures, of one vectors."""
-    return pa.schema(
-        [
-            pa.field("id", pa.string(), nullable=False),
-            pa.field("input", pa.fixed_shape_tensor(input_type(shape), shape), nullable=False),
-            *(pa.field(task.name, label_type(task)) for task in tasks),
-            pa.field("source", pa.string(), nullable=False),
-            pa.field("split", pa.string(), nullable=False),
-        ]
-    )
+_ROWS_OF_A_PART = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -45,43 +30,42 @@ class Batch:
 class BlockReader:
     """The blocks of a data set, rows numbered from 0 in the order of the manifest.
 
-    Pictures stay in the memory-mapped files until they are asked for; labels, a few bytes a row, are held.
+    Everything stays in the memory-mapped files until it is asked for; what is held is a few views a block, of up to
+    2,048 rows.
 
     Args:
-        files: the block files on this machine, in order.
+        blocks: the block files on this machine, in order.
         tasks: the tasks whose labels are wanted.
         excluded: rows, numbered over all blocks, that are left out; the others close up.
     """
 
-    def __init__(self, files: Sequence[Path], tasks: Sequence[Task], excluded: Sequence[int] = ()) -> None:
+    def __init__(self, blocks: BlockFiles, tasks: Sequence[Task], excluded: Sequence[int] = ()) -> None:
+        self._blocks = blocks  # the cache keeps its files for as long as this is held
+        self._tasks = tuple(tasks)
         self._inputs: list[np.ndarray] = []
-        labels: dict[str, list[np.ndarray]] = {task.name: [] for task in tasks}
         self._ids: list[pa.Array] = []
-        for file in files:
-            block = pa.ipc.open_file(pa.memory_map(str(file))).read_all().combine_chunks()
-            if not len(block):
+        self._labels: dict[str, list[LabelColumn | None]] = {task.name: [] for task in tasks}
+        for file in blocks.files:
+            opened = pa.ipc.open_file(pa.memory_map(str(file)))
+            assert opened.num_record_batches <= 1
+            if not opened.num_record_batches or not (block := opened.get_batch(0)).num_rows:
                 continue
-            column = block.column("input").chunk(0)
-            self._inputs.append(column.to_numpy_ndarray())
-            self._ids += block.column("id").chunks
+            self._inputs.append(block.column("input").to_numpy_ndarray())
+            self._ids.append(block.column("id"))
             for task in tasks:
-                labels[task.name].append(label_array(block.column(task.name), task))
+                self._labels[task.name].append(label_column(block.column(task.name), task))
         self._starts = np.cumsum([0, *(len(part) for part in self._inputs)])
-        kept = np.ones(int(self._starts[-1]), dtype=bool)
-        kept[np.asarray(excluded, dtype=np.int64)] = False
-        self._kept = np.flatnonzero(kept)
-        self.labels = {
-            task.name: (np.concatenate(labels[task.name]) if labels[task.name] else _no_labels(task))[self._kept]
-            for task in tasks
-        }
+        left_out = np.unique(np.asarray(excluded, dtype=np.int64))
+        self._shifts_at = left_out - np.arange(len(left_out))  # from which row on one more lies before it
+        self._rows = int(self._starts[-1]) - len(left_out)
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return self._rows
 
     @property
     def ids(self) -> list[str]:
         """Every row's id."""
-        return pa.chunked_array(self._ids, pa.string()).take(pa.array(self._kept)).to_pylist()  # type: ignore[no-any-return]
+        return pa.chunked_array(self._ids, pa.string()).take(pa.array(self._stored(np.arange(len(self))))).to_pylist()  # type: ignore[no-any-return]
 
     def gather(self, rows: np.ndarray) -> Batch:
         """Return some rows, in the order asked for.
@@ -89,30 +73,46 @@ class BlockReader:
         Args:
             rows: integer, shape (n,), each in [0, len(self)).
         """
-        at = self._kept[rows]
-        blocks = np.searchsorted(self._starts, at, side="right") - 1
+        blocks, places = self._places(rows)
         inputs = np.empty((len(rows), *self._inputs[0].shape[1:]), dtype=self._inputs[0].dtype)
-        for i, (block, row) in enumerate(zip(blocks.tolist(), at.tolist(), strict=True)):
-            inputs[i] = self._inputs[block][row - self._starts[block]]
-        return Batch(inputs, {name: values[rows] for name, values in self.labels.items()})
+        # One copy a row: as fast as NumPy's own gather from one array, whatever lies in how many blocks.
+        for i, (block, place) in enumerate(zip(blocks.tolist(), places.tolist(), strict=True)):
+            inputs[i] = self._inputs[block][place]
+        return Batch(inputs, self._labels_at(blocks, places, self._tasks))
 
+    def labels(self, task: str) -> np.ndarray:
+        """Return a task's labels of every row: int64 (n,) or int8 (n, L); -1 where not annotated."""
+        return np.concatenate([labels[task] for labels in self.label_parts([task])])
 
-def label_array(column: pa.ChunkedArray, task: Task) -> np.ndarray:
-    """Return a column of a task's labels as int64 (n,) or int8 (n, L); -1 where not annotated."""
-    values = column.combine_chunks()
-    if isinstance(task, Multiclass):
-        return np.asarray(values.fill_null(MISSING).to_numpy(zero_copy_only=False), dtype=np.int64)
-    width = len(task.outputs)
-    flat = values.values.slice(values.offset * width, len(values) * width)  # flatten() would leave null lists out
-    wide = np.asarray(flat.cast(pa.int8()).fill_null(MISSING).to_numpy(zero_copy_only=False), dtype=np.int8)
-    wide = wide.reshape(len(values), width)
-    if not values.null_count:
-        return wide
-    # A null list hides values of its own; each of its elements is missing too.
-    return np.where(values.is_null().to_numpy(zero_copy_only=False)[:, None], np.int8(MISSING), wide)
+    def label_parts(self, tasks: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:
+        """Yield the labels of some tasks part by part, as :meth:`labels` returns the whole: what does not fit memory.
 
+        There is at least one part; a data set without rows has an empty one.
+        """
+        wanted = [task for task in self._tasks if task.name in tasks]
+        for start in range(0, max(1, len(self)), _ROWS_OF_A_PART):
+            rows = np.arange(start, min(start + _ROWS_OF_A_PART, len(self)))
+            yield self._labels_at(*self._places(rows), wanted)
 
-def _no_labels(task: Task) -> np.ndarray:
-    if isinstance(task, Multiclass):
-        return np.empty(0, dtype=np.int64)
-    return np.empty((0, len(task.outputs)), dtype=np.int8)
+    def _stored(self, rows: np.ndarray) -> np.ndarray:
+        """Return the numbers that rows have when those that are left out are counted too."""
+        return rows + np.searchsorted(self._shifts_at, rows, side="right") if len(self._shifts_at) else rows
+
+    def _places(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return every row's block, and its number within it."""
+        stored = self._stored(rows)
+        blocks = np.searchsorted(self._starts, stored, side="right") - 1
+        return blocks, stored - self._starts[blocks]
+
+    def _labels_at(self, blocks: np.ndarray, places: np.ndarray, tasks: Sequence[Task]) -> dict[str, np.ndarray]:
+        order = np.argsort(blocks, kind="stable")
+        of_block = blocks[order]
+        cuts = np.flatnonzero(np.diff(of_block)) + 1
+        bounds = [0, *cuts.tolist(), len(order)] if len(order) else [0]
+        groups = [(int(of_block[start]), start, end) for start, end in pairwise(bounds)]
+        found = {}
+        for task in tasks:
+            grouped = gather_labels(self._labels[task.name], task, groups, places[order])
+            found[task.name] = np.empty_like(grouped)
+            found[task.name][order] = grouped
+        return found

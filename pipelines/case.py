@@ -468,6 +468,78 @@ class Balancing(Section):
         return self.model_dump(exclude={"method"}, exclude_none=True)
 
 
+class _Mixing(Section):
+    max_repeats: Annotated[float, Field(ge=1, allow_inf_nan=False), _Number] | None = None
+
+
+class ProportionalMixing(_Mixing):
+    """Shares in proportion to size."""
+
+    kind: Literal["proportional"] = "proportional"
+
+
+class UniformMixing(_Mixing):
+    """The same share for every data set."""
+
+    kind: Literal["uniform"]
+
+
+class TemperatureMixing(_Mixing):
+    """Shares of size^(1/T)."""
+
+    kind: Literal["temperature"]
+    T: PositiveFloat
+
+
+class SharesMixing(_Mixing):
+    """A share for every training data set, by name."""
+
+    kind: Literal["shares"]
+    shares: dict[str, PositiveFloat]
+
+
+def _mixing_as_section(given: object) -> object:
+    """A kind alone is a section; a mapping without a kind holds shares."""
+    if not isinstance(given, dict):
+        return {"kind": "proportional" if given is None else given}
+    if isinstance(given.get("kind"), str):
+        return given
+    return given | {"kind": "proportional"} if set(given) <= {"max_repeats"} else {"kind": "shares", "shares": given}
+
+
+# How a batch is divided over the training data sets, see mixing_rates.py: a kind alone, a section, or shares by data
+# set. ``max_repeats``: how often a data set may be gone through while the largest is gone through once.
+Mixing = Annotated[
+    ProportionalMixing | UniformMixing | TemperatureMixing | SharesMixing,
+    Field(discriminator="kind"),
+    BeforeValidator(_mixing_as_section),
+]
+
+
+Probability = Annotated[float, Field(ge=0, le=1), _Number]
+
+
+class Augmentation(Section):
+    """How training inputs are altered at random; 0: not at all. What each does: augmentation.py.
+
+    ``flip`` and ``erasing`` are how likely a picture is flipped, and loses a rectangle; ``crop`` is the margin in
+    pixels; ``brightness``, ``contrast`` and ``saturation`` how far a factor may lie from 1; ``mixup`` is alpha.
+    """
+
+    flip: Probability = 0.0
+    crop: Annotated[int, Field(ge=0), _Number] = 0
+    brightness: Probability = 0.0
+    contrast: Probability = 0.0
+    saturation: Probability = 0.0
+    erasing: Probability = 0.0
+    mixup: Weight = 0.0
+
+    @property
+    def of_pictures(self) -> tuple[str, ...]:
+        """The settings that are on and alter pictures alone."""
+        return tuple(name for name, value in self.model_dump().items() if value and name != "mixup")
+
+
 class Checkpoints(Section):
     """A run's state is written every ``every_s`` seconds, or every ``every_steps`` steps; the newest are kept."""
 
@@ -487,7 +559,6 @@ def _workers(given: object) -> object:
 class Training(Section):
     """How every arm is trained.
 
-    ``mixing`` gives the share of a batch by training data set (proportional to size where it is not given);
     ``batch_size`` is the global batch's, over all ``workers``: a number of them, or the fewest and the most that a
     cluster that grows and shrinks may give, looked at every ``resize_every_s`` seconds. ``max_failures``: how often
     workers may die before a group of runs is given up; -1: any number. Preempted nodes do not count.
@@ -501,7 +572,8 @@ class Training(Section):
 
     steps: Positive
     batch_size: Positive
-    mixing: dict[str, PositiveFloat] | None = None
+    mixing: Mixing = ProportionalMixing()
+    augmentation: Augmentation = Augmentation()
     optimizer: Optimizer = Optimizer()
     schedule: Literal["constant", "cosine"] = "cosine"
     task_weights: dict[str, Weight] = {}
@@ -564,7 +636,7 @@ class Tuning(Section):
 
 
 class Storage(Section):
-    """Where everything is written, relative to the working directory.
+    """Where everything is written: a folder, relative to the working directory, or a URL (s3://, gs://).
 
     ``blocks`` is where the ingested blocks lie, if not below ``path``: a folder, or a URL (s3://, gs://).
     """

@@ -12,6 +12,7 @@ from pipelines.case import (
     MultilabelTask,
     NumpyArrays,
     RelatednessEdge,
+    SharesMixing,
     Source,
     VectorInput,
 )
@@ -135,16 +136,20 @@ def _source_and_input(case: Case, key: str, source: Source) -> Iterator[str]:
 
 
 def _source_paths(case: Case) -> Iterator[str]:
-    storage = Path(case.storage.path)
-    blocking = next((p for p in (storage, *storage.parents) if p.exists() and not p.is_dir()), None)
-    if blocking is not None:
-        yield f"storage.path: found {str(storage)!r}, and {blocking} is a file; a folder, there or to be made, is right"
-    if is_remote(case.storage.path):
-        yield (
-            f"storage.path: found {case.storage.path!r}; a folder is right (storage.blocks may be in object storage: "
-            "s3://... or gs://...)"
-        )
-    for key, url in (("storage.blocks", case.storage.blocks), ("data_root", case.data_root)):
+    if not is_remote(case.storage.path):
+        storage = Path(case.storage.path)
+        blocking = next((p for p in (storage, *storage.parents) if p.exists() and not p.is_dir()), None)
+        if blocking is not None:
+            yield (
+                f"storage.path: found {str(storage)!r}, and {blocking} is a file; "
+                "a folder, there or to be made, is right"
+            )
+    places = (
+        ("storage.path", case.storage.path),
+        ("storage.blocks", case.storage.blocks),
+        ("data_root", case.data_root),
+    )
+    for key, url in places:
         # The one place where a case is looked at that another machine may have to wait for: ask once, and stop there.
         if url is not None and is_remote(url) and (problem := _not_there(key, url)):
             yield problem
@@ -223,12 +228,14 @@ def _label_rule(case: Case, key: str, task_name: str, rule: LabelRule, source: S
 
 def _training(case: Case) -> Iterator[str]:
     training, train_sets = case.training, case.of_split("train")
-    for name in training.mixing or {}:
-        if name not in train_sets:
-            yield _unknown("training.mixing", "data set of split train", name, train_sets)
-    for name in train_sets:
-        if training.mixing is not None and name not in training.mixing:
-            yield f"training.mixing: {name!r} is missing; every training data set needs a share"
+    if isinstance(training.mixing, SharesMixing):
+        for name in training.mixing.shares:
+            if name not in train_sets:
+                yield _unknown("training.mixing", "data set of split train", name, train_sets)
+        for name in train_sets:
+            if name not in training.mixing.shares:
+                yield f"training.mixing: {name!r} is missing; every training data set needs a share"
+    yield from _augmentation(case)
     for name in training.task_weights:
         if name not in case.tasks:
             yield _unknown("training.task_weights", "task", name, case.tasks)
@@ -245,6 +252,15 @@ def _training(case: Case) -> Iterator[str]:
     for where, seeds in (("training", training.seeds), ("tuning", case.tuning.seeds)):
         if len(set(seeds)) != len(seeds):
             yield f"{where}.seeds: found {list(seeds)}; every seed once is right"
+
+
+def _augmentation(case: Case) -> Iterator[str]:
+    settings, key = case.training.augmentation, "training.augmentation"
+    if isinstance(case.input, VectorInput):
+        if settings.of_pictures:
+            yield f"{key}: found {', '.join(settings.of_pictures)}; inputs are vectors, for which mixup alone is right"
+    elif settings.crop >= (least := min(case.input.height, case.input.width)):
+        yield f"{key}.crop: found {settings.crop}; less than {least}, the picture's size, is right for this margin"
 
 
 def _arms_and_evaluation(case: Case) -> Iterator[str]:

@@ -14,6 +14,7 @@ from pipelines.nearest import did_you_mean
 from pipelines.network_paths import KEYS as NETWORK_PATHS
 from pipelines.network_paths import absolute_network_path, resolve_network_paths
 from pipelines.relatedness_tables import with_plain_tables
+from pipelines.storage import join
 
 SHIPPED_CASES = Path(__file__).parent / "cases"
 
@@ -172,7 +173,7 @@ def _resolve_paths(given: dict[str, Any], path: Path, *, resolve: bool) -> None:
         if resolve and isinstance(blocks, str) and "://" not in blocks:
             storage["blocks"] = str(Path(blocks).absolute())
         if given.get("embedded") and given.get("data_root") is None and isinstance(where, str):
-            given["data_root"] = f"{where}/sources/{given['embedded']}"
+            given["data_root"] = join(where, "sources", given["embedded"])
     if resolve:
         resolve_network_paths(given, path.absolute().parent)
     root = given.get("data_root")
@@ -223,8 +224,8 @@ def _described(error: ValidationError, given: Any) -> list[str]:
 
 def _describe(problem: Any, given: Any) -> str:
     """Say one of pydantic's problems as: key: what was found; what would be right."""
-    key = ".".join(_path_in_file(problem["loc"], given))
     found, kind, message = problem["input"], problem["type"], problem["msg"]
+    key = ".".join(_path_in_file(problem["loc"], given, may_be_missing=kind != "unknown_key"))
     if kind == "unknown_key":
         return f"{key + ': ' if key else ''}{message}"
     if kind == "missing":
@@ -246,7 +247,7 @@ def _describe(problem: Any, given: Any) -> str:
     return f"{key}: found {found!r}; {right}"
 
 
-def _path_in_file(loc: Sequence[int | str], given: Any) -> list[str]:
+def _path_in_file(loc: Sequence[int | str], given: Any, *, may_be_missing: bool) -> list[str]:
     """Drop from pydantic's location what does not stand in the file (the names of union members)."""
     keys: list[str] = []
     place = given
@@ -257,7 +258,7 @@ def _path_in_file(loc: Sequence[int | str], given: Any) -> list[str]:
             if found is not None:
                 place = place[found]
                 keys.append(str(part))
-            elif last and part not in ("[key]",):
+            elif last and may_be_missing and part not in ("[key]",):
                 keys.append(str(part))
         elif isinstance(place, list | tuple) and isinstance(part, int) and part < len(place):
             place = place[part]

@@ -105,7 +105,7 @@ def train(
 
         trained, folder = steps.train(loaded, fresh)
     if as_json:
-        print(json.dumps({"trained": trained, "experiment": str(folder)}))
+        print(json.dumps({"trained": trained, "experiment": folder}))
     else:
         print(f"{trained} runs trained: {folder}")
 
@@ -151,7 +151,7 @@ def report(case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = 
     from pipelines.case_file import load_case
 
     file = steps.report(load_case(case, overrides))
-    print(json.dumps({"report": str(file)}) if as_json else file)
+    print(json.dumps({"report": file}) if as_json else file)
 
 
 @app.command()
@@ -242,7 +242,7 @@ def _show_results(outcome: Any, as_json: bool) -> None:
         print(json.dumps(outcome.as_dict()))
         return
     print(results_table(outcome.results))
-    print(f"report: {outcome.report}" if outcome.report else f"results: {outcome.folder / 'results.json'}")
+    print(f"report: {outcome.report}" if outcome.report else f"results: {outcome.folder}/results.json")
 
 
 def _add_commands_from_above() -> None:

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 
-from mtlcore import MISSING, Relatedness, relatedness_from_annotations
+from mtlcore import MISSING, Relatedness, count_annotations, relatedness_from_counts
 from mtlcore.relatedness import known_rows
 from pipelines.batches import open_readers
 from pipelines.blocks import BlockReader
@@ -48,27 +47,33 @@ def counted_relatedness(
     """
     tasks, counted = tasks_of(case), edge.counted
     assert counted is not None
-    y_A, y_B = (
-        torch.from_numpy(np.concatenate([reader.labels[name] for reader in readers.values()]))
-        for name in (edge.source, edge.target)
-    )
-    both = ((y != MISSING).reshape(len(y), -1).any(dim=1) for y in (y_A, y_B))
-    if not bool(torch.stack(list(both)).all(dim=0).any()):
+    A, B = tasks[edge.source], tasks[edge.target]
+    counts, both = None, False
+    for reader in readers.values():
+        for part in reader.label_parts([A.name, B.name]):
+            y_A, y_B = torch.from_numpy(part[A.name]), torch.from_numpy(part[B.name])
+            both = both or bool((_annotated(y_A) & _annotated(y_B)).any())
+            of_part = count_annotations(y_A, y_B, A, B)
+            counts = of_part if counts is None else counts + of_part
+    if counts is None or not both:
         raise UserError(
             f"{key}: no training input is annotated for both {edge.source} and {edge.target}; a 'table', a 'file', or "
             "`kindred relate`, which needs no such inputs, is right"
         )
-    return relatedness_from_annotations(
-        y_A,
-        y_B,
-        tasks[edge.source],
-        tasks[edge.target],
+    return relatedness_from_counts(
+        counts,
+        A,
+        B,
         a=counted.a,
         b=counted.b,
         least_support=counted.least_support,
         prior=None if edge.table is None else relatedness_of(edge, tasks),
         strength=counted.strength,
     )
+
+
+def _annotated(y: torch.Tensor) -> torch.Tensor:
+    return (y != MISSING).reshape(len(y), -1).any(dim=1)
 
 
 def check_counted(case: Case, data_sets: Mapping[str, tuple[str, Manifest]]) -> None:

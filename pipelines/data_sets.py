@@ -34,8 +34,8 @@ def begun_data_sets(case: Case) -> DataSets:
     Raises:
         UserError: it has not come so far.
     """
-    file = experiment_folder(case) / DATA_SETS
-    found = read_data_sets(str(file))
+    file = join(experiment_folder(case), DATA_SETS)
+    found = read_data_sets(file)
     if found is None:
         raise UserError(f"RUN: found no {file}: nothing has been trained; `kindred run` begins")
     root = blocks_root(case)

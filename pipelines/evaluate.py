@@ -3,11 +3,10 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -20,7 +19,7 @@ from mtlcore import (
     primary_metric,
     task_metrics,
 )
-from pipelines.batches import mixing_plan, open_readers, scaled
+from pipelines.batches import mixing_plan, open_readers, training_sizes
 from pipelines.blocks import BlockReader
 from pipelines.case import Case
 from pipelines.errors import UserError
@@ -40,7 +39,8 @@ from pipelines.results import (
     git_commit,
     installed_versions,
 )
-from pipelines.runs import WEIGHTS, Run, is_done, list_runs, read_record
+from pipelines.runs import Run, is_done, list_runs, read_record, read_weights
+from pipelines.scaling import scaled
 from pipelines.visible_relatedness import read_measured
 
 _ROWS_AT_ONCE = 512
@@ -93,7 +93,7 @@ def evaluate(case: Case, data_sets: Mapping[str, tuple[str, Manifest]]) -> Resul
     main_task = settings.main_task or for_use[0]
     return Results(
         case=case.name,
-        experiment=experiment.name,
+        experiment=PurePosixPath(experiment.partition("?")[0]).name,
         baseline=settings.baseline,
         main_task=main_task,
         seeds=list(case.training.seeds),
@@ -113,7 +113,7 @@ def evaluate(case: Case, data_sets: Mapping[str, tuple[str, Manifest]]) -> Resul
     )
 
 
-def check_trained(runs: Sequence[Run], experiment: Path, data_sets: Mapping[str, tuple[str, Manifest]]) -> None:
+def check_trained(runs: Sequence[Run], experiment: str, data_sets: Mapping[str, tuple[str, Manifest]]) -> None:
     """Refuse to go on where a run has not been trained by this very code on these very blocks.
 
     Raises:
@@ -132,7 +132,7 @@ def predict_split(
     case: Case,
     runs: Sequence[Run],
     data_sets: Mapping[str, tuple[str, Manifest]],
-    experiment: Path,
+    experiment: str,
     split: str,
 ) -> dict[str, TaskTest]:
     """Predict a split with every run, spread over the cluster.
@@ -167,7 +167,7 @@ def split_tests(
     order = {seed: i for i, seed in enumerate(case.training.seeds)}
     found = {}
     for task in case.tasks:
-        labels = torch.from_numpy(np.concatenate([reader.labels[task] for reader in readers.values()]))
+        labels = torch.from_numpy(np.concatenate([reader.labels(task) for reader in readers.values()]))
         annotated = (labels != MISSING).reshape(len(labels), -1).any(dim=1)
         serving = sorted((run for run in predicted if task in run.tasks), key=lambda run: (run.arm, order[run.seed]))
         found[task] = TaskTest(
@@ -180,7 +180,7 @@ def predict_runs(
     case: Case,
     runs: Sequence[Run],
     data_sets: Mapping[str, tuple[str, Manifest]],
-    experiment: Path,
+    experiment: str,
     split: str,
 ) -> dict[Run, dict[str, Tensor]]:
     """Predict a split's rows with some runs; logits by run and task, float32, (rows, outputs)."""
@@ -188,7 +188,7 @@ def predict_runs(
     predicted = {}
     for run in runs:
         network = build_network(case, list(run.tasks), run.seed)
-        network.load_state_dict(safetensors.torch.load_file(run.folder(experiment) / WEIGHTS))
+        network.load_state_dict(read_weights(run.folder(experiment)))
         predicted[run] = _predict(network.eval(), readers.values(), case)
     return predicted
 
@@ -237,7 +237,7 @@ def _delta_m_difference(
     return Difference(value=found.value, low=found.low, high=found.high)
 
 
-def _visible_relatedness(runs: Sequence[Run], experiment: Path) -> dict[str, list[PairSeen]]:
+def _visible_relatedness(runs: Sequence[Run], experiment: str) -> dict[str, list[PairSeen]]:
     """Return, by arm of shared networks, what its runs saw of every pair; nothing of an arm where a run did not look.
 
     Runs that ended before ``logging.relatedness_every`` was changed may have looked at other steps: those that all
@@ -273,7 +273,7 @@ def _confusion(case: Case, tested: Mapping[str, TaskTest], main_task: str) -> Co
     return Confusion(task=main_task, counts={arm: torch.as_tensor(table).tolist() for arm, table in counts.items()})
 
 
-def _trust(case: Case, runs: Sequence[Run], experiment: Path) -> dict[str, dict[str, EdgeTrust]]:
+def _trust(case: Case, runs: Sequence[Run], experiment: str) -> dict[str, dict[str, EdgeTrust]]:
     """Return the mean over seeds of every row's trust, by arm and edge."""
     found: dict[str, dict[str, EdgeTrust]] = {}
     for arm, settings in case.arms.items():
@@ -286,8 +286,7 @@ def _trust(case: Case, runs: Sequence[Run], experiment: Path) -> dict[str, dict[
 
 
 def _summaries(case: Case, data_sets: Mapping[str, tuple[str, Manifest]]) -> dict[str, DataSetSummary]:
-    sizes = {name: manifest.rows_used for name, (_, manifest) in data_sets.items() if manifest.split == "train"}
-    per_step = mixing_plan(case, sizes, 0, list(case.tasks)).per_step
+    per_step = mixing_plan(case, training_sizes(data_sets), 0, list(case.tasks)).per_step
     return {
         name: DataSetSummary(
             split=manifest.split,
@@ -301,7 +300,7 @@ def _summaries(case: Case, data_sets: Mapping[str, tuple[str, Manifest]]) -> dic
     }
 
 
-def _timing(run: Run, experiment: Path) -> Timing:
+def _timing(run: Run, experiment: str) -> Timing:
     record = read_record(run.folder(experiment))
     assert record is not None
     return Timing(

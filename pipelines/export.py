@@ -22,7 +22,6 @@ from torch import Tensor
 from mtlcore import Multiclass, Multilabel, MultiTaskNetwork, Task, drawn_from, without_auxiliary
 from mtlcore.networks.hugging_face import PictureEncoder
 from pipelines.atomic import write_atomically
-from pipelines.batches import scaled
 from pipelines.case import Case, Input, Network, PictureInput
 from pipelines.errors import UserError
 from pipelines.evaluate import check_trained
@@ -31,7 +30,8 @@ from pipelines.manifest import Manifest
 from pipelines.method import build_network, tasks_of
 from pipelines.nearest import did_you_mean
 from pipelines.network import network_of
-from pipelines.runs import WEIGHTS, Run, list_runs, made_from
+from pipelines.runs import WEIGHTS, Run, list_runs, made_from, read_weights
+from pipelines.scaling import scaled
 
 DESCRIPTION, BACKBONE = "network.json", "backbone"
 
@@ -125,7 +125,7 @@ def export_run(
     check_trained([run], experiment, data_sets)
     tasks = tasks_of(case)
     network = build_network(case, list(run.tasks), run.seed)
-    network.load_state_dict(safetensors.torch.load_file(run.folder(experiment) / WEIGHTS))
+    network.load_state_dict(read_weights(run.folder(experiment)))
     network = without_auxiliary(network, list(tasks.values()))
 
     settings, configuration = _self_contained(case.network, network)

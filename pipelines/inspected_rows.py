@@ -11,10 +11,11 @@ import pyarrow as pa
 
 from mtlcore import MISSING
 from pipelines.block_cache import local_blocks
-from pipelines.blocks import BlockReader, label_array
+from pipelines.blocks import BlockReader
 from pipelines.case import Case
 from pipelines.errors import UserError
 from pipelines.inputs import input_of
+from pipelines.labels import label_array
 from pipelines.leakage import input_digests
 from pipelines.list_data_set import ListedDataSet, list_data_set
 from pipelines.make_block import read_inputs
@@ -78,14 +79,14 @@ class BlockRows:
         self.folder, self.manifest = folder, manifest
         tasks = tasks_of(case)
         try:
-            files = local_blocks(folder, manifest)
-            self._reader = BlockReader(files, [tasks[task] for task in manifest.labels], manifest.excluded)
+            blocks = local_blocks(folder, manifest, check=False)
+            self._reader = BlockReader(blocks, [tasks[task] for task in manifest.labels], manifest.excluded)
         except FileNotFoundError as error:
             raise UserError(
                 f"datasets.{name}: the ingest has written a block that is gone ({error.filename or error}); "
                 f"with {folder} deleted, `kindred ingest` makes its blocks again"
             ) from None
-        self.labels = self._reader.labels
+        self.labels = {task: self._reader.labels(task) for task in manifest.labels}
 
     def __len__(self) -> int:
         return len(self._reader)

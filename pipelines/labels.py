@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtlcore import Multiclass, Task
+from mtlcore import MISSING, Multiclass, Task
 from pipelines.case import LabelRule
 from pipelines.errors import UserError
 from pipelines.nearest import did_you_mean
@@ -37,6 +37,21 @@ class Aligned:
 def label_type(task: Task) -> pa.DataType:
     """Return the Arrow type of a task's labels."""
     return pa.int32() if isinstance(task, Multiclass) else pa.list_(pa.bool_(), len(task.outputs))
+
+
+def label_array(column: pa.ChunkedArray, task: Task) -> np.ndarray:
+    """Return a column of a task's labels as int64 (n,) or int8 (n, L); -1 where not annotated."""
+    values = column.combine_chunks()
+    if isinstance(task, Multiclass):
+        return np.asarray(values.fill_null(MISSING).to_numpy(zero_copy_only=False), dtype=np.int64)
+    width = len(task.outputs)
+    flat = values.values.slice(values.offset * width, len(values) * width)  # flatten() would leave null lists out
+    wide = np.asarray(flat.cast(pa.int8()).fill_null(MISSING).to_numpy(zero_copy_only=False), dtype=np.int8)
+    wide = wide.reshape(len(values), width)
+    if not values.null_count:
+        return wide
+    # A null list hides values of its own; each of its elements is missing too.
+    return np.where(values.is_null().to_numpy(zero_copy_only=False)[:, None], np.int8(MISSING), wide)
 
 
 def align(rule: LabelRule, task: Task, aliases: dict[str, str], fields: pa.Table, where: object) -> Aligned:

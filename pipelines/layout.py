@@ -19,7 +19,6 @@
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 from pipelines.case import Case
@@ -48,7 +47,7 @@ def fingerprint(content: Any) -> str:
 
 def blocks_root(case: Case) -> str:
     """Return where all blocks lie, a path or a URL."""
-    return case.storage.blocks or str(Path(case.storage.path) / "blocks")
+    return case.storage.blocks or join(case.storage.path, "blocks")
 
 
 def blocks_folder(case: Case, data_set: str, of: str) -> str:
@@ -56,15 +55,15 @@ def blocks_folder(case: Case, data_set: str, of: str) -> str:
     return join(blocks_root(case), f"{data_set}-{of}")
 
 
-def sheet_file(case: Case) -> Path:
+def sheet_file(case: Case) -> str:
     """Return where `kindred inspect` draws pictures with their labels."""
-    return Path(case.storage.path) / "inspect" / f"{case.name}.png"
+    return join(case.storage.path, "inspect", f"{case.name}.png")
 
 
-def experiment_folder(case: Case) -> Path:
-    """Return the folder of a case with its settings; what the runs do not depend on makes none."""
+def experiment_folder(case: Case) -> str:
+    """Return the folder, a path or a URL, of a case with its settings; what the runs do not depend on makes none."""
     apart = {"storage", "logging", "tuning", "evaluation"} | ({"data_root"} if case.embedded else set())
     settings = case.model_dump(mode="json", by_alias=True, exclude=apart)
     for key in WHO_TRAINS:
         del settings["training"][key]
-    return Path(case.storage.path) / f"{case.name}-{fingerprint(settings)}"
+    return join(case.storage.path, f"{case.name}-{fingerprint(settings)}")

@@ -1,13 +1,15 @@
 """Metrics to Weights & Biases while a run trains; the mode `disabled` does nothing and imports nothing."""
 
 import importlib.util
-from pathlib import Path
+import tempfile
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any
 
 from pipelines.case import Case
 from pipelines.errors import UserError
 from pipelines.runs import Run
+from pipelines.storage import is_remote
 
 
 def check_wandb(case: Case) -> None:
@@ -24,10 +26,18 @@ def check_wandb(case: Case) -> None:
         )
 
 
+def _folder(experiment: str) -> str:
+    """Return where wandb writes: in the experiment's folder, or, where that is not on a disk, one of its own."""
+    if is_remote(experiment):
+        return tempfile.mkdtemp(prefix="kindred-wandb-")
+    Path(experiment).mkdir(parents=True, exist_ok=True)
+    return experiment
+
+
 class MetricsLog:
     """A wandb run as long as a training run; only the first worker's is ``active``."""
 
-    def __init__(self, case: Case, run: Run, experiment: Path, active: bool) -> None:
+    def __init__(self, case: Case, run: Run, experiment: str, active: bool) -> None:
         self._run: Any = None
         if active and case.logging.wandb.mode != "disabled":
             import wandb
@@ -35,8 +45,8 @@ class MetricsLog:
             self._run = wandb.init(
                 mode=case.logging.wandb.mode,
                 project=case.logging.wandb.project,
-                dir=str(experiment),
-                group=experiment.name,
+                dir=_folder(experiment),
+                group=PurePosixPath(experiment.partition("?")[0]).name,
                 name=str(run),
                 config=case.model_dump(mode="json", by_alias=True),
                 settings=wandb.Settings(silent=True, console="off", x_disable_stats=True),

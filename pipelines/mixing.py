@@ -14,24 +14,6 @@ import numpy as np
 from pipelines.permutation import permuted
 
 
-def rows_per_step(batch_size: int, shares: Mapping[str, float]) -> dict[str, int]:
-    """Divide a batch over data sets in proportion to their shares, by largest remainder; each gets at least one.
-
-    Raises:
-        ValueError: there are more data sets than rows.
-    """
-    if batch_size < len(shares):
-        raise ValueError(f"a batch of {batch_size} has no row for each of {len(shares)} data sets")
-    total = sum(shares.values())
-    exact = {name: batch_size * share / total for name, share in shares.items()}
-    rows = {name: max(1, int(value)) for name, value in exact.items()}
-    while sum(rows.values()) < batch_size:
-        rows[max(rows, key=lambda name: exact[name] - rows[name])] += 1
-    while sum(rows.values()) > batch_size:
-        rows[max(rows, key=lambda name: (rows[name] > 1, rows[name] - exact[name]))] -= 1
-    return rows
-
-
 @dataclass(frozen=True)
 class MixingPlan:
     """The rows of every step.
@@ -39,7 +21,7 @@ class MixingPlan:
     Attributes:
         seed: chooses the permutations.
         sizes: number of rows of each data set.
-        per_step: number of rows that a step takes from each, as :func:`rows_per_step` gives it.
+        per_step: number of rows that a step takes from each, as :func:`pipelines.mixing_rates.rows_per_step` gives it.
     """
 
     seed: int

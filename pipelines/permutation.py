@@ -2,16 +2,9 @@
 
 import numpy as np
 
+from pipelines.counter_random import GOLDEN, key_of, mixed_bits
+
 _ROUNDS = 6
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-
-
-def _mix(x: np.ndarray) -> np.ndarray:
-    """splitmix64's finaliser (Steele, Lea, Flood, OOPSLA 2014): every input bit reaches every output bit."""
-    with np.errstate(over="ignore"):
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(x ^ (x >> np.uint64(31)))
 
 
 def permuted(positions: np.ndarray, size: int, key: tuple[int, ...]) -> np.ndarray:
@@ -34,15 +27,13 @@ def permuted(positions: np.ndarray, size: int, key: tuple[int, ...]) -> np.ndarr
     half = np.uint64(max(1, ((size - 1).bit_length() + 1) // 2))
     low = np.uint64((1 << int(half)) - 1)
     with np.errstate(over="ignore"):
-        seed = np.zeros(1, dtype=np.uint64)
-        for part in key:
-            seed = _mix((seed + _GOLDEN) ^ np.uint64(part))
-        keys = [_mix(seed + _GOLDEN * np.uint64(r + 1)) for r in range(_ROUNDS)]
+        seed = key_of(*key)
+        keys = [mixed_bits(seed + GOLDEN * np.uint64(r + 1)) for r in range(_ROUNDS)]
 
     def once(x: np.ndarray) -> np.ndarray:
         left, right = x >> half, x & low
         for round_key in keys:
-            left, right = right, left ^ (_mix(right ^ round_key) & low)
+            left, right = right, left ^ (mixed_bits(right ^ round_key) & low)
         return (left << half) | right
 
     found = once(positions.astype(np.uint64))

@@ -1,6 +1,7 @@
 """Estimate how tasks relate where nothing is annotated for both: each task's network labels the other's data."""
 
 import io
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,6 @@ from mtlcore import (
     save_relatedness,
 )
 from mtlcore.relatedness import known_rows
-from pipelines.atomic import write_atomically
 from pipelines.batches import open_readers
 from pipelines.case import Case
 from pipelines.data_sets import DataSets
@@ -32,6 +32,7 @@ from pipelines.method import tasks_of
 from pipelines.nearest import did_you_mean
 from pipelines.progress import bar
 from pipelines.runs import Run, is_done, list_runs
+from pipelines.storage import join, write_whole
 from pipelines.train import fit_runs
 
 
@@ -40,12 +41,12 @@ class EstimatedEdge:
     """An edge that was estimated, and where its table and its heat map lie."""
 
     relatedness: Relatedness
-    file: Path
-    figure: Path
+    file: str
+    figure: str
 
     def as_dict(self) -> dict[str, Any]:
         """Return it for a program."""
-        return {"file": str(self.file), "figure": str(self.figure), **as_plain(self.relatedness)}
+        return {"file": self.file, "figure": self.figure, **as_plain(self.relatedness)}
 
 
 @dataclass(frozen=True)
@@ -106,14 +107,20 @@ def relate(case: Case, data_sets: DataSets, edges: Sequence[tuple[str, str]]) ->
     tasks, found = tasks_of(case), []
     for source, target in edges:
         estimated = _estimate(tasks[source], tasks[target], predicted)
-        file = experiment / "relate" / f"{source}-to-{target}.yaml"
-        write_atomically(file, yaml.safe_dump(as_plain(estimated), sort_keys=False, allow_unicode=True))
-        save_relatedness(estimated, file.with_suffix(".safetensors"))
-        buffer = io.BytesIO()
-        estimated.plot().savefig(buffer, format="png", dpi=120)
-        write_atomically(file.with_suffix(".png"), buffer.getvalue())
-        found.append(EstimatedEdge(estimated, file, file.with_suffix(".png")))
+        found.append(_written(estimated, join(experiment, "relate", f"{source}-to-{target}")))
     return found
+
+
+def _written(estimated: Relatedness, stem: str) -> EstimatedEdge:
+    """Write an edge as YAML, as tensors and as a heat map."""
+    table, figure, drawn = f"{stem}.yaml", f"{stem}.png", io.BytesIO()
+    write_whole(table, yaml.safe_dump(as_plain(estimated), sort_keys=False, allow_unicode=True))
+    with tempfile.TemporaryDirectory() as scratch:
+        save_relatedness(estimated, Path(scratch) / "relatedness.safetensors")
+        write_whole(f"{stem}.safetensors", (Path(scratch) / "relatedness.safetensors").read_bytes())
+    estimated.plot().savefig(drawn, format="png", dpi=120)
+    write_whole(figure, drawn.getvalue())
+    return EstimatedEdge(estimated, table, figure)
 
 
 def as_plain(relatedness: Relatedness) -> dict[str, Any]:
@@ -138,7 +145,7 @@ def as_plain(relatedness: Relatedness) -> dict[str, Any]:
 
 
 def _predict_splits(
-    case: Case, runs: list[Run], data_sets: DataSets, experiment: Path, splits: Sequence[str]
+    case: Case, runs: list[Run], data_sets: DataSets, experiment: str, splits: Sequence[str]
 ) -> dict[str, _Predicted]:
     import ray
 
@@ -148,7 +155,7 @@ def _predict_splits(
     for split, of_runs in zip(splits, logits, strict=True):
         readers = open_readers(case, data_sets, split)
         labels = {
-            name: torch.from_numpy(np.concatenate([reader.labels[name] for reader in readers.values()]))
+            name: torch.from_numpy(np.concatenate([reader.labels(name) for reader in readers.values()]))
             for name in case.tasks
         }
         p = {}

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import jinja2
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from markupsafe import Markup
 
 from mtlcore import ENOUGH_SEEDS, Multiclass
-from pipelines.atomic import write_atomically
 from pipelines.batches import open_readers
 from pipelines.case import Case
 from pipelines.counted_edges import with_counted_tables
@@ -18,11 +18,12 @@ from pipelines.layout import experiment_folder
 from pipelines.method import relatedness_of, tasks_of
 from pipelines.results import Results
 from pipelines.runs import HISTORY, list_runs
+from pipelines.storage import join, read_bytes, write_whole
 
 TEMPLATE = "report.html.j2"
 
 
-def write_report(case: Case, results: Results) -> Path:
+def write_report(case: Case, results: Results) -> str:
     """Write report.html beside results.json; return its path."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -39,8 +40,8 @@ def write_report(case: Case, results: Results) -> Path:
         figures=_figures(case, results),
         enough_seeds=ENOUGH_SEEDS,
     )
-    file = experiment_folder(case) / "report.html"
-    write_atomically(file, page)
+    file = join(experiment_folder(case), "report.html")
+    write_whole(file, page)
     return file
 
 
@@ -91,7 +92,8 @@ def _curves(case: Case) -> dict[str, list[np.ndarray]]:
     """Return the parts of the loss by ``arm: part``, an array of steps a seed."""
     curves: dict[str, list[np.ndarray]] = {}
     for run in list_runs(case):
-        history = pq.read_table(run.folder(experiment_folder(case)) / HISTORY)
+        content = read_bytes(join(run.folder(experiment_folder(case)), HISTORY))
+        history = pq.read_table(pa.BufferReader(content))
         for part in history.column_names:
             if part == "loss" and run.network != "shared":
                 continue  # a network of one task has that task's loss alone

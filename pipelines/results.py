@@ -12,8 +12,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from mtlcore import LOWER_IS_BETTER, Interval, Verdict, negative_transfer_verdict
-from pipelines.atomic import write_atomically
 from pipelines.errors import UserError
+from pipelines.storage import join, read_bytes, write_whole
 
 
 class _Part(BaseModel):
@@ -146,23 +146,25 @@ class Results(_Part):
     versions: dict[str, str]
     git_commit: str | None = Field(description="of the code; ends with -dirty where it was changed; null if unknown")
 
-    def write(self, folder: Path) -> Path:
+    def write(self, folder: str) -> str:
         """Write results.json; return its path."""
-        file = folder / "results.json"
-        write_atomically(file, json.dumps(self.model_dump(mode="json"), indent=1, allow_nan=False))
+        file = join(folder, "results.json")
+        write_whole(file, json.dumps(self.model_dump(mode="json"), indent=1, allow_nan=False))
         return file
 
 
-def read_results(folder: Path) -> Results:
+def read_results(folder: str) -> Results:
     """Read results.json.
 
     Raises:
         UserError: there is none.
     """
-    file = folder / "results.json"
-    if not file.is_file():
-        raise UserError(f"{file}: no such file; `kindred evaluate` with the same case and --set comes first")
-    return Results.model_validate_json(file.read_text())
+    file = join(folder, "results.json")
+    try:
+        content = read_bytes(file)
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such file; `kindred evaluate` with the same case and --set comes first") from None
+    return Results.model_validate_json(content)
 
 
 def installed_versions() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Go on with an experiment from nothing but its storage: no case file, no sources."""
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from pipelines.case import Case
 from pipelines.case_file import load_case
 from pipelines.errors import UserError
 from pipelines.layout import CASE_FILE, WHO_TRAINS, experiment_folder
+from pipelines.storage import is_remote, join, kind_of, parent, read_bytes
 
 
 def begun_case(run: str, overrides: Sequence[str] = ()) -> Case:
@@ -19,19 +21,29 @@ def begun_case(run: str, overrides: Sequence[str] = ()) -> Case:
     Raises:
         UserError: there is no experiment, or an override makes it another one.
     """
-    given = Path(run).absolute()
-    folder = next((one for one in (given, *given.parents) if (one / CASE_FILE).is_file()), None)
+    folder = _experiment_at(run)
     if folder is None:
         raise UserError(
             f"RUN: found {run!r}, and no {CASE_FILE} there or in a folder above; the folder of an experiment, "
             "STORAGE/CASE-FINGERPRINT, is right"
         )
-    case = load_case(str(folder / CASE_FILE), overrides, check_paths=False)
-    case = case.model_copy(update={"storage": case.storage.model_copy(update={"path": str(folder.parent)})})
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / CASE_FILE
+        file.write_bytes(read_bytes(join(folder, CASE_FILE)))
+        case = load_case(str(file), overrides, check_paths=False)
+    case = case.model_copy(update={"storage": case.storage.model_copy(update={"path": parent(folder)})})
     if experiment_folder(case) != folder:
         right = ", ".join(f"training.{key}" for key in WHO_TRAINS)
         raise UserError(
-            f"--set: these settings make another experiment than {folder.name}; of an experiment that was begun, "
+            f"--set: these settings make another experiment than {folder}; of an experiment that was begun, "
             f"{right}, logging, evaluation and storage.blocks may be changed"
         )
     return case
+
+
+def _experiment_at(run: str) -> str | None:
+    """Return the folder of a case.yaml, here or above; of a URL, here alone."""
+    if is_remote(run):
+        return run if kind_of(join(run, CASE_FILE)) == "file" else None
+    given = Path(run).absolute()
+    return next((str(one) for one in (given, *given.parents) if (one / CASE_FILE).is_file()), None)

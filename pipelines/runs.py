@@ -9,10 +9,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
+from torch import Tensor
+
 import mtlcore
-from pipelines.atomic import write_atomically
 from pipelines.case import Case
 from pipelines.manifest import Manifest
+from pipelines.storage import join, read_bytes, write_whole
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,9 @@ class Run:
         network = "" if self.network == "shared" else f"/{self.network}"
         return f"{self.arm}{network}/seed-{self.seed}"
 
-    def folder(self, experiment: Path) -> Path:
+    def folder(self, experiment: str) -> str:
         """Return where the run lies in an experiment's folder."""
-        return experiment / "runs" / self.arm / self.network / f"seed-{self.seed}"
+        return join(experiment, "runs", self.arm, self.network, f"seed-{self.seed}")
 
 
 def list_runs(case: Case) -> list[Run]:
@@ -55,22 +58,32 @@ def list_runs(case: Case) -> list[Run]:
 WEIGHTS, HISTORY, RECORD, PREDICTIONS = "model.safetensors", "history.parquet", "run.json", "test.safetensors"
 
 
-def write_record(
-    folder: Path, run: Run, data_sets: Mapping[str, tuple[str, Manifest]], content: dict[str, Any]
-) -> None:
+def write_record(folder: str, run: Run, data_sets: Mapping[str, tuple[str, Manifest]], content: dict[str, Any]) -> None:
     """Write run.json, the last file of a run: where it stands the run is whole."""
     record = {"run": asdict(run), "made_from": made_from(data_sets), **content}
-    write_atomically(folder / RECORD, json.dumps(record, indent=1))
+    write_whole(join(folder, RECORD), json.dumps(record, indent=1))
 
 
-def read_record(folder: Path) -> dict[str, Any] | None:
+def read_record(folder: str) -> dict[str, Any] | None:
     """Return run.json, or None where the run has not ended."""
-    file = folder / RECORD
-    record: dict[str, Any] | None = json.loads(file.read_text()) if file.is_file() else None
+    try:
+        record: dict[str, Any] = json.loads(read_bytes(join(folder, RECORD)))
+    except FileNotFoundError:
+        return None
     return record
 
 
-def is_done(run: Run, experiment: Path, data_sets: Mapping[str, tuple[str, Manifest]]) -> bool:
+def read_weights(folder: str) -> dict[str, Tensor]:
+    """Return a run's weights by name.
+
+    Raises:
+        FileNotFoundError: the run has not ended.
+    """
+    weights: dict[str, Tensor] = safetensors.torch.load(read_bytes(join(folder, WEIGHTS)))
+    return weights
+
+
+def is_done(run: Run, experiment: str, data_sets: Mapping[str, tuple[str, Manifest]]) -> bool:
     """Say whether a run has ended and was made from this very code and data: such a run need not be made again."""
     record = read_record(run.folder(experiment))
     return record is not None and record.get("made_from") == made_from(data_sets)
@@ -85,15 +98,20 @@ def made_from(data_sets: Mapping[str, tuple[str, Manifest]]) -> dict[str, Any]:
 def code_digest() -> str:
     """Return a digest of the code that decides what a run computes."""
     trains = [
+        "augmentation",
         "batches",
         "block_cache",
         "blocks",
         "counted_edges",
+        "counter_random",
+        "label_columns",
         "method",
         "mixing",
+        "mixing_rates",
         "network",
         "permutation",
         "runs",
+        "scaling",
         "training/loss_history",
         "training/optimizer",
         "training/prefetch",

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.atomic import write_atomically
 from pipelines.case import Case, PictureInput
 from pipelines.case_file import as_yaml
 from pipelines.contact_sheet import draw_sheet
@@ -26,6 +25,7 @@ from pipelines.relate import relate as _relate
 from pipelines.report import write_report
 from pipelines.results import Results, read_results
 from pipelines.samples import draw_samples
+from pipelines.storage import join, write_whole
 from pipelines.train import train as _train
 from pipelines.tune import Tuned
 from pipelines.tune import tune as _tune
@@ -36,15 +36,15 @@ class Outcome:
     """What a case came to."""
 
     results: Results
-    folder: Path
-    report: Path | None
+    folder: str
+    report: str | None
 
     def as_dict(self) -> dict[str, Any]:
         """Return it for a program: results.json's content and where things lie."""
         return {
             "results": self.results.model_dump(mode="json"),
-            "experiment": str(self.folder),
-            "report": str(self.report) if self.report else None,
+            "experiment": self.folder,
+            "report": self.report,
         }
 
 
@@ -76,14 +76,14 @@ def inspect(case: Case, pictures: int = 12, seed: int = 0, sheet: str | None = N
     about = f"{when}: {height} × {width} pixels, as the network sees them; drawn at random with seed {seed}"
     drawn = draw_sheet(case.name, about, samples, case.input.shape)
     try:
-        write_atomically(file, drawn.png)
+        write_whole(file, drawn.png)
     except OSError as error:
         raise UserError(f"--sheet: {file} cannot be written: {error.strerror}") from None
     tiles = [SheetTile(data_set=of.data_set, id=one.id, problem=one.problem) for of in samples for one in of.samples]
-    return found.model_copy(update={"sheet": SheetInfo(file=str(file), seed=seed, tiles=tuple(tiles))})
+    return found.model_copy(update={"sheet": SheetInfo(file=file, seed=seed, tiles=tuple(tiles))})
 
 
-def train(case: Case, fresh: bool) -> tuple[int, Path]:
+def train(case: Case, fresh: bool) -> tuple[int, str]:
     """Train the runs that are not done; return how many, and the experiment's folder."""
     return _trained(case, ingested(case), fresh), experiment_folder(case)
 
@@ -93,7 +93,7 @@ def evaluate(case: Case) -> Outcome:
     return _evaluated(case, ingested(case))
 
 
-def report(case: Case) -> Path:
+def report(case: Case) -> str:
     """Write the report of results.json."""
     return write_report(case, read_results(experiment_folder(case)))
 
@@ -130,16 +130,18 @@ def relate(case: Case, edges: Sequence[str] = ()) -> list[EstimatedEdge]:
     return _relate(case, _ingest(case), asked)
 
 
-def _sheet_file(case: Case, given: str | None) -> Path:
-    file = Path(given).absolute() if given is not None else sheet_file(case)
+def _sheet_file(case: Case, given: str | None) -> str:
+    if given is None:
+        return sheet_file(case)
+    file = Path(given).absolute()
     if file.suffix.lower() != ".png" or file.is_dir():
         raise UserError(f"--sheet: found {given!r}; a file that ends in .png is right")
-    return file
+    return str(file)
 
 
 def _trained(case: Case, data_sets: DataSets, fresh: bool, other_code: bool = False) -> int:
-    write_atomically(experiment_folder(case) / CASE_FILE, as_yaml(case))
-    write_data_sets(str(experiment_folder(case) / DATA_SETS), data_sets)
+    write_whole(join(experiment_folder(case), CASE_FILE), as_yaml(case))
+    write_data_sets(join(experiment_folder(case), DATA_SETS), data_sets)
     return _train(case, data_sets, fresh, other_code)
 
 

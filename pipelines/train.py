@@ -9,9 +9,9 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
+from pipelines.batches import mixing_plan, training_sizes
 from pipelines.case import Case
 from pipelines.counted_edges import check_counted
 from pipelines.errors import UserError
@@ -19,7 +19,9 @@ from pipelines.layout import experiment_folder
 from pipelines.manifest import Manifest
 from pipelines.metrics_log import check_wandb
 from pipelines.progress import Bar, bar
-from pipelines.runs import Run, is_done, list_runs
+from pipelines.ray_storage import ray_storage
+from pipelines.runs import RECORD, Run, is_done, list_runs
+from pipelines.storage import delete, join
 from pipelines.training.begun import check_begun
 from pipelines.training.checkpoint_folder import CHECKPOINTS, delete_checkpoints
 from pipelines.training.failure import failure_of
@@ -51,18 +53,19 @@ def train(
 
     Raises:
         TrainingFailedError: a run failed; the others' results are kept.
-        UserError: the case logs to wandb, which is not installed, or compiles, without a compiler; or a run was begun
-            by other code or on other data.
+        UserError: the case logs to wandb, which is not installed, or compiles, without a compiler; its mixing cannot be
+            kept with these data sets; or a run was begun by other code or on other data.
     """
     check_wandb(case)
     check_compiler(case)
     check_counted(case, data_sets)
+    mixing_plan(case, training_sizes(data_sets), 0, list(case.tasks))
     experiment = experiment_folder(case)
     runs = list_runs(case)
     if fresh:
         for run in runs:
-            (run.folder(experiment) / "run.json").unlink(missing_ok=True)
-            delete_checkpoints(str(run.folder(experiment) / CHECKPOINTS))
+            delete(join(run.folder(experiment), RECORD))
+            delete_checkpoints(join(run.folder(experiment), CHECKPOINTS))
     waiting = [run for run in runs if not is_done(run, experiment, data_sets)]
     if waiting:
         check_begun(waiting, experiment, data_sets, other_code)
@@ -75,7 +78,7 @@ def fit_runs(
     case: Case,
     runs: Sequence[Run],
     data_sets: Mapping[str, tuple[str, Manifest]],
-    experiment: Path,
+    experiment: str,
     shown: Bar,
     other_code: bool = False,
 ) -> None:
@@ -125,7 +128,7 @@ def group_trainer(work: Work, name: str) -> Any:
         ),
         run_config=RunConfig(
             name=name,
-            storage_path=str(work.experiment / ".ray"),
+            **ray_storage(work.experiment),
             failure_config=FailureConfig(max_failures=training.max_failures),
         ),
     )

@@ -11,19 +11,19 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.table import Table
 
-from pipelines.atomic import write_atomically
 from pipelines.case import Case
 from pipelines.case_file import as_yaml
 from pipelines.errors import UserError
 from pipelines.layout import experiment_folder, fingerprint
 from pipelines.manifest import Manifest
 from pipelines.progress import bar
+from pipelines.ray_storage import ray_storage
+from pipelines.storage import join, write_whole
 from pipelines.terminal import as_text
 from pipelines.train import trainers_that_fit
 from pipelines.tuned_settings import as_it_stands, with_settings
@@ -53,11 +53,11 @@ class Tuned:
     """What a search found: its trials, the best first, and the case file with the best."""
 
     trials: list[Trial]
-    case_file: Path
+    case_file: str
 
     def as_dict(self) -> dict[str, Any]:
         """Return it for a program."""
-        return {"best_case": str(self.case_file), "trials": [vars(trial) for trial in self.trials]}
+        return {"best_case": self.case_file, "trials": [vars(trial) for trial in self.trials]}
 
     def table(self) -> str:
         """Return the trials as a table, the best first."""
@@ -88,7 +88,7 @@ def tune(case: Case, data_sets: Mapping[str, tuple[str, Manifest]], verbose: boo
 
     _check_tunable(case)
     seen = {name: found for name, found in data_sets.items() if found[1].split != "test"}
-    folder = experiment_folder(case) / "tuning" / fingerprint(case.tuning.model_dump(mode="json"))
+    folder = join(experiment_folder(case), "tuning", fingerprint(case.tuning.model_dump(mode="json")))
     at_once = trainers_that_fit(case)
     space = load_space(case.tuning.space)
     with bar("tune", case.tuning.trials, "trials") as shown:
@@ -110,7 +110,7 @@ def tune(case: Case, data_sets: Mapping[str, tuple[str, Manifest]], verbose: boo
                 ),
             ),
             run_config=ray_tune.RunConfig(
-                storage_path=str(folder / ".ray"), name="search", verbose=0, callbacks=[TrialCounter(shown)]
+                **ray_storage(folder), name="search", verbose=0, callbacks=[TrialCounter(shown)]
             ),
         )
         with contextlib.redirect_stdout(sys.stderr if verbose else io.StringIO()):  # Ray Tune prints in any case
@@ -124,10 +124,10 @@ def tune(case: Case, data_sets: Mapping[str, tuple[str, Manifest]], verbose: boo
         raise RuntimeError(f"every trial failed; the first: {grid.errors[0] if grid.errors else 'no result'}")
     trials.sort(key=lambda trial: -trial.score)
     best = with_settings(case, trials[0].settings)
-    write_atomically(folder / "trials.json", json.dumps([vars(trial) for trial in trials], indent=1))
-    file = folder / f"{case.name}-tuned.yaml"
+    write_whole(join(folder, "trials.json"), json.dumps([vars(trial) for trial in trials], indent=1))
+    file = join(folder, f"{case.name}-tuned.yaml")
     note = f"# The best of {len(trials)} trials over the space {case.tuning.space!r}, scored on the validation split.\n"
-    write_atomically(file, note + as_yaml(best))
+    write_whole(file, note + as_yaml(best))
     return Tuned(trials, file)
 
 

@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,13 +15,14 @@ from pipelines.manifest import Manifest
 from pipelines.method import tasks_of
 from pipelines.progress import Bar
 from pipelines.runs import list_runs
+from pipelines.storage import join
 from pipelines.train import group_trainer
 from pipelines.training.work import Work
 from pipelines.tuned_settings import with_settings
 
 
 def run_trial(
-    settings: dict[str, float], case: Case, data_sets: Mapping[str, tuple[str, Manifest]], folder: Path
+    settings: dict[str, float], case: Case, data_sets: Mapping[str, tuple[str, Manifest]], folder: str
 ) -> None:
     """Train and score one configuration: the function that Ray Tune calls.
 
@@ -38,7 +38,7 @@ def run_trial(
         update={"arms": alone, "training": tried.training.model_copy(update={"seeds": case.tuning.seeds})}
     )
     runs = list_runs(tried)
-    place = folder / "trials" / fingerprint(settings)
+    place = join(folder, "trials", fingerprint(settings))
     group_trainer(Work(tried, tuple(runs), data_sets, place, uuid.uuid4().hex), "trial").fit()
     check_trained(runs, place, data_sets)
     tests = split_tests(tried, predict_runs(tried, runs, data_sets, place, "validation"), data_sets, "validation")

@@ -1,16 +1,15 @@
 """How tasks relate, seen while a shared network trains: at which steps, and the table that a run leaves of it."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mtlcore import PairMeasured
-from pipelines.atomic import write_atomically
 from pipelines.case import Case
 from pipelines.runs import Run
+from pipelines.storage import delete, join, read_bytes, write_whole
 
 VISIBLE_RELATEDNESS = "visible_relatedness.parquet"
 _SCHEMA = pa.schema(
@@ -40,16 +39,19 @@ def measured_steps(case: Case, run: Run) -> frozenset[int]:
     return frozenset(np.linspace(0, steps - 1, times).round().astype(int).tolist())
 
 
-def write_measured(folder: Path, measured: Sequence[PairMeasured]) -> None:
+def write_measured(folder: str, measured: Sequence[PairMeasured]) -> None:
     """Write what a run saw into its folder; none where it looked at nothing."""
-    (folder / VISIBLE_RELATEDNESS).unlink(missing_ok=True)
+    delete(join(folder, VISIBLE_RELATEDNESS))
     if measured:
         table = pa.BufferOutputStream()
         pq.write_table(pa.Table.from_pylist([pair._asdict() for pair in measured], _SCHEMA), table)
-        write_atomically(folder / VISIBLE_RELATEDNESS, table.getvalue().to_pybytes())
+        write_whole(join(folder, VISIBLE_RELATEDNESS), table.getvalue().to_pybytes())
 
 
-def read_measured(folder: Path) -> list[PairMeasured]:
+def read_measured(folder: str) -> list[PairMeasured]:
     """Read what a run saw; empty where it looked at nothing."""
-    file = folder / VISIBLE_RELATEDNESS
-    return [PairMeasured(**row) for row in pq.read_table(file).to_pylist()] if file.is_file() else []
+    try:
+        content = read_bytes(join(folder, VISIBLE_RELATEDNESS))
+    except FileNotFoundError:
+        return []
+    return [PairMeasured(**row) for row in pq.read_table(pa.BufferReader(content)).to_pylist()]

@@ -64,4 +64,4 @@ def test_the_ten_lines_of_yaml_are_ten_and_run(ray_local, birds):
     small = ["training.steps=3", "evaluation.replicates=10", f"storage.path={birds}/store"]
     outcome = steps.run(load_case(str(birds / "birds.yaml"), small), fresh=False)
     assert list(outcome.results.arms) == ["single-task", "naive", "co-trained"]
-    assert outcome.report.is_file()
+    assert Path(outcome.report).is_file()

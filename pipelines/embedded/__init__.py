@@ -1,8 +1,14 @@
 """Data that come with an installed library, written out as sources so that a case runs without a download."""
 
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pipelines.case import Case
+from pipelines.storage import is_remote, join, kind_of, write_whole
+
+_FILES_AT_ONCE = 16
 
 
 def write_embedded(case: Case) -> None:
@@ -10,4 +16,21 @@ def write_embedded(case: Case) -> None:
     if case.embedded == "digits":
         from pipelines.embedded.digits import write_digits
 
-        write_digits(Path(str(case.data_root)))
+        _write(str(case.data_root), write_digits)
+
+
+def _write(root: str, write: Callable[[Path], None]) -> None:
+    """Write sources below a path or URL; in object storage, what is listed last is there when all is."""
+    if not is_remote(root):
+        write(Path(root))
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        local = Path(scratch) / "sources"
+        write(local)
+        files = sorted(file for file in local.rglob("*") if file.is_file())
+        names = [str(file.relative_to(local)) for file in files]
+        if kind_of(join(root, names[-1])) == "file":
+            return
+        with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+            list(pool.map(lambda name: write_whole(join(root, name), (local / name).read_bytes()), names[:-1]))
+        write_whole(join(root, names[-1]), files[-1].read_bytes())

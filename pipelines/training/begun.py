@@ -1,7 +1,6 @@
 """Runs that were begun: can they go on with what is installed now?"""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from pipelines.errors import UserError
 from pipelines.manifest import Manifest
@@ -12,7 +11,7 @@ from pipelines.training.checkpoint_folder import CHECKPOINTS, checkpoint_names, 
 
 
 def check_begun(
-    runs: Sequence[Run], experiment: Path, data_sets: Mapping[str, tuple[str, Manifest]], other_code: bool
+    runs: Sequence[Run], experiment: str, data_sets: Mapping[str, tuple[str, Manifest]], other_code: bool
 ) -> None:
     """Refuse to begin again in silence what was begun by other code or on other data.
 
@@ -21,7 +20,7 @@ def check_begun(
     """
     now = made_from(data_sets)
     for run in runs:
-        folder = join(str(run.folder(experiment)), CHECKPOINTS)
+        folder = join(run.folder(experiment), CHECKPOINTS)
         for name in checkpoint_names(folder):
             try:
                 about = read_about(folder, name)

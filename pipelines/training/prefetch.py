@@ -1,11 +1,14 @@
 """The next step's batch is made while this step computes, and copied to the device beside it."""
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
+from mtlcore import MixedLabels
 from pipelines.batches import MixedBatch
 
 T = TypeVar("T")
@@ -31,12 +34,17 @@ def pinned(batch: MixedBatch, device: torch.device) -> MixedBatch:
     """Return the batch in memory from which a GPU copies by itself; as it is for a CPU."""
     if device.type != "cuda":
         return batch
-    return MixedBatch(batch.x.pin_memory(), {name: y.pin_memory() for name, y in batch.labels.items()})
+
+    def of(labels: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: y.pin_memory() for name, y in labels.items()}
+
+    mixed = batch.mixed and MixedLabels(of(batch.mixed.labels), batch.mixed.own)
+    return MixedBatch(batch.x.pin_memory(), of(batch.labels), mixed)
 
 
 def on_device(batch: MixedBatch, device: torch.device, channels_last: bool) -> MixedBatch:
     """Return the batch on a device; the copy of a pinned one goes on beside what follows."""
-    x = batch.x.to(device, non_blocking=True)
-    if channels_last and x.ndim == 4:
-        x = x.contiguous(memory_format=torch.channels_last)
-    return MixedBatch(x, {name: y.to(device, non_blocking=True) for name, y in batch.labels.items()})
+    there = batch.to(device)
+    if channels_last and there.x.ndim == 4:
+        there = replace(there, x=there.x.contiguous(memory_format=torch.channels_last))
+    return there

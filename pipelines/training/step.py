@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from mtlcore import HeadInputs, JointLoss, RelatednessProbe
+from mtlcore import HeadInputs, JointLoss, MixedLabels, RelatednessProbe
 from mtlcore.balancing import BALANCING_METHODS
 from pipelines.batches import MixedBatch
 from pipelines.case import Training
@@ -54,14 +54,14 @@ class Step:
         rows_trusted = trust.by_edge() if trust and self._trusted else None
         state.optimizer.zero_grad(set_to_none=True)
         pieces = self._training.accumulate
-        counts = self._joint_loss.counts(batch.labels, rows_trusted) if pieces > 1 else None
+        counts = self._joint_loss.counts(batch.labels, rows_trusted, batch.mixed) if pieces > 1 else None
         losses, parts, seen = [], [], []
         for piece in range(pieces):
             part = batch if pieces == 1 else piece_of(batch, piece, pieces)
             with _alone(self._network) if piece < pieces - 1 else nullcontext():
                 with self._probe.reading(measured and piece == 0), autocast(part.x.device, self._training.precision):
                     logits = self._network(part.x)
-                value = self._joint_loss(logits, part.labels, rows_trusted, counts=counts)
+                value = self._joint_loss(logits, part.labels, rows_trusted, part.mixed, counts)
                 self._probe.measure(state.step, logits, part.labels)
                 state.balancer.backward(value)
             losses.append(value.loss.detach())
@@ -79,7 +79,12 @@ class Step:
 
 def piece_of(batch: MixedBatch, piece: int, pieces: int) -> MixedBatch:
     """Return every ``pieces``-th row, from the one numbered ``piece`` on."""
-    return MixedBatch(batch.x[piece::pieces], {name: y[piece::pieces] for name, y in batch.labels.items()})
+
+    def of(labels: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: y[piece::pieces] for name, y in labels.items()}
+
+    mixed = batch.mixed and MixedLabels(of(batch.mixed.labels), batch.mixed.own)
+    return MixedBatch(batch.x[piece::pieces], of(batch.labels), mixed)
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

@@ -10,14 +10,13 @@ import torch.distributed as dist
 from torch import Tensor
 
 from mtlcore import HeadInputs, JointLoss, RelatednessProbe, RelatednessTrust
-from pipelines.atomic import write_atomically
-from pipelines.batches import MixedBatch, class_priors, gather_batch, mixing_plan
+from pipelines.batches import MixedBatch, class_priors, mixing_plan, training_batch
 from pipelines.blocks import BlockReader
 from pipelines.counted_edges import with_counted_tables
 from pipelines.method import build_balancing, build_loss, build_network, build_trust, tasks_of
 from pipelines.metrics_log import MetricsLog
 from pipelines.runs import HISTORY, WEIGHTS, Run, made_from, write_record
-from pipelines.storage import join
+from pipelines.storage import join, write_whole
 from pipelines.training.checkpoint import Event
 from pipelines.training.checkpoint_folder import (
     CHECKPOINTS,
@@ -78,8 +77,8 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader], worker: 
         a_step = Step(state, network, joint_loss, training, trusted, probe, head_inputs)
 
         def batch_of(step: int) -> MixedBatch:
-            rows = plan.worker_rows(step, worker.rank, worker.world_size)
-            return pinned(gather_batch(readers, rows, tasks, case.input), worker.device)
+            made_of = training_batch(case, readers, plan, step, worker.rank, worker.world_size, tasks)
+            return pinned(made_of, worker.device)
 
         steps = range(state.step, training.steps)
         batches = open_until_the_end.enter_context(closing(one_ahead(batch_of, steps)))
@@ -99,13 +98,8 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader], worker: 
             if told or pace.is_checkpoint(state.step):
                 losses = state.history.gather()
                 why = None if last else pace.look_up(state.step)
-                if why == "preemption":
-                    state.events.append(Event(step=state.step, what="a node is to be taken away: checkpoint written"))
-                checkpoint = state.checkpoint(str(run), made) if why and (first or sharded) else None
-                if checkpoint and writer:
-                    writer.put(checkpoint)
-                    if why == "preemption":
-                        writer.flush()
+                if why and (first or sharded):
+                    _keep_place(state, run, made, writer, before_preemption=why == "preemption")
                 if told and first:
                     log.write(step, losses)
                     if work.told:
@@ -153,14 +147,16 @@ def _go_on(state: TrainingState, work: Work, run: Run, worker: Worker) -> None:
 
 
 def _keep_place(
-    state: TrainingState, run: Run, made: dict[str, Any], writer: CheckpointWriter, before_preemption: bool
+    state: TrainingState, run: Run, made: dict[str, Any], writer: CheckpointWriter | None, before_preemption: bool
 ) -> None:
     """Have the state written; before a machine is taken away, wait until it is."""
     if before_preemption:
         state.events.append(Event(step=state.step, what="a node is about to be taken away"))
-    writer.put(state.checkpoint(str(run), made))
-    if before_preemption:
-        writer.flush()
+    checkpoint = state.checkpoint(str(run), made)  # where the network is sharded, all workers put it together
+    if writer:
+        writer.put(checkpoint)
+        if before_preemption:
+            writer.flush()
 
 
 def _trust_by_row(trust: RelatednessTrust | None) -> dict[str, dict[str, float]]:
@@ -173,9 +169,9 @@ def _trust_by_row(trust: RelatednessTrust | None) -> dict[str, dict[str, float]]
 
 def _write(work: Work, run: Run, state: TrainingState, worker: Worker, weights: Mapping[str, Tensor]) -> None:
     """Write what a run leaves, run.json last."""
-    folder = run.folder(work.experiment)
-    write_atomically(folder / WEIGHTS, safetensors.torch.save(dict(weights)))
-    write_atomically(folder / HISTORY, state.history.parquet())
+    folder = work.folder(run)
+    write_whole(join(folder, WEIGHTS), safetensors.torch.save(dict(weights)))
+    write_whole(join(folder, HISTORY), state.history.parquet())
     write_measured(folder, state.measured)
     outcome = {
         "steps": work.case.training.steps,

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pipelines.case import Case
@@ -27,14 +26,14 @@ class Work:
     case: Case
     runs: tuple[Run, ...]
     data_sets: Mapping[str, tuple[str, Manifest]]
-    experiment: Path
+    experiment: str
     attempt: str
     other_code: bool = False
     told: Callable[[str, int, float], None] | None = None
 
     def folder(self, run: Run) -> str:
         """Return where a run lies."""
-        return str(run.folder(self.experiment))
+        return run.folder(self.experiment)
 
     def can_go_on_from(self, made: dict[str, Any]) -> bool:
         """Say whether a run can go on from what was made from this."""

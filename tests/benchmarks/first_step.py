@@ -104,7 +104,7 @@ def main() -> None:
         command = [sys.executable, "-m", "pipelines", "train", str(folder / "made.yaml")]
         for setting in ("training.steps=100000", "training.checkpoints.every_steps=3", "logging.every=1"):
             command += ["--set", setting]
-        checkpoints = list_runs(case)[0].folder(experiment_folder(case)) / "checkpoints" / "step-*.safetensors"
+        checkpoints = Path(list_runs(case)[0].folder(experiment_folder(case))) / "checkpoints" / "step-*.safetensors"
         for _ in range(given.rounds):
             found["first"].append(to_first_step([*command, "--fresh"], folder, checkpoints))
             found["after a kill"].append(to_first_step(command, folder, None))

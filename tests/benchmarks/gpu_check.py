@@ -87,7 +87,7 @@ def curve(case: Any, ingested: Any) -> np.ndarray:
     from pipelines.train import train
 
     train(case, ingested(case))
-    folder = list_runs(case)[0].folder(experiment_folder(case))
+    folder = Path(list_runs(case)[0].folder(experiment_folder(case)))
     return np.asarray(pq.read_table(folder / HISTORY).column("loss"))
 
 

@@ -67,7 +67,7 @@ def take_turns(config: dict[str, Any]) -> None:
         spent = time.process_time() - begun
         if worker.rank:
             return {}
-        record = json.loads((run.folder(work.experiment) / "run.json").read_text())
+        record = json.loads((Path(run.folder(work.experiment)) / "run.json").read_text())
         return {
             "rate": (steps - SKIPPED) / (marks[steps] - marks[SKIPPED]),
             "waited": record["waited_for_data_s"] / record["seconds"],

@@ -7,7 +7,7 @@ SIZES = {"many": 400, "few": 30}
 _FIRST = {"many": 1, "few": 401, "test": 431}  # the number of each set's first row
 
 
-def write_counted_case(folder, **training):
+def write_counted_case(folder, options=None, **training):
     """Write data and case file; return the case file's path."""
     folder.mkdir(parents=True, exist_ok=True)
     draw = np.random.Generator(np.random.PCG64(0))
@@ -41,7 +41,7 @@ def write_counted_case(folder, **training):
         ],
         "network": {
             "backbone": "tests.counting_backbone:CountingBackbone",
-            "options": {"rows": sum(SIZES.values())},
+            "options": {"rows": sum(SIZES.values())} | (options or {}),
         },
         "training": {
             "steps": 120,

@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -64,11 +65,12 @@ def test_the_steps_one_by_one_give_what_run_gives_and_wandb_offline_has_its_metr
     one_arm = ["arms={naive: {matching: {dm: {weight: 0}, sca: {weight: 0}}}}", "evaluation.baseline=naive"]
     case = load_case("digits", [*SMALL, *one_arm, "logging.wandb.mode=offline", f"storage.path={tmp_path}"])
     steps.ingest(case)
-    trained, folder = steps.train(case, fresh=False)
+    trained, experiment = steps.train(case, fresh=False)
+    folder = Path(experiment)
     assert trained == 1
     alone = steps.evaluate(case)
     assert alone.results.arms["naive"]["digit"].difference is None
-    assert steps.report(case) == folder / "report.html"
+    assert steps.report(case) == f"{experiment}/report.html"
 
     (file,) = folder.glob("wandb/offline-run-*/*.wandb")
     logged = list(wandb_history(file))
@@ -127,7 +129,7 @@ def test_ctrl_c_leaves_no_process_behind_and_what_was_ingested_stays(tmp_path):
     again = kindred("ingest", "digits", *(word for setting in settings for word in ("--set", setting)))
     assert again.returncode == 0, again.stderr
     assert [file.stat().st_mtime_ns for file in blocks] == times
-    assert not (experiment_folder(case) / "results.json").exists()
+    assert not Path(experiment_folder(case), "results.json").exists()
 
 
 def listened(process):

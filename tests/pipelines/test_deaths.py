@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -40,18 +41,18 @@ def case_in(ray_local, folder):
 
 
 def newest_step(case):
-    names = list_runs(case)[0].folder(experiment_folder(case)).glob("checkpoints/step-*")
+    names = Path(list_runs(case)[0].folder(experiment_folder(case))).glob("checkpoints/step-*")
     return max((step_of(file.name) for file in names), default=0)
 
 
 def what_a_run_leaves(case):
-    folder = list_runs(case)[0].folder(experiment_folder(case))
+    folder = Path(list_runs(case)[0].folder(experiment_folder(case)))
     return (folder / WEIGHTS).read_bytes(), pq.read_table(folder / HISTORY), read_record(folder)
 
 
 def assert_counted_as_planned(case):
     plan = mixing_plan(case, SIZES, 0, ["kind", "signs"])
-    counted = safetensors.torch.load_file(list_runs(case)[0].folder(experiment_folder(case)) / WEIGHTS)
+    counted = safetensors.torch.load_file(Path(list_runs(case)[0].folder(experiment_folder(case))) / WEIGHTS)
     assert counted["backbone.counts"].tolist() == planned_counts(plan, STEPS).tolist()
 
 
@@ -97,15 +98,15 @@ def test_a_driver_that_is_killed_leaves_a_run_that_resume_ends_with_the_same_bit
     for data in folder.glob("*.npz"):
         data.unlink()
     moved = (tmp_path / "store").rename(tmp_path / "moved")
-    done = kindred("resume", str(moved / experiment_folder(case).name), "--json")
+    done = kindred("resume", str(moved / Path(experiment_folder(case)).name), "--json")
     assert done.returncode == 0, done.stderr
-    assert (moved / experiment_folder(case).name / "report.html").samefile(json.loads(done.stdout)["report"])
+    assert (moved / Path(experiment_folder(case)).name / "report.html").samefile(json.loads(done.stdout)["report"])
 
     case = case.model_copy(update={"storage": case.storage.model_copy(update={"path": str(moved)})})
     weights, _, record = what_a_run_leaves(case)
     assert [event["what"] for event in record["events"]] == ["went on with 1 worker"]
     assert_counted_as_planned(case)
-    done = kindred("resume", str(moved / experiment_folder(case).name), "--set", "training.steps=5")
+    done = kindred("resume", str(moved / Path(experiment_folder(case)).name), "--set", "training.steps=5")
     assert done.returncode == 2
     assert "make another experiment" in done.stderr
 

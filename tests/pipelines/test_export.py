@@ -1,6 +1,7 @@
 """What is exported predicts what the run predicts, without its auxiliary tasks, and without unpickling."""
 
 import json
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -36,7 +37,7 @@ def case_of(ray_local, digits_store):
         case = load_case("digits", [f"storage.path={digits_store}", *settings, *overrides])
         ingest(case)
         for run in list_runs(case):
-            folder = run.folder(experiment_folder(case))
+            folder = Path(run.folder(experiment_folder(case)))
             folder.mkdir(parents=True, exist_ok=True)
             weights = build_network(case, list(run.tasks), run.seed).state_dict()
             safetensors.torch.save_file(weights, folder / WEIGHTS)
@@ -118,7 +119,7 @@ def test_a_run_that_is_not_there_and_a_folder_of_something_else_are_refused(case
         with pytest.raises(UserError, match=words):
             export_run(case, ingested(case), arm, seed, task, tmp_path / out)
     assert not (tmp_path / "out").exists()
-    (list_runs(case)[0].folder(experiment_folder(case)) / "run.json").unlink()
+    (Path(list_runs(case)[0].folder(experiment_folder(case))) / "run.json").unlink()
     with pytest.raises(UserError, match="are not trained"):
         export_run(case, ingested(case), "single-task", None, "digit", tmp_path / "out")
 

@@ -82,7 +82,7 @@ def test_a_missing_annotation_is_an_arrow_null(sources, tmp_path, ray_local):
     case = case_of(sources, tmp_path, {"table": TABLE, "train": FOLDER})
     ingest(case)
     folder, manifest = ingested(case)["table"]
-    block = pa.ipc.open_file(local_blocks(folder, manifest)[0]).read_all()
+    block = pa.ipc.open_file(local_blocks(folder, manifest).files[0]).read_all()
     assert block["kind"].to_pylist() == [0, 0, None]
     assert block["traits"].to_pylist() == [[True, False], [None, None], [True, None]]
     assert block.schema.field("input").type.shape == [3, 12, 10]

@@ -13,11 +13,11 @@ from rich.text import Text
 
 from mtlcore import Multilabel
 from pipelines import steps
-from pipelines.blocks import label_array
 from pipelines.contact_sheet import draw_sheet
 from pipelines.ingest import ingest, ingested
 from pipelines.inspection import Inspection, inspection_of, open_data_sets
 from pipelines.inspection_table import inspection_text
+from pipelines.labels import label_array
 from pipelines.leakage import input_digests
 from pipelines.samples import Caption, Sample, Samples, draw_samples
 from tests.commands import environment, kindred

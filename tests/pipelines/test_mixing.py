@@ -4,10 +4,16 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.mixing import MixingPlan, rows_per_step
+from pipelines.batches import mixing_plan, shares_of
+from pipelines.case import Case
+from pipelines.case_file import as_yaml, load_case
+from pipelines.errors import UserError
+from pipelines.mixing import MixingPlan
+from pipelines.mixing_rates import capped, capped_rows, proportional, rows_per_step, temperature, uniform
 from pipelines.permutation import permuted
 
 
@@ -85,3 +91,82 @@ def test_a_data_set_alone_is_taken_as_in_the_mixture():
     """What a single-task network sees is the joint network's own rows of that data set."""
     alone = MixingPlan(5, {"large": 50}, {"large": 5})
     assert all(alone.rows(step)["large"].tolist() == PLAN.rows(step)["large"].tolist() for step in range(30))
+
+
+SIZES = {"tiny": 10, "small": 1000, "large": 100_000}
+sizes_and_shares = st.integers(1, 5).flatmap(
+    lambda n: st.tuples(
+        st.lists(st.integers(1, 10**7), min_size=n, max_size=n),
+        st.lists(st.floats(0.01, 100), min_size=n, max_size=n),
+    )
+)
+
+
+def test_temperature_is_proportional_at_one_square_root_at_two_and_goes_to_uniform():
+    total = sum(SIZES.values())
+    of_one = temperature(SIZES, 1)
+    assert {name: of_one[name] / sum(of_one.values()) for name in SIZES} == pytest.approx(
+        {name: size / total for name, size in SIZES.items()}
+    )
+    of_two = temperature(SIZES, 2)
+    assert of_two["large"] / of_two["tiny"] == pytest.approx(100)
+    assert temperature(SIZES, 1e9) == pytest.approx(uniform(SIZES))
+    assert proportional(SIZES) == SIZES
+
+
+@given(sizes_and_shares, st.floats(1, 50))
+def test_a_cap_bounds_repeats_leaves_the_others_in_proportion_and_takes_no_more_than_it_must(drawn, most):
+    sizes = {f"d{i}": size for i, size in enumerate(drawn[0])}
+    shares = {f"d{i}": share for i, share in enumerate(drawn[1])}
+    kept = capped(shares, sizes, most)
+    largest = max(shares, key=lambda name: (sizes[name], shares[name]))
+
+    def repeats(of):
+        return {name: of[name] / sizes[name] * sizes[largest] / of[largest] for name in of}
+
+    for name, before in repeats(shares).items():
+        assert repeats(kept)[name] == pytest.approx(min(before, most))
+    free = [name for name, before in repeats(shares).items() if before <= most]
+    assert all(kept[name] / kept[largest] == pytest.approx(shares[name] / shares[largest]) for name in free)
+
+
+def test_whole_rows_keep_the_cap_too_and_one_row_that_is_too_much_is_told():
+    sizes = {"small": 1000, "large": 10_000}
+    rows = rows_per_step(16, capped({"small": 1, "large": 1}, sizes, 3))
+    assert rows == {"small": 4, "large": 12}, "3.7 rows were due, and 4 are gone through 3.3 times"
+    assert capped_rows(rows, sizes, 3) == {"small": 3, "large": 13}
+    with pytest.raises(ValueError, match=r"'tiny' \(10 rows\) is gone through 714.3 times while 'large'"):
+        capped_rows({"tiny": 1, "large": 14}, {"tiny": 10, "large": 100_000}, 3)
+
+
+@pytest.mark.parametrize(
+    ("mixing", "shares"),
+    [
+        ("proportional", (50, 950)),
+        ("null", (50, 950)),
+        ("uniform", (1, 1)),
+        ("{kind: temperature, T: 2}", (50**0.5, 950**0.5)),
+        ("{digit_pictures: 1, trait_pictures: 3}", (1, 3)),
+        ("{kind: shares, shares: {digit_pictures: 1, trait_pictures: 3}}", (1, 3)),
+        ("{kind: uniform, max_repeats: 4}", (200, 950)),
+        ("{max_repeats: 4}", (50, 950)),
+    ],
+)
+def test_every_way_to_write_a_mixture_divides_a_batch_as_it_says_also_after_a_round_trip(mixing, shares):
+    case = load_case("digits", [f"training.mixing={mixing}", "training.batch_size=20"])
+    again = Case.model_validate(yaml.safe_load(as_yaml(case)))
+    sizes = {"digit_pictures": 50, "trait_pictures": 950}
+    for one in (case, again):
+        found = shares_of(one.training.mixing, sizes)
+        assert found["digit_pictures"] / found["trait_pictures"] == pytest.approx(shares[0] / shares[1])
+        # whole rows, of which the bound on repeats may take one more
+        digit = mixing_plan(one, sizes, 0, ["digit", "traits"]).per_step["digit_pictures"]
+        assert abs(digit - max(1, 20 * shares[0] / sum(shares))) <= 1
+
+
+def test_a_share_may_be_set_alone_and_a_bound_that_one_row_breaks_is_told():
+    case = load_case("digits", ["training.mixing.digit_pictures=5"])
+    assert case.training.mixing.shares == {"digit_pictures": 5, "trait_pictures": 3}
+    case = load_case("digits", ["training.mixing={kind: uniform, max_repeats: 2}", "training.batch_size=8"])
+    with pytest.raises(UserError, match=r"training.mixing.max_repeats: found 2; 'digit_pictures' \(50 rows\) is gone"):
+        mixing_plan(case, {"digit_pictures": 50, "trait_pictures": 100_000}, 0, ["digit", "traits"])

@@ -1,6 +1,7 @@
 """Every way in which a case file may say how two tasks relate, from the file to the losses."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -235,8 +236,8 @@ def test_an_edge_is_counted_from_training_inputs_alone_on_top_of_its_table(ray_l
 def test_a_run_counts_trains_and_reports_with_a_multilabel_source(ray_local, pets):
     case = pets({"from": "traits", "to": "kind", "counted": {"least_support": 5}})
     outcome = steps.run(case, fresh=False)
-    assert "Relatedness of traits to kind" in outcome.report.read_text()
-    history = outcome.folder / "runs" / "co-trained" / "shared" / "seed-0" / "history.parquet"
+    assert "Relatedness of traits to kind" in Path(outcome.report).read_text()
+    history = Path(outcome.folder) / "runs" / "co-trained" / "shared" / "seed-0" / "history.parquet"
     import pyarrow.parquet as pq
 
     columns = pq.read_table(history).column_names

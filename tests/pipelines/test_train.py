@@ -1,6 +1,7 @@
 """Training on a real local Ray: the same numbers whatever the workers, and every arm on the same rows."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -8,7 +9,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from pipelines.batches import mixing_plan
+from pipelines.batches import mixing_plan, open_readers
+from pipelines.block_cache import DamagedBlockError
 from pipelines.case_file import load_case
 from pipelines.errors import UserError
 from pipelines.ingest import ingest, ingested
@@ -40,16 +42,30 @@ def trained(case):
     train(case, ingested(case), fresh=True)
     return {
         run: (
-            pq.read_table(run.folder(experiment_folder(case)) / HISTORY).to_pandas(),
-            safetensors.torch.load_file(run.folder(experiment_folder(case)) / WEIGHTS),
+            pq.read_table(Path(run.folder(experiment_folder(case))) / HISTORY).to_pandas(),
+            safetensors.torch.load_file(Path(run.folder(experiment_folder(case))) / WEIGHTS),
         )
         for run in list_runs(case)
     }
 
 
-@pytest.mark.parametrize("network", ["mlp, widths: [32, 32]", "small_cnn, widths: [8, 16], sharing: ple"])
-def test_one_and_two_workers_give_the_same_curve(case_of, network):
-    settings = [*ONE_DIGIT, *ALL_LOSSES, f"network={{backbone: {network}}}"]
+@pytest.mark.parametrize(
+    ("network", "augmentation"),
+    [
+        ("mlp, widths: [32, 32]", ""),
+        (
+            "small_cnn, widths: [8, 16], sharing: ple",
+            "crop: 1, brightness: 0.3, contrast: 0.2, erasing: 0.3, mixup: 0.4",
+        ),
+    ],
+)
+def test_one_and_two_workers_give_the_same_curve(case_of, network, augmentation):
+    settings = [
+        *ONE_DIGIT,
+        *ALL_LOSSES,
+        f"network={{backbone: {network}}}",
+        f"training.augmentation={{{augmentation}}}",
+    ]
     plan = mixing_plan(case_of(*settings), {"digit_pictures": 50, "trait_pictures": 947}, 3, ["digit", "traits"])
     without_digit = [rank for rank in (0, 1) if not len(plan.worker_rows(0, rank, 2)["digit_pictures"])]
     assert len(without_digit) == 1
@@ -120,7 +136,7 @@ def test_only_what_is_missing_or_of_other_code_is_trained_again(case_of):
     case = case_of("training.steps=2")
     assert train(case, ingested(case), fresh=True) == 4
     assert train(case, ingested(case)) == 0
-    records = [run.folder(experiment_folder(case)) / "run.json" for run in list_runs(case)]
+    records = [Path(run.folder(experiment_folder(case))) / "run.json" for run in list_runs(case)]
     records[0].unlink()
     other = json.loads(records[1].read_text())
     other["made_from"]["code"] = "0" * 12
@@ -153,4 +169,20 @@ def test_a_loss_that_is_not_finite_fails_the_run_with_its_step_and_parts(case_of
         fit_runs(case, list_runs(case), ingested(case), experiment_folder(case), shown)
     assert "naive/seed-3, step 1: the loss is not finite" in str(caught.value)
     assert "a lower lr may help" in str(caught.value)
-    assert not (list_runs(case)[0].folder(experiment_folder(case)) / "run.json").exists()
+    assert not (Path(list_runs(case)[0].folder(experiment_folder(case))) / "run.json").exists()
+
+
+def test_a_damaged_block_is_named_before_anything_trains_on_it(case_of):
+    case = case_of()
+    folder, manifest = ingested(case)["trait_pictures"]
+    file = Path(folder) / manifest.blocks[0].file
+    right = file.read_bytes()
+    file.write_bytes(right[:1000] + bytes([right[1000] ^ 1]) + right[1001:])
+    try:
+        with pytest.raises(DamagedBlockError) as caught:
+            open_readers(case, ingested(case), "train")
+    finally:
+        file.write_bytes(right)
+    assert f"{file}: its bytes are not those that the ingest wrote" in str(caught.value)
+    assert "`kindred ingest` makes the block again" in str(caught.value)
+    assert len(open_readers(case, ingested(case), "train")["trait_pictures"]) == manifest.rows_used

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -60,7 +61,7 @@ def fitted(case, data_sets, worker):
     run = list_runs(case)[0]
     work = Work(case, (run,), data_sets, experiment_folder(case), "a")
     train_run(work, run, open_readers(case, data_sets, "train"), worker)
-    folder = run.folder(experiment_folder(case))
+    folder = Path(run.folder(experiment_folder(case)))
     return pq.read_table(folder / HISTORY).to_pandas(), safetensors.torch.load_file(folder / WEIGHTS), folder
 
 
@@ -76,6 +77,11 @@ def test_a_batch_in_pieces_gives_the_same_curve(fit):
     whole = fit()
     for pieces in (3, 13):
         assert_same(whole, fit(f"training.accumulate={pieces}", store=str(pieces)))
+
+
+def test_a_blended_batch_in_pieces_gives_the_same_curve(fit):
+    blended = "training.augmentation.mixup=0.5"
+    assert_same(fit(blended), fit(blended, "training.accumulate=3", store="pieces"))
 
 
 def test_channels_last_and_a_compiled_backbone_give_the_same_curve(fit):
@@ -222,7 +228,7 @@ def test_sharded_workers_give_the_curve_of_whole_ones_and_go_on_from_each_others
     plain = fit(f"network={{backbone: small_cnn, widths: [8, 16], sharing: {sharing}}}", "training.clip_norm=1")
     for store in "abcde":
         c = case(store)
-        folder = list_runs(c)[0].folder(experiment_folder(c))
+        folder = Path(list_runs(c)[0].folder(experiment_folder(c)))
         assert (store in "ade") != ('"went on with' in (folder / "run.json").read_text())
         found = pq.read_table(folder / HISTORY).to_pandas(), safetensors.torch.load_file(folder / WEIGHTS)
         assert_same(plain, found, rtol=3e-4, atol=5e-5)

@@ -1,6 +1,7 @@
 """`kindred tune` scores on the validation split alone, and its best configuration is a case that runs."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -40,7 +41,7 @@ def test_the_best_trial_becomes_a_case_that_runs_and_the_test_split_is_never_ope
     trial = with_settings(case, found.trials[0].settings)
     alone = trial.model_copy(update={"arms": {"co-trained": trial.arms["co-trained"]}})
     (run,) = list_runs(alone)
-    place = found.case_file.parent / "trials" / fingerprint(found.trials[0].settings)
+    place = Path(found.case_file).parent / "trials" / fingerprint(found.trials[0].settings)
     predicted = predict_runs(alone, [run], ingested(case), place, "validation")
     tested = split_tests(alone, predicted, ingested(case), "validation")
     assert len(tested["digit"].labels) == 300
@@ -50,13 +51,13 @@ def test_the_best_trial_becomes_a_case_that_runs_and_the_test_split_is_never_ope
     ]
     assert found.trials[0].score == pytest.approx(sum(expected) / 2)
 
-    best = load_case(str(found.case_file))
+    best = load_case(found.case_file)
     matching = best.arms["co-trained"].matching.model_dump()
     for key, value in found.trials[0].settings.items():
         section, name = key.split(".")
         assert matching[section][name] == pytest.approx(value)
     assert best.arms["naive"] == case.arms["naive"]
-    assert json.loads((found.case_file.parent / "trials.json").read_text())[0]["score"] == found.trials[0].score
+    assert json.loads(Path(found.case_file).with_name("trials.json").read_text())[0]["score"] == found.trials[0].score
 
     again = tune(case, ingested(case))
     assert [trial.settings for trial in again.trials] == [trial.settings for trial in found.trials]

@@ -1,5 +1,7 @@
 """What a run saw of its tasks' relatedness is the same on two workers, and its weights as if it had not looked."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import safetensors.torch
@@ -33,7 +35,7 @@ def trained(ray_local, digits_store):
         case = load_case("digits", [f"storage.path={digits_store}", *SMALL, *overrides])
         ingest(case)
         train(case, ingested(case), fresh=True)
-        folders = {str(run): run.folder(experiment_folder(case)) for run in list_runs(case)}
+        folders = {str(run): Path(run.folder(experiment_folder(case))) for run in list_runs(case)}
         weights = {run: safetensors.torch.load_file(folder / WEIGHTS) for run, folder in folders.items()}
         return case, weights, {run: read_measured(folder) for run, folder in folders.items()}
 

@@ -1,0 +1,99 @@
+"""How much of a batch each training data set gets: pure functions from sizes to shares.
+
+A share is a positive number; a batch is divided in proportion. The names are those of T5 and SeqIO (C. Raffel et al.,
+JMLR 21, 2020, section 3.5.2; A. Roberts et al., JMLR 24, 2023).
+"""
+
+from collections.abc import Mapping
+
+
+def proportional(sizes: Mapping[str, int]) -> dict[str, float]:
+    """Return shares in proportion to size: every row of every data set is used equally often.
+
+    Args:
+        sizes: the number of rows of each data set, at least 1.
+    """
+    return {name: float(size) for name, size in sizes.items()}
+
+
+def uniform(sizes: Mapping[str, int]) -> dict[str, float]:
+    """Return the same share for every data set."""
+    return dict.fromkeys(sizes, 1.0)
+
+
+def temperature(sizes: Mapping[str, int], T: float) -> dict[str, float]:
+    r"""Return shares :math:`size^{1/T}`: T = 1 is proportional, larger is closer to uniform.
+
+    Args:
+        sizes: the number of rows of each data set, at least 1.
+        T: the temperature, > 0.
+    """
+    largest = max(sizes.values())
+    return {name: (size / largest) ** (1 / T) for name, size in sizes.items()}
+
+
+def capped(shares: Mapping[str, float], sizes: Mapping[str, int], max_repeats: float) -> dict[str, float]:
+    r"""Lower the shares of small data sets, so that none is gone through too often while the largest is once.
+
+    Data set d is gone through :math:`(s_d / n_d) / (s_L / n_L)` times while the largest, L, is gone through once. Where
+    that is more than ``max_repeats``, the share is lowered to it; since a batch is divided in proportion, what becomes
+    free goes to the others in proportion to theirs.
+
+    Args:
+        shares: by data set, positive.
+        sizes: the number of rows of each data set, at least 1. Of several largest, the one with the largest share
+            counts.
+        max_repeats: at least 1.
+    """
+    largest = _largest(shares, sizes)
+    rate = shares[largest] / sizes[largest]
+    return {name: min(share, max_repeats * rate * sizes[name]) for name, share in shares.items()}
+
+
+def rows_per_step(batch_size: int, shares: Mapping[str, float]) -> dict[str, int]:
+    """Divide a batch over data sets in proportion to their shares, by largest remainder; each gets at least one.
+
+    Raises:
+        ValueError: there are more data sets than rows.
+    """
+    if batch_size < len(shares):
+        raise ValueError(f"a batch of {batch_size} has no row for each of {len(shares)} data sets")
+    total = sum(shares.values())
+    exact = {name: batch_size * share / total for name, share in shares.items()}
+    rows = {name: max(1, int(value)) for name, value in exact.items()}
+    while sum(rows.values()) < batch_size:
+        rows[max(rows, key=lambda name: exact[name] - rows[name])] += 1
+    while sum(rows.values()) > batch_size:
+        rows[max(rows, key=lambda name: (rows[name] > 1, rows[name] - exact[name]))] -= 1
+    return rows
+
+
+def capped_rows(rows: Mapping[str, int], sizes: Mapping[str, int], max_repeats: float) -> dict[str, int]:
+    """Move rows of a batch to the largest data set until whole rows keep the bound too: rounding may have broken it.
+
+    Args:
+        rows: of each data set in a batch, as :func:`rows_per_step` gives them.
+        sizes: the number of rows of each data set.
+        max_repeats: as for :func:`capped`.
+
+    Raises:
+        ValueError: a data set is gone through more often with one row in a batch; its message says how often.
+    """
+    kept, largest = dict(rows), _largest(rows, sizes)
+
+    def repeats(name: str) -> float:
+        return kept[name] * sizes[largest] / (sizes[name] * kept[largest])
+
+    while repeats(worst := max(kept, key=repeats)) > max_repeats * (1 + 1e-9):
+        if kept[worst] == 1:
+            raise ValueError(
+                f"{worst!r} ({sizes[worst]:,} rows) is gone through {repeats(worst):,.1f} times while {largest!r} "
+                f"({sizes[largest]:,} rows) is once, even with one row in a batch"
+            )
+        kept[worst] -= 1
+        kept[largest] += 1
+    return kept
+
+
+def _largest(shares: Mapping[str, float], sizes: Mapping[str, int]) -> str:
+    return max(shares, key=lambda name: (sizes[name], shares[name]))

@@ -1,0 +1,13 @@
+"""From inputs as blocks hold them to the numbers that a network takes."""
+
+from torch import Tensor
+
+from pipelines.case import PictureInput, VectorInput
+
+
+def scaled(inputs: Tensor, scale: PictureInput | VectorInput) -> Tensor:
+    """Turn inputs into the network's: (value - mean) / std in float32, where a picture's value is pixel / 255."""
+    values = inputs.float()
+    if isinstance(scale, PictureInput):
+        values = values.div_(255)
+    return values.sub_(scale.mean).div_(scale.std)
