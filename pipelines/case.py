@@ -390,6 +390,90 @@ class Optimizer(Section):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
 
 
+class _Schedule(Section):
+    """``warmup_steps``: the learning rate first rises over so many steps, by the same amount each."""
+
+    warmup_steps: Annotated[int, Field(ge=0), _Number] = 0
+
+
+_Share = Annotated[float, Field(ge=0, le=1), _Number]
+
+
+class ConstantSchedule(_Schedule):
+    """The learning rate is the optimiser's ``lr``."""
+
+    kind: Literal["constant"]
+
+
+class CosineSchedule(_Schedule):
+    """From ``lr`` along half a cosine to ``end`` times ``lr`` after the last step; warm-up comes before."""
+
+    kind: Literal["cosine"] = "cosine"
+    end: _Share = 0.0
+
+
+class LinearSchedule(_Schedule):
+    """From ``lr`` along a line to ``end`` times ``lr`` after the last step; warm-up comes before."""
+
+    kind: Literal["linear"]
+    end: _Share = 0.0
+
+
+class StepSchedule(_Schedule):
+    """``lr`` times ``factor`` for every ``every`` steps that are done."""
+
+    kind: Literal["step"]
+    every: Positive
+    factor: Annotated[float, Field(gt=0, le=1), _Number] = 0.1
+
+
+class MultistepSchedule(_Schedule):
+    """``lr`` times ``factor`` for each of the ``milestones``, numbers of steps, that is reached."""
+
+    kind: Literal["multistep"]
+    milestones: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    factor: Annotated[float, Field(gt=0, le=1), _Number] = 0.1
+
+
+Schedule = Annotated[
+    ConstantSchedule | CosineSchedule | LinearSchedule | StepSchedule | MultistepSchedule,
+    Field(discriminator="kind"),
+    BeforeValidator(_kind_alone),
+]
+
+
+class Validation(Section):
+    """Every ``every_steps`` steps, and after the last, the network is scored on the split ``validation``.
+
+    On at most ``rows`` of it, the same for every run and every time; see docs/training.md for what that costs.
+    """
+
+    every_steps: Positive | None = None
+    rows: Positive = 5000
+
+
+def _metric_alone(given: object) -> object:
+    return {"metric": given} if isinstance(given, str) else given
+
+
+class Best(Section):
+    """The weights of the best validation are the run's, not the last ones.
+
+    ``metric``: ``mean`` (of the primary metrics of the tasks that are not auxiliary), a task's name (its primary
+    metric), or ``<task>.<metric>``; see mtlcore.task_metrics.
+    """
+
+    metric: str = "mean"
+
+
+class EarlyStopping(Section):
+    """A run ends when ``patience`` validations in a row gained no more than ``min_delta`` in ``training.best``'s metric
+    (``mean`` where there is none)."""
+
+    patience: Positive
+    min_delta: Weight = 0.0
+
+
 class DistributionMatchingSettings(Section):
     """lambda_DM, its temperature and variant; see mtlcore.distribution_matching_loss."""
 
@@ -575,7 +659,10 @@ class Training(Section):
     mixing: Mixing = ProportionalMixing()
     augmentation: Augmentation = Augmentation()
     optimizer: Optimizer = Optimizer()
-    schedule: Literal["constant", "cosine"] = "cosine"
+    schedule: Schedule = CosineSchedule()
+    validation: Validation = Validation()
+    best: Annotated[Best | None, BeforeValidator(_metric_alone)] = None
+    early_stopping: EarlyStopping | None = None
     task_weights: dict[str, Weight] = {}
     matching: Matching = Matching()
     balancing: Balancing = Balancing()
@@ -668,13 +755,16 @@ class Wandb(Section):
 
 
 class Logging(Section):
-    """Where metrics go during training; one entry ``every`` so many steps.
+    """Where metrics go during training; one entry ``every`` so many steps, in the run's log.jsonl in any case.
+
+    With ``tensorboard``, event files lie in ``tensorboard`` below the run's folder.
 
     About one step in ``relatedness_every`` a shared network's tasks are measured for how they relate; 0: never. By
     default one in 100 a task, which costs under 1 %. See mtlcore.head_sharing and mtlcore.gradient_agreement.
     """
 
     wandb: Wandb = Wandb()
+    tensorboard: bool = False
     every: Positive = 10
     relatedness_every: Annotated[int, Field(ge=0), _Number] | None = None
 

@@ -4,12 +4,14 @@ import difflib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from mtlcore import METRICS
 from pipelines.case import (
     Case,
     ImageFolder,
     LabelRule,
     MulticlassTask,
     MultilabelTask,
+    MultistepSchedule,
     NumpyArrays,
     RelatednessEdge,
     SharesMixing,
@@ -32,8 +34,20 @@ def check_case(case: Case, *, check_paths: bool = True) -> list[str]:
     """
     paths = (_source_paths,) if check_paths else ()
     network = (_network,) if check_paths or builds_anywhere(case.network) else ()
-    balancing = (_balancing, _pieces_and_shards)
-    checks = (_tasks, _relatedness, _datasets, *paths, _training, _arms_and_evaluation, *balancing, _tuning, *network)
+    checks = (
+        _tasks,
+        _relatedness,
+        _datasets,
+        *paths,
+        _training,
+        _schedule,
+        _validation,
+        _arms_and_evaluation,
+        _balancing,
+        _pieces_and_shards,
+        _tuning,
+        *network,
+    )
     problems: list[str] = []
     for check in checks:
         problems += check(case)
@@ -136,6 +150,8 @@ def _source_and_input(case: Case, key: str, source: Source) -> Iterator[str]:
 
 
 def _source_paths(case: Case) -> Iterator[str]:
+    if case.logging.tensorboard and is_remote(case.storage.path):
+        yield f"logging.tensorboard: found true, and storage.path {case.storage.path!r}; event files need a folder"
     if not is_remote(case.storage.path):
         storage = Path(case.storage.path)
         blocking = next((p for p in (storage, *storage.parents) if p.exists() and not p.is_dir()), None)
@@ -252,6 +268,38 @@ def _training(case: Case) -> Iterator[str]:
     for where, seeds in (("training", training.seeds), ("tuning", case.tuning.seeds)):
         if len(set(seeds)) != len(seeds):
             yield f"{where}.seeds: found {list(seeds)}; every seed once is right"
+
+
+def _schedule(case: Case) -> Iterator[str]:
+    schedule, steps = case.training.schedule, case.training.steps
+    if schedule.warmup_steps >= steps:
+        found = schedule.warmup_steps
+        yield f"training.schedule.warmup_steps: found {found}; fewer than training.steps ({steps}) is right"
+    if isinstance(schedule, MultistepSchedule):
+        given = list(schedule.milestones)
+        if given != sorted(set(given)) or given[-1] >= steps:
+            yield f"training.schedule.milestones: found {given}; rising, each below training.steps ({steps}), is right"
+
+
+def _validation(case: Case) -> Iterator[str]:
+    training, labelled = case.training, case.of_split("validation").values()
+    if training.validation.every_steps is None:
+        for key in ("best", "early_stopping"):
+            if getattr(training, key) is not None:
+                yield f"training.{key}: found, and no training.validation.every_steps, which says how often to validate"
+        return
+    if not labelled:
+        yield "training.validation.every_steps: found, and no data set of split 'validation'"
+        return
+    if training.best is None or training.best.metric == "mean":
+        return
+    task, dot, metric = training.best.metric.partition(".")
+    if task not in case.tasks:
+        yield _unknown("training.best.metric", "task", task, ["mean", *case.tasks])
+    elif not any(task in data_set.labels for data_set in labelled):
+        yield f"training.best.metric: found {task!r}, and no data set of split 'validation' is labelled for it"
+    elif dot and metric not in METRICS:
+        yield _unknown("training.best.metric", "metric", metric, METRICS)
 
 
 def _augmentation(case: Case) -> Iterator[str]:

@@ -34,6 +34,7 @@ from pipelines.results import (
     EdgeTrust,
     PairSeen,
     Results,
+    RunEvent,
     TaskResult,
     Timing,
     git_commit,
@@ -308,4 +309,8 @@ def _timing(run: Run, experiment: str) -> Timing:
         seconds=record["seconds"],
         waited_for_data_s=record["waited_for_data_s"],
         workers=record["workers"],
+        validation_s=record["validation_s"],
+        steps=record["steps"],
+        best_step=record["best"]["step"] if record["best"] else None,
+        events=[RunEvent(**event) for event in record["events"]],
     )

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import matplotlib
 
@@ -87,10 +88,11 @@ def loss_figure(curves: Mapping[str, Sequence[np.ndarray]], every: int) -> str:
             seeds = [_averaged(values, every) for values in curves.get(f"{arm}: {part}", ())]
             if not seeds:
                 continue
-            x = (np.arange(len(seeds[0])) + 0.5) * every
+            x = (np.arange(max(map(len, seeds))) + 0.5) * every
             for values in seeds:
-                axes.plot(x, values, color=colour[arm], alpha=0.2, linewidth=0.8)
-            axes.plot(x, np.mean(seeds, axis=0), color=colour[arm], linewidth=1.8, label=arm)
+                axes.plot(x[: len(values)], values, color=colour[arm], alpha=0.2, linewidth=0.8)
+            mean = _mean_of_all(seeds)
+            axes.plot(x[: len(mean)], mean, color=colour[arm], linewidth=1.8, label=arm)
         axes.set_title(part)
         axes.set_xlabel("step")
         axes.set_ylim(bottom=0)
@@ -99,6 +101,69 @@ def loss_figure(curves: Mapping[str, Sequence[np.ndarray]], every: int) -> str:
     handles = [plt.Line2D([], [], color=colour[arm], label=arm) for arm in arms]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(arms), frameon=False)
     return _svg(figure)
+
+
+@dataclass(frozen=True)
+class ValidationCurve:
+    """One run's validations of one task.
+
+    Attributes:
+        steps: int64 (validations,).
+        values: of the primary metric, float64 (validations,); NaN where it is not defined.
+        chosen: the step whose weights are the run's; None where those after the last step are.
+    """
+
+    steps: np.ndarray
+    values: np.ndarray
+    chosen: int | None
+
+
+def validation_figure(curves: Mapping[str, Mapping[str, Sequence[ValidationCurve]]], metrics: Mapping[str, str]) -> str:
+    """Draw the validations by task: a faint line a seed, a strong one for their mean, a dot where weights were chosen.
+
+    Args:
+        curves: by task and arm, one a seed.
+        metrics: the primary metric by task.
+    """
+    arms = list(dict.fromkeys(arm for of_task in curves.values() for arm in of_task))
+    colour = colours(arms)
+    columns = min(3, len(curves))
+    rows = -(-len(curves) // columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(max(3.2 * columns, 4.6), 2.7 * rows), squeeze=False)
+    for axes, (task, of_task) in zip(grid.flat, curves.items(), strict=False):
+        for arm, seeds in of_task.items():
+            for curve in seeds:
+                axes.plot(curve.steps, curve.values, color=colour[arm], alpha=0.25, linewidth=0.8)
+                if curve.chosen is not None:
+                    at = curve.steps == curve.chosen
+                    axes.plot(curve.steps[at], curve.values[at], "o", color=colour[arm], markersize=3.5)
+            mean = _mean_of_all([curve.values for curve in seeds])
+            longest = max(seeds, key=lambda curve: len(curve.steps)).steps
+            axes.plot(longest[: len(mean)], mean, color=colour[arm], linewidth=1.8)
+        axes.set(title=f"{task}: {metrics[task].replace('_', '-')}", xlabel="step")
+        axes.set_xlim(left=0)
+    for axes in list(grid.flat)[len(curves) :]:
+        axes.set_visible(False)
+    handles = [plt.Line2D([], [], color=colour[arm], label=arm) for arm in arms]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(arms), frameon=False)
+    return _svg(figure)
+
+
+def learning_rate_figure(rates: Sequence[float]) -> str:
+    """Draw the learning rate of every step."""
+    figure, axes = plt.subplots(figsize=(4.6, 1.9))
+    axes.plot(np.arange(len(rates)), rates, color=_COLOURS[2], linewidth=1.8)
+    axes.set(title="learning rate", xlabel="step")
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    axes.ticklabel_format(axis="y", style="plain", useOffset=False)
+    return _svg(figure)
+
+
+def _mean_of_all(seeds: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the mean over seeds as far as all go: one that stopped early would make a step in it."""
+    shortest = min(map(len, seeds))
+    return np.asarray(np.mean([values[:shortest] for values in seeds], axis=0))
 
 
 def _averaged(values: np.ndarray, every: int) -> np.ndarray:

@@ -11,6 +11,8 @@
     <case>-<fingerprint>/                        an experiment: one case with its settings
         case.yaml, data_sets.json                the case, complete in itself, and the blocks it trains on
         runs/<arm>/<network>/seed-<k>/           model.safetensors, history.parquet, run.json
+            log.jsonl                            what is seen of it as it trains: a line of JSON each time
+            validation.parquet, tensorboard/     where the case validates; where it logs to TensorBoard
             checkpoints/                         while it trains: what it goes on from when it is killed
         results.json, report.html
         relate/<from>-to-<to>.yaml, .png             how two tasks relate: what `kindred relate` estimated

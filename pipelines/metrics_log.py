@@ -35,11 +35,21 @@ def _folder(experiment: str) -> str:
 
 
 class MetricsLog:
-    """A wandb run as long as a training run; only the first worker's is ``active``."""
+    """A wandb run as long as a training run.
 
-    def __init__(self, case: Case, run: Run, experiment: str, active: bool) -> None:
+    A training run that goes on from a checkpoint goes on in the same wandb run. Steps that it does again are told
+    again, with the same numbers: wandb keeps the first.
+
+    Args:
+        case: the case.
+        run: the training run.
+        experiment: the experiment's folder.
+        log_id: names the wandb run.
+    """
+
+    def __init__(self, case: Case, run: Run, experiment: str, log_id: str) -> None:
         self._run: Any = None
-        if active and case.logging.wandb.mode != "disabled":
+        if case.logging.wandb.mode != "disabled":
             import wandb
 
             self._run = wandb.init(
@@ -48,12 +58,14 @@ class MetricsLog:
                 dir=_folder(experiment),
                 group=PurePosixPath(experiment.partition("?")[0]).name,
                 name=str(run),
+                id=log_id,
+                resume="allow",
                 config=case.model_dump(mode="json", by_alias=True),
                 settings=wandb.Settings(silent=True, console="off", x_disable_stats=True),
             )
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
-        """Log the metrics of a step."""
+        """Log the metrics after a number of steps."""
         if self._run is not None:
             self._run.log(metrics, step=step)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,7 +17,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Task as RichTask
+from rich.table import Column
 from rich.text import Text
+
+_WIDE = 120  # columns of a terminal that has room for a long bar
 
 
 class _Rate(ProgressColumn):
@@ -32,6 +35,26 @@ class _Rate(ProgressColumn):
         return Text(f"{rate:,.0f}/s, {left} left", style="cyan", no_wrap=True)
 
 
+class _Note(ProgressColumn):
+    """The note, as far as the line has room: the only column that gives way."""
+
+    def render(self, task: RichTask) -> Text:
+        """Return the text of the column."""
+        return Text(task.fields["note"], style="dim", no_wrap=True, overflow="ellipsis")
+
+
+class _TimeLeft(TimeRemainingColumn):
+    """The time left at the speed of the last half minute."""
+
+    def render(self, task: RichTask) -> Text:
+        """Return the text of the column."""
+        return Text.assemble(super().render(task), " left", style="cyan", no_wrap=True)
+
+
+def _whole() -> Column:
+    return Column(no_wrap=True)
+
+
 class Bar:
     """A bar, gone when the work is done.
 
@@ -40,22 +63,34 @@ class Bar:
         total: how many units there are; None where that is not known.
         unit: what is counted.
         rate: show units a second too.
+        console: where to draw; by default standard error, if somebody looks.
     """
 
-    def __init__(self, what: str, total: int | None, unit: str, rate: bool = False) -> None:
+    def __init__(
+        self, what: str, total: int | None, unit: str, rate: bool = False, console: Console | None = None
+    ) -> None:
+        looked_at = console is not None or sys.stderr.isatty()
+        console = console or Console(stderr=True)
         counted: tuple[ProgressColumn, ...] = (
-            (BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn(unit)) if total is not None else ()
+            (
+                BarColumn(bar_width=24 if console.width >= _WIDE else 8, table_column=_whole()),
+                MofNCompleteColumn(table_column=_whole()),
+                TextColumn(unit),
+            )
+            if total is not None
+            else ()
         )
-        left = _Rate() if rate else TimeRemainingColumn() if total is not None else TimeElapsedColumn()
+        timing = _Rate if rate else _TimeLeft if total is not None else TimeElapsedColumn
+        left = timing(table_column=_whole())
         self._progress = Progress(
-            SpinnerColumn(),
+            SpinnerColumn(table_column=_whole()),
             TextColumn("{task.description}"),
             *counted,
             left,
-            TextColumn("{task.fields[note]}", style="dim"),
-            console=Console(stderr=True),
+            _Note(),
+            console=console,
             transient=True,
-            disable=not sys.stderr.isatty(),
+            disable=not looked_at,
         )
         self._task = self._progress.add_task(what, total=total, note="")
         self._progress.start()
@@ -63,6 +98,10 @@ class Bar:
     def show(self, done: int, note: str = "") -> None:
         """Say how many units are done, and anything worth a note."""
         self._progress.update(self._task, completed=done, note=note)
+
+    def line(self) -> RenderableType:
+        """Return what is drawn."""
+        return self._progress.get_renderable()
 
     def close(self) -> None:
         """Take the bar off the screen."""

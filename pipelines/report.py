@@ -1,7 +1,9 @@
 """One self-contained HTML page from results.json, the runs' loss histories and the case."""
 
+import io
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jinja2
 import numpy as np
@@ -17,8 +19,12 @@ from pipelines.data_sets import begun_data_sets
 from pipelines.layout import experiment_folder
 from pipelines.method import relatedness_of, tasks_of
 from pipelines.results import Results
-from pipelines.runs import HISTORY, list_runs
+from pipelines.runs import HISTORY, VALIDATIONS, list_runs
 from pipelines.storage import join, read_bytes, write_whole
+from pipelines.training.schedule import learning_rate
+
+if TYPE_CHECKING:  # matplotlib takes a second to import
+    from pipelines.figures import ValidationCurve
 
 TEMPLATE = "report.html.j2"
 
@@ -39,6 +45,8 @@ def write_report(case: Case, results: Results) -> str:
         tasks=tasks_of(case),
         figures=_figures(case, results),
         enough_seeds=ENOUGH_SEEDS,
+        eventful=[timing for timing in results.timings if timing.events],
+        stopped_early=any((timing.steps or results.steps) < results.steps for timing in results.timings),
     )
     file = join(experiment_folder(case), "report.html")
     write_whole(file, page)
@@ -58,11 +66,19 @@ def _figures(case: Case, results: Results) -> dict[str, list[tuple[str, Markup]]
             for name, of_task in by_task.items()
         ],
         "losses": [("Training loss by step", draw.loss_figure(_curves(case), every))],
+        "validation": [],
+        "rate": [],
         "mixing": [("How a batch is mixed", draw.mixing_figure(results.data_sets, results.steps))],
         "relatedness": [],
         "confusion": [],
         "visible": [],
     }
+    if validated := _validations(case, results):
+        metrics = {name: of_task[results.baseline].primary_metric for name, of_task in by_task.items()}
+        found["validation"] = [("Validation by step", draw.validation_figure(validated, metrics))]
+    rates = [learning_rate(case.training, step) for step in range(case.training.steps)]
+    if len(set(rates)) > 1:
+        found["rate"] = [("Learning rate by step", draw.learning_rate_figure(rates))]
     for edge in _counted(case).relatedness:
         R = relatedness_of(edge, tasks)
         svg = draw.relatedness_figure(edge.source, edge.target, R.source.outputs, R.target.outputs, R.table.numpy())
@@ -86,6 +102,26 @@ def _counted(case: Case) -> Case:
     if all(edge.counted is None for edge in case.relatedness):
         return case
     return with_counted_tables(case, open_readers(case, begun_data_sets(case), "train"))
+
+
+def _validations(case: Case, results: Results) -> "dict[str, dict[str, list[ValidationCurve]]]":
+    """Return what the runs' validations came to, by task and arm; empty where there were none."""
+    from pipelines.figures import ValidationCurve
+
+    curves: dict[str, dict[str, list[ValidationCurve]]] = {}
+    chosen = {timing.run: timing.best_step for timing in results.timings}
+    for run in list_runs(case):
+        try:
+            content = read_bytes(join(run.folder(experiment_folder(case)), VALIDATIONS))
+        except FileNotFoundError:
+            continue
+        validated = pq.read_table(io.BytesIO(content))
+        for task in run.tasks:
+            values = validated[f"{task}.{results.arms[run.arm][task].primary_metric}"].to_numpy()
+            if not np.isnan(values).all():
+                curve = ValidationCurve(validated["step"].to_numpy(), values, chosen.get(str(run)))
+                curves.setdefault(task, {}).setdefault(run.arm, []).append(curve)
+    return {task: curves[task] for task in case.tasks if task in curves}
 
 
 def _curves(case: Case) -> dict[str, list[np.ndarray]]:

@@ -73,13 +73,26 @@ class PairSeen(_Part):
         return [sum(values) / len(values) if values else math.nan for values in known]
 
 
+class RunEvent(_Part):
+    """Something that happened to a run."""
+
+    step: int = Field(description="the number of steps that were done")
+    what: str
+
+
 class Timing(_Part):
-    """A run's own time, without start-up."""
+    """A run's own time, without start-up, and what became of its steps."""
 
     run: str
-    seconds: float
+    seconds: float = Field(description="spent in steps")
     waited_for_data_s: float
     workers: int
+    validation_s: float = Field(default=0.0, description="spent on validation, beside the steps")
+    steps: int | None = Field(default=None, description="the updates that were made; fewer where it stopped early")
+    best_step: int | None = Field(
+        default=None, description="after how many updates its weights were taken; null: after the last"
+    )
+    events: list[RunEvent] = Field(default=[], description="resumed, stopped early, ...")
 
 
 class EdgeTrust(_Part):

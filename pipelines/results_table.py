@@ -45,7 +45,16 @@ def results_table(results: Results) -> str:
             cell += "\n" + _in_its_colour(d, _interval(d))
         gains.append(cell)
     table.add_row("Delta_m", "relative gain", *gains)
-    return "\n".join([as_text(table), *trust_lines(results)])
+    return "\n".join([as_text(table), *early_lines(results), *trust_lines(results)])
+
+
+def early_lines(results: Results) -> list[str]:
+    """Return a line on the runs that stopped early: arms then differ in their updates too."""
+    early = [timing.steps for timing in results.timings if timing.steps is not None and timing.steps < results.steps]
+    if not early:
+        return []
+    of_all = f"{len(early)} of {len(results.timings)} runs"
+    return [f"{of_all} stopped early, after {min(early)} updates at the least, and {results.steps} were planned"]
 
 
 def trust_lines(results: Results) -> list[str]:

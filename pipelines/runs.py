@@ -56,6 +56,7 @@ def list_runs(case: Case) -> list[Run]:
 
 
 WEIGHTS, HISTORY, RECORD, PREDICTIONS = "model.safetensors", "history.parquet", "run.json", "test.safetensors"
+VALIDATIONS = "validation.parquet"
 
 
 def write_record(folder: str, run: Run, data_sets: Mapping[str, tuple[str, Manifest]], content: dict[str, Any]) -> None:
@@ -90,8 +91,11 @@ def is_done(run: Run, experiment: str, data_sets: Mapping[str, tuple[str, Manife
 
 
 def made_from(data_sets: Mapping[str, tuple[str, Manifest]]) -> dict[str, Any]:
-    """Return what, beside the case, a run's numbers depend on: the code, torch, and the training blocks."""
-    blocks = {name: of.used_hash for name, (_, of) in data_sets.items() if of.split == "train"}
+    """Return what, beside the case, a run's numbers depend on: the code, torch, and the blocks but the test split's.
+
+    Validation may choose the weights, and when to stop.
+    """
+    blocks = {name: of.used_hash for name, (_, of) in data_sets.items() if of.split != "test"}
     return {"code": code_digest(), "torch": version("torch"), "blocks": blocks}
 
 
@@ -118,8 +122,11 @@ def code_digest() -> str:
         "training/prepare",
         "training/shards",
         "training/step",
+        "training/schedule",
         "training/train_run",
         "training/training_state",
+        "training/validation",
+        "training/validation_history",
         "visible_relatedness",
     ]
     return digest_of(

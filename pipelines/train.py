@@ -26,6 +26,8 @@ from pipelines.training.begun import check_begun
 from pipelines.training.checkpoint_folder import CHECKPOINTS, delete_checkpoints
 from pipelines.training.failure import failure_of
 from pipelines.training.prepare import check_compiler
+from pipelines.training.progress_line import progress_of
+from pipelines.training.step_metrics import StepMetrics
 from pipelines.training.train_runs import train_runs
 from pipelines.training.work import Work
 
@@ -185,8 +187,7 @@ class _Desk:
     """Runs the trainers and is told how far every run is: an actor, which ends with the driver and all it started."""
 
     def __init__(self) -> None:
-        self._steps: dict[str, int] = {}
-        self._note = "starting workers"
+        self._seen: dict[str, StepMetrics] = {}
 
     def fit(self, work: Work, name: str) -> str | None:
         """Train a group's runs; return why that failed, if it did."""
@@ -201,13 +202,12 @@ class _Desk:
         failures = [failure for run in work.runs if (failure := failure_of(work, run))]
         return "\n".join(failures) or died
 
-    def put(self, run: str, step: int, loss: float) -> None:
-        self._steps[run] = step
-        self._note = f"{run} loss {loss:.3f}"
+    def put(self, metrics: StepMetrics) -> None:
+        self._seen[metrics.run] = metrics
 
     def summary(self) -> tuple[int, str]:
-        return sum(self._steps.values()), self._note
+        return progress_of(self._seen)
 
 
-def _tell(desk: Any, run: str, step: int, loss: float) -> None:
-    desk.put.remote(run, step, loss)
+def _tell(desk: Any, metrics: StepMetrics) -> None:
+    desk.put.remote(metrics)

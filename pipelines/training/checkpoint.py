@@ -48,6 +48,9 @@ class About(BaseModel):
         columns: the names of the history's columns.
         measured: what was seen of how tasks relate.
         events: what happened to the run so far.
+        validation_columns: the names of the validations' columns.
+        validation_s: seconds spent validating so far.
+        log_id: names the run in logs that go on.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
@@ -61,6 +64,9 @@ class About(BaseModel):
     columns: tuple[str, ...]
     measured: tuple[PairMeasured, ...] = ()
     events: tuple[Event, ...] = ()
+    validation_columns: tuple[str, ...] = ()
+    validation_s: float = 0.0
+    log_id: str = ""
 
 
 class Checkpoint(BaseModel):

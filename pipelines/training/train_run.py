@@ -14,9 +14,8 @@ from pipelines.batches import MixedBatch, class_priors, mixing_plan, training_ba
 from pipelines.blocks import BlockReader
 from pipelines.counted_edges import with_counted_tables
 from pipelines.method import build_balancing, build_loss, build_network, build_trust, tasks_of
-from pipelines.metrics_log import MetricsLog
-from pipelines.runs import HISTORY, WEIGHTS, Run, made_from, write_record
-from pipelines.storage import join, write_whole
+from pipelines.runs import HISTORY, VALIDATIONS, WEIGHTS, Run, made_from, write_record
+from pipelines.storage import delete, join, write_whole
 from pipelines.training.checkpoint import Event
 from pipelines.training.checkpoint_folder import (
     CHECKPOINTS,
@@ -27,13 +26,17 @@ from pipelines.training.checkpoint_folder import (
 )
 from pipelines.training.checkpoint_writer import CheckpointWriter
 from pipelines.training.failure import forget_failure
-from pipelines.training.optimizer import build_optimizer, learning_rate, set_learning_rate
+from pipelines.training.monitor import Monitor
+from pipelines.training.optimizer import build_optimizer, set_learning_rate
 from pipelines.training.pace import Pace
 from pipelines.training.prefetch import on_device, one_ahead, pinned
 from pipelines.training.prepare import prepare
+from pipelines.training.schedule import learning_rate
 from pipelines.training.shards import is_sharded
 from pipelines.training.step import Step
 from pipelines.training.training_state import TrainingState
+from pipelines.training.validation import Validation
+from pipelines.training.validation_history import chosen
 from pipelines.training.work import Work
 from pipelines.training.worker import Worker
 from pipelines.visible_relatedness import measured_steps, write_measured
@@ -63,10 +66,13 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader], worker: 
     made = made_from(work.data_sets)
     checkpoints = join(work.folder(run), CHECKPOINTS)
     pace = Pace(training.checkpoints, worker)
+    validation = Validation(work, run, worker)
 
     with ExitStack() as open_until_the_end:
         first = worker.rank == 0
-        log = open_until_the_end.enter_context(MetricsLog(case, run, work.experiment, active=first))
+        monitor = (
+            open_until_the_end.enter_context(Monitor(work, run, state, sum(plan.per_step.values()))) if first else None
+        )
         writer = (
             open_until_the_end.enter_context(CheckpointWriter(checkpoints, training.checkpoints.keep))
             if first
@@ -94,19 +100,24 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader], worker: 
             state.seconds += time.perf_counter() - begun
 
             last = state.step == training.steps
-            told = state.step % case.logging.every == 0 or last
+            validated = validation.is_due(state.step)
+            told = validated or state.step % case.logging.every == 0 or last
             if told or pace.is_checkpoint(state.step):
                 losses = state.history.gather()
+                if validated:
+                    last = validation.look(state) or last
+                if told and monitor:
+                    monitor.tell(losses, ended=last)
                 why = None if last else pace.look_up(state.step)
+                if why and monitor:
+                    monitor.keep()
                 if why and (first or sharded):
                     _keep_place(state, run, made, writer, before_preemption=why == "preemption")
-                if told and first:
-                    log.write(step, losses)
-                    if work.told:
-                        work.told(str(run), state.step, losses["loss"])
+            if last:
+                break
     weights = state.weights() if first or sharded else {}
     if first:
-        _write(work, run, state, worker, weights)
+        _write(work, run, state, worker, state.best or weights)
         delete_checkpoints(checkpoints)
         forget_failure(work, run)
     if worker.world_size > 1:
@@ -172,11 +183,16 @@ def _write(work: Work, run: Run, state: TrainingState, worker: Worker, weights: 
     folder = work.folder(run)
     write_whole(join(folder, WEIGHTS), safetensors.torch.save(dict(weights)))
     write_whole(join(folder, HISTORY), state.history.parquet())
+    delete(join(folder, VALIDATIONS))
+    if state.validation.rows:
+        write_whole(join(folder, VALIDATIONS), state.validation.parquet())
     write_measured(folder, state.measured)
     outcome = {
-        "steps": work.case.training.steps,
+        "steps": state.step,
+        "best": chosen(state.validation, work.case, run),
         "seconds": state.seconds,
         "waited_for_data_s": state.waited_for_data_s,
+        "validation_s": state.validation_s,
         "workers": worker.world_size,
         "trust": _trust_by_row(state.trust),
         "events": [event.model_dump() for event in state.events],

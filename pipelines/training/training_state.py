@@ -5,12 +5,14 @@ is seeded anew by (seed, step, rank). So there is no position in the data and no
 """
 
 import platform
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +21,7 @@ from mtlcore.balancing import Balancer
 from pipelines.training.checkpoint import About, Checkpoint, Event
 from pipelines.training.loss_history import LossHistory
 from pipelines.training.shards import all_as_kept, as_kept, whole
+from pipelines.training.validation_history import ValidationHistory
 
 
 @dataclass
@@ -36,6 +39,11 @@ class TrainingState:
         seconds: spent in them, over all attempts.
         waited_for_data_s: of these, spent waiting for data.
         events: what happened to the run.
+        validation: what validations came to.
+        validation_s: seconds spent on them, over all attempts.
+        best: the weights of the best validation, on the CPU; empty where they are not kept.
+        log: the lines of the run's log.
+        log_id: names the run in logs that go on.
     """
 
     network: MultiTaskNetwork
@@ -48,6 +56,11 @@ class TrainingState:
     seconds: float = 0.0
     waited_for_data_s: float = 0.0
     events: list[Event] = field(default_factory=list)
+    validation: ValidationHistory = field(default_factory=ValidationHistory)
+    validation_s: float = 0.0
+    best: dict[str, Tensor] = field(default_factory=dict)
+    log: list[str] = field(default_factory=list)
+    log_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
 
     def checkpoint(self, run: str, made_from: dict[str, Any]) -> Checkpoint:
         """Return a copy of the state; the run may go on while it is written. The history must have been gathered.
@@ -60,6 +73,9 @@ class TrainingState:
             **_copied("optimizer", _slots(self.optimizer, self.network)),
             **_copied("balancer", self.balancer.state_dict()),
             "history": self.history.tensor(),
+            "validation": self.validation.tensor(),
+            "log": torch.tensor(np.array(bytearray("\n".join(self.log).encode()), dtype=np.uint8)),
+            **{f"best.{name}": tensor for name, tensor in self.best.items()},  # never changed, so not copied
         }
         if self.trust is not None and self.trust.optimizer is not None:
             tensors |= _copied("trust", self.trust.state_dict())
@@ -74,12 +90,16 @@ class TrainingState:
             columns=self.history.columns,
             measured=tuple(self.measured),
             events=tuple(self.events),
+            validation_columns=self.validation.columns,
+            validation_s=self.validation_s,
+            log_id=self.log_id,
         )
         return Checkpoint(about=about, tensors=tensors)
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the network's tensors on the CPU; where it is sharded, all workers must call it."""
-        return {name: whole(t.detach()).cpu().contiguous() for name, t in self.network.state_dict().items()}
+        """Return copies of the network's tensors on the CPU; where it is sharded, all workers must call it."""
+        found = self.network.state_dict()
+        return {name: whole(t.detach()).to("cpu", copy=True).contiguous() for name, t in found.items()}
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Become the state that a checkpoint is a copy of."""
@@ -94,6 +114,10 @@ class TrainingState:
         self.measured = list(about.measured)
         self.step, self.seconds, self.waited_for_data_s = about.step, about.seconds, about.waited_for_data_s
         self.events = list(about.events)
+        self.validation = ValidationHistory.from_tensor(about.validation_columns, tensors["validation"])
+        self.validation_s, self.log_id = about.validation_s, about.log_id
+        self.best = _below("best", tensors)
+        self.log = bytes(tensors["log"].numpy()).decode().splitlines()
 
 
 @lru_cache

@@ -7,6 +7,7 @@ from typing import Any
 from pipelines.case import Case
 from pipelines.manifest import Manifest
 from pipelines.runs import Run, made_from
+from pipelines.training.step_metrics import StepMetrics
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Work:
         experiment: the experiment's folder.
         attempt: names this call of the trainer, whatever workers come and go in it.
         other_code: go on from checkpoints that other code or another torch has made, too.
-        told: called by the first worker with a run, the steps done and the loss, now and then.
+        told: called by the first worker with how a run stands, now and then.
     """
 
     case: Case
@@ -29,7 +30,7 @@ class Work:
     experiment: str
     attempt: str
     other_code: bool = False
-    told: Callable[[str, int, float], None] | None = None
+    told: Callable[[StepMetrics], None] | None = None
 
     def folder(self, run: Run) -> str:
         """Return where a run lies."""

@@ -153,8 +153,8 @@ def rounds(case: Any, data_sets: Any, libmtl: Any, steps: int, count: int) -> It
         theirs = _rates(first.asked[SKIPPED], first.asked[steps], steps - SKIPPED)
         marks: list[tuple[float, float]] = []
 
-        def told(run: str, step: int, loss: float, marks: list[tuple[float, float]] = marks) -> None:
-            if step in (SKIPPED, steps):
+        def told(at: Any, marks: list[tuple[float, float]] = marks) -> None:
+            if at.step in (SKIPPED, steps):
                 marks.append((time.perf_counter(), time.process_time()))
 
         work = Work(case, (run,), data_sets, experiment_folder(case), "benchmark", told=told)

@@ -60,7 +60,7 @@ def compare(config: dict[str, Any]) -> None:
 
     def pipeline(round_: int) -> list[float]:
         clock = Clock()
-        told = lambda run, step, loss: clock.tick() if step in (skipped, steps) else None  # noqa: E731
+        told = lambda at: clock.tick() if at.step in (skipped, steps) else None  # noqa: E731
         train_run(replace(work, told=told), replace(run, seed=1000 + round_), readers, worker)
         return clock.rates()
 

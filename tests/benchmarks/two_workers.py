@@ -58,7 +58,7 @@ def take_turns(config: dict[str, Any]) -> None:
 
     def timed(batch: int, worker: Worker, seed: int) -> dict[str, float]:
         marks: dict[int, float] = {}
-        work = replace(works[batch], told=lambda run, step, loss: marks.setdefault(step, time.perf_counter()))
+        work = replace(works[batch], told=lambda at: marks.setdefault(at.step, time.perf_counter()))
         run = replace(work.runs[0], arm="joint", seed=seed)
         if worker.world_size == 1:
             run = replace(run, network=f"worker-{rank}")

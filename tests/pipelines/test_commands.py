@@ -74,7 +74,7 @@ def test_the_steps_one_by_one_give_what_run_gives_and_wandb_offline_has_its_metr
 
     (file,) = folder.glob("wandb/offline-run-*/*.wandb")
     logged = list(wandb_history(file))
-    assert [entry["_step"] for entry in logged] == [9, 19]
+    assert [entry["_step"] for entry in logged] == [10, 20]
     assert {"loss", "digit", "traits"} <= set(logged[0])
     whole = steps.run(case, fresh=True)
     assert whole.results.arms == alone.results.arms

@@ -181,7 +181,7 @@ def test_a_checkpoint_holds_everything_and_nothing_pickled(case, begun):
     file = checkpoints_of(case, begun)[-1]
     checkpoint = unpack(file.name, file.read_bytes())
     kinds = {name.partition(".")[0] for name in checkpoint.tensors}
-    assert kinds == {"network", "optimizer", "balancer", "trust", "trust_optimizer", "history"}
+    assert kinds == {"network", "optimizer", "balancer", "trust", "trust_optimizer", "history", "validation", "log"}
     assert checkpoint.about.step == step_of(file.name) == len(checkpoint.tensors["history"])
     assert set(checkpoint.about.versions) == {"torch", "ray", "python"}
     assert json.loads(file.read_bytes()[8 : 8 + int.from_bytes(file.read_bytes()[:8], "little")]), "safetensors' header"

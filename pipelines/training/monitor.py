@@ -1,0 +1,83 @@
+"""Where a run's numbers go while it trains: its log, wandb, TensorBoard, and whoever looks at the progress line."""
+
+import time
+from contextlib import ExitStack
+from types import TracebackType
+
+from pipelines.metrics_log import MetricsLog
+from pipelines.runs import Run
+from pipelines.training.run_log import RunLog
+from pipelines.training.schedule import learning_rate
+from pipelines.training.step_metrics import StepMetrics
+from pipelines.training.tensorboard_log import TensorBoardLog
+from pipelines.training.training_state import TrainingState
+from pipelines.training.validation_history import scored_columns
+from pipelines.training.work import Work
+
+
+class Monitor:
+    """Tells what is seen of a run; only the first worker has one.
+
+    Args:
+        work: the case, and whom to tell.
+        run: the run.
+        state: the run's, from which it begins or goes on.
+        rows_per_step: rows of the global batch.
+    """
+
+    def __init__(self, work: Work, run: Run, state: TrainingState, rows_per_step: int) -> None:
+        self._work, self._run, self._state = work, run, state
+        self._rows_per_step, self._scored = rows_per_step, scored_columns(work.case, run)
+        self._open = ExitStack()
+        self._log = self._open.enter_context(RunLog(work.folder(run), state.log))
+        self._log.note(state.events)
+        self._wandb = self._open.enter_context(MetricsLog(work.case, run, work.experiment, state.log_id))
+        self._tensorboard = None
+        if work.case.logging.tensorboard:
+            self._tensorboard = self._open.enter_context(TensorBoardLog(work.folder(run), state.step))
+        self._look()
+
+    def _look(self) -> None:
+        state = self._state
+        self._step, self._waited, self._validated = state.step, state.waited_for_data_s, state.validation_s
+        self._looked = time.perf_counter()
+
+    def tell(self, losses: dict[str, float], ended: bool) -> None:
+        """Tell how the run stands; ``losses`` are the last step's."""
+        state, training = self._state, self._work.case.training
+        validations = state.validation
+        validated = bool(validations.steps) and validations.steps[-1] == state.step
+        between = time.perf_counter() - self._looked - (state.validation_s - self._validated)
+        metrics = StepMetrics(
+            run=str(self._run),
+            step=state.step,
+            steps=training.steps,
+            loss=losses["loss"],
+            parts={name: value for name, value in losses.items() if name != "loss"},
+            lr=learning_rate(training, state.step - 1),
+            rows_per_s=(state.step - self._step) * self._rows_per_step / between,
+            data_wait=min(1.0, (state.waited_for_data_s - self._waited) / between),
+            validation=dict(zip(validations.columns, validations.rows[-1], strict=True)) if validated else {},
+            score=validations.scores(self._scored)[-1] if validated else None,
+            ended=ended,
+        )
+        self._look()
+        self._log.note(state.events)
+        self._log.tell(metrics)
+        self._wandb.write(state.step, metrics.by_name())
+        if self._tensorboard:
+            self._tensorboard.write(state.step, metrics.by_name())
+        if self._work.told:
+            self._work.told(metrics)
+
+    def keep(self) -> None:
+        """Take note that a checkpoint is being written."""
+        self._log.keep()
+
+    def __enter__(self) -> "Monitor":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self._open.__exit__(kind, error, where)

@@ -1,0 +1,183 @@
+"""Validation while a run trains: fixed rows of the validation split, never the test split's, scored by all workers."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from mtlcore import MISSING, task_metrics
+from pipelines.batches import open_readers
+from pipelines.method import tasks_of
+from pipelines.permutation import permuted
+from pipelines.runs import Run
+from pipelines.scaling import scaled
+from pipelines.training.checkpoint import Event
+from pipelines.training.shards import is_sharded
+from pipelines.training.training_state import TrainingState
+from pipelines.training.validation_history import best_of, scored_columns, without_gain
+from pipelines.training.work import Work
+from pipelines.training.worker import Worker
+
+_ROWS_AT_ONCE = 512
+
+
+class Validation:
+    """Scores a run's network on fixed rows, keeps the best weights, and says when to stop.
+
+    The rows are those of the data sets labelled for the run's tasks among what :func:`validation_rows` draws, so that
+    every arm and seed is scored on the same ones.
+
+    Args:
+        work: the case, and where its blocks lie.
+        run: the run.
+        worker: this worker; all of them score a part of the rows.
+    """
+
+    def __init__(self, work: Work, run: Run, worker: Worker) -> None:
+        self._case, self._worker = work.case, worker
+        self._settings, self._training = work.case.training.validation, work.case.training
+        self._tasks = [tasks_of(work.case)[name] for name in run.tasks]
+        self._scored = scored_columns(work.case, run)
+        self._rows: dict[str, np.ndarray] = {}  # none where no validation data set is labelled for the run's tasks
+        if self._settings.every_steps is None:
+            return
+        self._readers = open_readers(work.case, work.data_sets, "validation")
+        sizes = {name: len(reader) for name, reader in self._readers.items()}
+        self._rows = {
+            name: rows
+            for name, rows in validation_rows(sizes, self._settings.rows).items()
+            if set(work.case.datasets[name].labels) & set(run.tasks)
+        }
+        self._labels = {
+            task.name: torch.from_numpy(
+                np.concatenate([self._readers[name].labels(task.name)[rows] for name, rows in self._rows.items()])
+            )
+            for task in (self._tasks if self._rows else ())
+        }
+
+    def is_due(self, step: int) -> bool:
+        """Say whether to validate after ``step`` steps."""
+        every = self._settings.every_steps
+        return every is not None and bool(self._rows) and (step % every == 0 or step == self._training.steps)
+
+    def look(self, state: TrainingState) -> bool:
+        """Score the network, keep it where it is the best yet, and return whether to stop here; all workers must call.
+
+        What is decided follows from the scores alone, which all workers share: it is the same after a resume.
+        """
+        begun = time.perf_counter()
+        state.validation.add(state.step, self._scores(state.network))
+        scores = state.validation.scores(self._scored)
+        if self._training.best is not None and best_of(scores) == len(scores) - 1:
+            first = self._worker.rank == 0
+            weights = state.weights() if first or is_sharded(state.network) else {}
+            if first:
+                state.best = weights
+        state.validation_s += time.perf_counter() - begun
+        stopping = self._training.early_stopping
+        if stopping is None or state.step == self._training.steps or best_of(scores) is None:
+            return False
+        if without_gain(scores, stopping.min_delta) < stopping.patience:
+            return False
+        least = f" of more than {stopping.min_delta:g}" if stopping.min_delta else ""
+        what = f"stopped early: no gain{least} in the last {stopping.patience} validations"
+        state.events.append(Event(step=state.step, what=what))
+        return True
+
+    def _scores(self, network: nn.Module) -> dict[str, float]:
+        """Return every metric of every task by ``<task>.<metric>``, the same on all workers."""
+        logits = self._gathered(self._predicted(network))
+        found: dict[str, float] = {}
+        if self._worker.rank == 0:
+            first = 0
+            for task in self._tasks:
+                of_task = logits[:, first : first + len(task.outputs)]
+                first += len(task.outputs)
+                labels = self._labels[task.name]
+                annotated = (labels != MISSING).reshape(len(labels), -1).any(dim=1)
+                for metric, value in task_metrics(of_task[annotated], labels[annotated], task).items():
+                    found[f"{task.name}.{metric}"] = value
+        return self._shared(found)
+
+    @torch.no_grad()
+    def _predicted(self, network: nn.Module) -> Tensor:
+        """Return the tasks' logits of this worker's rows side by side, float32, on the worker's device."""
+        parts = [torch.empty(0, sum(len(task.outputs) for task in self._tasks), device=self._worker.device)]
+        with _evaluating(network):
+            for name, rows in self._rows.items():
+                own = rows[self._worker.rank :: self._worker.world_size]
+                # As many passes on every worker, the last of some without a row: sharded ones make them together.
+                for start in range(0, -(-len(rows) // self._worker.world_size), _ROWS_AT_ONCE):
+                    inputs = self._readers[name].gather(own[start : start + _ROWS_AT_ONCE]).inputs
+                    logits = network(scaled(torch.from_numpy(inputs), self._case.input).to(self._worker.device))
+                    parts.append(torch.cat([logits[task.name].float() for task in self._tasks], dim=1))
+        return torch.cat(parts)
+
+    def _gathered(self, own: Tensor) -> Tensor:
+        """Return all workers' logits in the order of the rows, on the first worker's CPU."""
+        world_size = self._worker.world_size
+        if world_size == 1:
+            return own.cpu()
+        # Every worker sends as many rows; the last of some are empty.
+        most = sum(-(-len(rows) // world_size) for rows in self._rows.values())
+        sent = own.new_zeros(most, own.shape[1])
+        sent[: len(own)] = own
+        parts = [torch.empty_like(sent) for _ in range(world_size)] if self._worker.rank == 0 else None
+        dist.gather(sent, parts, dst=0)
+        if parts is None:
+            return own.cpu()
+        places: list[list[np.ndarray]] = [[] for _ in range(world_size)]
+        first = 0
+        for rows in self._rows.values():
+            for rank in range(world_size):
+                places[rank].append(np.arange(first, first + len(rows))[rank::world_size])
+            first += len(rows)
+        whole = torch.empty(first, own.shape[1])
+        for part, of_worker in zip(parts, places, strict=True):
+            at = np.concatenate(of_worker)
+            whole[torch.from_numpy(at)] = part[: len(at)].cpu()
+        return whole
+
+    def _shared(self, found: Mapping[str, float]) -> dict[str, float]:
+        """Return the first worker's scores, on all."""
+        if self._worker.world_size == 1:
+            return dict(found)
+        told: list[Mapping[str, float]] = [found]
+        dist.broadcast_object_list(told, src=0, device=self._worker.device)
+        return dict(told[0])
+
+
+def validation_rows(sizes: Mapping[str, int], rows: int) -> dict[str, np.ndarray]:
+    """Choose the rows that runs are validated on: as many of each data set, all of those that have no more.
+
+    Args:
+        sizes: rows by data set.
+        rows: how many in all, at the most.
+
+    Returns:
+        by data set, in their order, the rows' numbers, int64, rising; they depend on the arguments alone.
+    """
+    counts, left = {}, rows
+    for i, name in enumerate(sorted(sizes, key=lambda name: (sizes[name], name))):
+        counts[name] = min(sizes[name], left // (len(sizes) - i))
+        left -= counts[name]
+    return {
+        name: np.sort(permuted(np.arange(counts[name]), size, (0,))) if counts[name] else np.empty(0, dtype=np.int64)
+        for name, size in sizes.items()
+    }
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Put every module into evaluation mode, and back into the mode that it was in: some may never train."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
