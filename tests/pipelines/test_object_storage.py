@@ -165,6 +165,31 @@ def test_data_and_blocks_in_a_bucket_give_the_same_blocks_and_numbers_as_on_disk
 
 
 @pytest.mark.starts_ray
+def test_a_whole_run_lies_in_a_bucket_and_resume_needs_nothing_else(case_file, on_disk, s3, tmp_path):
+    in_bucket = {"storage.path": "s3://pets/runs", "storage.blocks": "null", "data_root": "s3://pets/data"}
+    done = run("run", case_file, tmp_path, s3, **in_bucket)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["results"]["arms"] == on_disk[0]["arms"]
+    below = url_at(s3, f"pets/runs/{told['results']['experiment']}")
+    names = {found.name for found in list_below(below)}
+    assert {"case.yaml", "data_sets.json", "results.json", "report.html"} <= names
+    assert read_bytes(join(below, "report.html")).startswith(b"<!doctype html>")
+
+    record = next(name for name in sorted(names) if name.endswith("run.json"))
+    before = json.loads(read_bytes(join(below, record)))
+    remove(s3, f"pets/runs/{told['results']['experiment']}/{record}")
+    empty = tmp_path / "elsewhere"
+    empty.mkdir()
+    done = kindred("resume", told["experiment"], "--json", more=environment_for(s3, KINDRED_BLOCK_CACHE=str(empty)))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["results"]["arms"] == on_disk[0]["arms"]
+    again = json.loads(read_bytes(join(below, record)))
+    assert again["made_from"] == before["made_from"]
+    assert list(tmp_path.rglob("*.safetensors")) == []
+
+
+@pytest.mark.starts_ray
 def test_with_every_tenth_request_failing_the_blocks_are_the_same(case_file, on_disk, s3, tmp_path):
     with proxy(s3, fail_every=10) as passing:
         done = run("ingest", case_file, tmp_path, passing.port, "pets/blocks-of-trouble")
