@@ -232,12 +232,52 @@ class JointLoss(nn.Module):
                 worst = int(y.max() if y.max() >= bound else y.min())
                 raise ValueError(f"task {task.name!r}: found the label {worst}; a label lies in [-1, {bound})")
 
+    def counts(
+        self,
+        labels: Mapping[str, Tensor],
+        trust: Mapping[str, Tensor] | None = None,
+        mixed: MixedLabels | None = None,
+    ) -> dict[str, Tensor]:
+        """Return what each part is divided by: its count over the global batch, which labels and trust alone decide.
+
+        It lets a batch be worked through in pieces: ``forward(..., counts=counts)`` of each piece, and the pieces'
+        losses, parts and gradients sum to the whole batch's. With data-parallel workers all must call it.
+
+        Args:
+            labels: of this worker's whole part of the batch, as :meth:`forward` takes them.
+            trust: as :meth:`forward` takes it.
+            mixed: as :meth:`forward` takes it.
+
+        Example:
+            >>> import torch
+            >>> from mtlcore import JointLoss, Multiclass
+            >>> joint = JointLoss([Multiclass("species", ("cat", "crow"))])
+            >>> labels, logits = {"species": torch.tensor([0, -1, 1])}, {"species": torch.ones(3, 2)}
+            >>> counts = joint.counts(labels)
+            >>> pieces = [
+            ...     joint({"species": logits["species"][k::2]}, {"species": labels["species"][k::2]}, counts=counts)
+            ...     for k in (0, 1)
+            ... ]
+            >>> bool(torch.isclose(pieces[0].loss + pieces[1].loss, joint(logits, labels).loss))
+            True
+        """
+        any_labels = next(iter(labels.values()))
+        with torch.no_grad():
+            logits = {
+                task.name: torch.zeros(len(any_labels), len(task.outputs), device=any_labels.device)
+                for task in self.tasks
+            }
+            self._check(logits, labels)
+            terms = self.terms(logits, labels, trust, mixed)
+        return dict(zip(terms, _over_workers([term for _, term in terms.values()]).unbind(), strict=True))
+
     def forward(
         self,
         logits: Mapping[str, Tensor],
         labels: Mapping[str, Tensor],
         trust: Mapping[str, Tensor] | None = None,
         mixed: MixedLabels | None = None,
+        counts: Mapping[str, Tensor] | None = None,
     ) -> JointLossValue:
         """Return the loss and its parts.
 
@@ -247,6 +287,7 @@ class JointLoss(nn.Module):
             trust: by edge (``A->B``), of each row of its table, shape (C,), in [0, 1]; 1 everywhere where it is not
                 given. See :class:`mtlcore.RelatednessTrust`.
             mixed: where every input is a blend of two, the labels of those that were blended in.
+            counts: of the global batch, by part, where these inputs are a piece of it; see :meth:`counts`.
 
         Raises:
             ValueError: the labels are not those of the tasks; names the task and what was found.
@@ -254,18 +295,17 @@ class JointLoss(nn.Module):
         for given in (labels, mixed.labels) if mixed else (labels,):
             self._check(logits, given)
         terms = self.terms(logits, labels, trust, mixed)
-        counts = torch.stack([term.count.detach() for _, term in terms.values()])
-        workers = 1
-        if dist.is_available() and dist.is_initialized():
-            workers = dist.get_world_size()
-            if workers > 1:
-                dist.all_reduce(counts)
+        if counts is None:
+            divisors = _over_workers([term for _, term in terms.values()])
+        else:
+            divisors = torch.stack([counts[name] for name in terms])
+        workers = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
         totals = torch.stack([term.total for _, term in terms.values()])
         weights = torch.tensor([weight for weight, _ in terms.values()], dtype=totals.dtype, device=totals.device)
-        values = totals / torch.where(counts > 0, counts, torch.ones_like(counts))
+        values = totals / torch.where(divisors > 0, divisors, torch.ones_like(divisors))
         loss = (weights * values).sum() * workers
         parts = dict(zip(terms, values.detach().unbind(), strict=True))
-        return JointLossValue(loss, parts, self._objectives(list(terms), weights, values, counts))
+        return JointLossValue(loss, parts, self._objectives(list(terms), weights, values, divisors))
 
     @property
     def objective_names(self) -> tuple[str, ...]:
@@ -289,3 +329,11 @@ class JointLoss(nn.Module):
                 share, present = before.share + share, before.present | present
             found[of] = Objective(share, present)
         return found
+
+
+def _over_workers(terms: Sequence[LossTerm]) -> Tensor:
+    """Return the counts of loss terms, summed over all workers."""
+    counts = torch.stack([term.count.detach() for term in terms])
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        dist.all_reduce(counts)
+    return counts

@@ -646,6 +646,12 @@ class Training(Section):
     ``batch_size`` is the global batch's, over all ``workers``: a number of them, or the fewest and the most that a
     cluster that grows and shrinks may give, looked at every ``resize_every_s`` seconds. ``max_failures``: how often
     workers may die before a group of runs is given up; -1: any number. Preempted nodes do not count.
+
+    ``precision``: what the network computes in; parameters, losses and everything that looks at gradients stay
+    float32. ``accumulate``: in how many pieces, one after the other, a worker works through its part of the batch;
+    the step stays the same. ``clip_norm``: the most that the norm of the whole gradient may be. ``compile``: compile
+    the backbone. ``channels_last``: the memory layout of pictures and of convolutions. ``shard``: each worker keeps
+    only its part of the parameters and of the optimiser's moments, for a network that does not fit one device.
     """
 
     steps: Positive
@@ -667,6 +673,12 @@ class Training(Section):
     checkpoints: Checkpoints = Checkpoints()
     threads_per_worker: Positive = 1
     device: Literal["cpu", "cuda"] = "cpu"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    accumulate: Positive = 1
+    clip_norm: PositiveFloat | None = None
+    compile: bool = False
+    channels_last: bool = False
+    shard: bool = False
 
     @property
     def fewest_workers(self) -> int:

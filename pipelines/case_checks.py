@@ -44,6 +44,7 @@ def check_case(case: Case, *, check_paths: bool = True) -> list[str]:
         _validation,
         _arms_and_evaluation,
         _balancing,
+        _pieces_and_shards,
         _tuning,
         *network,
     )
@@ -259,6 +260,11 @@ def _training(case: Case) -> Iterator[str]:
             f"training.batch_size: found {training.batch_size}; at least one row for each of "
             f"{len(train_sets)} data sets and {training.most_workers} workers is right"
         )
+    if training.batch_size < training.most_workers * training.accumulate:
+        yield (
+            f"training.accumulate: found {training.accumulate} pieces for each of {training.most_workers} workers, and "
+            f"a batch of {training.batch_size} rows; a row for each at least is right"
+        )
     for where, seeds in (("training", training.seeds), ("tuning", case.tuning.seeds)):
         if len(set(seeds)) != len(seeds):
             yield f"{where}.seeds: found {list(seeds)}; every seed once is right"
@@ -331,6 +337,22 @@ def _balancing(case: Case) -> Iterator[str]:
             if problem not in said:
                 said.add(problem)
                 yield problem
+
+
+def _pieces_and_shards(case: Case) -> Iterator[str]:
+    from pipelines.training.step import BALANCED_IN_PIECES, BALANCED_IN_SHARDS
+
+    if case.training.shard and case.training.compile:
+        yield "training.compile: found true, and training.shard too; one of the two is right"
+    wanted = {
+        f"training.accumulate: found {case.training.accumulate}": (case.training.accumulate > 1, BALANCED_IN_PIECES),
+        "training.shard: found true": (case.training.shard, BALANCED_IN_SHARDS),
+    }
+    methods = {(arm.balancing or case.training.balancing).method for arm in case.arms.values()}
+    for found, (given, can) in wanted.items():
+        for method in sorted(methods - set(can)):
+            if given:
+                yield f"{found}, and balancing {method!r} needs more than that leaves; {', '.join(can)} can be combined"
 
 
 def _tuning(case: Case) -> Iterator[str]:

@@ -29,7 +29,16 @@ from pipelines.storage import join
 CASE_FILE, DATA_SETS = "case.yaml", "data_sets.json"
 
 # What a run's numbers do not depend on, but for the rounding of sums: a run may go on with others.
-WHO_TRAINS = ("workers", "resize_every_s", "max_failures", "checkpoints")
+WHO_TRAINS = (
+    "workers",
+    "resize_every_s",
+    "max_failures",
+    "checkpoints",
+    "accumulate",
+    "compile",
+    "channels_last",
+    "shard",
+)
 
 
 def fingerprint(content: Any) -> str:

@@ -25,6 +25,7 @@ from pipelines.storage import delete, join
 from pipelines.training.begun import check_begun
 from pipelines.training.checkpoint_folder import CHECKPOINTS, delete_checkpoints
 from pipelines.training.failure import failure_of
+from pipelines.training.prepare import check_compiler
 from pipelines.training.progress_line import progress_of
 from pipelines.training.step_metrics import StepMetrics
 from pipelines.training.train_runs import train_runs
@@ -54,10 +55,11 @@ def train(
 
     Raises:
         TrainingFailedError: a run failed; the others' results are kept.
-        UserError: the case logs to wandb, which is not installed; its mixing cannot be kept with these data sets; or a
-            run was begun by other code or on other data.
+        UserError: the case logs to wandb, which is not installed, or compiles, without a compiler; its mixing cannot be
+            kept with these data sets; or a run was begun by other code or on other data.
     """
     check_wandb(case)
+    check_compiler(case)
     check_counted(case, data_sets)
     mixing_plan(case, training_sizes(data_sets), 0, list(case.tasks))
     experiment = experiment_folder(case)

@@ -2,15 +2,15 @@
 
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any
 
 import safetensors.torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor
 
 from mtlcore import HeadInputs, JointLoss, RelatednessProbe, RelatednessTrust
-from pipelines.batches import class_priors, mixing_plan, training_batch
+from pipelines.batches import MixedBatch, class_priors, mixing_plan, training_batch
 from pipelines.blocks import BlockReader
 from pipelines.counted_edges import with_counted_tables
 from pipelines.method import build_balancing, build_loss, build_network, build_trust, tasks_of
@@ -29,7 +29,11 @@ from pipelines.training.failure import forget_failure
 from pipelines.training.monitor import Monitor
 from pipelines.training.optimizer import build_optimizer, set_learning_rate
 from pipelines.training.pace import Pace
+from pipelines.training.prefetch import on_device, one_ahead, pinned
+from pipelines.training.prepare import prepare
 from pipelines.training.schedule import learning_rate
+from pipelines.training.shards import is_sharded
+from pipelines.training.step import Step
 from pipelines.training.training_state import TrainingState
 from pipelines.training.validation import Validation
 from pipelines.training.validation_history import chosen
@@ -55,9 +59,9 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader], worker: 
     plan = mixing_plan(case, {name: len(reader) for name, reader in readers.items()}, run.seed, run.tasks)
     state, joint_loss = _beginning(work, run, readers, worker)
     _go_on(state, work, run, worker)
-    network = worker.wrap(state.network)
-    matching, trust = case.arms[run.arm].matching, state.trust
-    probe, measured_at = RelatednessProbe(network, tasks), measured_steps(case, run)
+    sharded = is_sharded(state.network)
+    network = state.network if sharded else worker.wrap(state.network)
+    probe, measured_at = RelatednessProbe(network, tasks), frozenset() if sharded else measured_steps(case, run)
     probe.measured = state.measured
     made = made_from(work.data_sets)
     checkpoints = join(work.folder(run), CHECKPOINTS)
@@ -74,26 +78,24 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader], worker: 
             if first
             else None
         )
-        head_inputs = open_until_the_end.enter_context(HeadInputs(state.network.heads)) if trust else None
-        for step in range(state.step, training.steps):
+        head_inputs = open_until_the_end.enter_context(HeadInputs(state.network.heads)) if state.trust else None
+        trusted = case.arms[run.arm].matching.trust == "estimated"
+        a_step = Step(state, network, joint_loss, training, trusted, probe, head_inputs)
+
+        def batch_of(step: int) -> MixedBatch:
+            made_of = training_batch(case, readers, plan, step, worker.rank, worker.world_size, tasks)
+            return pinned(made_of, worker.device)
+
+        steps = range(state.step, training.steps)
+        batches = open_until_the_end.enter_context(closing(one_ahead(batch_of, steps)))
+        for step in steps:
             begun = time.perf_counter()
+            batch = on_device(next(batches), worker.device, training.channels_last)
+            state.waited_for_data_s += time.perf_counter() - begun
             worker.seed_draws(run.seed, step)
             set_learning_rate(state.optimizer, learning_rate(training, step))
-            batch = training_batch(case, readers, plan, step, worker.rank, worker.world_size, tasks).to(worker.device)
-            x, labels = batch.x, batch.labels
-            state.waited_for_data_s += time.perf_counter() - begun
-
-            rows_trusted = trust.by_edge() if trust and matching.trust == "estimated" else None
-            with probe.reading(step in measured_at):
-                logits = network(x)
-            value = joint_loss(logits, labels, rows_trusted, batch.mixed)
-            probe.measure(step, logits, labels)
-            state.optimizer.zero_grad(set_to_none=True)
-            state.balancer.backward(value)
-            state.optimizer.step()
-            if trust and head_inputs:
-                trust.observe(head_inputs.last, labels)
-            state.history.add(value.loss / worker.world_size, value.parts)
+            loss, parts = a_step.take(batch, measured=step in measured_at)
+            state.history.add(loss / worker.world_size, parts)
             state.step = step + 1
             state.seconds += time.perf_counter() - begun
 
@@ -107,13 +109,15 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader], worker: 
                 if told and monitor:
                     monitor.tell(losses, ended=last)
                 why = None if last else pace.look_up(state.step)
-                if why and writer and monitor:
+                if why and monitor:
                     monitor.keep()
+                if why and (first or sharded):
                     _keep_place(state, run, made, writer, before_preemption=why == "preemption")
             if last:
                 break
-    if worker.rank == 0:
-        _write(work, run, state, worker)
+    weights = state.weights() if first or sharded else {}
+    if first:
+        _write(work, run, state, worker, state.best or weights)
         delete_checkpoints(checkpoints)
         forget_failure(work, run)
     if worker.world_size > 1:
@@ -125,10 +129,7 @@ def _beginning(
 ) -> tuple[TrainingState, JointLoss]:
     """Return a run's state before its first step, and its objective."""
     case = work.case
-    network = build_network(case, list(run.tasks), run.seed)
-    if worker.device.type == "cuda" and worker.world_size > 1:  # a backbone may bring BatchNorm
-        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-    network.to(worker.device)
+    network = prepare(build_network(case, list(run.tasks), run.seed), case.training, worker)
     matching = case.arms[run.arm].matching
     related = with_counted_tables(case, readers)
     joint_loss = build_loss(related, list(run.tasks), matching, class_priors(case, readers))
@@ -157,14 +158,16 @@ def _go_on(state: TrainingState, work: Work, run: Run, worker: Worker) -> None:
 
 
 def _keep_place(
-    state: TrainingState, run: Run, made: dict[str, Any], writer: CheckpointWriter, before_preemption: bool
+    state: TrainingState, run: Run, made: dict[str, Any], writer: CheckpointWriter | None, before_preemption: bool
 ) -> None:
     """Have the state written; before a machine is taken away, wait until it is."""
     if before_preemption:
         state.events.append(Event(step=state.step, what="a node is about to be taken away"))
-    writer.put(state.checkpoint(str(run), made))
-    if before_preemption:
-        writer.flush()
+    checkpoint = state.checkpoint(str(run), made)  # where the network is sharded, all workers put it together
+    if writer:
+        writer.put(checkpoint)
+        if before_preemption:
+            writer.flush()
 
 
 def _trust_by_row(trust: RelatednessTrust | None) -> dict[str, dict[str, float]]:
@@ -175,11 +178,10 @@ def _trust_by_row(trust: RelatednessTrust | None) -> dict[str, dict[str, float]]
     return {R.key: dict(zip(R.source.outputs, found[R.key].tolist(), strict=True)) for R in trust.relatednesses}
 
 
-def _write(work: Work, run: Run, state: TrainingState, worker: Worker) -> None:
+def _write(work: Work, run: Run, state: TrainingState, worker: Worker, weights: Mapping[str, Tensor]) -> None:
     """Write what a run leaves, run.json last."""
     folder = work.folder(run)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.network.state_dict().items()}
-    write_whole(join(folder, WEIGHTS), safetensors.torch.save(state.best or weights))
+    write_whole(join(folder, WEIGHTS), safetensors.torch.save(dict(weights)))
     write_whole(join(folder, HISTORY), state.history.parquet())
     delete(join(folder, VALIDATIONS))
     if state.validation.rows:

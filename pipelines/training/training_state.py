@@ -20,6 +20,7 @@ from mtlcore import MultiTaskNetwork, PairMeasured, RelatednessTrust
 from mtlcore.balancing import Balancer
 from pipelines.training.checkpoint import About, Checkpoint, Event
 from pipelines.training.loss_history import LossHistory
+from pipelines.training.shards import all_as_kept, as_kept, whole
 from pipelines.training.validation_history import ValidationHistory
 
 
@@ -62,7 +63,10 @@ class TrainingState:
     log_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
 
     def checkpoint(self, run: str, made_from: dict[str, Any]) -> Checkpoint:
-        """Return a copy of the state; the run may go on while it is written. The history must have been gathered."""
+        """Return a copy of the state; the run may go on while it is written. The history must have been gathered.
+
+        Where the network is sharded, all workers must call it: they put the tensors together.
+        """
         assert len(self.history.rows) == self.step, "losses of some steps are not gathered"
         tensors = {
             **_copied("network", self.network.state_dict()),
@@ -92,10 +96,15 @@ class TrainingState:
         )
         return Checkpoint(about=about, tensors=tensors)
 
+    def weights(self) -> dict[str, Tensor]:
+        """Return copies of the network's tensors on the CPU; where it is sharded, all workers must call it."""
+        found = self.network.state_dict()
+        return {name: whole(t.detach()).to("cpu", copy=True).contiguous() for name, t in found.items()}
+
     def restore(self, checkpoint: Checkpoint) -> None:
         """Become the state that a checkpoint is a copy of."""
         about, tensors = checkpoint.about, checkpoint.tensors
-        self.network.load_state_dict(_below("network", tensors))
+        self.network.load_state_dict(all_as_kept(_below("network", tensors), self.network.state_dict()))
         _load_slots(self.optimizer, self.network, _below("optimizer", tensors))
         self.balancer.load_state_dict(_below("balancer", tensors))
         if self.trust is not None and self.trust.optimizer is not None:
@@ -117,7 +126,10 @@ def _versions() -> dict[str, str]:
 
 
 def _copied(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{prefix}.{name}": t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}
+    return {
+        f"{prefix}.{name}".lstrip("."): whole(t.detach()).to("cpu", copy=True).contiguous()
+        for name, t in tensors.items()
+    }
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -145,5 +157,5 @@ def _load_slots(optimizer: torch.optim.Optimizer, module: nn.Module, slots: Mapp
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in slots.items():
         name, _, slot = key.rpartition("|")
-        state.setdefault(numbers[parameters[name]], {})[slot] = value
+        state.setdefault(numbers[parameters[name]], {})[slot] = as_kept(value, parameters[name])
     optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -16,6 +16,7 @@ from pipelines.permutation import permuted
 from pipelines.runs import Run
 from pipelines.scaling import scaled
 from pipelines.training.checkpoint import Event
+from pipelines.training.shards import is_sharded
 from pipelines.training.training_state import TrainingState
 from pipelines.training.validation_history import best_of, scored_columns, without_gain
 from pipelines.training.work import Work
@@ -71,9 +72,11 @@ class Validation:
         begun = time.perf_counter()
         state.validation.add(state.step, self._scores(state.network))
         scores = state.validation.scores(self._scored)
-        if self._training.best is not None and best_of(scores) == len(scores) - 1 and self._worker.rank == 0:
-            weights = state.network.state_dict()
-            state.best = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in weights.items()}
+        if self._training.best is not None and best_of(scores) == len(scores) - 1:
+            first = self._worker.rank == 0
+            weights = state.weights() if first or is_sharded(state.network) else {}
+            if first:
+                state.best = weights
         state.validation_s += time.perf_counter() - begun
         stopping = self._training.early_stopping
         if stopping is None or state.step == self._training.steps or best_of(scores) is None:
@@ -107,7 +110,8 @@ class Validation:
         with _evaluating(network):
             for name, rows in self._rows.items():
                 own = rows[self._worker.rank :: self._worker.world_size]
-                for start in range(0, len(own), _ROWS_AT_ONCE):
+                # As many passes on every worker, the last of some without a row: sharded ones make them together.
+                for start in range(0, -(-len(rows) // self._worker.world_size), _ROWS_AT_ONCE):
                     inputs = self._readers[name].gather(own[start : start + _ROWS_AT_ONCE]).inputs
                     logits = network(scaled(torch.from_numpy(inputs), self._case.input).to(self._worker.device))
                     parts.append(torch.cat([logits[task.name].float() for task in self._tasks], dim=1))

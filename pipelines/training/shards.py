@@ -1,0 +1,62 @@
+"""A network of which each worker keeps its part alone (FSDP2), and its state as whole tensors and back.
+
+Y. Zhao et al., "PyTorch FSDP: Experiences on Scaling Fully Sharded Data Parallel", VLDB 2023; the second version of
+it, :func:`torch.distributed.fsdp.fully_shard`, which keeps parameters as DTensors with the names they had. Gradients
+are averaged over workers as DistributedDataParallel does, so a run may go on with or without it.
+"""
+
+from collections.abc import Mapping
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from mtlcore import MultiTaskNetwork
+
+
+def shard(network: MultiTaskNetwork, device: torch.device) -> None:
+    """Leave each worker with its part of every parameter; all must call it, with the same network."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(device.type, (dist.get_world_size(),))
+    for layer in layers(network.backbone):
+        fully_shard(layer, mesh=mesh)
+    fully_shard(network, mesh=mesh)
+
+
+def layers(backbone: nn.Module) -> list[nn.Module]:
+    """Return what is made whole at once: the parts of the outermost lists and sequences of modules."""
+    if isinstance(backbone, nn.ModuleList | nn.Sequential):
+        found = []
+        for part in backbone:
+            nested = layers(part)
+            found += nested or ([part] if any(True for _ in part.parameters()) else [])
+        return found
+    return [layer for part in backbone.children() for layer in layers(part)]
+
+
+def is_sharded(network: nn.Module) -> bool:
+    """Say whether each worker keeps its part alone."""
+    return any(isinstance(parameter, DTensor) for parameter in network.parameters())
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """Return a tensor with all its parts; of a sharded one all workers must ask."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def as_kept(value: Tensor, like: Tensor) -> Tensor:
+    """Return a whole tensor as this worker keeps such ones: its part alone, on the same device, in the same layout."""
+    if value.shape != like.shape:
+        return value
+    if isinstance(like, DTensor):
+        # Every worker has read the same file: none needs another's word for it.
+        return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+    return torch.empty_like(like, dtype=value.dtype).copy_(value)
+
+
+def all_as_kept(values: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return whole tensors by name as :func:`as_kept` does; one that has no like stays as it is."""
+    return {name: as_kept(value, like[name]) if name in like else value for name, value in values.items()}

@@ -1,0 +1,214 @@
+"""Training's rate beside LibMTL's on the same tasks, rows, network and batch, for 2, 4 and 8 tasks.
+
+    pip install --no-deps --target libmtl LibMTL==1.1.5
+    python tests/benchmarks/against_libmtl.py --libmtl libmtl
+
+LibMTL (B. Lin, Y. Zhang, 2022) trains data sets that are labelled apart by a forward pass a task (`multi_input=True`).
+Here its own Trainer does so: hard parameter sharing, equal weights, Adam, its own loss and accuracy classes, from
+tensors in memory. Kindred trains by the same code as `kindred train`, from blocks, with one forward pass over the mixed
+batch, on one thread as well; the losses are the supervised ones alone, since LibMTL has no others. Rounds of the two
+alternate in one process.
+
+What LibMTL 1.1.5 needs to run at all here: its device, hard-wired to cuda:0, is the CPU's; torchvision's module that
+its ResNets import is an empty one; and the iterators that it is given have the method `next()`, which PyTorch's data
+loaders had when it was written. Its printing is silenced. Nothing else of it is changed.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+SKIPPED = 5  # steps at a round's beginning that are not timed
+
+
+class Feed:
+    """Batches in memory of one task, over and over; notes when each is asked for."""
+
+    def __init__(self, batches: list[tuple[Tensor, Tensor]], length: int) -> None:
+        self.batches, self.length = batches, length
+        self.asked: list[tuple[float, float]] = []
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> "Feed":
+        self.at = 0
+        return self
+
+    def next(self) -> tuple[Tensor, Tensor]:
+        self.asked.append((time.perf_counter(), time.process_time()))
+        self.at += 1
+        return self.batches[self.at % len(self.batches)]
+
+    __next__ = next  # noqa: A003
+
+
+def import_libmtl(folder: Path | None) -> Any:
+    """Import LibMTL, with an empty module for the one of torchvision that is not here."""
+    if folder:
+        sys.path.insert(0, str(folder))
+    if "torchvision" not in sys.modules:
+        for name in ("torchvision", "torchvision.models", "torchvision.models.utils"):
+            sys.modules.setdefault(name, types.ModuleType(name))
+        sys.modules["torchvision.models.utils"].load_state_dict_from_url = None  # type: ignore[attr-defined]
+    import LibMTL
+    import LibMTL.architecture
+    import LibMTL.loss
+    import LibMTL.metrics
+    import LibMTL.weighting
+
+    return LibMTL
+
+
+def libmtl_trainer(libmtl: Any, tasks: dict[str, int], backbone: Any, features: int, lr: float) -> Any:
+    """Return LibMTL's Trainer on the CPU; tasks by name with the number of outputs, of classes where it is 10."""
+
+    class BCE(libmtl.loss.AbsLoss):
+        def compute_loss(self, pred: Tensor, gt: Tensor) -> Tensor:
+            return nn.functional.binary_cross_entropy_with_logits(pred, gt)
+
+    class LabelAccuracy(libmtl.metrics.AbsMetric):
+        def update_fun(self, pred: Tensor, gt: Tensor) -> None:
+            self.record.append(((pred > 0) == (gt > 0)).float().mean(dim=1).sum().item())
+            self.bs.append(len(pred))
+
+        def score_fun(self) -> list[float]:
+            return [sum(self.record) / sum(self.bs)]
+
+    class OnTheCPU(libmtl.Trainer):
+        def _prepare_model(self, *given: Any) -> None:
+            self.device = torch.device("cpu")
+            super()._prepare_model(*given)
+
+    of_classes = {name: "class" in name for name in tasks}
+    return OnTheCPU(
+        task_dict={
+            name: {
+                "metrics": ["Acc"],
+                "metrics_fn": libmtl.metrics.AccMetric() if of_classes[name] else LabelAccuracy(),
+                "loss_fn": libmtl.loss.CELoss() if of_classes[name] else BCE(),
+                "weight": [1],
+            }
+            for name in tasks
+        },
+        weighting=libmtl.weighting.EW,
+        architecture=libmtl.architecture.HPS,
+        encoder_class=lambda: backbone,
+        decoders=nn.ModuleDict({name: nn.Linear(features, outputs) for name, outputs in tasks.items()}),
+        rep_grad=False,
+        multi_input=True,
+        optim_param={"optim": "adam", "lr": lr, "weight_decay": 1e-4},
+        scheduler_param=None,
+        weight_args={},
+        arch_args={},
+    )
+
+
+def rounds(case: Any, data_sets: Any, libmtl: Any, steps: int, count: int) -> Iterator[dict[str, list[float]]]:
+    """Yield steps a second, by wall clock and by processor, of both, round by round."""
+    from dataclasses import replace
+
+    from mtlcore import drawn_from, small_cnn
+    from pipelines.batches import gather_batch, mixing_plan, open_readers
+    from pipelines.layout import experiment_folder
+    from pipelines.method import tasks_of
+    from pipelines.runs import list_runs
+    from pipelines.training.train_run import train_run
+    from pipelines.training.work import Work
+    from pipelines.training.worker import Worker
+
+    readers = open_readers(case, data_sets, "train")
+    tasks = tasks_of(case)
+    plan = mixing_plan(case, {name: len(reader) for name, reader in readers.items()}, 0, list(tasks))
+    feeds = {}
+    for name, task in tasks.items():
+        data_set = f"{name}_train"
+        made = [gather_batch(readers, {data_set: plan.rows(step)[data_set]}, [task], case.input) for step in range(16)]
+        labels = [b.labels[name] if "class" in name else b.labels[name].float() for b in made]
+        feeds[name] = Feed([(b.x, y) for b, y in zip(made, labels, strict=True)], steps + 1)
+    with contextlib.redirect_stdout(io.StringIO()), drawn_from(0):
+        backbone, features = small_cnn((3, 32, 32))
+        outputs = {name: len(task.outputs) for name, task in tasks.items()}
+        trainer = libmtl_trainer(libmtl, outputs, backbone, features, case.training.optimizer.lr)
+    run = list_runs(case)[0]
+    first = feeds[next(iter(tasks))]
+    for round_ in range(-1, count):  # the first warms up
+        first.asked.clear()
+        with contextlib.redirect_stdout(io.StringIO()):
+            tests = {name: Feed(feed.batches, 1) for name, feed in feeds.items()}
+            trainer.train(feeds, tests, epochs=1)
+        theirs = _rates(first.asked[SKIPPED], first.asked[steps], steps - SKIPPED)
+        marks: list[tuple[float, float]] = []
+
+        def told(at: Any, marks: list[tuple[float, float]] = marks) -> None:
+            if at.step in (SKIPPED, steps):
+                marks.append((time.perf_counter(), time.process_time()))
+
+        work = Work(case, (run,), data_sets, experiment_folder(case), "benchmark", told=told)
+        train_run(work, replace(run, seed=1000 + round_), readers, Worker())
+        if round_ >= 0:
+            yield {"kindred": _rates(marks[0], marks[1], steps - SKIPPED), "libmtl": theirs}
+
+
+def _rates(begun: tuple[float, float], ended: tuple[float, float], steps: int) -> list[float]:
+    return [steps / (ended[i] - begun[i]) for i in (0, 1)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--libmtl", type=Path, help="the folder that LibMTL was installed into, if not on the path")
+    parser.add_argument("--tasks", type=int, nargs="+", default=[2, 4, 8])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=50, help="a round's, of each")
+    parser.add_argument("--rows", type=int, default=8192)
+    parser.add_argument("--set", dest="overrides", action="append", default=[], help="a setting of Kindred's case")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+
+    from made_case import made_case
+
+    from pipelines.ingest import ingest
+    from pipelines.ray_session import ray_session
+
+    libmtl = import_libmtl(given.libmtl)
+    torch.set_num_threads(1)
+    answer: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        cases = {}
+        overrides = [f"training.steps={given.steps}", f"logging.every={SKIPPED}", *given.overrides]
+        with ray_session():
+            for tasks in given.tasks:
+                (folder := Path(scratch) / str(tasks)).mkdir()
+                case = made_case(folder, given.rows, tasks, related=False, overrides=overrides, name=f"tasks{tasks}")
+                cases[tasks] = case, ingest(case)
+        for tasks, (case, data_sets) in cases.items():
+            found = list(rounds(case, data_sets, libmtl, given.steps, given.rounds))
+            answer[str(tasks)] = {
+                f"kindred / libmtl, {clock}": round(
+                    statistics.median(each["kindred"][i] / each["libmtl"][i] for each in found), 3
+                )
+                for i, clock in enumerate(("wall", "processor"))
+            } | {"rounds": found}
+    if given.json:
+        print(json.dumps({"load": os.getloadavg(), "tasks": answer}))
+        return
+    for tasks, of in answer.items():
+        print(f"{tasks} tasks: {', '.join(f'{name}: {ratio}' for name, ratio in of.items() if name != 'rounds')}")
+    print(f"load {os.getloadavg()[0]:.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""Two workers with one thread each over one worker with one thread, and where the time goes.
+
+    python tests/benchmarks/two_workers.py --rounds 5
+
+Two worker processes of Ray Train stay alive and take turns at four things, the same small CNN and batch throughout:
+
+    one         the first alone, the whole batch of 128
+    two         both, the same batch shared between them
+    half        the first alone, a batch of 64
+    apart       both at once, a batch of 64 each, and nothing to tell each other
+
+two / one is what counts, 2 would be perfect. It is the product of what is lost to smaller batches (half / one, over 2),
+to two processes on one machine's caches and memory (apart / half), and to sums over workers and waiting for each other
+(two / apart); the share of time spent waiting for data is printed too. Medians over rounds.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+SKIPPED = 10  # steps at a round's beginning that are not timed
+
+
+def take_turns(config: dict[str, Any]) -> None:
+    """Run in both workers: the first writes steps a second by thing and round."""
+    import time
+    from contextlib import contextmanager
+    from dataclasses import replace
+    from datetime import timedelta
+
+    import ray.train
+    import torch
+    import torch.distributed as dist
+    from torch.nn.parallel import DistributedDataParallel
+
+    from pipelines.batches import open_readers
+    from pipelines.training.train_run import train_run
+    from pipelines.training.worker import Worker
+
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    torch.set_num_threads(1)
+    rank = ray.train.get_context().get_world_rank()
+    works, steps, folder = config["works"], config["steps"], Path(config["folder"])
+    readers = {batch: open_readers(work.case, work.data_sets, "train") for batch, work in works.items()}
+    cpu = torch.device("cpu")
+
+    @contextmanager
+    def together(name: str) -> Any:
+        store = (folder / name).as_uri()
+        dist.init_process_group("gloo", init_method=store, rank=rank, world_size=2, timeout=timedelta(minutes=5))
+        yield
+        dist.barrier()
+        dist.destroy_process_group()
+
+    def timed(batch: int, worker: Worker, seed: int) -> dict[str, float]:
+        marks: dict[int, float] = {}
+        work = replace(works[batch], told=lambda at: marks.setdefault(at.step, time.perf_counter()))
+        run = replace(work.runs[0], arm="joint", seed=seed)
+        if worker.world_size == 1:
+            run = replace(run, network=f"worker-{rank}")
+        begun = time.process_time()
+        train_run(work, run, readers[batch], worker)
+        spent = time.process_time() - begun
+        if worker.rank:
+            return {}
+        record = json.loads((Path(run.folder(work.experiment)) / "run.json").read_text())
+        return {
+            "rate": (steps - SKIPPED) / (marks[steps] - marks[SKIPPED]),
+            "waited": record["waited_for_data_s"] / record["seconds"],
+            "processor": spent,
+        }
+
+    found: dict[str, list[dict[str, float]]] = {}
+    for round_ in range(-1, config["rounds"]):  # the first warms up
+        seed = 1000 + round_
+        for name in ("one", "two", "half", "apart"):
+            with together(f"{name}-{round_}-begins"):
+                pass
+            if name == "two":
+                with together(f"{name}-{round_}"):
+                    took = timed(128, Worker(rank, 2, cpu, DistributedDataParallel), seed)
+            elif rank == 0 or name == "apart":
+                took = timed(128 if name == "one" else 64, Worker(), seed + (1000 if name == "apart" else 0))
+            with together(f"{name}-{round_}-ends"):
+                pass
+            if rank == 0 and round_ >= 0:
+                found.setdefault(name, []).append(took)
+    if rank == 0:
+        (folder / "found.json").write_text(json.dumps(found))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=60, help="a round's, of each thing")
+    parser.add_argument("--rows", type=int, default=10240)
+    parser.add_argument("--set", dest="overrides", action="append", default=[], help="a setting of the case")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+
+    from made_case import made_case
+
+    from pipelines.ingest import ingest
+    from pipelines.layout import experiment_folder
+    from pipelines.no_process_group import NoProcessGroup
+    from pipelines.ray_session import ray_session
+    from pipelines.runs import list_runs
+    from pipelines.training.work import Work
+
+    with tempfile.TemporaryDirectory() as scratch, ray_session():
+        from ray.train import RunConfig, ScalingConfig
+        from ray.train.torch import TorchTrainer
+
+        folder, works = Path(scratch), {}
+        for batch in (128, 64):
+            overrides = [f"training.steps={given.steps}", f"training.batch_size={batch}", *given.overrides]
+            case = made_case(folder, given.rows, overrides=overrides)
+            data_sets = ingest(case)
+            works[batch] = Work(case, tuple(list_runs(case)), data_sets, experiment_folder(case), "benchmark")
+        TorchTrainer(
+            take_turns,
+            train_loop_config={"works": works, "steps": given.steps, "rounds": given.rounds, "folder": str(folder)},
+            torch_config=NoProcessGroup(),
+            scaling_config=ScalingConfig(num_workers=2, resources_per_worker={"CPU": 1}),
+            run_config=RunConfig(name="two", storage_path=str(folder / "ray")),
+        ).fit()
+        found = json.loads((folder / "found.json").read_text())
+
+    def ratio(a: str, b: str, rows: float) -> float:
+        """Rows a second of one thing over another's; a step of the first has ``rows`` times as many."""
+        return round(
+            statistics.median(x["rate"] * rows / y["rate"] for x, y in zip(found[a], found[b], strict=True)), 3
+        )
+
+    answer = {
+        "two / one": ratio("two", "one", 1),
+        "half / one": ratio("half", "one", 0.5),
+        "apart / half": ratio("apart", "half", 2),
+        "two / apart": ratio("two", "apart", 1),
+        "waited for data, two": round(statistics.median(x["waited"] for x in found["two"]), 4),
+        "load": os.getloadavg(),
+        "rounds": found,
+    }
+    if given.json:
+        print(json.dumps(answer))
+        return
+    print(f"two workers over one: {answer['two / one']} (2 would be perfect)")
+    print(f"  batches half as large: {answer['half / one']} of the rows a second")
+    print(f"  two processes at once: {answer['apart / half']} times one's")
+    print(f"  sums over workers, and waiting for each other: {answer['two / apart']} of what they do apart")
+    print(f"  waiting for data: {100 * answer['waited for data, two']:.1f} % of the time")
+    print(f"load {answer['load'][0]:.1f}")
+
+
+if __name__ == "__main__":
+    main()
