@@ -7,11 +7,14 @@ number of workers changes neither the rows nor their order.
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from pipelines.permutation import permuted
+
+# Rows of so many positions of a data set's sequence are worked out in one go: it takes hardly longer than a step's.
+_POSITIONS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True)
@@ -27,10 +30,20 @@ class MixingPlan:
     seed: int
     sizes: Mapping[str, int]
     per_step: Mapping[str, int]
+    _made: dict[str, tuple[int, np.ndarray]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def rows(self, step: int) -> dict[str, np.ndarray]:
         """Return the rows of the global batch of a step, by data set, int64."""
-        return {name: self._of(name, step * count + np.arange(count)) for name, count in self.per_step.items()}
+        found = {}
+        for name, count in self.per_step.items():
+            steps = max(1, _POSITIONS_AT_ONCE // count)
+            part, place = divmod(step, steps)
+            made = self._made.get(name)
+            if made is None or made[0] != part:
+                made = part, self._of(name, part * steps * count + np.arange(steps * count))
+                self._made[name] = made
+            found[name] = made[1][place * count : (place + 1) * count]
+        return found
 
     def worker_rows(self, step: int, rank: int, world_size: int) -> dict[str, np.ndarray]:
         """Return a worker's part of a step's rows: every world_size-th of the list that all data sets make."""

@@ -170,3 +170,15 @@ def test_a_share_may_be_set_alone_and_a_bound_that_one_row_breaks_is_told():
     case = load_case("digits", ["training.mixing={kind: uniform, max_repeats: 2}", "training.batch_size=8"])
     with pytest.raises(UserError, match=r"training.mixing.max_repeats: found 2; 'digit_pictures' \(50 rows\) is gone"):
         mixing_plan(case, {"digit_pictures": 50, "trait_pictures": 100_000}, 0, ["digit", "traits"])
+
+
+def test_a_steps_rows_do_not_depend_on_the_steps_that_were_asked_for_before():
+    sizes, per_step = {"many": 10_007, "few": 13}, {"many": 300, "few": 7}
+    whole = MixingPlan(3, sizes, per_step)
+    steps = np.random.Generator(np.random.PCG64(0)).integers(0, 5000, size=40).tolist()
+    for step in steps:
+        alone = MixingPlan(3, sizes, per_step)
+        for name, rows in whole.rows(step).items():
+            at = step * per_step[name] + np.arange(per_step[name])
+            assert rows.tolist() == alone.rows(step)[name].tolist()
+            assert rows.tolist() == [int(alone._of(name, np.array([place]))[0]) for place in at]
