@@ -5,19 +5,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mtlcore import METRICS
-from pipelines.case import (
-    Case,
-    ImageFolder,
-    LabelRule,
-    MulticlassTask,
-    MultilabelTask,
-    MultistepSchedule,
-    NumpyArrays,
-    RelatednessEdge,
-    SharesMixing,
-    Source,
-    VectorInput,
-)
+from pipelines.case import Case, RelatednessEdge
+from pipelines.case_data import ImageFolder, LabelRule, MulticlassTask, MultilabelTask, NumpyArrays, Source, VectorInput
+from pipelines.case_training import MultistepSchedule, SharesMixing
 from pipelines.errors import UserError
 from pipelines.nearest import did_you_mean
 from pipelines.network import builds_anywhere

@@ -22,7 +22,9 @@ from torch import Tensor
 from mtlcore import Multiclass, Multilabel, MultiTaskNetwork, Task, drawn_from, without_auxiliary
 from mtlcore.networks.hugging_face import PictureEncoder
 from pipelines.atomic import write_atomically
-from pipelines.case import Case, Input, Network, PictureInput
+from pipelines.case import Case
+from pipelines.case_data import Input, PictureInput
+from pipelines.case_network import Network
 from pipelines.errors import UserError
 from pipelines.evaluate import check_trained
 from pipelines.layout import experiment_folder

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtlcore import MISSING, Multiclass, Task
-from pipelines.case import LabelRule
+from pipelines.case_data import LabelRule
 from pipelines.errors import UserError
 from pipelines.nearest import did_you_mean
 from pipelines.sources.listing import column

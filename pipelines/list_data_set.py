@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtlcore import Task
-from pipelines.case import Case, DataSet, MultilabelTask
+from pipelines.case import Case
+from pipelines.case_data import DataSet, MultilabelTask
 from pipelines.chunks import Chunk, chunk_bounds, digest, rows_per_chunk
 from pipelines.errors import UserError
 from pipelines.labels import Aligned, align, label_type, nothing_annotated, through

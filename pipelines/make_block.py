@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from pipelines.case import DataSet, HuggingFace, NumpyArrays, ParquetTable, PictureInput, VectorInput
+from pipelines.case_data import DataSet, HuggingFace, NumpyArrays, ParquetTable, PictureInput, VectorInput
 from pipelines.inputs import input_of
 from pipelines.sources.fetch import fetch
 from pipelines.sources.numpy_arrays import read_numpy_rows

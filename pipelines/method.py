@@ -24,7 +24,9 @@ from mtlcore import (
 from mtlcore.balancing import Balancer
 from mtlcore.nearest import did_you_mean
 from mtlcore.objective import MATCHING
-from pipelines.case import Case, Matching, MulticlassTask, RelatednessEdge
+from pipelines.case import Case, RelatednessEdge
+from pipelines.case_data import MulticlassTask
+from pipelines.case_training import Matching
 from pipelines.network import network_of
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.case import Case, PictureInput
+from pipelines.case import Case
+from pipelines.case_data import PictureInput
 from pipelines.case_file import as_yaml
 from pipelines.contact_sheet import draw_sheet
 from pipelines.data_sets import DataSets, begun_data_sets, write_data_sets

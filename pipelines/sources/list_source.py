@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.case import (
+from pipelines.case_data import (
     CsvTable,
     HuggingFace,
     ImageFolder,

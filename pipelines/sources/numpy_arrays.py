@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.lib import format as npy
 
-from pipelines.case import NumpyArrays
+from pipelines.case_data import NumpyArrays
 from pipelines.errors import UserError
 from pipelines.nearest import did_you_mean
 from pipelines.sources.fetch import fetch_one

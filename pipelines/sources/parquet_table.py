@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.case import HuggingFace, ParquetTable
+from pipelines.case_data import HuggingFace, ParquetTable
 from pipelines.errors import UserError
 from pipelines.sources.fetch import fetch_one
 from pipelines.sources.listing import Listing, beside, column, matching_columns, of_files, of_table

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
-from pipelines.case import CsvTable, JsonLines
+from pipelines.case_data import CsvTable, JsonLines
 from pipelines.errors import UserError
 from pipelines.sources.listing import (
     Listing,

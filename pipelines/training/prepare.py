@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from mtlcore import MultiTaskNetwork
-from pipelines.case import Case, Training
+from pipelines.case import Case
+from pipelines.case_training import Training
 from pipelines.errors import UserError
 from pipelines.training.shards import shard
 from pipelines.training.worker import Worker

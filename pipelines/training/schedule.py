@@ -2,7 +2,7 @@
 
 import math
 
-from pipelines.case import (
+from pipelines.case_training import (
     ConstantSchedule,
     CosineSchedule,
     LinearSchedule,

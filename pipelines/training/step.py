@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mtlcore import HeadInputs, JointLoss, MixedLabels, RelatednessProbe
 from mtlcore.balancing import BALANCING_METHODS
 from pipelines.batches import MixedBatch
-from pipelines.case import Training
+from pipelines.case_training import Training
 from pipelines.training.training_state import TrainingState
 
 # The balancing methods that can do with one piece of the batch at a time, and those that look at no gradient.

@@ -10,8 +10,9 @@ from pipelines.augmentation import RowDraws, augmented, draws_of, own_share, par
 from pipelines.batches import gather_batch, training_batch
 from pipelines.block_cache import local_blocks
 from pipelines.blocks import BlockReader
-from pipelines.case import Augmentation, PictureInput, VectorInput
+from pipelines.case_data import PictureInput, VectorInput
 from pipelines.case_file import load_case
+from pipelines.case_training import Augmentation
 from pipelines.counter_random import key_of, uniform_draws
 from pipelines.errors import UserError
 from pipelines.evaluate import _predict

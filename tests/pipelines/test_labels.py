@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtlcore import Multiclass, Multilabel
-from pipelines.case import LabelRule
+from pipelines.case_data import LabelRule
 from pipelines.errors import UserError
 from pipelines.labels import align, text_of
 

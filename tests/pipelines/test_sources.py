@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import TypeAdapter
 
-from pipelines.case import DataSet, Source, VectorInput
+from pipelines.case_data import DataSet, Source, VectorInput
 from pipelines.errors import UserError
 from pipelines.ingest import ingest
 from pipelines.make_block import read_inputs

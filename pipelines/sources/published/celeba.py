@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.case import PublishedSet
+from pipelines.case_data import PublishedSet
 from pipelines.errors import UserError
 from pipelines.sources.published._common import decode, find, locate, malformed, parse, parts_of, refuse_intensity
 from pipelines.sources.tree import Tree

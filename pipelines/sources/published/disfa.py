@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from pipelines.case import PublishedSet
+from pipelines.case_data import PublishedSet
 from pipelines.errors import UserError
 from pipelines.sources.published._common import (
     PICTURE,

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.case import PublishedSet
+from pipelines.case_data import PublishedSet
 from pipelines.sources.published._common import (
     PICTURE,
     action_units,

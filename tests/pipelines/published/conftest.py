@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipelines.case import PublishedSet
+from pipelines.case_data import PublishedSet
 from pipelines.sources.published import read_published
 from pipelines.sources.tree import Tree
 

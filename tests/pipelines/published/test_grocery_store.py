@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from pipelines.case import PublishedSet
+from pipelines.case_data import PublishedSet
 from pipelines.errors import UserError
 from pipelines.sources.published import read_published
 from pipelines.sources.tree import Tree

@@ -1,0 +1,91 @@
+"""The sections of a case file that say what the network is."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from pipelines.section import Number, Positive, Section, kind_alone
+
+
+class Head(Section):
+    """The heads: linear, or an MLP with these ``hidden`` widths."""
+
+    hidden: tuple[Positive, ...] = ()
+
+
+class HardSharing(Section):
+    """One backbone; every task gets the same features."""
+
+    kind: Literal["hard"] = "hard"
+
+
+class CrossStitchSharing(Section):
+    """A backbone a task, mixed after every stage; see mtlcore.CrossStitch."""
+
+    kind: Literal["cross_stitch"]
+    own: Annotated[float, Field(gt=0, le=1), Number] = 0.9
+
+
+Widths = Annotated[tuple[Positive, ...], Field(min_length=1)]
+
+
+class MixtureOfExpertsSharing(Section):
+    """Shared experts over the backbone's features, a gate a task; see mtlcore.MultiGateMixtureOfExperts."""
+
+    kind: Literal["mmoe"]
+    experts: Positive = 4
+    expert_widths: Widths = (128,)
+
+
+class CustomizedGateControlSharing(Section):
+    """Shared experts beside each task's own; see mtlcore.ProgressiveLayeredExtraction, with one level."""
+
+    kind: Literal["cgc"]
+    shared_experts: Positive = 2
+    task_experts: Positive = 2
+    expert_widths: Widths = (128,)
+
+
+class LayeredExtractionSharing(Section):
+    """CGC in several levels; see mtlcore.ProgressiveLayeredExtraction."""
+
+    kind: Literal["ple"]
+    levels: Positive = 2
+    shared_experts: Positive = 2
+    task_experts: Positive = 2
+    expert_widths: Widths = (128,)
+
+
+Sharing = Annotated[
+    HardSharing
+    | CrossStitchSharing
+    | MixtureOfExpertsSharing
+    | CustomizedGateControlSharing
+    | LayeredExtractionSharing,
+    Field(discriminator="kind"),
+    BeforeValidator(kind_alone),
+]
+
+
+def _backbone_name(given: str) -> str:
+    from mtlcore.networks.named_backbone import check_backbone_name
+
+    check_backbone_name(given)
+    return given
+
+
+class Network(Section):
+    """The network of every arm; a network of one task is the backbone and its head, whatever the sharing.
+
+    ``backbone``: mlp, small_cnn, resnet_small, flatten, hf:NAME, timm:NAME, or package.module:callable; ``widths``
+    are hidden sizes (mlp) or channels by stage; ``options`` are the backbone's further arguments; ``pretrained`` is a
+    .safetensors file, or true for the weights of an hf: or timm: name; see mtlcore.build_backbone. Paths are
+    relative to the case file. ``sharing`` is a kind alone, or a section with its settings.
+    """
+
+    backbone: Annotated[str, AfterValidator(_backbone_name)] = "small_cnn"
+    widths: Widths | None = None
+    options: dict[str, Any] = {}
+    pretrained: bool | str | None = None
+    sharing: Sharing = HardSharing()
+    head: Head = Head()

@@ -1,0 +1,54 @@
+"""What the sections of a case file are made of: an immutable model whose mistakes are told well, and its numbers."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from pipelines.nearest import did_you_mean
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+
+
+def _not_a_truth_value(given: object) -> object:
+    """Refuse `yes` and `true` for a number: Python would take them for 1. Text like 1e-3 is a number in YAML 1.2."""
+    if isinstance(given, bool):
+        raise PydanticCustomError("truth_value", "a number is right")
+    return given
+
+
+Number = BeforeValidator(_not_a_truth_value)
+Positive = Annotated[int, Field(ge=1), Number]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False), Number]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False), Number]
+Probability = Annotated[float, Field(ge=0, le=1), Number]
+
+
+class Section(BaseModel):
+    """A section of the case file: immutable, and a misspelt key is an error that names the nearest one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True, populate_by_name=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_known_keys(cls, given: Any) -> Any:
+        if isinstance(given, dict):
+            known = {field.alias or name for name, field in cls.model_fields.items()}
+            for key in given:
+                if key not in known and key not in cls.model_fields:
+                    raise PydanticCustomError(
+                        "unknown_key",
+                        "unknown key {key}{hint}",
+                        {"key": repr(key), "hint": did_you_mean(key, sorted(known))},
+                    )
+        return given
+
+
+def one_or_more(given: object) -> object:
+    """Make a tuple of a word alone."""
+    return (given,) if isinstance(given, str) else given
+
+
+def kind_alone(given: object) -> object:
+    """Make a section of a kind alone."""
+    return {"kind": given} if isinstance(given, str) else given
