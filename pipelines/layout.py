@@ -14,6 +14,8 @@
             log.jsonl                            what is seen of it as it trains: a line of JSON each time
             validation.parquet, tensorboard/     where the case validates; where it logs to TensorBoard
             checkpoints/                         while it trains: what it goes on from when it is killed
+            failure.json                         why it failed last, if it did
+        wandb/, .ray/                            what Weights & Biases and Ray keep for themselves
         results.json, report.html
         relate/<from>-to-<to>.yaml, .png             how two tasks relate: what `kindred relate` estimated
         tuning/<fingerprint>/                    what `kindred tune` found: <case>-tuned.yaml, trials.json
