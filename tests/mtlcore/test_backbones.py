@@ -280,3 +280,38 @@ def test_without_timm_the_extra_is_named():
 def test_importing_mtlcore_imports_none_of_the_extras():
     code = "import sys, mtlcore; print({name.split('.')[0] for name in sys.modules} & {'transformers', 'timm'})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_a_hubs_name_gives_the_hubs_weights_from_what_was_fetched_of_it_before(tmp_path):
+    from transformers import ViTConfig, ViTModel
+
+    config = ViTConfig(
+        hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=8, patch_size=4
+    )
+    with drawn_from(5):
+        saved = ViTModel(config, add_pooling_layer=False)
+    fetched = tmp_path / "hub" / "models--somebody--small-vit"
+    (fetched / "refs").mkdir(parents=True)
+    (fetched / "refs" / "main").write_text("0" * 40)
+    saved.save_pretrained(fetched / "snapshots" / ("0" * 40))
+    code = (
+        "import sys, torch\n"
+        "from mtlcore import build_backbone\n"
+        "backbone, features = build_backbone('hf:somebody/small-vit', (3, 8, 8), pretrained=True)\n"
+        "with torch.no_grad():\n"
+        "    torch.save(backbone.eval()(torch.ones(2, 3, 8, 8)), sys.argv[1])\n"
+        "print(features)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "out.pt")],
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "24"
+    with torch.no_grad():
+        expected = saved.eval()(torch.ones(2, 3, 8, 8)).last_hidden_state
+    found = torch.load(tmp_path / "out.pt", weights_only=True)
+    assert any(torch.allclose(found, one, atol=1e-5) for one in (expected[:, 0], expected.mean(dim=1)))
