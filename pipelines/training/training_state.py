@@ -126,10 +126,7 @@ def _versions() -> dict[str, str]:
 
 
 def _copied(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        f"{prefix}.{name}".lstrip("."): whole(t.detach()).to("cpu", copy=True).contiguous()
-        for name, t in tensors.items()
-    }
+    return {f"{prefix}.{name}": whole(t.detach()).to("cpu", copy=True).contiguous() for name, t in tensors.items()}
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
