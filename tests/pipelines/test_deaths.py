@@ -47,7 +47,7 @@ def newest_step(case):
 
 def what_a_run_leaves(case):
     folder = Path(list_runs(case)[0].folder(experiment_folder(case)))
-    return (folder / WEIGHTS).read_bytes(), pq.read_table(folder / HISTORY), read_record(folder)
+    return (folder / WEIGHTS).read_bytes(), pq.read_table(folder / HISTORY), read_record(str(folder))
 
 
 def assert_counted_as_planned(case):

@@ -33,7 +33,7 @@ def test_a_node_that_dies_one_that_joins_and_one_that_is_taken_away(tmp_path):
     case = load_case(str(tmp_path / "counted.yaml"), [f"storage.path={tmp_path / 'store'}"])
     (run,) = list_runs(case)
     (folder,) = (tmp_path / "store").glob("counted-*/runs/co-trained/shared/seed-0")
-    events = [(event["step"], event["what"]) for event in read_record(folder)["events"]]
+    events = [(event["step"], event["what"]) for event in read_record(str(folder))["events"]]
     died, joined, notice, taken = events
     assert died[0] >= 100
     assert died[1] == taken[1] == "went on with 1 worker"

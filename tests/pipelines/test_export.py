@@ -28,6 +28,9 @@ def backbone(input_shape, width):
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, width)), width
 
 
+ENDED = {"steps": 1, "validation_s": 0.0, "best": None, "events": []}
+
+
 @pytest.fixture
 def case_of(ray_local, digits_store):
     """A case whose runs are there: with parameters as they are drawn, which is all that an export looks at."""
@@ -41,7 +44,9 @@ def case_of(ray_local, digits_store):
             folder.mkdir(parents=True, exist_ok=True)
             weights = build_network(case, list(run.tasks), run.seed).state_dict()
             safetensors.torch.save_file(weights, folder / WEIGHTS)
-            write_record(folder, run, ingested(case), {"seconds": 1.0, "waited_for_data_s": 0.0, "workers": 1})
+            write_record(
+                str(folder), run, ingested(case), {"seconds": 1.0, "waited_for_data_s": 0.0, "workers": 1} | ENDED
+            )
         return case
 
     return load

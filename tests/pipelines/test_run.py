@@ -89,7 +89,17 @@ def test_the_report_shows_its_table_and_plots_in_a_browser_without_a_console_err
     seen = json.loads(dom.split('data-seen="')[1].split('"')[0].replace("&quot;", '"'))
     assert all(visible for _, visible in seen)
     figures = [name for name, _ in seen]
-    assert sorted(figures) == ["confusion", "losses", "mixing", "relatedness", "scores", "scores", "visible", "visible"]
+    assert sorted(figures) == [
+        "confusion",
+        "losses",
+        "mixing",
+        "rate",
+        "relatedness",
+        "scores",
+        "scores",
+        "visible",
+        "visible",
+    ]
     table = dom.split('<table id="scores">')[1].split("</table>")[0]
     for word in ("digit", "traits", "single-task", "naive", "co-trained", "accuracy", "macro-f1"):
         assert word in table
@@ -103,9 +113,8 @@ def test_the_report_shows_its_table_and_plots_in_a_browser_without_a_console_err
 def test_the_table_at_the_end_shows_task_by_method_with_intervals(outcome):
     experiment = Path(outcome[1]["experiment"])
     code = (
-        "import sys; from pathlib import Path\n"
         "from pipelines.results import read_results; from pipelines.results_table import results_table\n"
-        f"print(results_table(read_results(Path({str(experiment)!r}))))"
+        f"print(results_table(read_results({str(experiment)!r})))"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     difference = Results.model_validate(outcome[1]["results"]).arms["co-trained"]["digit"].difference

@@ -42,7 +42,7 @@ def test_the_best_trial_becomes_a_case_that_runs_and_the_test_split_is_never_ope
     alone = trial.model_copy(update={"arms": {"co-trained": trial.arms["co-trained"]}})
     (run,) = list_runs(alone)
     place = Path(found.case_file).parent / "trials" / fingerprint(found.trials[0].settings)
-    predicted = predict_runs(alone, [run], ingested(case), place, "validation")
+    predicted = predict_runs(alone, [run], ingested(case), str(place), "validation")
     tested = split_tests(alone, predicted, ingested(case), "validation")
     assert len(tested["digit"].labels) == 300
     expected = [

@@ -37,7 +37,7 @@ def trained(ray_local, digits_store):
         train(case, ingested(case), fresh=True)
         folders = {str(run): Path(run.folder(experiment_folder(case))) for run in list_runs(case)}
         weights = {run: safetensors.torch.load_file(folder / WEIGHTS) for run, folder in folders.items()}
-        return case, weights, {run: read_measured(folder) for run, folder in folders.items()}
+        return case, weights, {run: read_measured(str(folder)) for run, folder in folders.items()}
 
     return train_with
 
