@@ -28,7 +28,15 @@ def backbone(input_shape, width):
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, width)), width
 
 
-ENDED = {"steps": 1, "validation_s": 0.0, "best": None, "events": []}
+ENDED = {
+    "seconds": 1.0,
+    "waited_for_data_s": 0.0,
+    "workers": 1,
+    "steps": 1,
+    "validation_s": 0.0,
+    "best": None,
+    "events": [],
+}
 
 
 @pytest.fixture
