@@ -10,7 +10,8 @@ from torch import nn
 class CountingBackbone(nn.Module):
     """Inputs are vectors: a number of the row's own, from 1 on, then features. Dropout draws as it trains.
 
-    A lone worker stands still when it has seen ``alone_until[0]`` rows, if no more than ``alone_until[1]``.
+    A lone worker stands still when it has seen ``alone_until[0]`` rows, if no more than ``alone_until[1]``; a step of
+    several takes ``together_s`` seconds more.
 
     Attributes:
         counts: how often each row was trained on, int64, shape (rows + 1,).
@@ -18,9 +19,9 @@ class CountingBackbone(nn.Module):
 
     features = 16
 
-    def __init__(self, shape, rows, dropout=0.2, alone_until=None):
+    def __init__(self, shape, rows, dropout=0.2, alone_until=None, together_s=0.0):
         super().__init__()
-        self.alone_until = alone_until
+        self.alone_until, self.together_s = alone_until, together_s
         self.layers = nn.Sequential(nn.Linear(shape[0] - 1, 16), nn.ReLU(), nn.Dropout(dropout), nn.Linear(16, 16))
         self.register_buffer("counts", torch.zeros(rows + 1, dtype=torch.int64))
 
@@ -30,6 +31,7 @@ class CountingBackbone(nn.Module):
             seen = torch.bincount(x[:, 0].round().long(), minlength=len(self.counts))
             if dist.is_initialized() and dist.get_world_size() > 1:
                 dist.all_reduce(seen)
+                threading.Event().wait(self.together_s)
             self.counts += seen
             self.counts[0] = 0  # what stands in for a worker's empty part
         return self.layers(x[:, 1:])

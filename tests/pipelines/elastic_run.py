@@ -43,7 +43,8 @@ def _train(cluster, folder):
     stand_still = [STAND_STILL * BATCH, (STAND_STILL + 60) * BATCH]
     file = write_counted_case(
         folder,
-        {"alone_until": stand_still, "dropout": 0.0},
+        # What is left when a node's notice comes must take longer than seeing it does (1.5 s at most).
+        {"alone_until": stand_still, "together_s": 0.02, "dropout": 0.0},
         steps=STEPS,
         workers=[1, 2],
         resize_every_s=1,
