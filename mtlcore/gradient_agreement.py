@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping
 from itertools import combinations
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
+
+from mtlcore.workers import SumOverWorkers
 
 
 def gradient_agreement(losses: Mapping[str, Tensor], parameters: Iterable[Tensor]) -> dict[tuple[str, str], float]:
@@ -73,8 +74,5 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _added_over_workers(gradients: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        for gradient in gradients:
-            if gradient is not None:
-                dist.all_reduce(gradient)
+    SumOverWorkers([gradient for gradient in gradients if gradient is not None]).wait()
     return gradients

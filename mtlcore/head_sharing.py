@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from mtlcore.tasks import Multiclass, Task
+from mtlcore.workers import summed_over_workers
 
 
 def unit_importance(weight: Tensor, h: Tensor) -> Tensor:
@@ -105,8 +105,7 @@ def _what_is_read(head: nn.Module, h: Tensor, task: Task) -> Tensor | None:
 def _deviation(h: Tensor) -> Tensor:
     values = h.detach().double().reshape(-1, h.shape[-1])
     moments = torch.cat([values.sum(dim=0), values.square().sum(dim=0), values.new_tensor([len(values)])])
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        dist.all_reduce(moments)
+    summed_over_workers(moments)
     units = h.shape[-1]
     mean, mean_square = moments[:units] / moments[-1], moments[units:-1] / moments[-1]
     return (mean_square - mean.square()).clamp(min=0).sqrt()

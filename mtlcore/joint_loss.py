@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from mtlcore.co_annotation import LabelForm, co_annotation_to_classes, co_annotation_to_labels
@@ -18,6 +17,7 @@ from mtlcore.relatedness import Relatedness
 from mtlcore.supervised import supervised_loss
 from mtlcore.tasks import Multiclass, Task
 from mtlcore.terms import LossTerm
+from mtlcore.workers import SumOverWorkers, world_size
 
 
 @dataclass(frozen=True)
@@ -232,16 +232,17 @@ class JointLoss(nn.Module):
                 worst = int(y.max() if y.max() >= bound else y.min())
                 raise ValueError(f"task {task.name!r}: found the label {worst}; a label lies in [-1, {bound})")
 
-    def counts(
+    def begin_counts(
         self,
         labels: Mapping[str, Tensor],
         trust: Mapping[str, Tensor] | None = None,
         mixed: MixedLabels | None = None,
-    ) -> dict[str, Tensor]:
-        """Return what each part is divided by: its count over the global batch, which labels and trust alone decide.
+    ) -> SumOverWorkers:
+        """Begin to count what each part is divided by, over the global batch; labels and trust alone decide it.
 
-        It lets a batch be worked through in pieces: ``forward(..., counts=counts)`` of each piece, and the pieces'
-        losses, parts and gradients sum to the whole batch's. With data-parallel workers all must call it.
+        With data-parallel workers, which must all call it, the sum over them goes on beside the forward pass. And it
+        lets a batch be worked through in pieces: ``forward(..., counts=counts)`` of each piece, and the pieces'
+        losses, parts and gradients sum to the whole batch's. The sum is one tensor, of shape (parts,).
 
         Args:
             labels: of this worker's whole part of the batch, as :meth:`forward` takes them.
@@ -253,7 +254,7 @@ class JointLoss(nn.Module):
             >>> from mtlcore import JointLoss, Multiclass
             >>> joint = JointLoss([Multiclass("species", ("cat", "crow"))])
             >>> labels, logits = {"species": torch.tensor([0, -1, 1])}, {"species": torch.ones(3, 2)}
-            >>> counts = joint.counts(labels)
+            >>> (counts,) = joint.begin_counts(labels).wait()
             >>> pieces = [
             ...     joint({"species": logits["species"][k::2]}, {"species": labels["species"][k::2]}, counts=counts)
             ...     for k in (0, 1)
@@ -269,7 +270,7 @@ class JointLoss(nn.Module):
             }
             self._check(logits, labels)
             terms = self.terms(logits, labels, trust, mixed)
-        return dict(zip(terms, _over_workers([term for _, term in terms.values()]).unbind(), strict=True))
+        return _over_workers(terms)
 
     def forward(
         self,
@@ -277,7 +278,7 @@ class JointLoss(nn.Module):
         labels: Mapping[str, Tensor],
         trust: Mapping[str, Tensor] | None = None,
         mixed: MixedLabels | None = None,
-        counts: Mapping[str, Tensor] | None = None,
+        counts: Tensor | None = None,
     ) -> JointLossValue:
         """Return the loss and its parts.
 
@@ -287,7 +288,8 @@ class JointLoss(nn.Module):
             trust: by edge (``A->B``), of each row of its table, shape (C,), in [0, 1]; 1 everywhere where it is not
                 given. See :class:`mtlcore.RelatednessTrust`.
             mixed: where every input is a blend of two, the labels of those that were blended in.
-            counts: of the global batch, by part, where these inputs are a piece of it; see :meth:`counts`.
+            counts: of the global batch, shape (parts,), where they are known already or these inputs are a piece of
+                it; see :meth:`begin_counts`.
 
         Raises:
             ValueError: the labels are not those of the tasks; names the task and what was found.
@@ -295,11 +297,8 @@ class JointLoss(nn.Module):
         for given in (labels, mixed.labels) if mixed else (labels,):
             self._check(logits, given)
         terms = self.terms(logits, labels, trust, mixed)
-        if counts is None:
-            divisors = _over_workers([term for _, term in terms.values()])
-        else:
-            divisors = torch.stack([counts[name] for name in terms])
-        workers = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+        (divisors,) = _over_workers(terms).wait() if counts is None else (counts,)
+        workers = world_size()
         totals = torch.stack([term.total for _, term in terms.values()])
         weights = torch.tensor([weight for weight, _ in terms.values()], dtype=totals.dtype, device=totals.device)
         values = totals / torch.where(divisors > 0, divisors, torch.ones_like(divisors))
@@ -331,9 +330,6 @@ class JointLoss(nn.Module):
         return found
 
 
-def _over_workers(terms: Sequence[LossTerm]) -> Tensor:
-    """Return the counts of loss terms, summed over all workers."""
-    counts = torch.stack([term.count.detach() for term in terms])
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        dist.all_reduce(counts)
-    return counts
+def _over_workers(terms: Mapping[str, tuple[float, LossTerm]]) -> SumOverWorkers:
+    """Begin to sum the counts of loss terms over all workers."""
+    return SumOverWorkers([torch.stack([term.count.detach() for _, term in terms.values()])])

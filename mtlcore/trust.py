@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtlcore.relatedness import Relatedness
 from mtlcore.supervised import supervised_loss
 from mtlcore.tasks import MISSING, Multiclass, Task
-from mtlcore.terms import LossTerm
+from mtlcore.workers import SumOverWorkers
 
 # A row whose cosine with what the data show is at most DOUBTED has no trust, one from TRUSTED on has all of it.
 DOUBTED, TRUSTED = 0.3, 0.7
@@ -88,8 +87,20 @@ class RelatednessTrust(nn.Module):
             features: by task, what goes into its head, floating point, shape (N, features); no gradient flows back.
             labels: by task, integer, as :mod:`mtlcore.tasks` says.
         """
+        self.take_in(self.look(features, labels))
+
+    def look(self, features: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> SumOverWorkers:
+        """Begin to observe: the sum over workers goes on beside other work until :meth:`take_in`.
+
+        Args:
+            features: as :meth:`observe` takes them.
+            labels: as :meth:`observe` takes them.
+
+        Returns:
+            what was seen, for :meth:`take_in`: counts of annotations, the probes' gradients, and evidence.
+        """
         if self.optimizer is None:
-            return
+            return SumOverWorkers([])
         device = next(iter(features.values())).device.type
         with torch.autocast(device, enabled=False):
             terms, seen = {}, {}
@@ -98,29 +109,22 @@ class RelatednessTrust(nn.Module):
                 logits = self.probes[f"{name}_probe"](F.layer_norm(h, h.shape[1:]))
                 terms[name] = supervised_loss(logits, labels[name], task)
                 seen[name] = _seen(logits.detach(), labels[name], task)
-            self.optimizer.zero_grad()
-            torch.autograd.backward([term.total for term in terms.values()])
+            gradients = torch.autograd.grad([term.total for term in terms.values()], list(self.probes.parameters()))
             found = [_evidence(seen[R.source.name], seen[R.target.name]) for R in self.relatednesses]
-            self._sum_over_workers(terms, found)
-            self.optimizer.step()
-        for i, step in enumerate(found):
-            evidence = self.get_buffer(f"evidence_{i}")
-            evidence.mul_(_MEMORY).add_(step)
+        return SumOverWorkers([*(term.count.detach() for term in terms.values()), *gradients, *found])
 
-    def _sum_over_workers(self, terms: Mapping[str, LossTerm], found: Sequence[Tensor]) -> None:
-        """Make sums over all workers of evidence and gradients, and of the gradients means over annotated entries."""
-        counts = torch.stack([term.count.detach() for term in terms.values()])
-        gradients = [parameter.grad for parameter in self.probes.parameters() if parameter.grad is not None]
-        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-            parts = [counts, *gradients, *found]
-            flat = torch.cat([part.reshape(-1) for part in parts])
-            dist.all_reduce(flat)
-            for part, summed in zip(parts, torch.split(flat, [part.numel() for part in parts]), strict=True):
-                part.copy_(summed.view_as(part))
-        for name, count in zip(terms, counts, strict=True):
+    def take_in(self, seen: SumOverWorkers) -> None:
+        """Train the probes on what was seen, and add it to the evidence."""
+        if self.optimizer is None:
+            return
+        parts = iter(seen.wait())
+        counts = {name: next(parts) for name in self.tasks}
+        for name, count in counts.items():
             for parameter in self.probes[f"{name}_probe"].parameters():
-                assert parameter.grad is not None
-                parameter.grad.div_(count.clamp(min=1))
+                parameter.grad = next(parts) / count.clamp(min=1)  # a mean over annotated entries
+        self.optimizer.step()
+        for i in range(len(self.relatednesses)):
+            self.get_buffer(f"evidence_{i}").mul_(_MEMORY).add_(next(parts))
 
     @torch.no_grad()
     def by_edge(self) -> dict[str, Tensor]:

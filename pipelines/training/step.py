@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mtlcore import HeadInputs, JointLoss, MixedLabels, RelatednessProbe
 from mtlcore.balancing import BALANCING_METHODS
+from mtlcore.workers import world_size
 from pipelines.batches import MixedBatch
 from pipelines.case_training import Training
 from pipelines.training.training_state import TrainingState
@@ -54,26 +55,32 @@ class Step:
         rows_trusted = trust.by_edge() if trust and self._trusted else None
         state.optimizer.zero_grad(set_to_none=True)
         pieces = self._training.accumulate
-        counts = self._joint_loss.counts(batch.labels, rows_trusted, batch.mixed) if pieces > 1 else None
-        losses, parts, seen = [], [], []
+        # Sums over workers are begun as soon as they can be, and waited for as late.
+        counting = None
+        if pieces > 1 or world_size() > 1:
+            counting = self._joint_loss.begin_counts(batch.labels, rows_trusted, batch.mixed)
+        losses, parts, seen, looking = [], [], [], None
         for piece in range(pieces):
             part = batch if pieces == 1 else piece_of(batch, piece, pieces)
             with _alone(self._network) if piece < pieces - 1 else nullcontext():
                 with self._probe.reading(measured and piece == 0), autocast(part.x.device, self._training.precision):
                     logits = self._network(part.x)
+                counts = counting and counting.wait()[0]
                 value = self._joint_loss(logits, part.labels, rows_trusted, part.mixed, counts)
                 self._probe.measure(state.step, logits, part.labels)
+                if self._head_inputs:
+                    seen.append((dict(self._head_inputs.last), part.labels))
+                if trust and piece == pieces - 1:
+                    features, observed = zip(*seen, strict=True)
+                    looking = trust.look(_joined(features), _joined(observed))
                 state.balancer.backward(value)
             losses.append(value.loss.detach())
             parts.append(value.parts)
-            if self._head_inputs:
-                seen.append((dict(self._head_inputs.last), part.labels))
         if self._training.clip_norm is not None:
             nn.utils.clip_grad_norm_(self._network.parameters(), self._training.clip_norm)
         state.optimizer.step()
-        if trust and seen:
-            features, observed = zip(*seen, strict=True)
-            trust.observe(_joined(features), _joined(observed))
+        if trust and looking:
+            trust.take_in(looking)
         return torch.stack(losses).sum(), {name: torch.stack([p[name] for p in parts]).sum() for name in parts[0]}
 
 
