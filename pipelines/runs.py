@@ -124,6 +124,7 @@ def code_digest() -> str:
         "training/step",
         "training/schedule",
         "training/train_run",
+        "training/training_data",
         "training/training_state",
         "training/validation",
         "training/validation_history",

@@ -10,9 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from mtlcore import HeadInputs, JointLoss, RelatednessProbe, RelatednessTrust
-from pipelines.batches import MixedBatch, class_priors, mixing_plan, training_batch
-from pipelines.blocks import BlockReader
-from pipelines.counted_edges import with_counted_tables
+from pipelines.batches import MixedBatch, mixing_plan, training_batch
 from pipelines.method import build_balancing, build_loss, build_network, build_trust, tasks_of
 from pipelines.runs import HISTORY, VALIDATIONS, WEIGHTS, Run, made_from, write_record
 from pipelines.storage import delete, join, write_whole
@@ -34,6 +32,7 @@ from pipelines.training.prepare import prepare
 from pipelines.training.schedule import learning_rate
 from pipelines.training.shards import is_sharded
 from pipelines.training.step import Step
+from pipelines.training.training_data import TrainingData
 from pipelines.training.training_state import TrainingState
 from pipelines.training.validation import Validation
 from pipelines.training.validation_history import chosen
@@ -42,7 +41,7 @@ from pipelines.training.worker import Worker
 from pipelines.visible_relatedness import measured_steps, write_measured
 
 
-def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader], worker: Worker) -> None:
+def train_run(work: Work, run: Run, data: TrainingData, worker: Worker) -> None:
     """Train a run from its newest checkpoint, or from the beginning, to its end.
 
     Every worker takes its slice of the step's mixed batch, makes one forward pass over it, and computes its share
@@ -56,8 +55,8 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader], worker: 
     """
     case, training = work.case, work.case.training
     tasks = [tasks_of(case)[name] for name in run.tasks]
-    plan = mixing_plan(case, {name: len(reader) for name, reader in readers.items()}, run.seed, run.tasks)
-    state, joint_loss = _beginning(work, run, readers, worker)
+    plan = mixing_plan(case, {name: len(reader) for name, reader in data.readers.items()}, run.seed, run.tasks)
+    state, joint_loss = _beginning(work, run, data, worker)
     _go_on(state, work, run, worker)
     sharded = is_sharded(state.network)
     network = state.network if sharded else worker.wrap(state.network)
@@ -66,28 +65,23 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader], worker: 
     made = made_from(work.data_sets)
     checkpoints = join(work.folder(run), CHECKPOINTS)
     pace = Pace(training.checkpoints, worker)
-    validation = Validation(work, run, worker)
+    validation = Validation(work.case, run, data.validation, worker)
 
     with ExitStack() as open_until_the_end:
         first = worker.rank == 0
-        monitor = (
-            open_until_the_end.enter_context(Monitor(work, run, state, sum(plan.per_step.values()))) if first else None
-        )
-        writer = (
-            open_until_the_end.enter_context(CheckpointWriter(checkpoints, training.checkpoints.keep))
-            if first
-            else None
-        )
-        head_inputs = open_until_the_end.enter_context(HeadInputs(state.network.heads)) if state.trust else None
+        enter = open_until_the_end.enter_context
+        monitor = enter(Monitor(work, run, state, sum(plan.per_step.values()))) if first else None
+        writer = enter(CheckpointWriter(checkpoints, training.checkpoints.keep)) if first else None
+        head_inputs = enter(HeadInputs(state.network.heads)) if state.trust else None
         trusted = case.arms[run.arm].matching.trust == "estimated"
         a_step = Step(state, network, joint_loss, training, trusted, probe, head_inputs)
 
         def batch_of(step: int) -> MixedBatch:
-            made_of = training_batch(case, readers, plan, step, worker.rank, worker.world_size, tasks)
+            made_of = training_batch(case, data.readers, plan, step, worker.rank, worker.world_size, tasks)
             return pinned(made_of, worker.device)
 
         steps = range(state.step, training.steps)
-        batches = open_until_the_end.enter_context(closing(one_ahead(batch_of, steps)))
+        batches = enter(closing(one_ahead(batch_of, steps)))
         for step in steps:
             begun = time.perf_counter()
             batch = on_device(next(batches), worker.device, training.channels_last)
@@ -115,7 +109,7 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader], worker: 
                     _keep_place(state, run, made, writer, before_preemption=why == "preemption")
             if last:
                 break
-    weights = state.weights() if first or sharded else {}
+    weights = state.weights() if sharded or (first and not state.best) else {}
     if first:
         _write(work, run, state, worker, state.best or weights)
         delete_checkpoints(checkpoints)
@@ -124,15 +118,12 @@ def train_run(work: Work, run: Run, readers: Mapping[str, BlockReader], worker: 
         dist.barrier()  # no worker starts what another has not seen the end of
 
 
-def _beginning(
-    work: Work, run: Run, readers: Mapping[str, BlockReader], worker: Worker
-) -> tuple[TrainingState, JointLoss]:
+def _beginning(work: Work, run: Run, data: TrainingData, worker: Worker) -> tuple[TrainingState, JointLoss]:
     """Return a run's state before its first step, and its objective."""
     case = work.case
     network = prepare(build_network(case, list(run.tasks), run.seed), case.training, worker)
     matching = case.arms[run.arm].matching
-    related = with_counted_tables(case, readers)
-    joint_loss = build_loss(related, list(run.tasks), matching, class_priors(case, readers))
+    joint_loss = build_loss(data.related, list(run.tasks), matching, data.priors)
     balancer = build_balancing(case, run.arm, joint_loss, network.shared_parameters(), network.parameters(), run.seed)
     trust = build_trust(network, joint_loss)
     if trust:

@@ -4,11 +4,11 @@ from typing import Any
 
 import torch
 
-from pipelines.batches import open_readers
 from pipelines.runs import is_done
 from pipelines.training.failure import comes_from_a_peer, failure_of, note_failure
 from pipelines.training.loss_history import LossNotFiniteError
 from pipelines.training.train_run import train_run
+from pipelines.training.training_data import open_training_data
 from pipelines.training.work import Work
 from pipelines.training.worker import Worker, ray_worker
 
@@ -22,15 +22,15 @@ def train_runs(config: dict[str, Any]) -> None:
     work: Work = config["work"]
     torch.set_num_threads(work.case.training.threads_per_worker)
     worker = ray_worker()
-    readers = None
+    data = None
     for run in work.runs:
         if failure_of(work, run):
             return
         if is_done(run, work.experiment, work.data_sets):
             continue
         try:
-            readers = readers or open_readers(work.case, work.data_sets, "train")
-            train_run(work, run, readers, worker)
+            data = data or open_training_data(work.case, work.data_sets)
+            train_run(work, run, data, worker)
         except Exception as error:
             if _is_of_all(error, worker):
                 if worker.rank == 0:

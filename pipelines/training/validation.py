@@ -10,7 +10,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from mtlcore import MISSING, task_metrics
-from pipelines.batches import open_readers
+from pipelines.blocks import BlockReader
+from pipelines.case import Case
 from pipelines.method import tasks_of
 from pipelines.permutation import permuted
 from pipelines.runs import Run
@@ -19,7 +20,6 @@ from pipelines.training.checkpoint import Event
 from pipelines.training.shards import is_sharded
 from pipelines.training.training_state import TrainingState
 from pipelines.training.validation_history import best_of, scored_columns, without_gain
-from pipelines.training.work import Work
 from pipelines.training.worker import Worker
 
 _ROWS_AT_ONCE = 512
@@ -32,25 +32,22 @@ class Validation:
     every arm and seed is scored on the same ones.
 
     Args:
-        work: the case, and where its blocks lie.
+        case: the case.
         run: the run.
+        readers: the validation split's, by data set; none where the case does not validate as it trains.
         worker: this worker; all of them score a part of the rows.
     """
 
-    def __init__(self, work: Work, run: Run, worker: Worker) -> None:
-        self._case, self._worker = work.case, worker
-        self._settings, self._training = work.case.training.validation, work.case.training
-        self._tasks = [tasks_of(work.case)[name] for name in run.tasks]
-        self._scored = scored_columns(work.case, run)
-        self._rows: dict[str, np.ndarray] = {}  # none where no validation data set is labelled for the run's tasks
-        if self._settings.every_steps is None:
-            return
-        self._readers = open_readers(work.case, work.data_sets, "validation")
-        sizes = {name: len(reader) for name, reader in self._readers.items()}
+    def __init__(self, case: Case, run: Run, readers: Mapping[str, BlockReader], worker: Worker) -> None:
+        self._case, self._readers, self._worker = case, readers, worker
+        self._settings, self._training = case.training.validation, case.training
+        self._tasks = [tasks_of(case)[name] for name in run.tasks]
+        self._scored = scored_columns(case, run)
+        sizes = {name: len(reader) for name, reader in readers.items()}
         self._rows = {
             name: rows
             for name, rows in validation_rows(sizes, self._settings.rows).items()
-            if set(work.case.datasets[name].labels) & set(run.tasks)
+            if set(case.datasets[name].labels) & set(run.tasks)
         }
         self._labels = {
             task.name: torch.from_numpy(

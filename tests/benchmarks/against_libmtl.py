@@ -122,21 +122,24 @@ def rounds(case: Any, data_sets: Any, libmtl: Any, steps: int, count: int) -> It
     from dataclasses import replace
 
     from mtlcore import drawn_from, small_cnn
-    from pipelines.batches import gather_batch, mixing_plan, open_readers
+    from pipelines.batches import gather_batch, mixing_plan
     from pipelines.layout import experiment_folder
     from pipelines.method import tasks_of
     from pipelines.runs import list_runs
     from pipelines.training.train_run import train_run
+    from pipelines.training.training_data import open_training_data
     from pipelines.training.work import Work
     from pipelines.training.worker import Worker
 
-    readers = open_readers(case, data_sets, "train")
+    data = open_training_data(case, data_sets)
     tasks = tasks_of(case)
-    plan = mixing_plan(case, {name: len(reader) for name, reader in readers.items()}, 0, list(tasks))
+    plan = mixing_plan(case, {name: len(reader) for name, reader in data.readers.items()}, 0, list(tasks))
     feeds = {}
     for name, task in tasks.items():
         data_set = f"{name}_train"
-        made = [gather_batch(readers, {data_set: plan.rows(step)[data_set]}, [task], case.input) for step in range(16)]
+        made = [
+            gather_batch(data.readers, {data_set: plan.rows(step)[data_set]}, [task], case.input) for step in range(16)
+        ]
         labels = [b.labels[name] if "class" in name else b.labels[name].float() for b in made]
         feeds[name] = Feed([(b.x, y) for b, y in zip(made, labels, strict=True)], steps + 1)
     with contextlib.redirect_stdout(io.StringIO()), drawn_from(0):
@@ -158,7 +161,7 @@ def rounds(case: Any, data_sets: Any, libmtl: Any, steps: int, count: int) -> It
                 marks.append((time.perf_counter(), time.process_time()))
 
         work = Work(case, (run,), data_sets, experiment_folder(case), "benchmark", told=told)
-        train_run(work, replace(run, seed=1000 + round_), readers, Worker())
+        train_run(work, replace(run, seed=1000 + round_), data, Worker())
         if round_ >= 0:
             yield {"kindred": _rates(marks[0], marks[1], steps - SKIPPED), "libmtl": theirs}
 

@@ -27,15 +27,15 @@ def train_and_tell(work: Any, out: str) -> None:
     """Train a work's first run in this process, and write its memory before and after."""
     import torch
 
-    from pipelines.batches import open_readers
     from pipelines.training.train_run import train_run
+    from pipelines.training.training_data import open_training_data
     from pipelines.training.worker import Worker
 
     torch.set_num_threads(1)
     before = status()
-    readers = open_readers(work.case, work.data_sets, "train")
+    data = open_training_data(work.case, work.data_sets)
     opened = status()
-    train_run(work, work.runs[0], readers, Worker())
+    train_run(work, work.runs[0], data, Worker())
     Path(out).write_text(json.dumps({"before": before, "blocks opened": opened, "after": status()}))
 
 

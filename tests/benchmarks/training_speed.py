@@ -32,20 +32,21 @@ def compare(config: dict[str, Any]) -> None:
     import torch
 
     from mtlcore import HeadInputs, drawn_from
-    from pipelines.batches import class_priors, gather_batch, mixing_plan, open_readers
+    from pipelines.batches import gather_batch, mixing_plan
     from pipelines.method import build_loss, build_network, build_trust, tasks_of
     from pipelines.training.optimizer import build_optimizer
     from pipelines.training.train_run import train_run
+    from pipelines.training.training_data import open_training_data
     from pipelines.training.worker import ray_worker
 
     torch.set_num_threads(1)
     work, steps, skipped, worker = config["work"], config["steps"], config["skipped"], ray_worker()
     case, run = work.case, work.runs[0]
-    readers = open_readers(case, work.data_sets, "train")
+    data = open_training_data(case, work.data_sets)
     tasks = list(tasks_of(case).values())
-    plan = mixing_plan(case, {name: len(reader) for name, reader in readers.items()}, 0, run.tasks)
-    batches = [gather_batch(readers, plan.rows(step), tasks, case.input) for step in range(16)]
-    joint_loss = build_loss(case, list(run.tasks), case.arms["joint"].matching, class_priors(case, readers))
+    plan = mixing_plan(case, {name: len(reader) for name, reader in data.readers.items()}, 0, run.tasks)
+    batches = [gather_batch(data.readers, plan.rows(step), tasks, case.input) for step in range(16)]
+    joint_loss = build_loss(case, list(run.tasks), case.arms["joint"].matching, data.priors)
 
     class Clock:
         def __init__(self) -> None:
@@ -61,7 +62,7 @@ def compare(config: dict[str, Any]) -> None:
     def pipeline(round_: int) -> list[float]:
         clock = Clock()
         told = lambda at: clock.tick() if at.step in (skipped, steps) else None  # noqa: E731
-        train_run(replace(work, told=told), replace(run, seed=1000 + round_), readers, worker)
+        train_run(replace(work, told=told), replace(run, seed=1000 + round_), data, worker)
         return clock.rates()
 
     def loop(feed: Any, with_trust: bool) -> list[float]:

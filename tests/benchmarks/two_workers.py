@@ -37,15 +37,15 @@ def take_turns(config: dict[str, Any]) -> None:
     import torch.distributed as dist
     from torch.nn.parallel import DistributedDataParallel
 
-    from pipelines.batches import open_readers
     from pipelines.training.train_run import train_run
+    from pipelines.training.training_data import open_training_data
     from pipelines.training.worker import Worker
 
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
     rank = ray.train.get_context().get_world_rank()
     works, steps, folder = config["works"], config["steps"], Path(config["folder"])
-    readers = {batch: open_readers(work.case, work.data_sets, "train") for batch, work in works.items()}
+    data = {batch: open_training_data(work.case, work.data_sets) for batch, work in works.items()}
     cpu = torch.device("cpu")
 
     @contextmanager
@@ -63,7 +63,7 @@ def take_turns(config: dict[str, Any]) -> None:
         if worker.world_size == 1:
             run = replace(run, network=f"worker-{rank}")
         begun = time.process_time()
-        train_run(work, run, readers[batch], worker)
+        train_run(work, run, data[batch], worker)
         spent = time.process_time() - begun
         if worker.rank:
             return {}

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from pipelines.batches import open_readers
 from pipelines.ingest import ingested
 from pipelines.layout import experiment_folder
 from pipelines.runs import list_runs
 from pipelines.training.train_run import train_run
+from pipelines.training.training_data import open_training_data
 from pipelines.training.work import Work
 from pipelines.training.worker import Worker
 
@@ -15,7 +15,7 @@ def train_here(case, told=None, experiment=None):
     """Train all runs of an ingested case; return their folders by run."""
     data_sets, runs = ingested(case), tuple(list_runs(case))
     work = Work(case, runs, data_sets, str(experiment or experiment_folder(case)), "attempt", told=told)
-    readers = open_readers(case, data_sets, "train")
+    data = open_training_data(case, data_sets)
     for run in runs:
-        train_run(work, run, readers, Worker())
+        train_run(work, run, data, Worker())
     return {run: Path(run.folder(work.experiment)) for run in runs}

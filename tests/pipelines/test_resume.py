@@ -12,7 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from pipelines.batches import mixing_plan, open_readers
+from pipelines.batches import mixing_plan
 from pipelines.case_file import load_case
 from pipelines.errors import UserError
 from pipelines.ingest import ingest, ingested
@@ -23,6 +23,7 @@ from pipelines.training.checkpoint import step_of, unpack
 from pipelines.training.checkpoint_folder import checkpoint_names, read_checkpoint
 from pipelines.training.checkpoint_writer import CheckpointNotWrittenError, CheckpointWriter
 from pipelines.training.train_run import train_run
+from pipelines.training.training_data import open_training_data
 from pipelines.training.work import Work
 from pipelines.training.worker import Worker
 from tests.object_storage import environment_for, make_bucket, proxy, s3_server
@@ -51,7 +52,7 @@ def train_alone(case, experiment):
     """What a single worker does, in a process of its own."""
     torch.set_num_threads(1)
     work = work_of(case, experiment)
-    train_run(work, work.runs[0], open_readers(case, work.data_sets, "train"), Worker())
+    train_run(work, work.runs[0], open_training_data(case, work.data_sets), Worker())
 
 
 @pytest.fixture(scope="module")

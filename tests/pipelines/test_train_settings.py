@@ -12,7 +12,6 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from pipelines.batches import open_readers
 from pipelines.case_file import load_case
 from pipelines.errors import UserError
 from pipelines.ingest import ingest, ingested
@@ -22,6 +21,7 @@ from pipelines.training.checkpoint_writer import CheckpointWriter
 from pipelines.training.prepare import check_compiler
 from pipelines.training.shards import layers
 from pipelines.training.train_run import train_run
+from pipelines.training.training_data import open_training_data
 from pipelines.training.work import Work
 from pipelines.training.worker import Worker
 
@@ -60,7 +60,7 @@ def fit(data_sets, tmp_path):
 def fitted(case, data_sets, worker):
     run = list_runs(case)[0]
     work = Work(case, (run,), data_sets, experiment_folder(case), "a")
-    train_run(work, run, open_readers(case, data_sets, "train"), worker)
+    train_run(work, run, open_training_data(case, data_sets), worker)
     folder = Path(run.folder(experiment_folder(case)))
     return pq.read_table(folder / HISTORY).to_pandas(), safetensors.torch.load_file(folder / WEIGHTS), folder
 

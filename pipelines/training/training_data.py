@@ -1,0 +1,35 @@
+"""What the runs of a case train on, opened and counted once, whatever their number."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipelines.batches import class_priors, open_readers
+from pipelines.blocks import BlockReader
+from pipelines.case import Case
+from pipelines.counted_edges import with_counted_tables
+from pipelines.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Data sets by split, and what is counted of the training labels.
+
+    Attributes:
+        readers: the training split's, by data set.
+        validation: the validation split's, by data set; none where the case does not validate as it trains.
+        related: the case with a table on every edge.
+        priors: by task, how often each of its outputs holds.
+    """
+
+    readers: Mapping[str, BlockReader]
+    validation: Mapping[str, BlockReader]
+    related: Case
+    priors: Mapping[str, tuple[float, ...]]
+
+
+def open_training_data(case: Case, data_sets: Mapping[str, tuple[str, Manifest]]) -> TrainingData:
+    """Open the blocks of a case's training and validation data sets; reads the training labels once."""
+    readers = open_readers(case, data_sets, "train")
+    validates = case.training.validation.every_steps is not None
+    validation = open_readers(case, data_sets, "validation") if validates else {}
+    return TrainingData(readers, validation, with_counted_tables(case, readers), class_priors(case, readers))
