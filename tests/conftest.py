@@ -26,6 +26,16 @@ def ray_local():
 
 
 @pytest.fixture(scope="session")
+def two_workers():
+    """Two worker processes, for what needs two and no Ray."""
+    from tests.pipelines.two_workers import TwoWorkers
+
+    workers = TwoWorkers()
+    yield workers
+    workers.close()
+
+
+@pytest.fixture(scope="session")
 def digits_store(tmp_path_factory):
     """A storage path whose ingested digits all tests share; what is trained lies apart by its settings."""
     return tmp_path_factory.mktemp("store")

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import torch
+
 from pipelines.ingest import ingested
 from pipelines.layout import experiment_folder
 from pipelines.runs import list_runs
@@ -13,6 +15,7 @@ from pipelines.training.worker import Worker
 
 def train_here(case, told=None, experiment=None):
     """Train all runs of an ingested case; return their folders by run."""
+    torch.set_num_threads(case.training.threads_per_worker)
     data_sets, runs = ingested(case), tuple(list_runs(case))
     work = Work(case, runs, data_sets, str(experiment or experiment_folder(case)), "attempt", told=told)
     data = open_training_data(case, data_sets)

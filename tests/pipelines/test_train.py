@@ -19,6 +19,7 @@ from pipelines.method import build_network
 from pipelines.progress import bar
 from pipelines.runs import HISTORY, WEIGHTS, is_done, list_runs
 from pipelines.train import TrainingFailedError, fit_runs, train
+from tests.pipelines.one_worker import train_here
 
 SHORT = ["training.steps=25", "training.seeds=[3]", "training.batch_size=8", "evaluation.replicates=20"]
 # One digit-labelled picture a batch: of two workers, one holds no label of the digit task in any step.
@@ -38,15 +39,17 @@ def case_of(ray_local, digits_store):
     return load
 
 
-def trained(case):
-    train(case, ingested(case), fresh=True)
+def trained(case, by=train_here):
+    """Return history and weights by run."""
     return {
-        run: (
-            pq.read_table(Path(run.folder(experiment_folder(case))) / HISTORY).to_pandas(),
-            safetensors.torch.load_file(Path(run.folder(experiment_folder(case))) / WEIGHTS),
-        )
-        for run in list_runs(case)
+        run: (pq.read_table(folder / HISTORY).to_pandas(), safetensors.torch.load_file(folder / WEIGHTS))
+        for run, folder in by(case).items()
     }
+
+
+def by_ray(case):
+    train(case, ingested(case), fresh=True)
+    return {run: Path(run.folder(experiment_folder(case))) for run in list_runs(case)}
 
 
 @pytest.mark.parametrize(
@@ -59,7 +62,7 @@ def trained(case):
         ),
     ],
 )
-def test_one_and_two_workers_give_the_same_curve(case_of, network, augmentation):
+def test_one_and_two_workers_give_the_same_curve(case_of, two_workers, network, augmentation):
     settings = [
         *ONE_DIGIT,
         *ALL_LOSSES,
@@ -70,7 +73,7 @@ def test_one_and_two_workers_give_the_same_curve(case_of, network, augmentation)
     without_digit = [rank for rank in (0, 1) if not len(plan.worker_rows(0, rank, 2)["digit_pictures"])]
     assert len(without_digit) == 1
 
-    one, two = trained(case_of(*settings)), trained(case_of(*settings, "training.workers=2"))
+    one, two = trained(case_of(*settings)), trained(case_of(*settings), two_workers.train)
     assert {str(run) for run in one} == {str(run) for run in two}
     for run, (history, weights) in one.items():
         others, other_weights = two[run]
@@ -80,7 +83,7 @@ def test_one_and_two_workers_give_the_same_curve(case_of, network, augmentation)
             torch.testing.assert_close(other_weights[name], weight, rtol=1e-3, atol=1e-4, msg=f"{run} {name}")
 
 
-def test_balanced_arms_give_the_same_curve_on_one_and_two_workers_and_differ_from_each_other(case_of):
+def test_balanced_arms_give_the_same_curve_on_one_and_two_workers_and_differ_from_each_other(case_of, two_workers):
     settings = [
         *ONE_DIGIT,
         *ALL_LOSSES,
@@ -90,7 +93,7 @@ def test_balanced_arms_give_the_same_curve_on_one_and_two_workers_and_differ_fro
         "sca: {weight: 0}, ill: {weight: 0}}}, fixed: {balancing: {method: fixed}}, dwa: {balancing: {method: dwa, "
         "period: 5}}, gradnorm: {balancing: {method: gradnorm, lr: 0.1}}}",
     ]
-    one, two = trained(case_of(*settings)), trained(case_of(*settings, "training.workers=2"))
+    one, two = trained(case_of(*settings)), trained(case_of(*settings), two_workers.train)
     for run, (history, weights) in one.items():
         others, other_weights = two[run]
         np.testing.assert_allclose(others, history, rtol=2e-3, atol=2e-4, err_msg=str(run))
@@ -100,9 +103,9 @@ def test_balanced_arms_give_the_same_curve_on_one_and_two_workers_and_differ_fro
     assert len({round(loss, 4) for loss in last.values()}) == len(last) == 5
 
 
-def test_the_same_seed_gives_the_same_bits_and_another_does_not(case_of):
+def test_the_same_seed_gives_the_same_bits_in_this_process_and_on_ray_and_another_does_not(case_of):
     case = case_of("training.seeds=[3, 4]")
-    first, again = trained(case), trained(case)
+    first, again = trained(case), trained(case, by_ray)
     assert len(first) == 8
     for run, (history, weights) in first.items():
         assert len(history) == 25, "as many updates in every arm"
@@ -134,7 +137,7 @@ def test_arms_of_one_seed_start_from_the_same_backbone(case_of):
 
 def test_only_what_is_missing_or_of_other_code_is_trained_again(case_of):
     case = case_of("training.steps=2")
-    assert train(case, ingested(case), fresh=True) == 4
+    assert len(train_here(case)) == 4
     assert train(case, ingested(case)) == 0
     records = [Path(run.folder(experiment_folder(case))) / "run.json" for run in list_runs(case)]
     records[0].unlink()

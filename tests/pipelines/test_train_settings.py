@@ -1,7 +1,5 @@
 """Settings of speed change the speed: what a run comes to stays the same, as far as rounding and precision let it."""
 
-import os
-import socket
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +8,6 @@ import pytest
 import safetensors.torch
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from pipelines.case_file import load_case
 from pipelines.errors import UserError
@@ -24,6 +21,7 @@ from pipelines.training.train_run import train_run
 from pipelines.training.training_data import open_training_data
 from pipelines.training.work import Work
 from pipelines.training.worker import Worker
+from tests.pipelines.two_workers import train_share
 
 SHORT = [
     "training.steps=12",
@@ -156,41 +154,20 @@ def interrupted(fit, monkeypatch, settings, worker=None):
             fit(*settings, worker=worker)
 
 
-def _in_processes(function, *arguments):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.start_processes(_a_process, (function, port, arguments), 2, start_method="spawn")
-
-
-def _a_process(rank, function, port, arguments):
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    function(rank, *arguments)
-    dist.destroy_process_group()
-
-
 def _fit_each(rank, cases, data_sets):
-    """Train cases one after the other; one called `-until-5` ends after its checkpoint of step 5."""
+    """Train cases one after the other; one with a number ends after its checkpoint of that step."""
     for case, until in cases:
-        wrap = _never if case.training.shard else torch.nn.parallel.DistributedDataParallel
-        worker = Worker(rank, 2, torch.device("cpu"), wrap)
         if until is None:
-            fitted(case, data_sets, worker)
+            train_share(rank, case, data_sets)
         else:
-            _train_until(case, data_sets, worker, until)
-
-
-def _never(network):
-    raise AssertionError("a sharded network is whole on no worker")
+            _train_until(rank, case, data_sets, until)
 
 
 class _Stop(Exception):
     pass
 
 
-def _train_until(case, data_sets, worker, until):
+def _train_until(rank, case, data_sets, until):
     """Train until the checkpoint of a step is written; both workers stop there."""
     from pipelines.training.pace import Pace
 
@@ -203,7 +180,7 @@ def _train_until(case, data_sets, worker, until):
 
     Pace.look_up = stop_after
     try:
-        fitted(case, data_sets, worker)
+        train_share(rank, case, data_sets)
     except _Stop:
         pass
     finally:
@@ -213,7 +190,7 @@ def _train_until(case, data_sets, worker, until):
 
 @pytest.mark.parametrize("sharing", ["hard", "cross_stitch"])
 def test_sharded_workers_give_the_curve_of_whole_ones_and_go_on_from_each_others_checkpoints(
-    fit, data_sets, tmp_path, sharing
+    fit, data_sets, two_workers, tmp_path, sharing
 ):
     def case(store, *settings):
         network = f"network={{backbone: small_cnn, widths: [8, 16], sharing: {sharing}}}"
@@ -224,7 +201,7 @@ def test_sharded_workers_give_the_curve_of_whole_ones_and_go_on_from_each_others
     cases = [(case("a", sharded), None)]
     cases += [(case("b", sharded), 5), (case("b"), None), (case("c"), 5), (case("c", sharded), None)]
     cases += [(case("d", "training.accumulate=3"), None), (case("e", sharded, "training.accumulate=3"), None)]
-    _in_processes(_fit_each, cases, data_sets)
+    two_workers(_fit_each, cases, data_sets)
     plain = fit(f"network={{backbone: small_cnn, widths: [8, 16], sharing: {sharing}}}", "training.clip_norm=1")
     for store in "abcde":
         c = case(store)

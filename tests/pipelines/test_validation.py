@@ -16,11 +16,9 @@ from pipelines.batches import open_readers, scaled
 from pipelines.case_file import load_case
 from pipelines.errors import UserError
 from pipelines.ingest import ingest, ingested
-from pipelines.layout import experiment_folder
 from pipelines.method import build_network, tasks_of
 from pipelines.results_table import results_table
 from pipelines.runs import HISTORY, VALIDATIONS, WEIGHTS, list_runs, read_record
-from pipelines.train import train
 from pipelines.training.validation import validation_rows
 from pipelines.training.validation_history import ValidationHistory, best_of, scored_columns, without_gain
 from tests.pipelines.one_worker import train_here
@@ -81,14 +79,14 @@ def expected(case, run, weights):
     }
 
 
-def test_two_workers_validate_as_one_does_and_stop_at_the_same_step(case_of):
+def test_two_workers_validate_as_one_does_and_stop_at_the_same_step(case_of, two_workers):
     one_arm = ["arms={naive: {}}", "evaluation.baseline=naive", "training.validation={every_steps: 5, rows: 61}"]
     stop = ["training.best=digit", "training.early_stopping={patience: 1, min_delta: 0.5}"]
     (one,) = train_here(case_of(*one_arm, *stop)).values()
     first, weights = pq.read_table(one / VALIDATIONS).to_pandas(), weights_of(one)
-    case = case_of(*one_arm, *stop, "training.workers=2")
-    train(case, ingested(case), fresh=True)
-    two = Path(list_runs(case)[0].folder(experiment_folder(case)))
+    first_run = (one / "run.json").read_bytes()
+    (two,) = two_workers.train(case_of(*one_arm, *stop, "training.workers=2")).values()
+    assert (two / "run.json").read_bytes() != first_run
     assert one == two, "who trains is no setting of the experiment"
     second = pq.read_table(two / VALIDATIONS).to_pandas()
     assert second["step"].tolist() == first["step"].tolist() == [5, 10]

@@ -1,7 +1,5 @@
 """What a run saw of its tasks' relatedness is the same on two workers, and its weights as if it had not looked."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import safetensors.torch
@@ -11,11 +9,10 @@ from pipelines.case_file import load_case
 from pipelines.evaluate import evaluate
 from pipelines.figures import agreement_figure, sharing_figure
 from pipelines.ingest import ingest, ingested
-from pipelines.layout import experiment_folder
 from pipelines.results import PairSeen
-from pipelines.runs import WEIGHTS, Run, list_runs
-from pipelines.train import train
+from pipelines.runs import WEIGHTS, Run
 from pipelines.visible_relatedness import measured_steps, read_measured
+from tests.pipelines.one_worker import train_here
 
 SMALL = [
     "training.steps=9",
@@ -31,18 +28,17 @@ SMALL = [
 
 @pytest.fixture
 def trained(ray_local, digits_store):
-    def train_with(*overrides):
+    def train_with(*overrides, by=train_here):
         case = load_case("digits", [f"storage.path={digits_store}", *SMALL, *overrides])
         ingest(case)
-        train(case, ingested(case), fresh=True)
-        folders = {str(run): Path(run.folder(experiment_folder(case))) for run in list_runs(case)}
+        folders = {str(run): folder for run, folder in by(case).items()}
         weights = {run: safetensors.torch.load_file(folder / WEIGHTS) for run, folder in folders.items()}
         return case, weights, {run: read_measured(str(folder)) for run, folder in folders.items()}
 
     return train_with
 
 
-def test_what_is_seen_is_in_the_results_and_changes_no_bit_and_is_the_same_on_two_workers(trained):
+def test_what_is_seen_is_in_the_results_and_changes_no_bit_and_is_the_same_on_two_workers(trained, two_workers):
     case, weights, seen = trained("logging.relatedness_every=4")
     results = evaluate(case, ingested(case))
     assert list(results.visible_relatedness) == ["naive", "co-trained"]
@@ -62,7 +58,7 @@ def test_what_is_seen_is_in_the_results_and_changes_no_bit_and_is_the_same_on_tw
     for run, of_run in weights.items():
         assert all(torch.equal(unmeasured[run][name], value) for name, value in of_run.items()), run
 
-    _, _, on_two = trained("logging.relatedness_every=4", "training.workers=2")
+    _, _, on_two = trained("logging.relatedness_every=4", by=two_workers.train)
     for run, measured in seen.items():
         assert [m[:3] for m in on_two[run]] == [m[:3] for m in measured]
         for one, two in zip(measured, on_two[run], strict=True):

@@ -1,0 +1,85 @@
+"""Two worker processes that a session's tests share: what Ray Train starts, without the seconds of starting it."""
+
+import multiprocessing
+import os
+import socket
+import traceback
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from pipelines.ingest import ingested
+from pipelines.layout import experiment_folder
+from pipelines.runs import list_runs
+from pipelines.training.train_run import train_run
+from pipelines.training.training_data import open_training_data
+from pipelines.training.work import Work
+from pipelines.training.worker import Worker
+
+
+class TwoWorkers:
+    """Call a function in both processes at once, by ``two_workers(function, *arguments)``: ``function(rank, ...)``."""
+
+    def __init__(self):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        spawn = multiprocessing.get_context("spawn")
+        self._pipes, self._processes = [], []
+        for rank in (0, 1):
+            ours, theirs = spawn.Pipe()
+            process = spawn.Process(target=_serve, args=(rank, port, theirs), daemon=True)
+            process.start()
+            theirs.close()
+            self._pipes.append(ours)
+            self._processes.append(process)
+
+    def __call__(self, function, *arguments):
+        for pipe in self._pipes:
+            pipe.send((function, arguments))
+        failures = [failure for pipe in self._pipes if (failure := pipe.recv())]
+        assert not failures, "\n".join(failures)
+
+    def train(self, case):
+        """Train all runs of an ingested case; return their folders by run."""
+        self(train_share, case, ingested(case))
+        return {run: Path(run.folder(experiment_folder(case))) for run in list_runs(case)}
+
+    def close(self):
+        for pipe in self._pipes:
+            pipe.close()
+        for process in self._processes:
+            process.join(10)
+            process.kill()
+
+
+def train_share(rank, case, data_sets):
+    """Train a case's runs as one of two workers."""
+    runs = tuple(list_runs(case))
+    work = Work(case, runs, data_sets, experiment_folder(case), "attempt")
+    data = open_training_data(case, data_sets)
+    wrap = _never if case.training.shard else torch.nn.parallel.DistributedDataParallel
+    for run in runs:
+        train_run(work, run, data, Worker(rank, 2, torch.device("cpu"), wrap))
+
+
+def _never(network):
+    raise AssertionError("a sharded network is whole on no worker")
+
+
+def _serve(rank, port, pipe):
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    while True:
+        try:
+            function, arguments = pipe.recv()
+        except EOFError:
+            return
+        try:
+            function(rank, *arguments)
+            pipe.send(None)
+        except BaseException:
+            pipe.send(traceback.format_exc())
+            raise  # the other waits for this one's sums: its connection must break
