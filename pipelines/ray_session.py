@@ -2,6 +2,8 @@
 
 import logging
 import os
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,6 +22,10 @@ _QUIET = {
 
 # A Ray of one's own listens on loopback alone; without this, Ray takes the machine's address in its place.
 _ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
+# What Ray Data 2.60 calls its threads.
+_OF_RAY_DATA = ("StreamingExecutor", "iter_threaded", "Prefetcher", "ray-data-metadata-prefetch")
+_LONGEST_END_S = 10.0
 
 
 @contextmanager
@@ -52,7 +58,16 @@ def ray_session(verbose: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
+        _wait_for_ray_data()
         ray.shutdown()
+
+
+def _wait_for_ray_data() -> None:
+    """Let Ray Data's threads end: one that asks for Ray when it is gone ends the process, before an error is told."""
+    deadline = time.monotonic() + _LONGEST_END_S
+    for thread in threading.enumerate():
+        if thread.name.startswith(_OF_RAY_DATA):
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def _quiet_loggers(level: int) -> None:

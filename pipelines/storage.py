@@ -7,7 +7,7 @@ Endpoint and credentials are read the way those clients read them: the AWS envir
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -87,7 +87,8 @@ def file_system(url: str, *, attempts: int = _ATTEMPTS) -> tuple[Any, str]:
     if not bucket:
         raise UserError(f"{url}: found no bucket; {scheme}://BUCKET/PATH is right")
     kind = "s3" if scheme.lower() == "s3" else "gs"
-    return _remote(kind, bucket, user == "anonymous", query, attempts), path.rstrip("/").replace("%3F", "?")
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return _remote(kind, bucket, user == "anonymous", query, attempts, endpoint), path.rstrip("/").replace("%3F", "?")
 
 
 _CLIENTS = "the environment variables and files that AWS's and Google's own clients read are right"
@@ -99,7 +100,7 @@ def _local() -> Any:
 
 
 @lru_cache
-def _remote(scheme: str, bucket: str, anonymous: bool, query: str, attempts: int) -> Any:
+def _remote(scheme: str, bucket: str, anonymous: bool, query: str, attempts: int, endpoint: str | None) -> Any:
     options: dict[str, Any] = {"anonymous": True} if anonymous else {}
     for name, value in parse_qsl(query, keep_blank_values=True):
         options[name] = _option(scheme, name, value)
@@ -107,7 +108,6 @@ def _remote(scheme: str, bucket: str, anonymous: bool, query: str, attempts: int
         if scheme == "gs":
             patience = timedelta(seconds=2.0**attempts / 8)  # its clients know no number of attempts
             return pafs.GcsFileSystem(retry_time_limit=patience, **options)
-        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         if endpoint and "endpoint_override" not in options:
             of = urlsplit(endpoint)
             if not of.netloc or of.scheme not in ("http", "https"):
@@ -281,9 +281,25 @@ def read_bytes(url: str) -> bytes:
         with open(url, "rb") as file:
             return file.read()
     system, path = file_system(url)
-    with _asking(url), system.open_input_file(path) as file:
+    with _asking(url):
+        return _asked(lambda: _readall(system, path))
+
+
+def _readall(system: Any, path: str) -> bytes:
+    with system.open_input_file(path) as file:
         content: bytes = file.readall()
-        return content
+    return content
+
+
+def _asked(read: Callable[[], bytes]) -> bytes:
+    """Ask again where AWS's client gives up at once: at a failure whose text is longer than the bytes asked for."""
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return read()
+        except OSError as error:
+            if "Failed to flush response stream" not in str(error):
+                raise
+    return read()
 
 
 def open_file(url: str) -> Any:
@@ -347,8 +363,7 @@ class RemoteFile(io.RawIOBase):
         if size <= 0:
             return b""
         with _asking(self._url):
-            content: bytes = self._file.read_at(size, offset)
-        return content
+            return _asked(lambda: self._file.read_at(size, offset))
 
     def read(self, size: int | None = -1) -> bytes:
         """Return the next bytes, all that are left without a number."""

@@ -16,7 +16,15 @@ from pipelines.block_cache import DamagedBlockError, local_blocks
 from pipelines.errors import UserError
 from pipelines.ingest import ingest
 from pipelines.manifest import Manifest, read_manifest
-from pipelines.storage import StorageUnavailableError, join, list_below, list_folder, read_bytes, write_whole
+from pipelines.storage import (
+    StorageUnavailableError,
+    join,
+    list_below,
+    list_folder,
+    open_ranges,
+    read_bytes,
+    write_whole,
+)
 from tests.commands import kindred
 from tests.object_storage import (
     SECRET,
@@ -365,3 +373,13 @@ def test_google_cloud_storage_gives_the_same_blocks_with_every_tenth_request_fai
     assert not any(of.quarantined for _, of in made.values())
     assert first.total() > 2 * PICTURES
     assert not [path for _, path in passing.requests - first if path.endswith(".png")]
+
+
+def test_a_file_shorter_than_the_text_of_a_failure_is_read_all_the_same(s3):
+    put(s3, "pets/short", b"short")
+    with proxy(s3, fail_every=3) as passing:
+        url = url_at(passing.port, "pets/short")
+        assert {read_bytes(url) for _ in range(12)} == {b"short"}
+        with open_ranges(url) as file:
+            assert {file.read_at(2, 1) for _ in range(12)} == {b"ho"}
+    assert passing.failed["503"] > 2
