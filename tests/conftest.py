@@ -28,7 +28,7 @@ def ray_local():
 @pytest.fixture(scope="session")
 def two_workers():
     """Two worker processes, for what needs two and no Ray."""
-    from tests.pipelines.two_workers import TwoWorkers
+    from tests.two_workers import TwoWorkers
 
     workers = TwoWorkers()
     yield workers

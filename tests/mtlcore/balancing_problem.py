@@ -1,12 +1,8 @@
-"""A small joint problem, trained by any balancing method on one worker or, run as a program, on several."""
-
-import sys
-from pathlib import Path
+"""A small joint problem, trained by any balancing method on one worker or several."""
 
 import numpy as np
 import safetensors.torch
 import torch
-import torch.distributed as dist
 
 from mtlcore import (
     BALANCING_METHODS,
@@ -94,11 +90,8 @@ def trained(name, rank=0, workers=1, bf16=False, steps=STEPS):
     return found | {f"state {key}": tensor for key, tensor in balancer.state_dict().items()}
 
 
-if __name__ == "__main__":
-    rank, workers, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=workers)
+def train_each(rank, folder):
+    """Train by every method as one of two workers; write what :func:`trained` returns."""
     for name in NAMES:
         for bf16 in (False, True):
-            safetensors.torch.save_file(trained(name, rank, workers, bf16), folder / f"{name}-{bf16}-{rank}")
-    dist.destroy_process_group()
+            safetensors.torch.save_file(trained(name, rank, 2, bf16), folder / f"{name}-{bf16}-{rank}")

@@ -2,9 +2,6 @@
 
 import inspect
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -29,24 +26,16 @@ from tests.mtlcore.balancing_problem import (
     batch,
     gradients,
     network_and_balancer,
+    train_each,
     trained,
 )
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.fixture(scope="module")
-def two_workers(tmp_path_factory):
+def on_two(two_workers, tmp_path_factory):
     """Every method, trained by two processes under DistributedDataParallel."""
     folder = tmp_path_factory.mktemp("two-workers")
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
-    command = [sys.executable, "-m", "tests.mtlcore.balancing_problem"]
-    processes = [
-        subprocess.Popen([*command, str(rank), "2", str(folder)], cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
-        for rank in (0, 1)
-    ]
-    errors = [process.communicate(timeout=300)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
+    two_workers(train_each, folder)
     return lambda name, bf16, rank: safetensors.torch.load_file(folder / f"{name}-{bf16}-{rank}")
 
 
@@ -66,8 +55,8 @@ def step(balancer, shares, absent=()):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_one_and_two_workers_make_the_same_updates(two_workers, name):
-    one, first, second = trained(name), two_workers(name, False, 0), two_workers(name, False, 1)
+def test_one_and_two_workers_make_the_same_updates(on_two, name):
+    one, first, second = trained(name), on_two(name, False, 0), on_two(name, False, 1)
     assert one.keys() == first.keys() == second.keys()
     for key, expected in one.items():
         assert torch.equal(first[key], second[key]), f"{key}: workers drift apart"
@@ -75,9 +64,9 @@ def test_one_and_two_workers_make_the_same_updates(two_workers, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_under_bf16_autocast_updates_are_finite_close_to_full_precision_and_the_same_on_all_workers(two_workers, name):
+def test_under_bf16_autocast_updates_are_finite_close_to_full_precision_and_the_same_on_all_workers(on_two, name):
     full, half = trained(name, steps=1), trained(name, bf16=True, steps=1)
-    first, second = two_workers(name, True, 0), two_workers(name, True, 1)
+    first, second = on_two(name, True, 0), on_two(name, True, 1)
     for key in first:
         assert torch.equal(first[key], second[key]), f"{key}: workers drift apart"
         assert first[key].isfinite().all(), key
@@ -360,7 +349,7 @@ def test_every_aggregator_of_torchjd_has_a_name_a_paper_and_a_line_in_the_docs()
     for entry in AGGREGATORS.values():
         takes = set(inspect.signature(getattr(offered, entry.class_name)).parameters)
         assert takes - {"projector", "f", "n_tasks"} == set(entry.defaults), entry.class_name
-    page = (ROOT / "docs" / "balancing.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "balancing.md").read_text()
     for name in BALANCING_METHODS:
         assert f"| `{name}` |" in page
         assert name not in AGGREGATORS or f"    {name} " in AggregatedGradients.__doc__

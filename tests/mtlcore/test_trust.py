@@ -1,9 +1,5 @@
 """Trust: right rows are believed, wrong ones are not, and what is not believed teaches nothing."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import safetensors.torch
 import torch
@@ -25,7 +21,7 @@ from mtlcore import (
     implied_likelihood_loss,
     row_trust,
 )
-from tests.mtlcore.trust_on_workers import estimated
+from tests.mtlcore.trust_on_workers import estimate, estimated
 
 CLASSES, TRAITS, FEATURES = 6, 8, 24
 A = Multiclass("species", tuple(f"s{c}" for c in range(CLASSES)))
@@ -212,11 +208,8 @@ def test_the_estimate_goes_on_where_its_state_was_left():
     assert torch.equal(whole.by_edge()[R.key], resumed.by_edge()[R.key])
 
 
-def test_two_workers_estimate_what_one_does(tmp_path):
-    program = [sys.executable, "-m", "tests.mtlcore.trust_on_workers"]
-    root = Path(__file__).parents[2]
-    running = [subprocess.Popen([*program, str(rank), "2", str(tmp_path)], cwd=root) for rank in range(2)]
-    assert [process.wait(timeout=120) for process in running] == [0, 0]
+def test_two_workers_estimate_what_one_does(two_workers, tmp_path):
+    two_workers(estimate, tmp_path)
     first, second = (safetensors.torch.load_file(tmp_path / f"{rank}.safetensors") for rank in range(2))
     for name, alone in estimated(0, 1).items():
         assert torch.equal(first[name], second[name])

@@ -21,7 +21,7 @@ from pipelines.training.train_run import train_run
 from pipelines.training.training_data import open_training_data
 from pipelines.training.work import Work
 from pipelines.training.worker import Worker
-from tests.pipelines.two_workers import train_share
+from tests.two_workers import train_share
 
 SHORT = [
     "training.steps=12",
