@@ -298,7 +298,7 @@ class Training(Section):
     accumulate: Positive = 1
     clip_norm: PositiveFloat | None = None
     compile: bool = False
-    channels_last: bool = False
+    channels_last: bool = True
     shard: bool = False
 
     @property

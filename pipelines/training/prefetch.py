@@ -1,4 +1,4 @@
-"""The next step's batch is made while this step computes, and copied to the device beside it."""
+"""The next step's batch is made while this step computes."""
 
 from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -30,8 +30,11 @@ def one_ahead(make: Callable[[int], T], numbers: Iterable[int]) -> Generator[T]:
             yield coming.result()
 
 
-def pinned(batch: MixedBatch, device: torch.device) -> MixedBatch:
-    """Return the batch in memory from which a GPU copies by itself; as it is for a CPU."""
+def laid_out(batch: MixedBatch, device: torch.device, channels_last: bool) -> MixedBatch:
+    """Return the batch as a step wants it: pictures with channels last, and in memory from which a GPU copies by
+    itself."""
+    if channels_last and batch.x.ndim == 4:
+        batch = replace(batch, x=batch.x.contiguous(memory_format=torch.channels_last))
     if device.type != "cuda":
         return batch
 
@@ -40,11 +43,3 @@ def pinned(batch: MixedBatch, device: torch.device) -> MixedBatch:
 
     mixed = batch.mixed and MixedLabels(of(batch.mixed.labels), batch.mixed.own)
     return MixedBatch(batch.x.pin_memory(), of(batch.labels), mixed)
-
-
-def on_device(batch: MixedBatch, device: torch.device, channels_last: bool) -> MixedBatch:
-    """Return the batch on a device; the copy of a pinned one goes on beside what follows."""
-    there = batch.to(device)
-    if channels_last and there.x.ndim == 4:
-        there = replace(there, x=there.x.contiguous(memory_format=torch.channels_last))
-    return there

@@ -27,7 +27,7 @@ from pipelines.training.failure import forget_failure
 from pipelines.training.monitor import Monitor
 from pipelines.training.optimizer import build_optimizer, set_learning_rate
 from pipelines.training.pace import Pace
-from pipelines.training.prefetch import on_device, one_ahead, pinned
+from pipelines.training.prefetch import laid_out, one_ahead
 from pipelines.training.prepare import prepare
 from pipelines.training.schedule import learning_rate
 from pipelines.training.shards import is_sharded
@@ -78,13 +78,13 @@ def train_run(work: Work, run: Run, data: TrainingData, worker: Worker) -> None:
 
         def batch_of(step: int) -> MixedBatch:
             made_of = training_batch(case, data.readers, plan, step, worker.rank, worker.world_size, tasks)
-            return pinned(made_of, worker.device)
+            return laid_out(made_of, worker.device, training.channels_last)
 
         steps = range(state.step, training.steps)
         batches = enter(closing(one_ahead(batch_of, steps)))
         for step in steps:
             begun = time.perf_counter()
-            batch = on_device(next(batches), worker.device, training.channels_last)
+            batch = next(batches).to(worker.device)
             state.waited_for_data_s += time.perf_counter() - begun
             worker.seed_draws(run.seed, step)
             set_learning_rate(state.optimizer, learning_rate(training, step))

@@ -6,6 +6,7 @@ import torch
 
 from pipelines.runs import is_done
 from pipelines.training.failure import comes_from_a_peer, failure_of, note_failure
+from pipelines.training.heap import keep_freed_memory
 from pipelines.training.loss_history import LossNotFiniteError
 from pipelines.training.train_run import train_run
 from pipelines.training.training_data import open_training_data
@@ -22,6 +23,8 @@ def train_runs(config: dict[str, Any]) -> None:
     work: Work = config["work"]
     torch.set_num_threads(work.case.training.threads_per_worker)
     worker = ray_worker()
+    if worker.device.type == "cpu":
+        keep_freed_memory()
     data = None
     for run in work.runs:
         if failure_of(work, run):

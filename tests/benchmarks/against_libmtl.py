@@ -6,8 +6,8 @@
 LibMTL (B. Lin, Y. Zhang, 2022) trains data sets that are labelled apart by a forward pass a task (`multi_input=True`).
 Here its own Trainer does so: hard parameter sharing, equal weights, Adam, its own loss and accuracy classes, from
 tensors in memory. Kindred trains by the same code as `kindred train`, from blocks, with one forward pass over the mixed
-batch, on one thread as well; the losses are the supervised ones alone, since LibMTL has no others. Rounds of the two
-alternate in one process.
+batch, on one thread as well; the losses are the supervised ones alone, since LibMTL has no others. Each has a process
+of its own, and they take turns, a round each.
 
 What LibMTL 1.1.5 needs to run at all here: its device, hard-wired to cuda:0, is the CPU's; torchvision's module that
 its ResNets import is an empty one; and the iterators that it is given have the method `next()`, which PyTorch's data
@@ -18,13 +18,14 @@ import argparse
 import contextlib
 import io
 import json
+import multiprocessing
 import os
 import statistics
 import sys
 import tempfile
 import time
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -117,53 +118,103 @@ def libmtl_trainer(libmtl: Any, tasks: dict[str, int], backbone: Any, features: 
     )
 
 
-def rounds(case: Any, data_sets: Any, libmtl: Any, steps: int, count: int) -> Iterator[dict[str, list[float]]]:
-    """Yield steps a second, by wall clock and by processor, of both, round by round."""
-    from dataclasses import replace
-
+def libmtl_rounds(folder: Path | None, case: Any, data_sets: Any, steps: int) -> Callable[[int], list[float]]:
+    """Return what trains by LibMTL's Trainer for a round, and returns steps a second by wall clock and processor."""
     from mtlcore import drawn_from, small_cnn
-    from pipelines.batches import gather_batch, mixing_plan
-    from pipelines.layout import experiment_folder
+    from pipelines.batches import gather_batch, mixing_plan, open_readers
     from pipelines.method import tasks_of
-    from pipelines.runs import list_runs
-    from pipelines.training.train_run import train_run
-    from pipelines.training.training_data import open_training_data
-    from pipelines.training.work import Work
-    from pipelines.training.worker import Worker
 
-    data = open_training_data(case, data_sets)
+    libmtl = import_libmtl(folder)
+    readers = open_readers(case, data_sets, "train")
     tasks = tasks_of(case)
-    plan = mixing_plan(case, {name: len(reader) for name, reader in data.readers.items()}, 0, list(tasks))
+    plan = mixing_plan(case, {name: len(reader) for name, reader in readers.items()}, 0, list(tasks))
     feeds = {}
     for name, task in tasks.items():
         data_set = f"{name}_train"
-        made = [
-            gather_batch(data.readers, {data_set: plan.rows(step)[data_set]}, [task], case.input) for step in range(16)
-        ]
+        made = [gather_batch(readers, {data_set: plan.rows(step)[data_set]}, [task], case.input) for step in range(16)]
         labels = [b.labels[name] if "class" in name else b.labels[name].float() for b in made]
         feeds[name] = Feed([(b.x, y) for b, y in zip(made, labels, strict=True)], steps + 1)
     with contextlib.redirect_stdout(io.StringIO()), drawn_from(0):
         backbone, features = small_cnn((3, 32, 32))
         outputs = {name: len(task.outputs) for name, task in tasks.items()}
         trainer = libmtl_trainer(libmtl, outputs, backbone, features, case.training.optimizer.lr)
-    run = list_runs(case)[0]
     first = feeds[next(iter(tasks))]
-    for round_ in range(-1, count):  # the first warms up
+
+    def train(_: int) -> list[float]:
         first.asked.clear()
         with contextlib.redirect_stdout(io.StringIO()):
             tests = {name: Feed(feed.batches, 1) for name, feed in feeds.items()}
             trainer.train(feeds, tests, epochs=1)
-        theirs = _rates(first.asked[SKIPPED], first.asked[steps], steps - SKIPPED)
+        return _rates(first.asked[SKIPPED], first.asked[steps], steps - SKIPPED)
+
+    return train
+
+
+def kindred_rounds(case: Any, data_sets: Any, steps: int) -> Callable[[int], list[float]]:
+    """Return what trains as one of Ray's workers does, and returns steps a second by wall clock and processor."""
+    from dataclasses import replace
+
+    from pipelines.layout import experiment_folder
+    from pipelines.runs import list_runs
+    from pipelines.training.heap import keep_freed_memory
+    from pipelines.training.train_run import train_run
+    from pipelines.training.training_data import open_training_data
+    from pipelines.training.work import Work
+    from pipelines.training.worker import Worker
+
+    keep_freed_memory()
+    data, run = open_training_data(case, data_sets), list_runs(case)[0]
+
+    def train(round_: int) -> list[float]:
         marks: list[tuple[float, float]] = []
 
-        def told(at: Any, marks: list[tuple[float, float]] = marks) -> None:
+        def told(at: Any) -> None:
             if at.step in (SKIPPED, steps):
                 marks.append((time.perf_counter(), time.process_time()))
 
         work = Work(case, (run,), data_sets, experiment_folder(case), "benchmark", told=told)
         train_run(work, replace(run, seed=1000 + round_), data, Worker())
-        if round_ >= 0:
-            yield {"kindred": _rates(marks[0], marks[1], steps - SKIPPED), "libmtl": theirs}
+        return _rates(marks[0], marks[1], steps - SKIPPED)
+
+    return train
+
+
+@contextlib.contextmanager
+def in_a_process(make: Callable[..., Callable[[int], list[float]]], *arguments: Any) -> Iterator[Callable[[int], Any]]:
+    """Have a process of its own make what trains; yield what trains a round there."""
+    spawn = multiprocessing.get_context("spawn")
+    ours, theirs = spawn.Pipe()
+    process = spawn.Process(target=_serve, args=(theirs, make, arguments), daemon=True)
+    process.start()
+    theirs.close()
+
+    def train(round_: int) -> Any:
+        ours.send(round_)
+        return ours.recv()
+
+    with ours:
+        yield train
+    process.join()
+
+
+def _serve(pipe: Any, make: Callable[..., Callable[[int], list[float]]], arguments: tuple[Any, ...]) -> None:
+    torch.set_num_threads(1)
+    train = make(*arguments)
+    with contextlib.suppress(EOFError):
+        while True:
+            pipe.send(train(pipe.recv()))
+
+
+def rounds(case: Any, data_sets: Any, libmtl: Path | None, steps: int, count: int) -> Iterator[dict[str, list[float]]]:
+    """Yield steps a second, by wall clock and by processor, of both, round by round; one trains while one waits."""
+    with (
+        in_a_process(kindred_rounds, case, data_sets, steps) as kindred,
+        in_a_process(libmtl_rounds, libmtl, case, data_sets, steps) as peer,
+    ):
+        for round_ in range(-1, count):  # the first warms up
+            found = {"libmtl": peer(round_), "kindred": kindred(round_)}
+            if round_ >= 0:
+                yield found
 
 
 def _rates(begun: tuple[float, float], ended: tuple[float, float], steps: int) -> list[float]:
@@ -186,8 +237,6 @@ def main() -> None:
     from pipelines.ingest import ingest
     from pipelines.ray_session import ray_session
 
-    libmtl = import_libmtl(given.libmtl)
-    torch.set_num_threads(1)
     answer: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
         cases = {}
@@ -198,7 +247,7 @@ def main() -> None:
                 case = made_case(folder, given.rows, tasks, related=False, overrides=overrides, name=f"tasks{tasks}")
                 cases[tasks] = case, ingest(case)
         for tasks, (case, data_sets) in cases.items():
-            found = list(rounds(case, data_sets, libmtl, given.steps, given.rounds))
+            found = list(rounds(case, data_sets, given.libmtl, given.steps, given.rounds))
             answer[str(tasks)] = {
                 f"kindred / libmtl, {clock}": round(
                     statistics.median(each["kindred"][i] / each["libmtl"][i] for each in found), 3

@@ -4,8 +4,8 @@
 
 The shipped case `digits` and the small CNN on pictures of noise are trained for `--steps` steps on the CPU and with
 `training.device=cuda`: the curves agree to rounding, which grows step by step. Then, on the GPU alone: bfloat16,
-channels_last, a compiled backbone, a batch in pieces, a bound on the gradient that none reaches; each against the GPU's
-own plain curve. With two GPUs or more, two workers and two sharded workers too. Exit code 0: all agree; 1: one does
+channels first, a compiled backbone, a batch in pieces, a bound on the gradient that none reaches; each against the
+GPU's own plain curve. With two GPUs or more, two workers and two sharded workers too. Exit code 0: all agree; 1: one does
 not, or there is no GPU to ask.
 """
 
@@ -23,7 +23,7 @@ import torch
 TOLERANCE = {"the CPU's": 0.02, "bfloat16": 0.1}
 VARIANTS = {
     "bfloat16": ["training.precision=bfloat16"],
-    "channels_last": ["training.channels_last=true"],
+    "channels first": ["training.channels_last=false"],
     "compile": ["training.compile=true"],
     "accumulate": ["training.accumulate=4"],
     "clip_norm": ["training.clip_norm=1000"],

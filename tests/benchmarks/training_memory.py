@@ -27,11 +27,13 @@ def train_and_tell(work: Any, out: str) -> None:
     """Train a work's first run in this process, and write its memory before and after."""
     import torch
 
+    from pipelines.training.heap import keep_freed_memory
     from pipelines.training.train_run import train_run
     from pipelines.training.training_data import open_training_data
     from pipelines.training.worker import Worker
 
     torch.set_num_threads(1)
+    keep_freed_memory()  # as the function does that Ray calls
     before = status()
     data = open_training_data(work.case, work.data_sets)
     opened = status()

@@ -34,18 +34,26 @@ def compare(config: dict[str, Any]) -> None:
     from mtlcore import HeadInputs, drawn_from
     from pipelines.batches import gather_batch, mixing_plan
     from pipelines.method import build_loss, build_network, build_trust, tasks_of
+    from pipelines.training.heap import keep_freed_memory
     from pipelines.training.optimizer import build_optimizer
+    from pipelines.training.prefetch import laid_out
+    from pipelines.training.prepare import prepare
     from pipelines.training.train_run import train_run
     from pipelines.training.training_data import open_training_data
     from pipelines.training.worker import ray_worker
 
     torch.set_num_threads(1)
+    keep_freed_memory()  # as the function does that Ray calls
     work, steps, skipped, worker = config["work"], config["steps"], config["skipped"], ray_worker()
     case, run = work.case, work.runs[0]
+    channels_last = case.training.channels_last
     data = open_training_data(case, work.data_sets)
     tasks = list(tasks_of(case).values())
     plan = mixing_plan(case, {name: len(reader) for name, reader in data.readers.items()}, 0, run.tasks)
-    batches = [gather_batch(data.readers, plan.rows(step), tasks, case.input) for step in range(16)]
+    batches = [
+        laid_out(gather_batch(data.readers, plan.rows(step), tasks, case.input), worker.device, channels_last)
+        for step in range(16)
+    ]
     joint_loss = build_loss(case, list(run.tasks), case.arms["joint"].matching, data.priors)
 
     class Clock:
@@ -67,7 +75,7 @@ def compare(config: dict[str, Any]) -> None:
 
     def loop(feed: Any, with_trust: bool) -> list[float]:
         with drawn_from(0):
-            network = build_network(case, list(run.tasks), 0)
+            network = prepare(build_network(case, list(run.tasks), 0), case.training, worker)
         optimizer = build_optimizer(case.training.optimizer, network)
         trust = build_trust(network, joint_loss) if with_trust else None
         clock = Clock()

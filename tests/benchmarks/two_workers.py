@@ -37,12 +37,14 @@ def take_turns(config: dict[str, Any]) -> None:
     import torch.distributed as dist
     from torch.nn.parallel import DistributedDataParallel
 
+    from pipelines.training.heap import keep_freed_memory
     from pipelines.training.train_run import train_run
     from pipelines.training.training_data import open_training_data
     from pipelines.training.worker import Worker
 
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
+    keep_freed_memory()  # as the function does that Ray calls
     rank = ray.train.get_context().get_world_rank()
     works, steps, folder = config["works"], config["steps"], Path(config["folder"])
     data = {batch: open_training_data(work.case, work.data_sets) for batch, work in works.items()}

