@@ -7,7 +7,9 @@ LibMTL (B. Lin, Y. Zhang, 2022) trains data sets that are labelled apart by a fo
 Here its own Trainer does so: hard parameter sharing, equal weights, Adam, its own loss and accuracy classes, from
 tensors in memory. Kindred trains by the same code as `kindred train`, from blocks, with one forward pass over the mixed
 batch, on one thread as well; the losses are the supervised ones alone, since LibMTL has no others. Each has a process
-of its own, and they take turns, a round each.
+of its own, and they take turns, a round each. With `--same-layout` LibMTL's pictures and convolutions are laid out with
+channels last and its process keeps freed memory, as Kindred's do by default: what is left is the one pass over the
+mixed batch.
 
 What LibMTL 1.1.5 needs to run at all here: its device, hard-wired to cuda:0, is the CPU's; torchvision's module that
 its ResNets import is an empty one; and the iterators that it is given have the method `next()`, which PyTorch's data
@@ -118,24 +120,35 @@ def libmtl_trainer(libmtl: Any, tasks: dict[str, int], backbone: Any, features: 
     )
 
 
-def libmtl_rounds(folder: Path | None, case: Any, data_sets: Any, steps: int) -> Callable[[int], list[float]]:
+def libmtl_rounds(
+    folder: Path | None, same_layout: bool, case: Any, data_sets: Any, steps: int
+) -> Callable[[int], list[float]]:
     """Return what trains by LibMTL's Trainer for a round, and returns steps a second by wall clock and processor."""
     from mtlcore import drawn_from, small_cnn
     from pipelines.batches import gather_batch, mixing_plan, open_readers
     from pipelines.method import tasks_of
+    from pipelines.training.heap import keep_freed_memory
 
     libmtl = import_libmtl(folder)
     readers = open_readers(case, data_sets, "train")
     tasks = tasks_of(case)
     plan = mixing_plan(case, {name: len(reader) for name, reader in readers.items()}, 0, list(tasks))
     feeds = {}
+    if same_layout:
+        keep_freed_memory()
+
+    def layout(x: Tensor) -> Tensor:
+        return x.contiguous(memory_format=torch.channels_last) if same_layout else x
+
     for name, task in tasks.items():
         data_set = f"{name}_train"
         made = [gather_batch(readers, {data_set: plan.rows(step)[data_set]}, [task], case.input) for step in range(16)]
         labels = [b.labels[name] if "class" in name else b.labels[name].float() for b in made]
-        feeds[name] = Feed([(b.x, y) for b, y in zip(made, labels, strict=True)], steps + 1)
+        feeds[name] = Feed([(layout(b.x), y) for b, y in zip(made, labels, strict=True)], steps + 1)
     with contextlib.redirect_stdout(io.StringIO()), drawn_from(0):
         backbone, features = small_cnn((3, 32, 32))
+        if same_layout:
+            backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         outputs = {name: len(task.outputs) for name, task in tasks.items()}
         trainer = libmtl_trainer(libmtl, outputs, backbone, features, case.training.optimizer.lr)
     first = feeds[next(iter(tasks))]
@@ -205,11 +218,13 @@ def _serve(pipe: Any, make: Callable[..., Callable[[int], list[float]]], argumen
             pipe.send(train(pipe.recv()))
 
 
-def rounds(case: Any, data_sets: Any, libmtl: Path | None, steps: int, count: int) -> Iterator[dict[str, list[float]]]:
+def rounds(
+    case: Any, data_sets: Any, libmtl: tuple[Path | None, bool], steps: int, count: int
+) -> Iterator[dict[str, list[float]]]:
     """Yield steps a second, by wall clock and by processor, of both, round by round; one trains while one waits."""
     with (
         in_a_process(kindred_rounds, case, data_sets, steps) as kindred,
-        in_a_process(libmtl_rounds, libmtl, case, data_sets, steps) as peer,
+        in_a_process(libmtl_rounds, *libmtl, case, data_sets, steps) as peer,
     ):
         for round_ in range(-1, count):  # the first warms up
             found = {"libmtl": peer(round_), "kindred": kindred(round_)}
@@ -228,6 +243,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=50, help="a round's, of each")
     parser.add_argument("--rows", type=int, default=8192)
+    parser.add_argument("--same-layout", action="store_true", help="give LibMTL Kindred's layout of memory")
     parser.add_argument("--set", dest="overrides", action="append", default=[], help="a setting of Kindred's case")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
@@ -247,7 +263,7 @@ def main() -> None:
                 case = made_case(folder, given.rows, tasks, related=False, overrides=overrides, name=f"tasks{tasks}")
                 cases[tasks] = case, ingest(case)
         for tasks, (case, data_sets) in cases.items():
-            found = list(rounds(case, data_sets, given.libmtl, given.steps, given.rounds))
+            found = list(rounds(case, data_sets, (given.libmtl, given.same_layout), given.steps, given.rounds))
             answer[str(tasks)] = {
                 f"kindred / libmtl, {clock}": round(
                     statistics.median(each["kindred"][i] / each["libmtl"][i] for each in found), 3
