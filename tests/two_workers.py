@@ -22,11 +22,13 @@ class TwoWorkers:
     """Call a function in both processes at once, by ``two_workers(function, *arguments)``: ``function(rank, ...)``."""
 
     def __init__(self):
+        self._pipes, self._processes = [], []
+
+    def _start(self):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         spawn = multiprocessing.get_context("spawn")
-        self._pipes, self._processes = [], []
         for rank in (0, 1):
             ours, theirs = spawn.Pipe()
             process = spawn.Process(target=_serve, args=(rank, port, theirs), daemon=True)
@@ -36,9 +38,13 @@ class TwoWorkers:
             self._processes.append(process)
 
     def __call__(self, function, *arguments):
+        if not self._processes:
+            self._start()
         for pipe in self._pipes:
             pipe.send((function, arguments))
-        failures = [failure for pipe in self._pipes if (failure := pipe.recv())]
+        failures = [failure for pipe in self._pipes if (failure := _answer(pipe))]
+        if failures:  # one that failed has ended, and the other's connection to it is broken
+            self.close()
         assert not failures, "\n".join(failures)
 
     def train(self, case):
@@ -52,6 +58,7 @@ class TwoWorkers:
         for process in self._processes:
             process.join(10)
             process.kill()
+        self._pipes, self._processes = [], []
 
 
 def train_share(rank, case, data_sets):
@@ -66,6 +73,13 @@ def train_share(rank, case, data_sets):
 
 def _never(network):
     raise AssertionError("a sharded network is whole on no worker")
+
+
+def _answer(pipe):
+    try:
+        return pipe.recv()
+    except EOFError:
+        return "one of the two processes has ended"
 
 
 def _serve(rank, port, pipe):

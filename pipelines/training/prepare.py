@@ -20,10 +20,10 @@ def prepare(network: MultiTaskNetwork, training: Training, worker: Worker) -> Mu
     if worker.device.type == "cuda" and worker.world_size > 1:  # a backbone may bring BatchNorm
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     network.to(worker.device)
-    if training.channels_last:
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if training.shard and worker.world_size > 1:
-        shard(network, worker.device)
+        shard(network, worker.device)  # which takes no other layout; pictures laid out so are enough to compute in it
+    elif training.channels_last:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if training.compile:
         from torch._functorch import config as functorch
 

@@ -17,8 +17,8 @@ if {keep}:
 def step():
     layers = [torch.ones(5_000_000) for _ in range(9)]  # 20 MB each
 
-step()
-step()
+for _ in range(5):
+    step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):
     step()
@@ -32,5 +32,6 @@ def test_a_steps_memory_is_the_next_ones():
         code = _PAGES.format(keep=keep)
         return int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
 
-    assert pages(keep=True) < 100
-    assert pages(keep=False) > 10_000, "why it is done"
+    left_alone = pages(keep=False)
+    assert left_alone > 10_000, "why it is done"
+    assert pages(keep=True) < 0.05 * left_alone
