@@ -9,6 +9,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipelines.results import Confusion, DataSetSummary, PairSeen, TaskResult
@@ -43,6 +44,19 @@ def _svg(figure: Figure) -> str:
     plt.close(figure)
     text = buffer.getvalue()
     return text[text.index("<svg") :]
+
+
+def _grid(n: int, colour: Mapping[str, str], height: float) -> tuple[Figure, list[Axes]]:
+    """Return a figure with n places, at most three beside each other and each that high, and a legend of the arms."""
+    columns = min(3, n)
+    rows = -(-n // columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(max(3.2 * columns, 4.6), height * rows), squeeze=False)
+    places = list(grid.flat)
+    for spare in places[n:]:
+        spare.set_visible(False)
+    handles = [plt.Line2D([], [], color=of_arm, label=arm) for arm, of_arm in colour.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    return figure, places[:n]
 
 
 def score_figure(task: str, results: Mapping[str, TaskResult], baseline: str) -> str:
@@ -80,10 +94,8 @@ def loss_figure(curves: Mapping[str, Sequence[np.ndarray]], every: int) -> str:
     parts = sorted({name.split(": ", 1)[1] for name in curves}, key=lambda part: (part != "loss", ":" in part, part))
     arms = list(dict.fromkeys(name.split(": ", 1)[0] for name in curves))
     colour = colours(arms)
-    columns = min(3, len(parts))
-    rows = -(-len(parts) // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(3.2 * columns, 2.5 * rows), squeeze=False)
-    for axes, part in zip(grid.flat, parts, strict=False):
+    figure, grid = _grid(len(parts), colour, height=2.5)
+    for axes, part in zip(grid, parts, strict=True):
         for arm in arms:
             seeds = [_averaged(values, every) for values in curves.get(f"{arm}: {part}", ())]
             if not seeds:
@@ -96,10 +108,6 @@ def loss_figure(curves: Mapping[str, Sequence[np.ndarray]], every: int) -> str:
         axes.set_title(part)
         axes.set_xlabel("step")
         axes.set_ylim(bottom=0)
-    for axes in list(grid.flat)[len(parts) :]:
-        axes.set_visible(False)
-    handles = [plt.Line2D([], [], color=colour[arm], label=arm) for arm in arms]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(arms), frameon=False)
     return _svg(figure)
 
 
@@ -127,10 +135,8 @@ def validation_figure(curves: Mapping[str, Mapping[str, Sequence[ValidationCurve
     """
     arms = list(dict.fromkeys(arm for of_task in curves.values() for arm in of_task))
     colour = colours(arms)
-    columns = min(3, len(curves))
-    rows = -(-len(curves) // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(max(3.2 * columns, 4.6), 2.7 * rows), squeeze=False)
-    for axes, (task, of_task) in zip(grid.flat, curves.items(), strict=False):
+    figure, grid = _grid(len(curves), colour, height=2.7)
+    for axes, (task, of_task) in zip(grid, curves.items(), strict=True):
         for arm, seeds in of_task.items():
             for curve in seeds:
                 axes.plot(curve.steps, curve.values, color=colour[arm], alpha=0.25, linewidth=0.8)
@@ -142,10 +148,6 @@ def validation_figure(curves: Mapping[str, Mapping[str, Sequence[ValidationCurve
             axes.plot(longest[: len(mean)], mean, color=colour[arm], linewidth=1.8)
         axes.set(title=f"{task}: {metrics[task].replace('_', '-')}", xlabel="step")
         axes.set_xlim(left=0)
-    for axes in list(grid.flat)[len(curves) :]:
-        axes.set_visible(False)
-    handles = [plt.Line2D([], [], color=colour[arm], label=arm) for arm in arms]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(arms), frameon=False)
     return _svg(figure)
 
 
