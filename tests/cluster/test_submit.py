@@ -28,6 +28,7 @@ from cluster.submit import connect, load_for_cluster
 from pipelines.case_file import SHIPPED_CASES, as_yaml, load_case
 from pipelines.errors import UserError
 
+pytestmark = pytest.mark.starts_ray
 ROOT = Path(__file__).parents[2]
 SMALL = ("training.steps=20", "training.seeds=[0]", "evaluation.replicates=20")
 

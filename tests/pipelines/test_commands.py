@@ -41,6 +41,7 @@ def test_a_wrong_call_or_case_is_one_message_and_exit_code_2(arguments, words, t
     assert done.stdout == ""
 
 
+@pytest.mark.starts_ray
 def test_a_failed_run_says_why_without_a_traceback_and_exits_with_1(tmp_path):
     settings = [*SMALL, "training.optimizer={name: sgd, lr: 1.0e+30}", f"storage.path={tmp_path}"]
     done = kindred("run", "digits", *(word for setting in settings for word in ("--set", setting)))
@@ -100,6 +101,7 @@ def wandb_history(file):
                 yield {item.key or item.nested_key[0]: json.loads(item.value_json) for item in found.history.item}
 
 
+@pytest.mark.starts_ray
 def test_ctrl_c_leaves_no_process_behind_and_what_was_ingested_stays(tmp_path):
     settings = ["training.steps=1000000", f"storage.path={tmp_path}"]
     command = [sys.executable, "-m", "pipelines", "run", "digits"]

@@ -272,6 +272,7 @@ def test_rows_annotated_for_both_that_are_not_there_are_told_before_training(ray
 # ---- estimated from disjoint data
 
 
+@pytest.mark.starts_ray
 def test_relate_estimates_the_digits_traits_without_a_table_and_the_case_can_use_the_file(tmp_path):
     settings = ["training.steps=150", "training.seeds=[0]", f"storage.path={tmp_path}/store"]
     words = [word for setting in settings for word in ("--set", setting)]

@@ -12,6 +12,7 @@ import pytest
 from pipelines.results import Results
 from tests.commands import kindred
 
+pytestmark = pytest.mark.starts_ray
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
