@@ -5,14 +5,18 @@ it, :func:`torch.distributed.fsdp.fully_shard`, which keeps parameters as DTenso
 are averaged over workers as DistributedDataParallel does, so a run may go on with or without it.
 """
 
+import sys
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeGuard
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from mtlcore import MultiTaskNetwork
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 
 def shard(network: MultiTaskNetwork, device: torch.device) -> None:
@@ -39,19 +43,21 @@ def layers(backbone: nn.Module) -> list[nn.Module]:
 
 def is_sharded(network: nn.Module) -> bool:
     """Say whether each worker keeps its part alone."""
-    return any(isinstance(parameter, DTensor) for parameter in network.parameters())
+    return any(_is_part(parameter) for parameter in network.parameters())
 
 
 def whole(tensor: Tensor) -> Tensor:
     """Return a tensor with all its parts; of a sharded one all workers must ask."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return tensor.full_tensor() if _is_part(tensor) else tensor
 
 
 def as_kept(value: Tensor, like: Tensor) -> Tensor:
     """Return a whole tensor as this worker keeps such ones: its part alone, on the same device, in the same layout."""
     if value.shape != like.shape:
         return value
-    if isinstance(like, DTensor):
+    if _is_part(like):
+        from torch.distributed.tensor import distribute_tensor
+
         # Every worker has read the same file: none needs another's word for it.
         return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
     return torch.empty_like(like, dtype=value.dtype).copy_(value)
@@ -60,3 +66,9 @@ def as_kept(value: Tensor, like: Tensor) -> Tensor:
 def all_as_kept(values: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return whole tensors by name as :func:`as_kept` does; one that has no like stays as it is."""
     return {name: as_kept(value, like[name]) if name in like else value for name, value in values.items()}
+
+
+def _is_part(tensor: Tensor) -> "TypeGuard[DTensor]":
+    # Half a second to import, in each of a run's processes; where nobody has, nothing is sharded.
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(tensor, module.DTensor)
