@@ -29,7 +29,7 @@ PHASES = (  # what it is called, and the mark that ends it
     ("Ray starts", "init ends"),
     ("the data are looked up", "fit_runs begins"),
     ("workers start", "train_runs begins"),
-    ("blocks are opened", "open_readers ends"),
+    ("blocks are opened", "open_training_data ends"),
     ("network, loss and optimiser are built", "_beginning ends"),
     ("the checkpoint is read", "_go_on ends"),
     ("the first step", "Step.take ends"),

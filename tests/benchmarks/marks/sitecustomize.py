@@ -14,7 +14,7 @@ FUNCTIONS = {
     "ray": ("init",),
     "pipelines.steps": ("ingested",),
     "pipelines.train": ("train", "fit_runs"),
-    "pipelines.training.train_runs": ("train_runs", "open_readers"),
+    "pipelines.training.train_runs": ("train_runs", "open_training_data"),
     "pipelines.training.train_run": ("_beginning", "_go_on"),
     "pipelines.training.step": ("Step.take",),
 }
