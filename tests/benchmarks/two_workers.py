@@ -4,10 +4,10 @@
 
 Two worker processes of Ray Train stay alive and take turns at four things, the same small CNN and batch throughout:
 
-    one         the first alone, the whole batch of 128
+    one         the first alone, the whole batch (of 128 rows, or what --batch says)
     two         both, the same batch shared between them
-    half        the first alone, a batch of 64
-    apart       both at once, a batch of 64 each, and nothing to tell each other
+    half        the first alone, half of the batch
+    apart       both at once, half of the batch each, and nothing to tell each other
 
 two / one is what counts, 2 would be perfect. It is the product of what is lost to smaller batches (half / one, over 2),
 to two processes on one machine's caches and memory (apart / half), and to sums over workers and waiting for each other
@@ -46,7 +46,7 @@ def take_turns(config: dict[str, Any]) -> None:
     torch.set_num_threads(1)
     keep_freed_memory()  # as the function does that Ray calls
     rank = ray.train.get_context().get_world_rank()
-    works, steps, folder = config["works"], config["steps"], Path(config["folder"])
+    works, steps, folder, whole = config["works"], config["steps"], Path(config["folder"]), config["batch"]
     data = {batch: open_training_data(work.case, work.data_sets) for batch, work in works.items()}
     cpu = torch.device("cpu")
 
@@ -84,9 +84,9 @@ def take_turns(config: dict[str, Any]) -> None:
                 pass
             if name == "two":
                 with together(f"{name}-{round_}"):
-                    took = timed(128, Worker(rank, 2, cpu, DistributedDataParallel), seed)
+                    took = timed(whole, Worker(rank, 2, cpu, DistributedDataParallel), seed)
             elif rank == 0 or name == "apart":
-                took = timed(128 if name == "one" else 64, Worker(), seed + (1000 if name == "apart" else 0))
+                took = timed(whole if name == "one" else whole // 2, Worker(), seed + (1000 if name == "apart" else 0))
             with together(f"{name}-{round_}-ends"):
                 pass
             if rank == 0 and round_ >= 0:
@@ -99,6 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=60, help="a round's, of each thing")
+    parser.add_argument("--batch", type=int, default=128, help="rows of the global batch")
     parser.add_argument("--rows", type=int, default=10240)
     parser.add_argument("--set", dest="overrides", action="append", default=[], help="a setting of the case")
     parser.add_argument("--json", action="store_true")
@@ -118,14 +119,20 @@ def main() -> None:
         from ray.train.torch import TorchTrainer
 
         folder, works = Path(scratch), {}
-        for batch in (128, 64):
+        for batch in (given.batch, given.batch // 2):
             overrides = [f"training.steps={given.steps}", f"training.batch_size={batch}", *given.overrides]
             case = made_case(folder, given.rows, overrides=overrides)
             data_sets = ingest(case)
             works[batch] = Work(case, tuple(list_runs(case)), data_sets, experiment_folder(case), "benchmark")
         TorchTrainer(
             take_turns,
-            train_loop_config={"works": works, "steps": given.steps, "rounds": given.rounds, "folder": str(folder)},
+            train_loop_config={
+                "works": works,
+                "steps": given.steps,
+                "rounds": given.rounds,
+                "batch": given.batch,
+                "folder": str(folder),
+            },
             torch_config=NoProcessGroup(),
             scaling_config=ScalingConfig(num_workers=2, resources_per_worker={"CPU": 1}),
             run_config=RunConfig(name="two", storage_path=str(folder / "ray")),

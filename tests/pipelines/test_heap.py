@@ -15,7 +15,7 @@ if {keep}:
     keep_freed_memory()
 
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for megabytes in range(10, 30):  # larger than all that went before: glibc asks the system for each
+for megabytes in range(10, 70, 3):  # larger than all that went before: glibc asks the system for each
     torch.ones(megabytes << 18)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
