@@ -22,6 +22,7 @@ from typing import Any
 import PIL
 import pyarrow as pa
 
+from pipelines.block_schema import block_schema
 from pipelines.case import Case
 from pipelines.chunks import Chunk
 from pipelines.data_sets import DataSets, read_data_sets, write_data_sets
@@ -37,10 +38,9 @@ from pipelines.method import tasks_of
 from pipelines.progress import bar, note
 from pipelines.runs import digest_of
 from pipelines.storage import StorageUnavailableError, join, list_folder
-from pipelines.write_block import block_schema
 
 _HERE = Path(__file__).parent
-_CODE = ("chunks", "inputs", "labels", "list_data_set", "make_block", "write_block")  # with sources/
+_CODE = ("block_schema", "chunks", "inputs", "labels", "list_data_set", "make_block", "write_block")  # with sources/
 _CHUNKS_AT_ONCE = 1024  # given to Ray Data at a time: their rows lie in its memory
 _CHUNKS_A_TASK = 8
 

@@ -1,38 +1,18 @@
-"""Arrow blocks: one fixed schema, and each written whole or not at all, as an Arrow IPC file.
+"""Arrow blocks, each written whole or not at all, as an Arrow IPC file."""
 
-Columns: ``id`` (string), ``input`` (uint8 tensor CHW, or float32 vector), one a task (int32 for multiclass, a
-fixed-size list of bool for multilabel; null where not annotated), ``source`` and ``split`` (string).
-"""
-
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import xxhash
 
-from mtlcore import Task
 from pipelines.atomic import writing_atomically
-from pipelines.labels import label_type
 from pipelines.storage import is_remote, write_whole
 
 
 def input_type(shape: tuple[int, ...]) -> pa.DataType:
     """Return the type of an input's numbers: uint8 of pictures, float32 of vectors."""
     return pa.float32() if len(shape) == 1 else pa.uint8()
-
-
-def block_schema(shape: tuple[int, ...], tasks: Sequence[Task]) -> pa.Schema:
-    """Return the schema of every block of a case; inputs of three dimensions are pictures, of one vectors."""
-    return pa.schema(
-        [
-            pa.field("id", pa.string(), nullable=False),
-            pa.field("input", pa.fixed_shape_tensor(input_type(shape), shape), nullable=False),
-            *(pa.field(task.name, label_type(task)) for task in tasks),
-            pa.field("source", pa.string(), nullable=False),
-            pa.field("split", pa.string(), nullable=False),
-        ]
-    )
 
 
 def write_block(url: str, block: pa.Table) -> str:

@@ -18,6 +18,14 @@ def descendants(named, of=None):
     return found
 
 
+def is_agent(process):
+    """Say whether it is one of Ray's agents, which look for their node once a minute and hold nothing of a run's."""
+    try:
+        return any("Agent" in word for word in process.cmdline())
+    except psutil.Error:
+        return False
+
+
 def wait_until(condition, what, seconds=120, still=lambda: True):
     """Look until a condition holds, and return what it gave; fail after so many seconds, or if ``still`` ends."""
     deadline, pause = time.monotonic() + seconds, threading.Event()

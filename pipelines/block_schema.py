@@ -1,0 +1,26 @@
+"""The one schema of a case's Arrow blocks.
+
+Columns: ``id`` (string), ``input`` (uint8 tensor CHW, or float32 vector), one a task (int32 for multiclass, a
+fixed-size list of bool for multilabel; null where not annotated), ``source`` and ``split`` (string).
+"""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from mtlcore import Task
+from pipelines.labels import label_type
+from pipelines.write_block import input_type
+
+
+def block_schema(shape: tuple[int, ...], tasks: Sequence[Task]) -> pa.Schema:
+    """Return the schema of every block of a case; inputs of three dimensions are pictures, of one vectors."""
+    return pa.schema(
+        [
+            pa.field("id", pa.string(), nullable=False),
+            pa.field("input", pa.fixed_shape_tensor(input_type(shape), shape), nullable=False),
+            *(pa.field(task.name, label_type(task)) for task in tasks),
+            pa.field("source", pa.string(), nullable=False),
+            pa.field("split", pa.string(), nullable=False),
+        ]
+    )
