@@ -121,7 +121,8 @@ class RelatednessTrust(nn.Module):
         counts = {name: next(parts) for name in self.tasks}
         for name, count in counts.items():
             for parameter in self.probes[f"{name}_probe"].parameters():
-                parameter.grad = next(parts) / count.clamp(min=1)  # a mean over annotated entries
+                # A mean over annotated entries; fused Adam takes no other layout than the parameter's.
+                parameter.grad = (next(parts) / count.clamp(min=1)).contiguous()
         self.optimizer.step()
         for i in range(len(self.relatednesses)):
             self.get_buffer(f"evidence_{i}").mul_(_MEMORY).add_(next(parts))

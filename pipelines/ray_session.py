@@ -58,8 +58,10 @@ def ray_session(verbose: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        _wait_for_ray_data()
-        ray.shutdown()
+        try:
+            _wait_for_ray_data()
+        finally:
+            ray.shutdown()
 
 
 def _wait_for_ray_data() -> None:

@@ -7,6 +7,7 @@ Endpoint and credentials are read the way those clients read them: the AWS envir
 
 import io
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -293,12 +294,13 @@ def _readall(system: Any, path: str) -> bytes:
 
 def _asked(read: Callable[[], bytes]) -> bytes:
     """Ask again where AWS's client gives up at once: at a failure whose text is longer than the bytes asked for."""
-    for _ in range(_ATTEMPTS - 1):
+    for attempt in range(_ATTEMPTS - 1):
         try:
             return read()
         except OSError as error:
             if "Failed to flush response stream" not in str(error):
                 raise
+        time.sleep(0.1 * 2**attempt)
     return read()
 
 

@@ -25,6 +25,7 @@ from pipelines.storage import delete, join
 from pipelines.training.begun import check_begun
 from pipelines.training.checkpoint_folder import CHECKPOINTS, delete_checkpoints
 from pipelines.training.failure import failure_of
+from pipelines.training.heap import HEAP_ENVIRONMENT
 from pipelines.training.prepare import check_compiler
 from pipelines.training.progress_line import progress_of
 from pipelines.training.step_metrics import StepMetrics
@@ -132,6 +133,7 @@ def group_trainer(work: Work, name: str) -> Any:
             name=name,
             **ray_storage(work.experiment),
             failure_config=FailureConfig(max_failures=training.max_failures),
+            worker_runtime_env={"env_vars": HEAP_ENVIRONMENT},
         ),
     )
 

@@ -11,19 +11,33 @@ from mtlcore import MultiTaskNetwork
 from pipelines.case import Case
 from pipelines.case_training import Training
 from pipelines.errors import UserError
+from pipelines.training.evaluating import evaluating
 from pipelines.training.shards import shard
 from pipelines.training.worker import Worker
 
 
-def prepare(network: MultiTaskNetwork, training: Training, worker: Worker) -> MultiTaskNetwork:
-    """Move a network to a worker's device, lay it out, shard it, and have its backbone compiled at its first use."""
+def prepare(
+    network: MultiTaskNetwork, shape: tuple[int, ...], training: Training, worker: Worker
+) -> tuple[MultiTaskNetwork, bool]:
+    """Move a network to a worker's device, lay it out, shard it, and have its backbone compiled at its first use.
+
+    Args:
+        network: as it was built.
+        shape: of an input.
+        training: the settings.
+        worker: this one.
+
+    Returns:
+        the network, and whether its inputs are to be laid out with channels last.
+    """
+    channels_last = training.channels_last and _takes_channels_last(network, shape)
     if worker.device.type == "cuda" and worker.world_size > 1:  # a backbone may bring BatchNorm
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     network.to(worker.device)
     if training.shard and worker.world_size > 1:
         shard(network, worker.device)  # which takes no other layout; pictures laid out so are enough to compute in it
-    elif training.channels_last:
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    elif channels_last:
+        _lay_out(network, torch.channels_last)
     if training.compile:
         from torch._functorch import config as functorch
 
@@ -32,7 +46,26 @@ def prepare(network: MultiTaskNetwork, training: Training, worker: Worker) -> Mu
         # In place, so that parameters keep their names (Module.compile captures nothing of torch's own containers).
         # Heads are small, and are looked into as they run.
         network.backbone.forward = torch.compile(network.backbone.forward)  # type: ignore[method-assign]
-    return network
+    return network, channels_last
+
+
+def _takes_channels_last(network: MultiTaskNetwork, shape: tuple[int, ...]) -> bool:
+    """Say whether a network works with channels last; one that uses ``view`` after layers of pictures does not."""
+    if len(shape) != 3:
+        return False
+    _lay_out(network, torch.channels_last)
+    try:
+        with evaluating(network), torch.no_grad():
+            network(torch.zeros(2, *shape).contiguous(memory_format=torch.channels_last))
+    except RuntimeError:
+        return False
+    finally:
+        _lay_out(network, torch.contiguous_format)
+    return True
+
+
+def _lay_out(network: nn.Module, how: torch.memory_format) -> None:
+    network.to(memory_format=how)  # type: ignore[call-overload]
 
 
 def check_compiler(case: Case) -> None:

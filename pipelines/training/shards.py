@@ -70,5 +70,5 @@ def all_as_kept(values: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dic
 
 def _is_part(tensor: Tensor) -> "TypeGuard[DTensor]":
     # Half a second to import, in each of a run's processes; where nobody has, nothing is sharded.
-    module = sys.modules.get("torch.distributed.tensor")
-    return module is not None and isinstance(tensor, module.DTensor)
+    part = getattr(sys.modules.get("torch.distributed.tensor"), "DTensor", None)
+    return part is not None and isinstance(tensor, part)

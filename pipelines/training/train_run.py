@@ -56,7 +56,7 @@ def train_run(work: Work, run: Run, data: TrainingData, worker: Worker) -> None:
     case, training = work.case, work.case.training
     tasks = [tasks_of(case)[name] for name in run.tasks]
     plan = mixing_plan(case, {name: len(reader) for name, reader in data.readers.items()}, run.seed, run.tasks)
-    state, joint_loss = _beginning(work, run, data, worker)
+    state, joint_loss, channels_last = _beginning(work, run, data, worker)
     _go_on(state, work, run, worker)
     sharded = is_sharded(state.network)
     network = state.network if sharded else worker.wrap(state.network)
@@ -78,7 +78,7 @@ def train_run(work: Work, run: Run, data: TrainingData, worker: Worker) -> None:
 
         def batch_of(step: int) -> MixedBatch:
             made_of = training_batch(case, data.readers, plan, step, worker.rank, worker.world_size, tasks)
-            return laid_out(made_of, worker.device, training.channels_last)
+            return laid_out(made_of, worker.device, channels_last)
 
         steps = range(state.step, training.steps)
         batches = enter(closing(one_ahead(batch_of, steps)))
@@ -118,17 +118,19 @@ def train_run(work: Work, run: Run, data: TrainingData, worker: Worker) -> None:
         dist.barrier()  # no worker starts what another has not seen the end of
 
 
-def _beginning(work: Work, run: Run, data: TrainingData, worker: Worker) -> tuple[TrainingState, JointLoss]:
-    """Return a run's state before its first step, and its objective."""
+def _beginning(work: Work, run: Run, data: TrainingData, worker: Worker) -> tuple[TrainingState, JointLoss, bool]:
+    """Return a run's state before its first step, its objective, and whether inputs come with channels last."""
     case = work.case
-    network = prepare(build_network(case, list(run.tasks), run.seed), case.training, worker)
+    built = build_network(case, list(run.tasks), run.seed)
+    network, channels_last = prepare(built, case.input.shape, case.training, worker)
     matching = case.arms[run.arm].matching
     joint_loss = build_loss(data.related, list(run.tasks), matching, data.priors)
     balancer = build_balancing(case, run.arm, joint_loss, network.shared_parameters(), network.parameters(), run.seed)
     trust = build_trust(network, joint_loss)
     if trust:
         trust.to(worker.device)
-    return TrainingState(network, build_optimizer(case.training.optimizer, network), balancer, trust), joint_loss
+    state = TrainingState(network, build_optimizer(case.training.optimizer, network), balancer, trust)
+    return state, joint_loss, channels_last
 
 
 def _go_on(state: TrainingState, work: Work, run: Run, worker: Worker) -> None:

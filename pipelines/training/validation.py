@@ -1,8 +1,7 @@
 """Validation while a run trains: fixed rows of the validation split, never the test split's, scored by all workers."""
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from pipelines.permutation import permuted
 from pipelines.runs import Run
 from pipelines.scaling import scaled
 from pipelines.training.checkpoint import Event
+from pipelines.training.evaluating import evaluating
 from pipelines.training.shards import is_sharded
 from pipelines.training.training_state import TrainingState
 from pipelines.training.validation_history import best_of, scored_columns, without_gain
@@ -104,7 +104,7 @@ class Validation:
     def _predicted(self, network: nn.Module) -> Tensor:
         """Return the tasks' logits of this worker's rows side by side, float32, on the worker's device."""
         parts = [torch.empty(0, sum(len(task.outputs) for task in self._tasks), device=self._worker.device)]
-        with _evaluating(network):
+        with evaluating(network):
             for name, rows in self._rows.items():
                 own = rows[self._worker.rank :: self._worker.world_size]
                 # As many passes on every worker, the last of some without a row: sharded ones make them together.
@@ -166,15 +166,3 @@ def validation_rows(sizes: Mapping[str, int], rows: int) -> dict[str, np.ndarray
         name: np.sort(permuted(np.arange(counts[name]), size, (0,))) if counts[name] else np.empty(0, dtype=np.int64)
         for name, size in sizes.items()
     }
-
-
-@contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Put every module into evaluation mode, and back into the mode that it was in: some may never train."""
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode

@@ -75,7 +75,8 @@ def compare(config: dict[str, Any]) -> None:
 
     def loop(feed: Any, with_trust: bool) -> list[float]:
         with drawn_from(0):
-            network = prepare(build_network(case, list(run.tasks), 0), case.training, worker)
+            built = build_network(case, list(run.tasks), 0)
+            network, _ = prepare(built, case.input.shape, case.training, worker)
         optimizer = build_optimizer(case.training.optimizer, network)
         trust = build_trust(network, joint_loss) if with_trust else None
         clock = Clock()

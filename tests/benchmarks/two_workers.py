@@ -112,6 +112,7 @@ def main() -> None:
     from pipelines.no_process_group import NoProcessGroup
     from pipelines.ray_session import ray_session
     from pipelines.runs import list_runs
+    from pipelines.training.heap import HEAP_ENVIRONMENT
     from pipelines.training.work import Work
 
     with tempfile.TemporaryDirectory() as scratch, ray_session():
@@ -135,7 +136,11 @@ def main() -> None:
             },
             torch_config=NoProcessGroup(),
             scaling_config=ScalingConfig(num_workers=2, resources_per_worker={"CPU": 1}),
-            run_config=RunConfig(name="two", storage_path=str(folder / "ray")),
+            run_config=RunConfig(
+                name="two",
+                storage_path=str(folder / "ray"),
+                worker_runtime_env={"env_vars": HEAP_ENVIRONMENT},
+            ),
         ).fit()
         found = json.loads((folder / "found.json").read_text())
 

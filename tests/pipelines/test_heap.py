@@ -1,31 +1,42 @@
 """What a step frees is there for the next: the system is not asked for it again."""
 
+import os
 import platform
 import subprocess
 import sys
 
 import pytest
 
+from pipelines.training.heap import HEAP_ENVIRONMENT
+
 _PAGES = """
 import resource
+import sys
+import threading
 import torch
 from pipelines.training.heap import keep_freed_memory
 
-if {keep}:
-    keep_freed_memory()
+def steps():  # as Ray Train does, in a thread
+    if sys.argv[1] == "keep":
+        keep_freed_memory()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for megabytes in range(10, 100, 5):  # larger than all that went before: glibc asks the system for each
+        torch.ones(megabytes << 18)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for megabytes in range(10, 70, 3):  # larger than all that went before: glibc asks the system for each
-    torch.ones(megabytes << 18)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+thread = threading.Thread(target=steps)
+thread.start()
+thread.join()
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library than glibc")
 def test_a_steps_memory_is_the_next_ones():
-    def pages(keep):
-        code = _PAGES.format(keep=keep)
-        return int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+    def pages(what, environment):
+        command = [sys.executable, "-c", _PAGES, what]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | environment)
+        return int(done.stdout)
 
-    left_alone = pages(keep=False)
-    assert pages(keep=True) < 0.5 * left_alone, "one growing block, not twenty"
+    left_alone = pages("leave", {})
+    assert pages("keep", HEAP_ENVIRONMENT) < 0.5 * left_alone, "one growing block, not eighteen"
+    assert pages("keep", {}) > 0.5 * left_alone, "why the environment is needed"

@@ -90,6 +90,11 @@ def test_channels_last_and_a_compiled_backbone_give_the_same_curve(fit):
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 
 
+def test_a_backbone_that_channels_last_would_break_is_given_pictures_as_torch_has_them(fit):
+    viewing = "network={backbone: 'tests.pipelines.viewing:viewing'}"
+    assert_same(fit(viewing), fit(viewing, "training.channels_last=false", store="channels_first"), rtol=0, atol=0)
+
+
 def test_bfloat16_is_near_float32_and_not_the_same(fit):
     (exact, weights, _), (half, other, _) = fit(), fit("training.precision=bfloat16", store="half")
     np.testing.assert_allclose(half["loss"], exact["loss"], rtol=0.05)
