@@ -18,12 +18,10 @@ def descendants(named, of=None):
     return found
 
 
-def is_agent(process):
-    """Say whether it is one of Ray's agents, which look for their node once a minute and hold nothing of a run's."""
-    try:
-        return any("Agent" in word for word in process.cmdline())
-    except psutil.Error:
-        return False
+def ending_with(driver):
+    """Return the processes below a driver that end soon after it; Ray's agents look for their node once a minute."""
+    agents = descendants("Agent", of=driver.pid)
+    return [process for process in descendants("", of=driver.pid) if process not in agents]
 
 
 def wait_until(condition, what, seconds=120, still=lambda: True):

@@ -33,7 +33,7 @@ from tests.commands import environment
 from tests.pipelines.counted_case import write_counted_case
 from tests.pipelines.test_deaths import newest_step
 from tests.pipelines.test_resume import train_alone, what_a_run_leaves
-from tests.processes import descendants, is_agent, wait_until
+from tests.processes import descendants, ending_with, wait_until
 
 STEPS = 300
 
@@ -96,7 +96,7 @@ def soak_drivers(case, file, kills, draw, expected, tally):
             wait_until(lambda at=moment, ended=ended: newest_step(case) >= at or ended() is not None, f"step {moment}")
             if ended() is not None:  # the workers of the driver before, which outlive it by seconds, had trained it all
                 break
-            started = [process for process in descendants("", of=driver.pid) if not is_agent(process)]
+            started = ending_with(driver)
             driver.kill()
             driver.wait()
             wait_until(lambda of=started: not any(process.is_running() for process in of), "its processes ended")

@@ -112,11 +112,11 @@ def main() -> None:
     from pipelines.no_process_group import NoProcessGroup
     from pipelines.ray_session import ray_session
     from pipelines.runs import list_runs
-    from pipelines.training.heap import HEAP_ENVIRONMENT
+    from pipelines.train import group_trainer
     from pipelines.training.work import Work
 
     with tempfile.TemporaryDirectory() as scratch, ray_session():
-        from ray.train import RunConfig, ScalingConfig
+        from ray.train import ScalingConfig
         from ray.train.torch import TorchTrainer
 
         folder, works = Path(scratch), {}
@@ -136,11 +136,7 @@ def main() -> None:
             },
             torch_config=NoProcessGroup(),
             scaling_config=ScalingConfig(num_workers=2, resources_per_worker={"CPU": 1}),
-            run_config=RunConfig(
-                name="two",
-                storage_path=str(folder / "ray"),
-                worker_runtime_env={"env_vars": HEAP_ENVIRONMENT},
-            ),
+            run_config=group_trainer(works[given.batch], "two").run_config,
         ).fit()
         found = json.loads((folder / "found.json").read_text())
 

@@ -20,7 +20,7 @@ from pipelines.train import train
 from pipelines.training.checkpoint import step_of
 from tests.commands import environment, kindred
 from tests.pipelines.counted_case import SIZES, planned_counts, write_counted_case
-from tests.processes import descendants, is_agent, wait_until
+from tests.processes import descendants, ending_with, wait_until
 
 STEPS = 300
 
@@ -87,7 +87,7 @@ def test_a_driver_that_is_killed_leaves_a_run_that_resume_ends_with_the_same_bit
     case = load_case(str(file), settings[1:])
     driver = subprocess.Popen([sys.executable, "-m", "pipelines", "train", str(file), *settings], env=environment())
     wait_until(lambda: newest_step(case) >= 40, "step 40", still=lambda: driver.poll() is None)
-    started = [process for process in descendants("", of=driver.pid) if not is_agent(process)]
+    started = ending_with(driver)
     driver.kill()
     driver.wait()
     wait_until(lambda: not any(process.is_running() for process in started), "its processes ended")
