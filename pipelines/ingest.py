@@ -4,7 +4,8 @@
 
     list the sources' rows, align labels to the vocabulary, set apart what cannot be used    list_data_set.py
         -> cut into chunks that depend on the rows alone                                      chunks.py
-        -> a Ray Data task a chunk: fetch, decode, resize, write one block                    make_block.py
+        -> shared out to Ray Data's tasks                                                     ingest_tasks.py
+        -> in a task, a chunk at a time: fetch, decode, resize, write one block               make_block.py
         -> quarantine.parquet and manifest.json a data set                                    finish_data_set.py
         -> leakage between data sets; what the case's ingest came to, the last file           leakage.py, here
 
@@ -14,13 +15,14 @@ no earlier block holds are read.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import PIL
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.block_schema import block_schema
 from pipelines.case import Case
@@ -29,20 +31,21 @@ from pipelines.data_sets import DataSets, read_data_sets, write_data_sets
 from pipelines.embedded import write_embedded
 from pipelines.errors import UserError
 from pipelines.finish_data_set import finish_data_set
+from pipelines.ingest_tasks import ChunkToMake, make_in_tasks
 from pipelines.layout import blocks_folder, blocks_root, fingerprint
 from pipelines.leakage import without_leaks
 from pipelines.list_data_set import ListedDataSet, list_data_set
-from pipelines.make_block import ENDINGS, Job, Recipe, make_blocks
+from pipelines.make_block import ENDINGS, Job, Recipe
 from pipelines.manifest import Manifest, read_manifest
 from pipelines.method import tasks_of
 from pipelines.progress import bar, note
 from pipelines.runs import digest_of
-from pipelines.storage import StorageUnavailableError, join, list_folder
+from pipelines.sources.archives import DECOMPRESSED
+from pipelines.storage import join, list_folder
 
 _HERE = Path(__file__).parent
 _CODE = ("block_schema", "chunks", "inputs", "labels", "list_data_set", "make_block", "write_block")  # with sources/
 _CHUNKS_AT_ONCE = 1024  # given to Ray Data at a time: their rows lie in its memory
-_CHUNKS_A_TASK = 8
 
 
 @dataclass(frozen=True)
@@ -193,7 +196,7 @@ def _make_blocks(case: Case, planned: Sequence[_Planned]) -> dict[tuple[str, str
         shown.show(0)
         for start in range(0, len(missing), _CHUNKS_AT_ONCE):
             wave = missing[start : start + _CHUNKS_AT_ONCE]
-            for made in _made([_item(one, chunk) for one, chunk in wave], recipe):
+            for made in make_in_tasks([_item(one, chunk) for one, chunk in wave], recipe):
                 outcomes[made["data_set"], made["key"]] = made["outcome"]
                 done += made["rows"]
                 read += made["read"]
@@ -204,46 +207,15 @@ def _make_blocks(case: Case, planned: Sequence[_Planned]) -> dict[tuple[str, str
     return outcomes
 
 
-def _made(items: list[dict[str, Any]], recipe: Recipe) -> Iterator[dict[str, Any]]:
-    """Make blocks with Ray Data, several a task: it takes a fifth of a second to start a worker on its next task."""
-    import ray
-    from ray.data import DataContext
-
-    workers = max(1, int(ray.cluster_resources().get("CPU", 1)))
-    tasks = [{"chunks": items[part]} for part in _shrinking_parts(len(items), workers)]
-    context = DataContext.get_current().copy()
-    # Shares out a cluster among operators. Here is one, which would have a single core until its first second is over.
-    context.op_resource_reservation_enabled = False
-    with DataContext.current(context):
-        made = ray.data.from_items(tasks, override_num_blocks=len(tasks)).flat_map(make_blocks, fn_args=(recipe,))
-    for one in made.iter_rows():
-        if one["unavailable"]:
-            raise StorageUnavailableError(one["unavailable"])
-        yield one
-
-
-def _shrinking_parts(n: int, workers: int) -> Iterator[slice]:
-    """Divide work into parts that grow at first, so that something is soon to be seen, and shrink towards the end, so
-    that all workers end together.
-
-    "Guided self-scheduling", C. Polychronopoulos, D. Kuck, IEEE Transactions on Computers, 1987.
-    """
-    start = parts = 0
-    while start < n:
-        size = min(_CHUNKS_A_TASK, 1 << min(parts // workers, 10), -(-(n - start) // (2 * workers)))
-        yield slice(start, start + size)
-        start += size
-        parts += 1
-
-
-def _item(one: _Planned, chunk: Chunk) -> dict[str, Any]:
+def _item(one: _Planned, chunk: Chunk) -> ChunkToMake:
     rows = one.listed.rows.slice(chunk.start, chunk.rows)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema) as writer:
         writer.write_table(rows)
     older = _older(one, rows["id"][0].as_py(), rows["id"][-1].as_py())
     job = Job(one.listed.name, one.folder, chunk.key, older)
-    return {"job": json.dumps(job.__dict__), "rows": sink.getvalue().to_pybytes()}
+    in_order = pc.any(pc.is_in(rows["codec"], pa.array(list(DECOMPRESSED)))).as_py()
+    return ChunkToMake({"job": json.dumps(job.__dict__), "rows": sink.getvalue().to_pybytes()}, len(rows), in_order)
 
 
 def _older(one: _Planned, first: str, last: str) -> tuple[str, ...]:

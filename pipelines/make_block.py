@@ -6,9 +6,11 @@ be read).
 """
 
 import json
+import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from itertools import groupby
 from typing import Any
 
@@ -17,6 +19,7 @@ import pyarrow as pa
 import xxhash
 
 from pipelines.case_data import DataSet, HuggingFace, NumpyArrays, ParquetTable, PictureInput, VectorInput
+from pipelines.direct_write import PageMemory
 from pipelines.inputs import input_of
 from pipelines.sources.fetch import fetch
 from pipelines.sources.numpy_arrays import read_numpy_rows
@@ -54,6 +57,20 @@ class Recipe:
     schema: pa.Schema
 
 
+@dataclass(frozen=True)
+class Room:
+    """Memory that the chunks of a task use one after another: inputs are put together in it, and the block's file."""
+
+    inputs: PageMemory = field(default_factory=PageMemory)
+    file: PageMemory = field(default_factory=PageMemory)
+
+
+@cache
+def _room() -> Room:
+    """Return the process's: Ray gives it one task at a time."""
+    return Room()
+
+
 def outcome_file(folder: str, key: str) -> str:
     """Return where it stands what came of a chunk."""
     return join(folder, f"{key}.json")
@@ -76,27 +93,24 @@ def make_blocks(task: dict[str, Any], recipe: Recipe) -> list[dict[str, Any]]:
         what :func:`make_block` does of each, and ``unavailable``: empty, or, in the one row that there is then, why
         object storage let nothing more be read. Ray Data would make of an exception many lines of text.
     """
-    room = np.empty((0, *recipe.input.shape), dtype=input_type(recipe.input.shape).to_pandas_dtype())
-    made = []
+    room, made = _room(), []
     try:
         for item in task["chunks"]:
             rows = pa.ipc.open_stream(item["rows"]).read_all().combine_chunks()
-            if len(room) < len(rows):  # memory that was in use before costs nothing to get again
-                room = np.empty((len(rows), *room.shape[1:]), dtype=room.dtype)
             made.append(make_block(item["job"], rows, recipe, room) | {"unavailable": ""})
         return made
     except StorageUnavailableError as error:
         return [{"data_set": "", "key": "", "outcome": "", "rows": 0, "read": 0, "unavailable": str(error)}]
 
 
-def make_block(encoded_job: str, rows: pa.Table, recipe: Recipe, room: np.ndarray) -> dict[str, Any]:
+def make_block(encoded_job: str, rows: pa.Table, recipe: Recipe, room: Room) -> dict[str, Any]:
     """Make the block of a chunk.
 
     Args:
         encoded_job: a Job's fields as JSON.
         rows: schema ``ROWS`` and a column a labelled task.
         recipe: the case's part in it.
-        room: where inputs are put together, of their type and shape, for as many rows or more.
+        room: memory for it.
 
     Returns:
         what came of it (the outcome, as JSON), how many rows there were, and how many inputs were read.
@@ -109,7 +123,10 @@ def make_block(encoded_job: str, rows: pa.Table, recipe: Recipe, room: np.ndarra
     unknown = [i for i in range(len(ids)) if i not in known]
     found = read_inputs(rows.take(pa.array(unknown, pa.int64())), data_set)
 
-    inputs = room[: len(ids)]
+    dtype = np.dtype(input_type(recipe.input.shape).to_pandas_dtype())
+    size = math.prod(recipe.input.shape) * dtype.itemsize
+    numbers = np.frombuffer(room.inputs.at_least(len(ids) * size), dtype, len(ids) * math.prod(recipe.input.shape))
+    inputs = numbers.reshape(-1, *recipe.input.shape)
     digests: list[bytes] = []
     kept: list[int] = []
     failed: list[dict[str, str]] = []
@@ -144,7 +161,7 @@ def make_block(encoded_job: str, rows: pa.Table, recipe: Recipe, room: np.ndarra
     of_inputs = pa.table([origins.take(at), pa.array(digests, pa.binary(16))], schema=INPUTS)
     write_block(inputs_file(job.folder, job.key), of_inputs)
     file = f"{job.key}.arrow"
-    entry = {"file": file, "rows": len(kept), "digest": write_block(join(job.folder, file), block)}
+    entry = {"file": file, "rows": len(kept), "digest": write_block(join(job.folder, file), block, room.file)}
     ends = {"first": ids[kept[0]] if kept else "", "last": ids[kept[-1]] if kept else ""}
     outcome = json.dumps({"block": entry | ends, "failed": failed})
     write_whole(outcome_file(job.folder, job.key), outcome)

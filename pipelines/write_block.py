@@ -7,6 +7,7 @@ import pyarrow as pa
 import xxhash
 
 from pipelines.atomic import writing_atomically
+from pipelines.direct_write import PageMemory, write_directly
 from pipelines.storage import is_remote, write_whole
 
 
@@ -15,21 +16,29 @@ def input_type(shape: tuple[int, ...]) -> pa.DataType:
     return pa.float32() if len(shape) == 1 else pa.uint8()
 
 
-def write_block(url: str, block: pa.Table) -> str:
-    """Write a block as one Arrow IPC file, whole or not at all; return a digest of its bytes (XXH3, 128 bits)."""
+def write_block(url: str, block: pa.Table, memory: PageMemory | None = None) -> str:
+    """Write a block as one Arrow IPC file, whole or not at all; return a digest of its bytes (XXH3, 128 bits).
+
+    Args:
+        url: where to.
+        block: what.
+        memory: where the file is put together, if there is some that was in use before.
+    """
+    block = block.combine_chunks()
+    counted = pa.MockOutputStream()
+    _write_ipc(counted, block)
+    size = counted.size()
+    pages = (memory or PageMemory()).at_least(size)
+    _write_ipc(pa.FixedSizeBufferWriter(pa.py_buffer(pages)), block)
+    content = pages[:size]
     if is_remote(url):
-        buffer = pa.BufferOutputStream()
-        _write_ipc(buffer, block)
-        content = buffer.getvalue()
         write_whole(url, content)
-        return xxhash.xxh3_128_hexdigest(content)
-    with writing_atomically(Path(url)) as file:
-        with pa.OSFile(file.name, "wb") as sink:  # a Python file would get a copy of every byte
-            _write_ipc(sink, block)
-        with pa.memory_map(file.name) as written:
-            return xxhash.xxh3_128_hexdigest(written.read_buffer())
+    else:
+        with writing_atomically(Path(url)) as file:
+            write_directly(file.name, pages, size)
+    return xxhash.xxh3_128_hexdigest(content)
 
 
 def _write_ipc(sink: Any, block: pa.Table) -> None:
-    with pa.ipc.new_file(sink, block.schema) as writer:
-        writer.write_table(block.combine_chunks(), max_chunksize=max(1, len(block)))
+    with sink, pa.ipc.new_file(sink, block.schema) as writer:
+        writer.write_table(block, max_chunksize=max(1, len(block)))

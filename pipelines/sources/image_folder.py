@@ -37,10 +37,11 @@ def list_image_folder(place: Place) -> Listing:
     files = files.take(kept)
     own = posixpath.basename(place.below or place.url.partition("?")[0].rstrip("/"))
     own = own if place.below or archive_kind(own) is None else ""  # an archive's name is no class
-    folders = [posixpath.basename(posixpath.dirname(name)) or own for name in files["name"].to_pylist()]
+    folders = [name.rpartition("/")[0].rpartition("/")[2] or own for name in files["name"].to_pylist()]
     return of_files(place, files["name"], files, pa.table({"folder": pa.array(folders, pa.string())}))
 
 
 def is_picture(name: str) -> bool:
     """Say whether a file's name has a picture's ending."""
-    return posixpath.splitext(name)[1].lower() in PICTURE_ENDINGS
+    _, dot, ending = name.rpartition(".")
+    return dot + ending.lower() in PICTURE_ENDINGS

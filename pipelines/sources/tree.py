@@ -47,7 +47,7 @@ FILES = pa.schema(
 )
 
 _LARGEST_MEMBER = 4 << 30  # bytes of a zip member, decompressed: a task holds one at a time
-_AT_ONCE = 65536  # rows of a listing turned into Arrow at a time
+_AT_ONCE = 4096  # rows of a listing turned into Arrow at a time; many small objects at once are slow to collect
 _ASKED_FOR_ONE_BY_ONE = 4  # files in object storage; for more, their folder is listed
 
 
@@ -215,8 +215,10 @@ class Tree:
                 yield name, url, "file", 0, 0, "", _UNSAFE if given and _unsafe(name) else "missing file"
 
     def _folder(self) -> Iterator[tuple[Any, ...]]:
+        folder = None if is_remote(self.url) else os.path.join(self.url, "")
         for found in list_below(self.url):
-            yield found.name, join(self.url, found.name), "file", 0, found.size, found.stamp, None
+            url = join(self.url, found.name) if folder is None else folder + found.name
+            yield found.name, url, "file", 0, found.size, found.stamp, None
 
     def _zip(self) -> Iterator[tuple[Any, ...]]:
         try:
