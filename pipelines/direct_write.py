@@ -8,6 +8,7 @@ import errno
 import fcntl
 import mmap
 import os
+from contextlib import suppress
 
 _DIRECT = getattr(os, "O_DIRECT", 0)  # Linux has it; without it, files are written as any others
 
@@ -66,7 +67,8 @@ def _set_direct(descriptor: int, direct: bool) -> bool:
 def _pages(size: int) -> mmap.mmap:
     pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):  # Linux: what is asked for in pieces of 2 MiB is had in a tenth of the time
-        pages.madvise(mmap.MADV_HUGEPAGE)
+        with suppress(OSError):  # a system that was built without
+            pages.madvise(mmap.MADV_HUGEPAGE)
     return pages
 
 
