@@ -123,10 +123,9 @@ def make_block(encoded_job: str, rows: pa.Table, recipe: Recipe, room: Room) -> 
     unknown = [i for i in range(len(ids)) if i not in known]
     found = read_inputs(rows.take(pa.array(unknown, pa.int64())), data_set)
 
-    dtype = np.dtype(input_type(recipe.input.shape).to_pandas_dtype())
-    size = math.prod(recipe.input.shape) * dtype.itemsize
-    numbers = np.frombuffer(room.inputs.at_least(len(ids) * size), dtype, len(ids) * math.prod(recipe.input.shape))
-    inputs = numbers.reshape(-1, *recipe.input.shape)
+    shape, dtype = recipe.input.shape, np.dtype(input_type(recipe.input.shape).to_pandas_dtype())
+    n = len(ids) * math.prod(shape)
+    inputs = np.frombuffer(room.inputs.at_least(n * dtype.itemsize), dtype, n).reshape(len(ids), *shape)
     digests: list[bytes] = []
     kept: list[int] = []
     failed: list[dict[str, str]] = []

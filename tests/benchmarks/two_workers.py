@@ -11,23 +11,76 @@ Two worker processes of Ray Train stay alive and take turns at four things, the 
 
 two / one is what counts, 2 would be perfect. It is the product of what is lost to smaller batches (half / one, over 2),
 to two processes on one machine's caches and memory (apart / half), and to sums over workers and waiting for each other
-(two / apart); the share of time spent waiting for data is printed too. Medians over rounds.
+(two / apart); the share of time spent waiting for data is printed too. Medians over rounds. What the machine itself
+allows is measured first: two processes beside one that multiply small matrices, and that copy memory.
 """
 
 import argparse
 import json
+import multiprocessing
 import os
 import statistics
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 SKIPPED = 10  # steps at a round's beginning that are not timed
 
 
+def matrices() -> Callable[[], None]:
+    import torch
+
+    torch.set_num_threads(1)
+    a, product = torch.rand(256, 256), torch.empty(256, 256)
+
+    def multiply() -> None:
+        for _ in range(50):
+            torch.mm(a, a, out=product)
+
+    return multiply
+
+
+def memory() -> Callable[[], None]:
+    import torch
+
+    torch.set_num_threads(1)
+    here, there = torch.rand(16 << 20), torch.empty(16 << 20)
+
+    def copy() -> None:
+        there.copy_(here)
+
+    return copy
+
+
+def times_a_second(prepare: Callable[[], Callable[[], None]]) -> float:
+    work, n = prepare(), 0
+    work()
+    start = time.perf_counter()
+    while time.perf_counter() < start + 1:
+        work()
+        n += 1
+    return n / (time.perf_counter() - start)
+
+
+def of_the_machine() -> dict[str, float]:
+    """What two processes do beside one, by kind of work; medians of five."""
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        return {
+            prepare.__name__: round(
+                statistics.median(
+                    sum(pool.map(times_a_second, [prepare] * 2, chunksize=1)) / pool.apply(times_a_second, (prepare,))
+                    for _ in range(5)
+                ),
+                2,
+            )
+            for prepare in (matrices, memory)
+        }
+
+
 def take_turns(config: dict[str, Any]) -> None:
     """Run in both workers: the first writes steps a second by thing and round."""
-    import time
     from contextlib import contextmanager
     from dataclasses import replace
     from datetime import timedelta
@@ -115,6 +168,7 @@ def main() -> None:
     from pipelines.train import group_trainer
     from pipelines.training.work import Work
 
+    machine = of_the_machine()
     with tempfile.TemporaryDirectory() as scratch, ray_session():
         from ray.train import ScalingConfig
         from ray.train.torch import TorchTrainer
@@ -152,6 +206,7 @@ def main() -> None:
         "apart / half": ratio("apart", "half", 2),
         "two / apart": ratio("two", "apart", 1),
         "waited for data, two": round(statistics.median(x["waited"] for x in found["two"]), 4),
+        "two processes over one": machine,
         "load": os.getloadavg(),
         "rounds": found,
     }
@@ -161,6 +216,7 @@ def main() -> None:
     print(f"two workers over one: {answer['two / one']} (2 would be perfect)")
     print(f"  batches half as large: {answer['half / one']} of the rows a second")
     print(f"  two processes at once: {answer['apart / half']} times one's")
+    print(f"    ({machine['matrices']} where both multiply small matrices, {machine['memory']} where both copy memory)")
     print(f"  sums over workers, and waiting for each other: {answer['two / apart']} of what they do apart")
     print(f"  waiting for data: {100 * answer['waited for data, two']:.1f} % of the time")
     print(f"load {answer['load'][0]:.1f}")
