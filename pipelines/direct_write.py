@@ -12,6 +12,9 @@ from contextlib import suppress
 
 _DIRECT = getattr(os, "O_DIRECT", 0)  # Linux has it; without it, files are written as any others
 
+# What a file system says that cannot write directly after all, that wants larger pages, or has taken half of one.
+_REFUSED = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
+
 
 class PageMemory:
     """Memory that begins on a page, as direct writing asks for, and grows; what was in use before costs nothing."""
@@ -25,29 +28,36 @@ class PageMemory:
             self._pages = _pages(_whole_pages(size))
         return memoryview(self._pages)
 
+    def lend(self) -> None:
+        """Let the system have the memory back when it needs some; until then, it costs nothing to use it again."""
+        if hasattr(mmap, "MADV_FREE"):
+            with suppress(OSError):
+                self._pages.madvise(mmap.MADV_FREE)
+
 
 def write_directly(file: str, pages: memoryview, size: int) -> None:
     """Write the first ``size`` bytes of ``pages`` as the whole of a file that is there and empty.
 
-    A file system that cannot write directly (in memory, over a network) is written to as always.
+    A file system that cannot write directly is written to as always.
 
     Args:
         file: the path.
-        pages: of :class:`PageMemory`.
+        pages: of :class:`PageMemory`, whole pages.
         size: of the content, in bytes.
 
     Raises:
         OSError: as of any other write.
     """
+    end = _whole_pages(size)
+    assert len(pages) >= end
     descriptor = os.open(file, os.O_WRONLY)
     try:
-        direct = _set_direct(descriptor, True)
-        at, end = 0, _whole_pages(size)
+        direct, at = _set_direct(descriptor, True), 0
         while at < end:
             try:
                 at += os.write(descriptor, pages[at:end])
             except OSError as error:
-                if not direct or error.errno != errno.EINVAL:  # else: pages of another size, or only half of one taken
+                if not direct or error.errno not in _REFUSED:
                     raise
                 direct = _set_direct(descriptor, False)
         os.ftruncate(descriptor, size)

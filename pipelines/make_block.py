@@ -101,6 +101,9 @@ def make_blocks(task: dict[str, Any], recipe: Recipe) -> list[dict[str, Any]]:
         return made
     except StorageUnavailableError as error:
         return [{"data_set": "", "key": "", "outcome": "", "rows": 0, "read": 0, "unavailable": str(error)}]
+    finally:
+        room.inputs.lend()
+        room.file.lend()
 
 
 def make_block(encoded_job: str, rows: pa.Table, recipe: Recipe, room: Room) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Read the bytes of files that a tree has listed, in whatever process the rows came to."""
 
-import os
 import struct
 import zlib
 from collections import deque
@@ -139,14 +138,9 @@ def _whole(row: Row, _: Range) -> bytes:
     """Read a file: one request of the system, where the file is as large as it was when it was listed."""
     if is_remote(row["file"]):
         return read_bytes(row["file"])
-    descriptor = os.open(row["file"], os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        content = os.read(descriptor, row["size"] + 1)
-        while len(content) != row["size"] and (more := os.read(descriptor, 1 << 20)):
-            content += more
-        return content
-    finally:
-        os.close(descriptor)
+    with open(row["file"], "rb", buffering=0) as file:
+        content = file.read(row["size"] + 1)
+        return content if len(content) == row["size"] else content + file.read()
 
 
 def _stored(row: Row, read: Range) -> bytes:

@@ -37,7 +37,7 @@ def list_image_folder(place: Place) -> Listing:
     files = files.take(kept)
     own = posixpath.basename(place.below or place.url.partition("?")[0].rstrip("/"))
     own = own if place.below or archive_kind(own) is None else ""  # an archive's name is no class
-    folders = [name.rpartition("/")[0].rpartition("/")[2] or own for name in files["name"].to_pylist()]
+    folders = [name.rpartition("/")[0].rstrip("/").rpartition("/")[2] or own for name in files["name"].to_pylist()]
     return of_files(place, files["name"], files, pa.table({"folder": pa.array(folders, pa.string())}))
 
 

@@ -37,7 +37,7 @@ def test_a_file_has_the_bytes_and_no_more(tmp_path, folder):
             pages = filled(memory, size, seed=size)
             assert written(place, pages, size).read_bytes() == bytes(pages[:size])
     finally:
-        (place / "written").unlink()
+        (place / "written").unlink(missing_ok=True)
         if folder == "memory":
             place.rmdir()
 
@@ -66,6 +66,15 @@ def test_memory_begins_on_a_page_and_is_used_again():
     assert large % PAGE == 0
     assert address(memory.at_least(PAGE + 1)) == large
     assert len(memory.at_least(10 * PAGE + 1)) == 11 * PAGE
+
+
+def test_memory_that_was_lent_is_written_to_and_read_as_before(tmp_path):
+    memory = PageMemory()
+    for seed in range(3):
+        pages = filled(memory, 3 << 20, seed)
+        assert written(tmp_path, pages, 3 << 20).read_bytes() == np.random.default_rng(seed).bytes(3 << 20)
+        del pages
+        memory.lend()
 
 
 def pages_in_cache(file):

@@ -346,6 +346,14 @@ def test_tars_made_of_a_dot_and_macos_zips_are_read_as_what_they_hold(root):
     assert listed(root, {"kind": "image_folder", "path": "mac.zip/cat"})[0] == ["x.png"]
 
 
+def test_the_folder_before_two_slashes_is_the_class(root):
+    with zipfile.ZipFile(root / "odd.zip", "w") as archive:
+        for name in ("pets/cat//x.png", "dog//y.png", "z.png"):
+            archive.writestr(name, b"x")
+    ids, fields, _ = listed(root, {"kind": "image_folder", "path": "odd.zip"})
+    assert dict(zip(ids, fields["folder"], strict=True)) == {"pets/cat//x.png": "cat", "dog//y.png": "dog", "z.png": ""}
+
+
 def test_a_table_between_tabs_has_no_quotes_and_one_between_commas_closes_them(root):
     write(root / "a.tsv", 'file\tkind\n1.png\ta "he said\n2.png\tb\n3.png\tc "no\n')
     tsv = {"kind": "csv", "path": "a.tsv", "delimiter": "\t"}
