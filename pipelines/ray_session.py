@@ -35,7 +35,7 @@ def ray_session(verbose: bool = False) -> Iterator[None]:
     Args:
         verbose: let Ray's own log lines through.
     """
-    own = "RAY_ADDRESS" not in os.environ
+    own = is_own_ray()
     for name, value in (_QUIET | (_ON_LOOPBACK if own else {})).items():
         os.environ.setdefault(name, value)
     with bar("load Ray", None, ""):
@@ -62,6 +62,11 @@ def ray_session(verbose: bool = False) -> Iterator[None]:
             _wait_for_ray_data()
         finally:
             ray.shutdown()
+
+
+def is_own_ray() -> bool:
+    """Say whether this command's Ray is one of this machine's own; in the process of the command."""
+    return "RAY_ADDRESS" not in os.environ
 
 
 def _wait_for_ray_data() -> None:

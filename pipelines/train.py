@@ -4,7 +4,6 @@ Starting a group of workers costs seconds, a short run less. So a case's runs ar
 the cluster at once and are worth their start, each a TorchTrainer whose workers train run after run.
 """
 
-import os
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,17 +18,15 @@ from pipelines.layout import experiment_folder
 from pipelines.manifest import Manifest
 from pipelines.metrics_log import check_wandb
 from pipelines.progress import Bar, bar
-from pipelines.ray_storage import ray_storage
+from pipelines.ray_session import is_own_ray
 from pipelines.runs import RECORD, Run, is_done, list_runs
 from pipelines.storage import delete, join
 from pipelines.training.begun import check_begun
 from pipelines.training.checkpoint_folder import CHECKPOINTS, delete_checkpoints
 from pipelines.training.failure import failure_of
-from pipelines.training.heap import HEAP_ENVIRONMENT
 from pipelines.training.prepare import check_compiler
 from pipelines.training.progress_line import progress_of
 from pipelines.training.step_metrics import StepMetrics
-from pipelines.training.train_runs import train_runs
 from pipelines.training.work import Work
 
 # Ray Train starts six processes for a group, which takes as long as so many steps of a small network.
@@ -98,7 +95,9 @@ def fit_runs(
     desk = ray.remote(num_cpus=0, max_concurrency=groups + 1, scheduling_strategy=here)(_Desk).remote()
     waiting = [
         desk.fit.remote(
-            Work(case, tuple(runs[number::groups]), data_sets, experiment, attempt, other_code), f"group-{number}"
+            Work(case, tuple(runs[number::groups]), data_sets, experiment, attempt, other_code),
+            f"group-{number}",
+            is_own_ray(),
         )
         for number in range(groups)
     ]
@@ -109,33 +108,6 @@ def fit_runs(
         shown.show(*ray.get(desk.summary.remote()))
     if failures:
         raise TrainingFailedError("\n".join(failures))
-
-
-def group_trainer(work: Work, name: str) -> Any:
-    """Return the TorchTrainer that trains a group's runs."""
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
-
-    from pipelines.no_process_group import NoProcessGroup
-
-    training = work.case.training
-    return TorchTrainer(
-        train_runs,
-        train_loop_config={"work": work},
-        torch_config=TorchConfig() if training.most_workers > 1 else NoProcessGroup(),
-        scaling_config=ScalingConfig(
-            num_workers=training.workers,
-            elastic_resize_monitor_interval_s=training.resize_every_s,
-            use_gpu=training.device == "cuda",
-            resources_per_worker={"CPU": training.threads_per_worker},
-        ),
-        run_config=RunConfig(
-            name=name,
-            **ray_storage(work.experiment),
-            failure_config=FailureConfig(max_failures=training.max_failures),
-            worker_runtime_env={"env_vars": HEAP_ENVIRONMENT},
-        ),
-    )
 
 
 def _groups_at_once(case: Case, runs: int) -> int:
@@ -156,7 +128,7 @@ def trainers_that_fit(case: Case) -> int | None:
     """
     import ray
 
-    if "RAY_ADDRESS" in os.environ:
+    if not is_own_ray():
         return None
     training, room = case.training, ray.cluster_resources()
     workers = training.fewest_workers
@@ -191,14 +163,16 @@ class _Desk:
     def __init__(self) -> None:
         self._seen: dict[str, StepMetrics] = {}
 
-    def fit(self, work: Work, name: str) -> str | None:
+    def fit(self, work: Work, name: str, alone: bool) -> str | None:
         """Train a group's runs; return why that failed, if it did."""
         import ray
+
+        from pipelines.group_trainer import group_trainer
 
         told = partial(_tell, ray.get_runtime_context().current_actor)
         died = None
         try:
-            group_trainer(replace(work, told=told), name).fit()
+            group_trainer(replace(work, told=told), name, alone).fit()
         except Exception as error:  # the driver waits for all groups before it tells
             died = _reason(error)
         failures = [failure for run in work.runs if (failure := failure_of(work, run))]

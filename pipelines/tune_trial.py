@@ -10,13 +10,13 @@ from ray import tune
 from mtlcore import primary_metric, task_metrics
 from pipelines.case import Case
 from pipelines.evaluate import check_trained, predict_runs, split_tests
+from pipelines.group_trainer import group_trainer
 from pipelines.layout import fingerprint
 from pipelines.manifest import Manifest
 from pipelines.method import tasks_of
 from pipelines.progress import Bar
 from pipelines.runs import list_runs
 from pipelines.storage import join
-from pipelines.train import group_trainer
 from pipelines.training.work import Work
 from pipelines.tuned_settings import with_settings
 
@@ -39,7 +39,8 @@ def run_trial(
     )
     runs = list_runs(tried)
     place = join(folder, "trials", fingerprint(settings))
-    group_trainer(Work(tried, tuple(runs), data_sets, place, uuid.uuid4().hex), "trial").fit()
+    # Not alone: a trial may die while others go on.
+    group_trainer(Work(tried, tuple(runs), data_sets, place, uuid.uuid4().hex), "trial", alone=False).fit()
     check_trained(runs, place, data_sets)
     tests = split_tests(tried, predict_runs(tried, runs, data_sets, place, "validation"), data_sets, "validation")
     scores = {}

@@ -11,6 +11,7 @@ from mtlcore import MultiTaskNetwork
 from pipelines.case import Case
 from pipelines.case_training import Training
 from pipelines.errors import UserError
+from pipelines.ray_session import is_own_ray
 from pipelines.training.evaluating import evaluating
 from pipelines.training.shards import shard
 from pipelines.training.worker import Worker
@@ -74,7 +75,7 @@ def check_compiler(case: Case) -> None:
     Raises:
         UserError: there is none.
     """
-    if not case.training.compile or "RAY_ADDRESS" in os.environ:
+    if not case.training.compile or not is_own_ray():
         return
     if case.training.device == "cuda":
         if find_spec("triton") is None:

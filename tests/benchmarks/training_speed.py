@@ -155,11 +155,11 @@ def main() -> None:
 
     from made_case import made_case
 
+    from pipelines.group_trainer import GroupTrainer, group_trainer
     from pipelines.ingest import ingest
     from pipelines.layout import experiment_folder
     from pipelines.ray_session import ray_session
     from pipelines.runs import list_runs
-    from pipelines.train import group_trainer
     from pipelines.training.work import Work
 
     with tempfile.TemporaryDirectory() as scratch, ray_session():
@@ -171,19 +171,20 @@ def main() -> None:
         case = made_case(folder, given.rows, overrides=overrides)
         data_sets = ingest(case)
         work = Work(case, tuple(list_runs(case)), data_sets, experiment_folder(case), "benchmark")
-        shipped = group_trainer(work, "speed")
+        shipped = group_trainer(work, "speed", alone=True)
         config = {"work": work, "steps": given.steps, "rounds": given.rounds, "peer": given.peer, "skipped": SKIPPED}
-        trainer = TorchTrainer(
-            compare,
-            train_loop_config=config | {"out": str(folder / "rates.json")},
-            torch_config=shipped.backend_config,
-            scaling_config=shipped.scaling_config,
-            run_config=shipped.run_config,
-            datasets={"train": ray.data.read_parquet(parquet_of(case, data_sets, folder / "parquet"))}
-            if given.peer
-            else {},
-        )
-        trainer.fit()
+        measured = {
+            "train_loop_per_worker": compare,
+            "train_loop_config": config | {"out": str(folder / "rates.json")},
+            "torch_config": shipped.backend_config,
+            "scaling_config": shipped.scaling_config,
+            "run_config": shipped.run_config,
+        }
+        if given.peer:
+            parquet = parquet_of(case, data_sets, folder / "parquet")
+            TorchTrainer(**measured, datasets={"train": ray.data.read_parquet(parquet)}).fit()
+        else:
+            GroupTrainer(**measured, alone=True).fit()
         found = json.loads((folder / "rates.json").read_text())
     rates = found["rates"]
     answer: dict[str, Any] = {"load": os.getloadavg(), "worker_nice": found["nice"], "waited_for_data": found["waited"]}

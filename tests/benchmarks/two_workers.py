@@ -165,13 +165,13 @@ def main() -> None:
     from pipelines.no_process_group import NoProcessGroup
     from pipelines.ray_session import ray_session
     from pipelines.runs import list_runs
-    from pipelines.train import group_trainer
     from pipelines.training.work import Work
 
     machine = of_the_machine()
     with tempfile.TemporaryDirectory() as scratch, ray_session():
         from ray.train import ScalingConfig
-        from ray.train.torch import TorchTrainer
+
+        from pipelines.group_trainer import GroupTrainer, group_trainer
 
         folder, works = Path(scratch), {}
         for batch in (given.batch, given.batch // 2):
@@ -179,8 +179,9 @@ def main() -> None:
             case = made_case(folder, given.rows, overrides=overrides)
             data_sets = ingest(case)
             works[batch] = Work(case, tuple(list_runs(case)), data_sets, experiment_folder(case), "benchmark")
-        TorchTrainer(
-            take_turns,
+        GroupTrainer(
+            alone=True,
+            train_loop_per_worker=take_turns,
             train_loop_config={
                 "works": works,
                 "steps": given.steps,
@@ -190,7 +191,7 @@ def main() -> None:
             },
             torch_config=NoProcessGroup(),
             scaling_config=ScalingConfig(num_workers=2, resources_per_worker={"CPU": 1}),
-            run_config=group_trainer(works[given.batch], "two").run_config,
+            run_config=group_trainer(works[given.batch], "two", alone=True).run_config,
         ).fit()
         found = json.loads((folder / "found.json").read_text())
 

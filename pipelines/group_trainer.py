@@ -1,0 +1,66 @@
+"""The TorchTrainer that trains a group's runs. Importing this imports Ray Train."""
+
+import os
+from typing import Any
+
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from pipelines.no_process_group import NoProcessGroup
+from pipelines.ray_storage import ray_storage
+from pipelines.training.heap import HEAP_ENVIRONMENT
+from pipelines.training.train_runs import train_runs
+from pipelines.training.work import Work
+
+# Actors of Ray Train 2.60 that have nothing to do, by the callback that starts them. Each is a process to start and to
+# import Ray in, and wakes a hundred times a second: 0.7 to 1.3 % of a processor, taken from whoever trains.
+_IDLE = ("DatasetsCallback",)  # training reads blocks, not Ray Data's data sets
+_IDLE_ALONE = ("PlacementGroupCleanerCallback",)  # where Ray ends with it
+_WATCHER = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
+
+
+class GroupTrainer(TorchTrainer):  # type: ignore[misc]
+    """A TorchTrainer without actors that would idle.
+
+    Args:
+        alone: Ray is the command's own, on one node, and ends when this trainer dies; so nobody need clean up after it,
+            or watch whether the node is taken away.
+        given: as TorchTrainer takes it.
+    """
+
+    def __init__(self, *, alone: bool, **given: Any) -> None:
+        super().__init__(**given)
+        self._alone = alone
+
+    def fit(self) -> Any:
+        """Train, as TorchTrainer does."""
+        if self._alone:
+            os.environ.setdefault(_WATCHER, "0")  # which Ray Train hands to its controller
+        return super().fit()
+
+    def _create_default_callbacks(self) -> list[Any]:
+        idle = _IDLE + (_IDLE_ALONE if self._alone else ())
+        return [one for one in super()._create_default_callbacks() if type(one).__name__ not in idle]
+
+
+def group_trainer(work: Work, name: str, alone: bool) -> GroupTrainer:
+    """Return the trainer of a group's runs."""
+    training = work.case.training
+    return GroupTrainer(
+        alone=alone,
+        train_loop_per_worker=train_runs,
+        train_loop_config={"work": work},
+        torch_config=TorchConfig() if training.most_workers > 1 else NoProcessGroup(),
+        scaling_config=ScalingConfig(
+            num_workers=training.workers,
+            elastic_resize_monitor_interval_s=training.resize_every_s,
+            use_gpu=training.device == "cuda",
+            resources_per_worker={"CPU": training.threads_per_worker},
+        ),
+        run_config=RunConfig(
+            name=name,
+            **ray_storage(work.experiment),
+            failure_config=FailureConfig(max_failures=training.max_failures),
+            worker_runtime_env={"env_vars": HEAP_ENVIRONMENT},
+        ),
+    )
