@@ -10,9 +10,11 @@ Two worker processes of Ray Train stay alive and take turns at four things, the 
     apart       both at once, half of the batch each, and nothing to tell each other
 
 two / one is what counts, 2 would be perfect. It is the product of what is lost to smaller batches (half / one, over 2),
-to two processes on one machine's caches and memory (apart / half), and to sums over workers and waiting for each other
-(two / apart); the share of time spent waiting for data is printed too. Medians over rounds. What the machine itself
-allows is measured first: two processes beside one that multiply small matrices, and that copy memory.
+to two processes on one machine's caches and memory, and to Ray's own that want to run as well (apart / half, over the
+mean of both workers), to the slower of the two, for whom the other has to wait (slower / apart), and to sums over
+workers and to waiting for each other in single steps (two / slower). The share of time spent waiting for data is
+printed too. Medians over rounds. What the machine itself allows is measured first: two processes beside one that
+multiply small matrices, and that copy memory.
 """
 
 import argparse
@@ -26,7 +28,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-SKIPPED = 10  # steps at a round's beginning that are not timed
+SKIPPED = 4  # steps at a round's beginning that are not timed
 
 
 def matrices() -> Callable[[], None]:
@@ -122,9 +124,13 @@ def take_turns(config: dict[str, Any]) -> None:
         spent = time.process_time() - begun
         if worker.rank:
             return {}
+        rate = (steps - SKIPPED) / (marks[steps] - marks[SKIPPED])
+        if rank:
+            (folder / "rate-of-the-second").write_text(str(rate))
+            return {}
         record = json.loads((Path(run.folder(work.experiment)) / "run.json").read_text())
         return {
-            "rate": (steps - SKIPPED) / (marks[steps] - marks[SKIPPED]),
+            "rate": rate,
             "waited": record["waited_for_data_s"] / record["seconds"],
             "processor": spent,
         }
@@ -143,6 +149,9 @@ def take_turns(config: dict[str, Any]) -> None:
             with together(f"{name}-{round_}-ends"):
                 pass
             if rank == 0 and round_ >= 0:
+                if name == "apart":
+                    rates = took["rate"], float((folder / "rate-of-the-second").read_text())
+                    took |= {"rate": statistics.mean(rates), "slower": min(rates)}
                 found.setdefault(name, []).append(took)
     if rank == 0:
         (folder / "found.json").write_text(json.dumps(found))
@@ -151,7 +160,7 @@ def take_turns(config: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=60, help="a round's, of each thing")
+    parser.add_argument("--steps", type=int, default=60, help=f"a round's, of each thing; a multiple of {SKIPPED}")
     parser.add_argument("--batch", type=int, default=128, help="rows of the global batch")
     parser.add_argument("--rows", type=int, default=10240)
     parser.add_argument("--set", dest="overrides", action="append", default=[], help="a setting of the case")
@@ -175,8 +184,8 @@ def main() -> None:
 
         folder, works = Path(scratch), {}
         for batch in (given.batch, given.batch // 2):
-            overrides = [f"training.steps={given.steps}", f"training.batch_size={batch}", *given.overrides]
-            case = made_case(folder, given.rows, overrides=overrides)
+            overrides = [f"training.steps={given.steps}", f"training.batch_size={batch}", f"logging.every={SKIPPED}"]
+            case = made_case(folder, given.rows, overrides=[*overrides, *given.overrides])
             data_sets = ingest(case)
             works[batch] = Work(case, tuple(list_runs(case)), data_sets, experiment_folder(case), "benchmark")
         GroupTrainer(
@@ -195,17 +204,22 @@ def main() -> None:
         ).fit()
         found = json.loads((folder / "found.json").read_text())
 
-    def ratio(a: str, b: str, rows: float) -> float:
-        """Rows a second of one thing over another's; a step of the first has ``rows`` times as many."""
-        return round(
-            statistics.median(x["rate"] * rows / y["rate"] for x, y in zip(found[a], found[b], strict=True)), 3
-        )
+    def ratio(over: str, under: str) -> float:
+        ratios = [rows_a_second(over, r) / rows_a_second(under, r) for r in range(given.rounds)]
+        return round(statistics.median(ratios), 3)
+
+    def rows_a_second(name: str, round_: int) -> float:
+        if name == "slower":  # of two that have half of the batch each; together they would be at twice its rate
+            return found["apart"][round_]["slower"] * given.batch
+        rows = given.batch // 2 if name == "half" else given.batch
+        return found[name][round_]["rate"] * rows
 
     answer = {
-        "two / one": ratio("two", "one", 1),
-        "half / one": ratio("half", "one", 0.5),
-        "apart / half": ratio("apart", "half", 2),
-        "two / apart": ratio("two", "apart", 1),
+        "two / one": ratio("two", "one"),
+        "half / one": ratio("half", "one"),
+        "apart / half": ratio("apart", "half"),
+        "slower / apart": ratio("slower", "apart"),
+        "two / slower": ratio("two", "slower"),
         "waited for data, two": round(statistics.median(x["waited"] for x in found["two"]), 4),
         "two processes over one": machine,
         "load": os.getloadavg(),
@@ -214,11 +228,13 @@ def main() -> None:
     if given.json:
         print(json.dumps(answer))
         return
-    print(f"two workers over one: {answer['two / one']} (2 would be perfect)")
+    each = [round(rows_a_second("two", r) / rows_a_second("one", r), 2) for r in range(given.rounds)]
+    print(f"two workers over one: {answer['two / one']} (2 would be perfect; by round: {each})")
     print(f"  batches half as large: {answer['half / one']} of the rows a second")
     print(f"  two processes at once: {answer['apart / half']} times one's")
     print(f"    ({machine['matrices']} where both multiply small matrices, {machine['memory']} where both copy memory)")
-    print(f"  sums over workers, and waiting for each other: {answer['two / apart']} of what they do apart")
+    print(f"  the slower of the two: {answer['slower / apart']} of their mean")
+    print(f"  sums over workers, and waiting in single steps: {answer['two / slower']} of what the slower does apart")
     print(f"  waiting for data: {100 * answer['waited for data, two']:.1f} % of the time")
     print(f"load {answer['load'][0]:.1f}")
 
