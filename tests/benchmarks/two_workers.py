@@ -157,6 +157,28 @@ def take_turns(config: dict[str, Any]) -> None:
         (folder / "found.json").write_text(json.dumps(found))
 
 
+def fit_in_turns(works: dict[int, Any], given: argparse.Namespace, folder: Path) -> None:
+    from ray.train import ScalingConfig
+
+    from pipelines.group_trainer import GroupTrainer, group_trainer
+    from pipelines.no_process_group import NoProcessGroup
+
+    GroupTrainer(
+        alone=True,
+        train_loop_per_worker=take_turns,
+        train_loop_config={
+            "works": works,
+            "steps": given.steps,
+            "rounds": given.rounds,
+            "batch": given.batch,
+            "folder": str(folder),
+        },
+        torch_config=NoProcessGroup(),
+        scaling_config=ScalingConfig(num_workers=2, resources_per_worker={"CPU": 1}),
+        run_config=group_trainer(works[given.batch], "two", alone=True).run_config,
+    ).fit()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
@@ -171,37 +193,22 @@ def main() -> None:
 
     from pipelines.ingest import ingest
     from pipelines.layout import experiment_folder
-    from pipelines.no_process_group import NoProcessGroup
     from pipelines.ray_session import ray_session
     from pipelines.runs import list_runs
     from pipelines.training.work import Work
 
     machine = of_the_machine()
-    with tempfile.TemporaryDirectory() as scratch, ray_session():
-        from ray.train import ScalingConfig
-
-        from pipelines.group_trainer import GroupTrainer, group_trainer
-
+    with tempfile.TemporaryDirectory() as scratch:
         folder, works = Path(scratch), {}
-        for batch in (given.batch, given.batch // 2):
-            overrides = [f"training.steps={given.steps}", f"training.batch_size={batch}", f"logging.every={SKIPPED}"]
-            case = made_case(folder, given.rows, overrides=[*overrides, *given.overrides])
-            data_sets = ingest(case)
-            works[batch] = Work(case, tuple(list_runs(case)), data_sets, experiment_folder(case), "benchmark")
-        GroupTrainer(
-            alone=True,
-            train_loop_per_worker=take_turns,
-            train_loop_config={
-                "works": works,
-                "steps": given.steps,
-                "rounds": given.rounds,
-                "batch": given.batch,
-                "folder": str(folder),
-            },
-            torch_config=NoProcessGroup(),
-            scaling_config=ScalingConfig(num_workers=2, resources_per_worker={"CPU": 1}),
-            run_config=group_trainer(works[given.batch], "two", alone=True).run_config,
-        ).fit()
+        with ray_session():  # a Ray of its own, as the commands have it: Ray Data's actors end with it
+            for batch in (given.batch, given.batch // 2):
+                overrides = [f"training.steps={given.steps}", f"training.batch_size={batch}"]
+                overrides += [f"logging.every={SKIPPED}", *given.overrides]
+                case = made_case(folder, given.rows, overrides=overrides)
+                data_sets = ingest(case)
+                works[batch] = Work(case, tuple(list_runs(case)), data_sets, experiment_folder(case), "benchmark")
+        with ray_session():
+            fit_in_turns(works, given, folder)
         found = json.loads((folder / "found.json").read_text())
 
     def ratio(over: str, under: str) -> float:
