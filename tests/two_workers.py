@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import socket
 import traceback
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from pipelines.runs import list_runs
 from pipelines.training.train_run import train_run
 from pipelines.training.training_data import open_training_data
 from pipelines.training.work import Work
-from pipelines.training.worker import Worker
+from pipelines.training.worker import Worker, gradient_sum_settings
 
 
 class TwoWorkers:
@@ -66,7 +67,8 @@ def train_share(rank, case, data_sets):
     runs = tuple(list_runs(case))
     work = Work(case, runs, data_sets, experiment_folder(case), "attempt")
     data = open_training_data(case, data_sets)
-    wrap = _never if case.training.shard else torch.nn.parallel.DistributedDataParallel
+    whole = partial(torch.nn.parallel.DistributedDataParallel, **gradient_sum_settings(2))
+    wrap = _never if case.training.shard else whole
     for run in runs:
         train_run(work, run, data, Worker(rank, 2, torch.device("cpu"), wrap))
 

@@ -1,7 +1,9 @@
 """One of the processes that train a run together, and what they agree on."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -57,7 +59,21 @@ def ray_worker() -> Worker:
     from ray.train.torch import get_device, prepare_model
 
     rank, world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    return Worker(rank, world_size, get_device(), prepare_model, _nodes_to_go)
+    wrap = partial(prepare_model, parallel_strategy_kwargs=gradient_sum_settings(world_size))
+    return Worker(rank, world_size, get_device(), wrap, _nodes_to_go)
+
+
+def gradient_sum_settings(world_size: int) -> dict[str, bool]:
+    """Return what DistributedDataParallel is told, so that a run that goes on rounds as one that never stopped.
+
+    After its first step, also after the first that follows a restart, it lays gradients out anew, in the order in which
+    they came. In which order three addends or more are summed depends on where they lie. If it looks for parameters
+    without a gradient, it leaves the others where they are. Two addends have one order.
+    """
+    several = world_size > 2
+    if several:
+        warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")  # there are none
+    return {"find_unused_parameters": several}
 
 
 def _nodes_to_go() -> tuple[str, ...]:

@@ -2,8 +2,12 @@
 
 import json
 import multiprocessing
+import multiprocessing.connection
+import os
 import resource
 import shutil
+import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import safetensors.torch
 import torch
+import torch.distributed as dist
 
 from pipelines.batches import mixing_plan
 from pipelines.case_file import load_case
@@ -25,17 +30,27 @@ from pipelines.training.checkpoint_writer import CheckpointNotWrittenError, Chec
 from pipelines.training.train_run import train_run
 from pipelines.training.training_data import open_training_data
 from pipelines.training.work import Work
-from pipelines.training.worker import Worker
+from pipelines.training.worker import Worker, gradient_sum_settings
 from tests.object_storage import environment_for, make_bucket, proxy, s3_server
 from tests.pipelines.counted_case import SIZES, planned_counts, write_counted_case
 
 KILLS = 20
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
 def case(ray_local, tmp_path_factory):
     folder = tmp_path_factory.mktemp("counted")
     case = load_case(str(write_counted_case(folder)), [f"storage.path={folder / 'store'}"])
+    ingest(case)
+    return case
+
+
+@pytest.fixture(scope="module")
+def case_without_dropout(ray_local, tmp_path_factory):
+    """Whose numbers are those of any number of workers, up to rounding."""
+    folder = tmp_path_factory.mktemp("counted-without-dropout")
+    case = load_case(str(write_counted_case(folder, {"dropout": 0.0})), [f"storage.path={folder / 'store'}"])
     ingest(case)
     return case
 
@@ -53,6 +68,47 @@ def train_alone(case, experiment):
     torch.set_num_threads(1)
     work = work_of(case, experiment)
     train_run(work, work.runs[0], open_training_data(case, work.data_sets), Worker())
+
+
+def train_together(case, experiment, rank, workers, store):
+    """What one of several workers does, in a process of its own."""
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=workers)
+    work = work_of(case, experiment)
+    wrap = partial(torch.nn.parallel.DistributedDataParallel, **gradient_sum_settings(workers))
+    train_run(work, work.runs[0], open_training_data(case, work.data_sets), Worker(rank, workers, CPU, wrap))
+
+
+def started(processes, case, experiment, workers):
+    """Start the processes of some workers."""
+    store = (Path(tempfile.mkdtemp(dir=experiment.parent)) / "store").as_uri()
+    group = [
+        processes.Process(target=train_together, args=(case, experiment, rank, workers, store))
+        for rank in range(workers)
+    ]
+    for process in group:
+        process.start()
+    return group
+
+
+def alive_after(group, seconds):
+    """Say whether all of some processes go on for so long; wait no longer than that."""
+    multiprocessing.connection.wait([process.sentinel for process in group], timeout=seconds)
+    return all(process.exitcode is None for process in group)
+
+
+def killed(group):
+    for process in group:
+        process.kill()
+    for process in group:
+        process.join()
+
+
+def assert_done(group):
+    for process in group:
+        process.join()
+    assert [process.exitcode for process in group] == [0] * len(group)
 
 
 @pytest.fixture(scope="module")
@@ -107,12 +163,62 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(case, processes, un
     assert went_on >= KILLS // 4, "most were killed before their first checkpoint"
 
 
+def test_three_workers_killed_at_random_moments_end_with_their_own_bits(case, processes, undisturbed, tmp_path):
+    # More than two addends are summed in some order: it must not depend on when a run went on.
+    assert_done(started(processes, case, tmp_path / "three", 3))
+    weights, history, trust, events = what_a_run_leaves(case, tmp_path / "three")
+    assert events == []
+    assert weights != what_a_run_leaves(case, undisturbed)[0], "dropout draws for every worker"
+    draw = np.random.Generator(np.random.PCG64(2))
+    kills, went_on, longest = 0, 0, 3.0
+    while kills < 5 or not went_on:
+        group = started(processes, case, tmp_path / "killed", 3)
+        while alive_after(group, draw.uniform(0, longest)):
+            killed(group)
+            kills += 1
+            longest *= 1.1  # on a slow machine too, it comes to its end
+            group = started(processes, case, tmp_path / "killed", 3)
+        assert_done(group)
+        found, of_killed, its_trust, its_events = what_a_run_leaves(case, tmp_path / "killed")
+        assert found == weights
+        assert of_killed.equals(history)
+        assert its_trust == trust
+        went_on += sum("went on with 3" in event["what"] for event in its_events)
+        shutil.rmtree(tmp_path / "killed")
+
+
+@pytest.mark.parametrize(("first", "then"), [(1, 3), (3, 2), (3, 1)])
+def test_continued_by_another_number_of_workers_the_batches_are_the_same(
+    case_without_dropout, processes, tmp_path, first, then
+):
+    case = case_without_dropout
+    assert_done(started(processes, case, tmp_path / "undisturbed", first))
+    group = started(processes, case, tmp_path / "killed", first)
+    while not (found := checkpoints_of(case, tmp_path / "killed")) or step_of(found[-1].name) < 30:
+        assert not any(process.exitcode for process in group)
+        group[0].join(timeout=0.01)
+    killed(group)
+    assert_done(started(processes, case, tmp_path / "killed", then))
+    (_, whole, _, _), (_, changed, _, events) = (
+        what_a_run_leaves(case, tmp_path / name) for name in ("undisturbed", "killed")
+    )
+    assert [event["what"] for event in events] == [f"went on with {then} worker{'s' * (then > 1)}"]
+    np.testing.assert_allclose(changed.to_pandas(), whole.to_pandas(), rtol=1e-4, atol=1e-5)
+    for name in ("undisturbed", "killed"):
+        assert counts_of(case, tmp_path / name) == planned(case)
+
+
 def test_every_row_is_trained_on_as_often_as_the_plan_says(case, undisturbed):
-    plan = mixing_plan(case, SIZES, 0, ["kind", "signs"])
-    planned = planned_counts(plan, case.training.steps)
-    assert planned[1:].min() >= 4
-    counted = safetensors.torch.load_file(folder_of(case, undisturbed) / WEIGHTS)["backbone.counts"]
-    assert counted.tolist() == planned.tolist()
+    assert min(planned(case)[1:]) >= 4
+    assert counts_of(case, undisturbed) == planned(case)
+
+
+def planned(case):
+    return planned_counts(mixing_plan(case, SIZES, 0, ["kind", "signs"]), case.training.steps).tolist()
+
+
+def counts_of(case, experiment):
+    return safetensors.torch.load_file(folder_of(case, experiment) / WEIGHTS)["backbone.counts"].tolist()
 
 
 def checkpoints_of(case, experiment):

@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -79,13 +80,15 @@ def expected(case, run, weights):
     }
 
 
-def test_two_workers_validate_as_one_does_and_stop_at_the_same_step(case_of, two_workers):
+@pytest.mark.parametrize("settings", [(), ("training.shard=true",)], ids=["whole", "sharded"])
+def test_two_workers_validate_as_one_does_and_stop_at_the_same_step(case_of, two_workers, settings, tmp_path):
+    case_of = partial(case_of, f"storage.path={tmp_path}")
     one_arm = ["arms={naive: {}}", "evaluation.baseline=naive", "training.validation={every_steps: 5, rows: 61}"]
     stop = ["training.best=digit", "training.early_stopping={patience: 1, min_delta: 0.5}"]
     (one,) = train_here(case_of(*one_arm, *stop)).values()
     first, weights = pq.read_table(one / VALIDATIONS).to_pandas(), weights_of(one)
     first_run = (one / "run.json").read_bytes()
-    (two,) = two_workers.train(case_of(*one_arm, *stop, "training.workers=2")).values()
+    (two,) = two_workers.train(case_of(*one_arm, *stop, *settings, "training.workers=2")).values()
     assert (two / "run.json").read_bytes() != first_run
     assert one == two, "who trains is no setting of the experiment"
     second = pq.read_table(two / VALIDATIONS).to_pandas()
