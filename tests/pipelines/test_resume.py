@@ -163,15 +163,19 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(case, processes, un
     assert went_on >= KILLS // 4, "most were killed before their first checkpoint"
 
 
-def test_three_workers_killed_at_random_moments_end_with_their_own_bits(case, processes, undisturbed, tmp_path):
+@pytest.mark.parametrize("sharded", [False, True], ids=["whole", "sharded"])
+def test_three_workers_killed_at_random_moments_end_with_their_own_bits(
+    case, processes, undisturbed, tmp_path, sharded
+):
     # More than two addends are summed in some order: it must not depend on when a run went on.
+    case = case.model_copy(update={"training": case.training.model_copy(update={"shard": sharded})})
     assert_done(started(processes, case, tmp_path / "three", 3))
     weights, history, trust, events = what_a_run_leaves(case, tmp_path / "three")
     assert events == []
     assert weights != what_a_run_leaves(case, undisturbed)[0], "dropout draws for every worker"
     draw = np.random.Generator(np.random.PCG64(2))
     kills, went_on, longest = 0, 0, 3.0
-    while kills < 5 or not went_on:
+    while kills < 4 or not went_on:
         group = started(processes, case, tmp_path / "killed", 3)
         while alive_after(group, draw.uniform(0, longest)):
             killed(group)
