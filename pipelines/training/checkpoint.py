@@ -94,7 +94,9 @@ def unpack(name: str, content: bytes) -> Checkpoint:
         raise NotACheckpointError(f"{name}: not a checkpoint's name")
     if xxhash.xxh3_128_hexdigest(content) != found[2]:
         raise NotACheckpointError(f"{name}: its bytes are not those that were written (cut short, or changed since)")
-    return Checkpoint(about=about_in(name, content), tensors=safetensors.torch.load(content))
+    # In one order on all workers, who go through them together; safetensors has another in every process.
+    tensors = dict(sorted(safetensors.torch.load(content).items()))
+    return Checkpoint(about=about_in(name, content), tensors=tensors)
 
 
 def about_in(name: str, content: bytes) -> About:
