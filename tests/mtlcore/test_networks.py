@@ -19,6 +19,21 @@ def test_a_batch_of_any_size_goes_through(rows):
     assert backbone(torch.zeros(rows, 3, 16, 16)).shape == (rows, features)
 
 
+def test_relu_after_the_pooling_gives_the_bits_of_relu_before_it():
+    fast, _ = small_cnn((3, 16, 16), (8, 16))
+    written = torch.nn.Sequential(*(fast[i] for i in (0, 1, 3, 2, 4, 5, 7, 6, 8)))
+    assert [type(layer).__name__ for layer in written[:4]] == ["Conv2d", "GroupNorm", "ReLU", "MaxPool2d"]
+    x = torch.randn(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    x[0], x[1, :, :8] = 0, -3  # maps that are negative, and ones that are the same all over
+    found = []
+    for network in (fast, written):
+        network.zero_grad()
+        network(x).pow(2).sum().backward()
+        found.append((network(x), [parameter.grad for parameter in network.parameters()]))
+    assert torch.equal(found[0][0], found[1][0])
+    assert all(map(torch.equal, found[0][1], found[1][1]))
+
+
 def test_the_backbone_is_what_tasks_share_and_a_single_task_shares_nothing():
     backbone, features = mlp((4,), (8, 8))
     a, b = Multiclass("a", ("x", "y")), Multiclass("b", ("x", "y"))
