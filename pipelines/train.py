@@ -29,7 +29,7 @@ from pipelines.training.progress_line import progress_of
 from pipelines.training.step_metrics import StepMetrics
 from pipelines.training.work import Work
 
-# Ray Train starts six processes for a group, which takes as long as so many steps of a small network.
+# Starting a group, four processes and more one after the other, takes as long as so many steps of a small network.
 _STEPS_WORTH_A_GROUP = 1000
 
 
