@@ -15,7 +15,7 @@ from pipelines.training.work import Work
 # Actors of Ray Train 2.60 that have nothing to do, by the callback that starts them. Each is a process to start and to
 # import Ray in, and wakes a hundred times a second: 0.7 to 1.3 % of a processor, taken from whoever trains.
 _IDLE = ("DatasetsCallback",)  # training reads blocks, not Ray Data's data sets
-_IDLE_ALONE = ("PlacementGroupCleanerCallback",)  # where Ray ends with it
+_IDLE_ALONE = ("PlacementGroupCleanerCallback",)  # where nobody waits for its place
 _WATCHER = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
 
 
@@ -23,8 +23,8 @@ class GroupTrainer(TorchTrainer):  # type: ignore[misc]
     """A TorchTrainer without actors that would idle.
 
     Args:
-        alone: Ray is the command's own, on one node, and ends when this trainer dies; so nobody need clean up after it,
-            or watch whether the node is taken away.
+        alone: Ray is the command's own, on one node, and ends with the command, which ends when a trainer dies; so
+            nobody need clean up after it, or watch whether the node is taken away.
         given: as TorchTrainer takes it.
     """
 

@@ -42,8 +42,17 @@ def layers(backbone: nn.Module) -> list[nn.Module]:
 
 
 def is_sharded(network: nn.Module) -> bool:
-    """Say whether each worker keeps its part alone."""
+    """Say whether each worker keeps its part alone. Not right after a forward pass: parts of it may be whole then."""
     return any(_is_part(parameter) for parameter in network.parameters())
+
+
+def share_buffers(network: nn.Module) -> None:
+    """Give all workers the first one's buffers (running statistics), as a checkpoint would; all must call it.
+
+    DistributedDataParallel does so in every step; sharded workers would each be validated with their own.
+    """
+    for buffer in network.buffers():
+        dist.broadcast(buffer, src=0)
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ class TrainingState:
         """
         assert len(self.history.rows) == self.step, "losses of some steps are not gathered"
         tensors = {
-            **_copied("network", self.network.state_dict()),
+            **_copied("network", self.network.state_dict()),  # first: it leaves of sharded parameters the parts alone
             **_copied("optimizer", _slots(self.optimizer, self.network)),
             **_copied("balancer", self.balancer.state_dict()),
             "history": self.history.tensor(),

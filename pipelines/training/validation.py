@@ -17,7 +17,7 @@ from pipelines.runs import Run
 from pipelines.scaling import scaled
 from pipelines.training.checkpoint import Event
 from pipelines.training.evaluating import evaluating
-from pipelines.training.shards import is_sharded
+from pipelines.training.shards import is_sharded, share_buffers
 from pipelines.training.training_state import TrainingState
 from pipelines.training.validation_history import best_of, scored_columns, without_gain
 from pipelines.training.worker import Worker
@@ -67,11 +67,14 @@ class Validation:
         What is decided follows from the scores alone, which all workers share: it is the same after a resume.
         """
         begun = time.perf_counter()
+        sharded = is_sharded(state.network)  # asked before a forward pass, which leaves some of a network whole
+        if sharded:
+            share_buffers(state.network)
         state.validation.add(state.step, self._scores(state.network))
         scores = state.validation.scores(self._scored)
         if self._training.best is not None and best_of(scores) == len(scores) - 1:
             first = self._worker.rank == 0
-            weights = state.weights() if first or is_sharded(state.network) else {}
+            weights = state.weights() if first or sharded else {}
             if first:
                 state.best = weights
         state.validation_s += time.perf_counter() - begun

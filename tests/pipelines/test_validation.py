@@ -80,9 +80,17 @@ def expected(case, run, weights):
     }
 
 
-@pytest.mark.parametrize("settings", [(), ("training.shard=true",)], ids=["whole", "sharded"])
-def test_two_workers_validate_as_one_does_and_stop_at_the_same_step(case_of, two_workers, settings, tmp_path):
-    case_of = partial(case_of, f"storage.path={tmp_path}")
+@pytest.mark.parametrize(
+    ("settings", "network"),
+    [
+        ((), "network.backbone=mlp"),
+        (("training.shard=true",), "network.backbone=mlp"),
+        (("training.shard=true",), "network={backbone: flatten}"),  # nothing that is gathered layer by layer
+    ],
+    ids=["whole", "sharded", "sharded heads"],
+)
+def test_two_workers_validate_as_one_does_and_stop_at_the_same_step(case_of, two_workers, settings, network, tmp_path):
+    case_of = partial(case_of, f"storage.path={tmp_path}", network)
     one_arm = ["arms={naive: {}}", "evaluation.baseline=naive", "training.validation={every_steps: 5, rows: 61}"]
     stop = ["training.best=digit", "training.early_stopping={patience: 1, min_delta: 0.5}"]
     (one,) = train_here(case_of(*one_arm, *stop)).values()
@@ -97,6 +105,17 @@ def test_two_workers_validate_as_one_does_and_stop_at_the_same_step(case_of, two
     assert read_record(str(two))["steps"] == 10
     for name, weight in weights_of(two).items():
         torch.testing.assert_close(weight, weights[name], rtol=1e-3, atol=1e-4)
+
+
+def test_sharded_workers_validate_with_the_first_ones_running_statistics(case_of, two_workers, tmp_path):
+    network = ["network={backbone: tests.pipelines.dropping:dropping}", "training.batch_size=24"]
+    one_arm = ["arms={naive: {}}", "evaluation.baseline=naive"]
+    two = ["training.shard=true", "training.workers=2"]
+    case = case_of(f"storage.path={tmp_path}", *network, *one_arm, *two, *EVERY)
+    for run, folder in two_workers.train(case).items():
+        found = pq.read_table(folder / VALIDATIONS).to_pandas()
+        for column, value in expected(case, run, weights_of(folder)).items():
+            assert found[column].iloc[-1] == pytest.approx(value, abs=1e-6), column
 
 
 def test_the_weights_of_the_best_validation_are_the_runs_and_early_stopping_leaves_steps_out(case_of):
