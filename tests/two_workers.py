@@ -62,15 +62,23 @@ class TwoWorkers:
         self._pipes, self._processes = [], []
 
 
-def train_share(rank, case, data_sets):
-    """Train a case's runs as one of two workers."""
+def join_workers(rank, workers, store):
+    """Make this process one of some workers."""
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=workers)
+
+
+def train_share(rank, case, data_sets, experiment=None):
+    """Train a case's runs as one of the workers that this process has joined; in the case's own folder, or another."""
     runs = tuple(list_runs(case))
-    work = Work(case, runs, data_sets, experiment_folder(case), "attempt")
+    work = Work(case, runs, data_sets, str(experiment or experiment_folder(case)), "attempt")
     data = open_training_data(case, data_sets)
-    whole = partial(torch.nn.parallel.DistributedDataParallel, **gradient_sum_settings(2))
+    workers = dist.get_world_size()
+    whole = partial(torch.nn.parallel.DistributedDataParallel, **gradient_sum_settings(workers))
     wrap = _never if case.training.shard else whole
     for run in runs:
-        train_run(work, run, data, Worker(rank, 2, torch.device("cpu"), wrap))
+        train_run(work, run, data, Worker(rank, workers, torch.device("cpu"), wrap))
 
 
 def _never(network):
@@ -85,9 +93,7 @@ def _answer(pipe):
 
 
 def _serve(rank, port, pipe):
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    join_workers(rank, 2, f"tcp://127.0.0.1:{port}")
     while True:
         try:
             function, arguments = pipe.recv()

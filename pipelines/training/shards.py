@@ -42,8 +42,10 @@ def layers(backbone: nn.Module) -> list[nn.Module]:
 
 
 def is_sharded(network: nn.Module) -> bool:
-    """Say whether each worker keeps its part alone. Not right after a forward pass: parts of it may be whole then."""
-    return any(_is_part(parameter) for parameter in network.parameters())
+    """Say whether each worker keeps its part alone; also while a pass has some of it put together."""
+    # A network is made one of these when it is sharded; where nobody has imported them, nothing is.
+    made = getattr(sys.modules.get("torch.distributed.fsdp"), "FSDPModule", None)
+    return made is not None and isinstance(network, made)
 
 
 def share_buffers(network: nn.Module) -> None:

@@ -134,13 +134,10 @@ def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _slots(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, Tensor]:
-    """Return what an optimiser keeps of each parameter (moments, its count of steps), as ``parameter|slot``.
-
-    In an order that does not depend on how it came to it: of sharded ones all workers put together the same at a time.
-    """
+    """Return what an optimiser keeps of each parameter (moments, its count of steps), as ``parameter|slot``."""
     found = {}
     for name, parameter in module.named_parameters():
-        for slot, value in sorted(optimizer.state.get(parameter, {}).items()):
+        for slot, value in optimizer.state.get(parameter, {}).items():
             if value is not None:
                 assert isinstance(value, Tensor), f"{type(optimizer).__name__} keeps {slot} as {type(value).__name__}"
                 found[f"{name}|{slot}"] = value

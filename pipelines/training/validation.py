@@ -67,7 +67,7 @@ class Validation:
         What is decided follows from the scores alone, which all workers share: it is the same after a resume.
         """
         begun = time.perf_counter()
-        sharded = is_sharded(state.network)  # asked before a forward pass, which leaves some of a network whole
+        sharded = is_sharded(state.network)
         if sharded:
             share_buffers(state.network)
         state.validation.add(state.step, self._scores(state.network))

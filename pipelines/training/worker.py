@@ -59,6 +59,7 @@ def ray_worker() -> Worker:
     from ray.train.torch import get_device, prepare_model
 
     rank, world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")  # for the order it gives
     wrap = partial(prepare_model, parallel_strategy_kwargs=gradient_sum_settings(world_size))
     return Worker(rank, world_size, get_device(), wrap, _nodes_to_go)
 
@@ -70,10 +71,7 @@ def gradient_sum_settings(world_size: int) -> dict[str, bool]:
     they came. In which order three addends or more are summed depends on where they lie. If it looks for parameters
     without a gradient, it leaves the others where they are. Two addends have one order.
     """
-    several = world_size > 2
-    if several:
-        warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")  # there are none
-    return {"find_unused_parameters": several}
+    return {"find_unused_parameters": world_size > 2}
 
 
 def _nodes_to_go() -> tuple[str, ...]:

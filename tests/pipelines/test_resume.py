@@ -3,11 +3,9 @@
 import json
 import multiprocessing
 import multiprocessing.connection
-import os
 import resource
 import shutil
 import tempfile
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 import safetensors.torch
 import torch
-import torch.distributed as dist
 
 from pipelines.batches import mixing_plan
 from pipelines.case_file import load_case
@@ -30,12 +27,12 @@ from pipelines.training.checkpoint_writer import CheckpointNotWrittenError, Chec
 from pipelines.training.train_run import train_run
 from pipelines.training.training_data import open_training_data
 from pipelines.training.work import Work
-from pipelines.training.worker import Worker, gradient_sum_settings
+from pipelines.training.worker import Worker
 from tests.object_storage import environment_for, make_bucket, proxy, s3_server
 from tests.pipelines.counted_case import SIZES, planned_counts, write_counted_case
+from tests.two_workers import join_workers, train_share
 
 KILLS = 20
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -72,12 +69,8 @@ def train_alone(case, experiment):
 
 def train_together(case, experiment, rank, workers, store):
     """What one of several workers does, in a process of its own."""
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=workers)
-    work = work_of(case, experiment)
-    wrap = partial(torch.nn.parallel.DistributedDataParallel, **gradient_sum_settings(workers))
-    train_run(work, work.runs[0], open_training_data(case, work.data_sets), Worker(rank, workers, CPU, wrap))
+    join_workers(rank, workers, store)
+    train_share(rank, case, ingested(case), experiment)
 
 
 def started(processes, case, experiment, workers):
@@ -103,6 +96,13 @@ def killed(group):
         process.kill()
     for process in group:
         process.join()
+
+
+def kill_after_step_30(group, case, experiment):
+    while not (found := checkpoints_of(case, experiment)) or step_of(found[-1].name) < 30:
+        assert [process.exitcode for process in group] == [None] * len(group)
+        group[0].join(timeout=0.01)
+    killed(group)
 
 
 def assert_done(group):
@@ -198,10 +198,7 @@ def test_continued_by_another_number_of_workers_the_batches_are_the_same(
     case = case_without_dropout
     assert_done(started(processes, case, tmp_path / "undisturbed", first))
     group = started(processes, case, tmp_path / "killed", first)
-    while not (found := checkpoints_of(case, tmp_path / "killed")) or step_of(found[-1].name) < 30:
-        assert not any(process.exitcode for process in group)
-        group[0].join(timeout=0.01)
-    killed(group)
+    kill_after_step_30(group, case, tmp_path / "killed")
     assert_done(started(processes, case, tmp_path / "killed", then))
     (_, whole, _, _), (_, changed, _, events) = (
         what_a_run_leaves(case, tmp_path / name) for name in ("undisturbed", "killed")
@@ -234,11 +231,7 @@ def begun(case, processes, tmp_path):
     """An experiment that was killed when it had written some checkpoints."""
     process = processes.Process(target=train_alone, args=(case, tmp_path))
     process.start()
-    while not (found := checkpoints_of(case, tmp_path)) or step_of(found[-1].name) < 30:
-        assert process.exitcode is None
-        process.join(timeout=0.01)
-    process.kill()
-    process.join()
+    kill_after_step_30([process], case, tmp_path)
     return tmp_path
 
 
