@@ -1,6 +1,7 @@
 """The TorchTrainer that trains a group's runs. Importing this imports Ray Train."""
 
 import os
+from contextlib import suppress
 from typing import Any
 
 from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -24,7 +25,7 @@ class GroupTrainer(TorchTrainer):  # type: ignore[misc]
 
     Args:
         alone: Ray is the command's own, on one node, and ends with the command, which ends when a trainer dies; so
-            nobody need clean up after it, or watch whether the node is taken away.
+            nobody need clean up after it, make room for its workers, or watch whether the node is taken away.
         given: as TorchTrainer takes it.
     """
 
@@ -37,6 +38,14 @@ class GroupTrainer(TorchTrainer):  # type: ignore[misc]
         if self._alone:
             os.environ.setdefault(_WATCHER, "0")  # which Ray Train hands to its controller
         return super().fit()
+
+    def _initialize_and_run_controller(self, **given: Any) -> Any:
+        if self._alone:
+            with suppress(ImportError):  # a Ray Train with other internals; then the actor idles
+                from pipelines.unannounced_workers import unannounced
+
+                given["scaling_policy"] = unannounced(given["scaling_policy"])
+        return super()._initialize_and_run_controller(**given)
 
     def _create_default_callbacks(self) -> list[Any]:
         idle = _IDLE + (_IDLE_ALONE if self._alone else ())

@@ -1,9 +1,12 @@
-"""One local Ray for the whole suite (starting it is what costs), and the real data where they are."""
+"""One local Ray for all tests that share it (starting it is what costs), and the real data where they are."""
 
 import os
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # two processes on two cores: a thread each, and for what they start
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -51,7 +54,16 @@ def grocery_archive():
     return shared_data("grocery-store.zip")
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist looks at the groups after this
 def pytest_collection_modifyitems(items):
-    """Tests that share the local Ray run one after the other, and those that start a Ray of their own at the end:
-    two Rays at once would share two cores."""
-    items.sort(key=lambda item: "starts_ray" in {mark.name for mark in item.iter_markers()})
+    """With ``-n 2 --dist loadgroup`` a group runs in one process: a file, and all that share the local Ray.
+
+    The longest come first, in the same order without pytest-xdist.
+    """
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("local Ray" if shares_ray(item) else item.nodeid.partition("::")[0]))
+    items.sort(key=lambda item: 0 if shares_ray(item) else 1 if item.get_closest_marker("starts_ray") else 2)
+
+
+def shares_ray(item):
+    return "ray_local" in getattr(item, "fixturenames", ())

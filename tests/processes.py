@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import suppress
 
 import psutil
 
@@ -16,6 +17,15 @@ def descendants(named, of=None):
         except psutil.Error:
             continue
     return found
+
+
+def actors(of):
+    """Return the class names of the Ray actors below a process, as Ray writes them where others have their command."""
+    found = set()
+    for process in descendants("ray::", of=of):
+        with suppress(psutil.Error, IndexError):
+            found.add(process.cmdline()[0].removeprefix("ray::").partition(".")[0].strip())
+    return found - {"IDLE", "DashboardAgent", "RuntimeEnvAgent"}
 
 
 def ending_with(driver):

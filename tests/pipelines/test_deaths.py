@@ -20,7 +20,7 @@ from pipelines.train import train
 from pipelines.training.checkpoint import step_of
 from tests.commands import environment, kindred
 from tests.pipelines.counted_case import SIZES, planned_counts, write_counted_case
-from tests.processes import descendants, ending_with, wait_until
+from tests.processes import actors, descendants, ending_with, wait_until
 
 STEPS = 300
 
@@ -87,6 +87,8 @@ def test_a_driver_that_is_killed_leaves_a_run_that_resume_ends_with_the_same_bit
     case = load_case(str(file), settings[1:])
     driver = subprocess.Popen([sys.executable, "-m", "pipelines", "train", str(file), *settings], env=environment())
     wait_until(lambda: newest_step(case) >= 40, "step 40", still=lambda: driver.poll() is None)
+    # What would idle takes a share of a processor; see pipelines/group_trainer.py.
+    assert actors(of=driver.pid) == {"_Desk", "TrainController", "SynchronizationActor", "RayTrainWorker"}
     started = ending_with(driver)
     driver.kill()
     driver.wait()

@@ -1,11 +1,9 @@
 """Training on a real local Ray: the same numbers whatever the workers, and every arm on the same rows."""
 
 import json
-import threading
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pyarrow.parquet as pq
 import pytest
 import safetensors.torch
@@ -22,7 +20,6 @@ from pipelines.progress import bar
 from pipelines.runs import HISTORY, WEIGHTS, is_done, list_runs
 from pipelines.train import TrainingFailedError, fit_runs, train
 from tests.pipelines.one_worker import train_here
-from tests.processes import descendants
 
 SHORT = ["training.steps=25", "training.seeds=[3]", "training.batch_size=8", "evaluation.replicates=20"]
 # One digit-labelled picture a batch: of two workers, one holds no label of the digit task in any step.
@@ -192,22 +189,3 @@ def test_a_damaged_block_is_named_before_anything_trains_on_it(case_of):
     assert f"{file}: its bytes are not those that the ingest wrote" in str(caught.value)
     assert "`kindred ingest` makes the block again" in str(caught.value)
     assert len(open_readers(case, ingested(case), "train")["trait_pictures"]) == manifest.rows_used
-
-
-def test_on_a_ray_of_ones_own_no_actor_of_ray_train_idles(case_of):
-    case = case_of("arms={naive: {}}", "evaluation.baseline=naive")
-    training, seen = threading.Thread(target=train, args=(case, ingested(case), True)), set()
-    training.start()
-    while training.is_alive():
-        seen |= {title for process in descendants("ray::") if (title := title_of(process))}
-        training.join(timeout=0.02)
-    assert {"TrainController", "RayTrainWorker"} <= seen
-    assert not seen & {"DatasetManager", "PlacementGroupCleaner", "PreemptionWatcher"}
-
-
-def title_of(process):
-    """The actor's name, as Ray writes it where other processes have their command."""
-    try:
-        return process.cmdline()[0].removeprefix("ray::").partition(".")[0].strip()
-    except (psutil.Error, IndexError):
-        return None
