@@ -10,7 +10,7 @@ run: $(INSTALLED)
 	$(BIN)/kindred run pipelines/cases/digits.yaml
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
