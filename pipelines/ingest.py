@@ -17,14 +17,13 @@ no earlier block holds are read.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import PIL
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.block_schema import block_schema
+from pipelines.block_schema import BLOCK_VERSION, block_schema
 from pipelines.case import Case
 from pipelines.chunks import Chunk
 from pipelines.data_sets import DataSets, read_data_sets, write_data_sets
@@ -39,12 +38,9 @@ from pipelines.make_block import ENDINGS, Job, Recipe
 from pipelines.manifest import Manifest, read_manifest
 from pipelines.method import tasks_of
 from pipelines.progress import bar, note
-from pipelines.runs import digest_of
 from pipelines.sources.archives import DECOMPRESSED
 from pipelines.storage import join, list_folder
 
-_HERE = Path(__file__).parent
-_CODE = ("block_schema", "chunks", "inputs", "labels", "list_data_set", "make_block", "write_block")  # with sources/
 _CHUNKS_AT_ONCE = 1024  # given to Ray Data at a time: their rows lie in its memory
 
 
@@ -122,11 +118,9 @@ def _settings(case: Case, name: str) -> dict[str, Any]:
     """Return what a data set's blocks depend on, beside its rows."""
     data_set = case.datasets[name].model_dump(mode="json", by_alias=True)
     vocabulary = {task: of.model_dump(mode="json", exclude={"auxiliary"}) for task, of in case.tasks.items()}
-    readers = sorted(_HERE.glob("sources/**/*.py"))
-    code = digest_of(*readers, *(_HERE / f"{module}.py" for module in _CODE))
     size = case.input.model_dump(mode="json", include={"kind", "height", "width", "channels", "size"})
     root = None if case.embedded else case.data_root
-    version = [code, PIL.__version__]  # decoders of different versions differ in the last bit
+    version = [BLOCK_VERSION, PIL.__version__]  # decoders of different versions differ in the last bit
     return {"source": data_set, "data_root": root, "vocabulary": vocabulary, "input": size, "version": version}
 
 
