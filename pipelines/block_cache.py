@@ -31,7 +31,7 @@ import xxhash
 
 from pipelines.atomic import write_atomically
 from pipelines.errors import UserError
-from pipelines.layout import fingerprint
+from pipelines.fingerprint import fingerprint
 from pipelines.manifest import BlockEntry, Manifest
 from pipelines.storage import StorageUnavailableError, is_remote, join, list_below, read_bytes
 

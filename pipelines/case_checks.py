@@ -6,13 +6,16 @@ from pathlib import Path
 
 from mtlcore import METRICS
 from pipelines.case import Case, RelatednessEdge
-from pipelines.case_data import ImageFolder, LabelRule, MulticlassTask, MultilabelTask, NumpyArrays, Source, VectorInput
+from pipelines.case_data import LabelRule, MulticlassTask, MultilabelTask, VectorInput
 from pipelines.case_training import MultistepSchedule, SharesMixing
 from pipelines.errors import UserError
 from pipelines.nearest import did_you_mean
 from pipelines.network import builds_anywhere
+from pipelines.sources.image_folder import ImageFolder
 from pipelines.sources.list_source import nothing_there, source_places
+from pipelines.sources.numpy_arrays import NumpyArrays
 from pipelines.sources.places import NothingThereError
+from pipelines.sources.registry import Source
 from pipelines.sources.tree import BrokenArchiveError
 from pipelines.storage import is_remote, join, missing_bucket
 
@@ -330,7 +333,7 @@ def _balancing(case: Case) -> Iterator[str]:
 
 
 def _pieces_and_shards(case: Case) -> Iterator[str]:
-    from pipelines.training.step import BALANCED_IN_PIECES, BALANCED_IN_SHARDS
+    from mtlcore.balancing import BALANCED_IN_PIECES, BALANCED_IN_SHARDS
 
     if case.training.shard and case.training.compile:
         yield "training.compile: found true, and training.shard too; one of the two is right"

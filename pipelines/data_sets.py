@@ -2,11 +2,8 @@
 
 from pydantic import BaseModel
 
-from pipelines.case import Case
-from pipelines.errors import UserError
-from pipelines.layout import DATA_SETS, blocks_root, experiment_folder
 from pipelines.manifest import Manifest
-from pipelines.storage import join, read_bytes, write_whole
+from pipelines.storage import read_bytes, write_whole
 
 DataSets = dict[str, tuple[str, Manifest]]
 
@@ -26,17 +23,3 @@ def read_data_sets(file: str) -> DataSets | None:
         return _Record.model_validate_json(read_bytes(file)).data_sets
     except FileNotFoundError:
         return None
-
-
-def begun_data_sets(case: Case) -> DataSets:
-    """Return the data sets that an experiment was begun with, wherever its storage lies now.
-
-    Raises:
-        UserError: it has not come so far.
-    """
-    file = join(experiment_folder(case), DATA_SETS)
-    found = read_data_sets(file)
-    if found is None:
-        raise UserError(f"RUN: found no {file}: nothing has been trained; `kindred run` begins")
-    root = blocks_root(case)
-    return {name: (join(root, folder.rstrip("/").rpartition("/")[2]), of) for name, (folder, of) in found.items()}

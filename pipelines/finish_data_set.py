@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from mtlcore import Multiclass, Task
 from pipelines.atomic import clear_scratch
 from pipelines.case import Case
-from pipelines.layout import fingerprint
+from pipelines.fingerprint import fingerprint
 from pipelines.list_data_set import QUARANTINED, ListedDataSet, original_rows
 from pipelines.make_block import outcome_file
 from pipelines.manifest import MANIFEST, QUARANTINE, BlockEntry, LabelCounts, Manifest, SourceCounts

@@ -24,14 +24,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.block_schema import BLOCK_VERSION, block_schema
+from pipelines.blocks_layout import blocks_folder, blocks_root
 from pipelines.case import Case
 from pipelines.chunks import Chunk
 from pipelines.data_sets import DataSets, read_data_sets, write_data_sets
 from pipelines.embedded import write_embedded
 from pipelines.errors import UserError
+from pipelines.fingerprint import fingerprint
 from pipelines.finish_data_set import finish_data_set
 from pipelines.ingest_tasks import ChunkToMake, make_in_tasks
-from pipelines.layout import blocks_folder, blocks_root, fingerprint
 from pipelines.leakage import without_leaks
 from pipelines.list_data_set import ListedDataSet, list_data_set
 from pipelines.make_block import ENDINGS, Job, Recipe
@@ -65,7 +66,7 @@ def ingest(case: Case) -> DataSets:
         UserError: a source cannot be used, a label is outside the vocabulary, too many rows could not be read, or
             inputs leaked and the case forbids it.
     """
-    write_embedded(case)
+    write_embedded(case.embedded, case.data_root)
     planned: list[_Planned] = []
     with bar("list sources", len(case.datasets), "data sets") as shown:
         for name in case.datasets:

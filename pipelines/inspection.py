@@ -143,7 +143,7 @@ def open_data_sets(case: Case) -> dict[str, Rows]:
         made = ingested(case)
     except UserError:
         made = None
-        write_embedded(case)
+        write_embedded(case.embedded, case.data_root)
     opened: dict[str, Rows] = {}
     with bar("read labels" if made else "list sources", len(case.datasets), "data sets") as shown:
         for name in case.datasets:

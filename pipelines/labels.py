@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtlcore import MISSING, Multiclass, Task
+from pipelines.block_schema import label_type
 from pipelines.case_data import LabelRule
 from pipelines.errors import UserError
 from pipelines.nearest import did_you_mean
@@ -32,11 +33,6 @@ class Aligned:
 
     labels: pa.Array
     wrong: pa.Array
-
-
-def label_type(task: Task) -> pa.DataType:
-    """Return the Arrow type of a task's labels."""
-    return pa.int32() if isinstance(task, Multiclass) else pa.list_(pa.bool_(), len(task.outputs))
 
 
 def label_array(column: pa.ChunkedArray, task: Task) -> np.ndarray:

@@ -21,11 +21,8 @@
         tuning/<fingerprint>/                    what `kindred tune` found: <case>-tuned.yaml, trials.json
 """
 
-import hashlib
-import json
-from typing import Any
-
 from pipelines.case import Case
+from pipelines.fingerprint import fingerprint
 from pipelines.storage import join
 
 CASE_FILE, DATA_SETS = "case.yaml", "data_sets.json"
@@ -41,22 +38,6 @@ WHO_TRAINS = (
     "channels_last",
     "shard",
 )
-
-
-def fingerprint(content: Any) -> str:
-    """Return 12 hexadecimal digits that change when JSON-like content does."""
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
-
-
-def blocks_root(case: Case) -> str:
-    """Return where all blocks lie, a path or a URL."""
-    return case.storage.blocks or join(case.storage.path, "blocks")
-
-
-def blocks_folder(case: Case, data_set: str, of: str) -> str:
-    """Return the folder of a data set's blocks made with the settings of fingerprint ``of``."""
-    return join(blocks_root(case), f"{data_set}-{of}")
 
 
 def sheet_file(case: Case) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from pipelines.layout import fingerprint
+from pipelines.fingerprint import fingerprint
 from pipelines.storage import join, read_bytes
 
 

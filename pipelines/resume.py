@@ -4,10 +4,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipelines.blocks_layout import blocks_root
 from pipelines.case import Case
 from pipelines.case_file import load_case
+from pipelines.data_sets import DataSets, read_data_sets
 from pipelines.errors import UserError
-from pipelines.layout import CASE_FILE, WHO_TRAINS, experiment_folder
+from pipelines.layout import CASE_FILE, DATA_SETS, WHO_TRAINS, experiment_folder
 from pipelines.storage import is_remote, join, kind_of, parent, read_bytes
 
 
@@ -39,6 +41,20 @@ def begun_case(run: str, overrides: Sequence[str] = ()) -> Case:
             f"{right}, logging, evaluation and storage.blocks may be changed"
         )
     return case
+
+
+def begun_data_sets(case: Case) -> DataSets:
+    """Return the data sets that an experiment was begun with, wherever its storage lies now.
+
+    Raises:
+        UserError: it has not come so far.
+    """
+    file = join(experiment_folder(case), DATA_SETS)
+    found = read_data_sets(file)
+    if found is None:
+        raise UserError(f"RUN: found no {file}: nothing has been trained; `kindred run` begins")
+    root = blocks_root(case)
+    return {name: (join(root, folder.rstrip("/").rpartition("/")[2]), of) for name, (folder, of) in found.items()}
 
 
 def _experiment_at(run: str) -> str | None:

@@ -85,13 +85,13 @@ def read_weights(folder: str) -> dict[str, Tensor]:
 
 
 def is_done(run: Run, experiment: str, data_sets: Mapping[str, tuple[str, Manifest]]) -> bool:
-    """Say whether a run has ended and was made by this training version from these data: such a run need not be made again."""
+    """Say whether a run has ended and was made by this training version from these data: it need not be made again."""
     record = read_record(run.folder(experiment))
     return record is not None and record.get("made_from") == made_from(data_sets)
 
 
 def made_from(data_sets: Mapping[str, tuple[str, Manifest]]) -> dict[str, Any]:
-    """Return what, beside the case, a run's numbers depend on: the training version, torch, and the blocks but the test split's.
+    """Return what, beside the case, a run depends on: training version, torch, and all blocks but the test split's.
 
     Validation may choose the weights, and when to stop.
     """

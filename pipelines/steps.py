@@ -12,7 +12,7 @@ from pipelines.case import Case
 from pipelines.case_data import PictureInput
 from pipelines.case_file import as_yaml
 from pipelines.contact_sheet import draw_sheet
-from pipelines.data_sets import DataSets, begun_data_sets, write_data_sets
+from pipelines.data_sets import DataSets, write_data_sets
 from pipelines.errors import UserError
 from pipelines.evaluate import evaluate as _evaluate
 from pipelines.export import export_run
@@ -25,6 +25,7 @@ from pipelines.relate import EstimatedEdge, edges_asked_for
 from pipelines.relate import relate as _relate
 from pipelines.report import write_report
 from pipelines.results import Results, read_results
+from pipelines.resume import begun_data_sets
 from pipelines.samples import draw_samples
 from pipelines.storage import join, write_whole
 from pipelines.train import train as _train

@@ -19,7 +19,8 @@ from rich.table import Table
 from pipelines.case import Case
 from pipelines.case_file import as_yaml
 from pipelines.errors import UserError
-from pipelines.layout import experiment_folder, fingerprint
+from pipelines.fingerprint import fingerprint
+from pipelines.layout import experiment_folder
 from pipelines.manifest import Manifest
 from pipelines.progress import bar
 from pipelines.ray_storage import ray_storage

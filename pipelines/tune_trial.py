@@ -10,8 +10,8 @@ from ray import tune
 from mtlcore import primary_metric, task_metrics
 from pipelines.case import Case
 from pipelines.evaluate import check_trained, predict_runs, split_tests
+from pipelines.fingerprint import fingerprint
 from pipelines.group_trainer import group_trainer
-from pipelines.layout import fingerprint
 from pipelines.manifest import Manifest
 from pipelines.method import tasks_of
 from pipelines.progress import Bar

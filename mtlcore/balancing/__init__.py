@@ -5,11 +5,19 @@ from mtlcore.balancing.balancer import Balancer
 from mtlcore.balancing.dynamic_weight_average import DynamicWeightAverage
 from mtlcore.balancing.fixed_weights import FixedWeights
 from mtlcore.balancing.gradient_normalization import GradNorm
-from mtlcore.balancing.methods import BALANCING_METHODS, build_balancer, check_options
+from mtlcore.balancing.methods import (
+    BALANCED_IN_PIECES,
+    BALANCED_IN_SHARDS,
+    BALANCING_METHODS,
+    build_balancer,
+    check_options,
+)
 from mtlcore.balancing.random_loss_weighting import RandomLossWeighting
 from mtlcore.balancing.uncertainty_weighting import UncertaintyWeighting
 
 __all__ = [
+    "BALANCED_IN_PIECES",
+    "BALANCED_IN_SHARDS",
     "BALANCING_METHODS",
     "AggregatedGradients",
     "Balancer",

@@ -25,6 +25,10 @@ BALANCING_METHODS: dict[str, tuple[str, ...]] = {
     **{name: tuple(entry.defaults) for name, entry in AGGREGATORS.items()},
 }
 
+# The methods that can do with one piece of the batch at a time, and those that look at no gradient.
+BALANCED_IN_PIECES = ("fixed",)
+BALANCED_IN_SHARDS = ("fixed", "uncertainty", "dwa", "random")
+
 
 def build_balancer(
     method: str,

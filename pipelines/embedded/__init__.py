@@ -5,18 +5,17 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pipelines.case import Case
 from pipelines.storage import is_remote, join, kind_of, write_whole
 
 _FILES_AT_ONCE = 16
 
 
-def write_embedded(case: Case) -> None:
-    """Write the sources of a case whose data are embedded; do nothing for another, or where they stand already."""
-    if case.embedded == "digits":
+def write_embedded(name: str | None, root: str | None) -> None:
+    """Write embedded sources below a path or URL; do nothing for no name, or where they stand already."""
+    if name == "digits":
         from pipelines.embedded.digits import write_digits
 
-        _write(str(case.data_root), write_digits)
+        _write(str(root), write_digits)
 
 
 def _write(root: str, write: Callable[[Path], None]) -> None:

@@ -1,12 +1,23 @@
 """Pictures in folders, on disk, in storage or in an archive."""
 
 import posixpath
+from typing import Literal
 
 import pyarrow as pa
 
+from pipelines.section import Section
 from pipelines.sources.archives import archive_kind
 from pipelines.sources.listing import Listing, of_files
 from pipelines.sources.places import Place
+from pipelines.sources.settings import Paths
+
+
+class ImageFolder(Section):
+    """Pictures in folders; the folder that a picture lies in may be its class."""
+
+    kind: Literal["image_folder"]
+    path: Paths
+
 
 PICTURE_ENDINGS = frozenset(
     [

@@ -5,27 +5,18 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.case_data import (
-    CsvTable,
-    HuggingFace,
-    ImageFolder,
-    JsonLines,
-    NumpyArrays,
-    ParquetTable,
-    PublishedSet,
-    Source,
-    WebDataset,
-)
 from pipelines.errors import UserError
 from pipelines.nearest import did_you_mean
-from pipelines.sources.image_folder import list_image_folder
+from pipelines.sources.image_folder import ImageFolder, list_image_folder
 from pipelines.sources.listing import Listing, joined, of_files, refused
-from pipelines.sources.numpy_arrays import list_numpy
-from pipelines.sources.parquet_table import hugging_face_patterns, list_parquet
+from pipelines.sources.numpy_arrays import NumpyArrays, list_numpy
+from pipelines.sources.parquet_table import HuggingFace, ParquetTable, hugging_face_patterns, list_parquet
 from pipelines.sources.places import NothingThereError, Place, find_places, split_at_archive
-from pipelines.sources.text_tables import list_csv, list_json_lines
+from pipelines.sources.published.settings import PublishedSet
+from pipelines.sources.registry import Source
+from pipelines.sources.text_tables import CsvTable, JsonLines, list_csv, list_json_lines
 from pipelines.sources.tree import BrokenArchiveError
-from pipelines.sources.webdataset import list_webdataset
+from pipelines.sources.webdataset import WebDataset, list_webdataset
 from pipelines.storage import StorageUnavailableError, is_remote, join, kind_of, list_folder, missing_bucket
 
 _OF_FILES = (CsvTable, JsonLines, ParquetTable, HuggingFace, NumpyArrays)

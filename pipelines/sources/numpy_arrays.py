@@ -3,19 +3,35 @@
 import io
 import posixpath
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 from numpy.lib import format as npy
 
-from pipelines.case_data import NumpyArrays
 from pipelines.errors import UserError
 from pipelines.nearest import did_you_mean
+from pipelines.section import Section
 from pipelines.sources.fetch import fetch_one
 from pipelines.sources.listing import Listing, of_table
 from pipelines.sources.places import Place
+from pipelines.sources.settings import Paths
 from pipelines.storage import open_file
+
+
+class NumpyArrays(Section):
+    """Arrays with a row an input: one ``.npz`` file with all of them, or ``.npy`` files.
+
+    ``array`` is the inputs' (float, n x size, or uint8 pictures) in an ``.npz`` file, whose other arrays are columns;
+    beside a ``.npy`` file of inputs, ``columns`` names a file for every column. A column of n x L values that hold
+    or not is a multilabel column.
+    """
+
+    kind: Literal["numpy"]
+    path: Paths
+    array: str = "x"
+    columns: dict[str, str] = {}
+
 
 _MOST_IN_A_COLUMN = 2  # dimensions: n values, or n x L labels
 

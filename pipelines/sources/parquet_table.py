@@ -3,20 +3,51 @@
 import io
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.case_data import HuggingFace, ParquetTable
 from pipelines.errors import UserError
+from pipelines.section import Section
 from pipelines.sources.fetch import fetch_one
 from pipelines.sources.listing import Listing, beside, column, matching_columns, of_files, of_table
 from pipelines.sources.places import Place
+from pipelines.sources.settings import Columns, Paths
 from pipelines.sources.text_tables import vectors_of
 from pipelines.storage import open_ranges
+
+
+class ParquetTable(Section):
+    """A Parquet file with a row an input.
+
+    ``image_column`` holds the encoded picture's bytes (also as ``{bytes, path}``, the Hugging Face way), its path
+    relative to the table's folder, or its pixels (uint8, height x width or height x width x channels);
+    ``vector_columns`` the numbers, where inputs are vectors: columns of numbers, or one column of lists.
+    """
+
+    kind: Literal["parquet"]
+    path: Paths
+    image_column: str = "image"
+    vector_columns: Columns = ()
+    id_column: str | None = None
+
+
+class HuggingFace(Section):
+    """A data set in the Parquet layout of Hugging Face's hub: ``data/train-00000-of-00002.parquet`` and the like.
+
+    ``part`` is the set's own split, ``config`` its configuration. Classes stored as numbers get their names back.
+    """
+
+    kind: Literal["hugging_face"]
+    path: Paths
+    part: str = "train"
+    config: str | None = None
+    image_column: str = "image"
+    vector_columns: Columns = ()
+    id_column: str | None = None
 
 
 def list_parquet(place: Place, source: ParquetTable | HuggingFace) -> Listing:

@@ -3,14 +3,15 @@
 import json
 import posixpath
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
+from pydantic import Field
 
-from pipelines.case_data import CsvTable, JsonLines
 from pipelines.errors import UserError
+from pipelines.section import Section
 from pipelines.sources.listing import (
     Listing,
     beside,
@@ -23,6 +24,33 @@ from pipelines.sources.listing import (
     with_vectors,
 )
 from pipelines.sources.places import Place
+from pipelines.sources.settings import Columns, Paths
+
+
+class CsvTable(Section):
+    """A table in text with a row an input.
+
+    ``file_column`` holds the picture's path, relative to the table's folder; ``vector_columns`` the numbers, where
+    inputs are vectors (names, or patterns like ``feature_*``); ``id_column`` a name for the row.
+    """
+
+    kind: Literal["csv"]
+    path: Paths
+    file_column: str = "file"
+    vector_columns: Columns = ()
+    id_column: str | None = None
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+
+
+class JsonLines(Section):
+    """A JSON object a line. Columns as in a CSV file; a column may hold a list (the labels that hold, the vector)."""
+
+    kind: Literal["json_lines"]
+    path: Paths
+    file_column: str = "file"
+    vector_columns: Columns = ()
+    id_column: str | None = None
+
 
 _Broken = tuple[int, str, str]  # a line's number, what is wrong with it, and the line
 _PARSE_AT_ONCE = 8 << 20  # bytes; a single row must fit

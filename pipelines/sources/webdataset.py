@@ -2,16 +2,30 @@
 
 import json
 import posixpath
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
 from pipelines.errors import UserError
+from pipelines.section import Section
 from pipelines.sources.fetch import fetch
 from pipelines.sources.image_folder import is_picture
 from pipelines.sources.listing import Listing, of_files
 from pipelines.sources.places import Place
+from pipelines.sources.settings import Paths
 from pipelines.sources.text_tables import column_of
+
+
+class WebDataset(Section):
+    """Tar files of samples: members that share a name up to its first dot.
+
+    The member with a picture's ending is the input. Columns: ``cls``, ``txt`` and other short members by their
+    ending, and the keys of a ``json`` member.
+    """
+
+    kind: Literal["webdataset"]
+    path: Paths
+
 
 _LARGEST_FIELD = 1 << 20  # bytes: a longer member is no label
 

@@ -36,4 +36,8 @@ def check_begun(
             )
 
 
-_WORDS = {"training_version": "Kindred's training version has", "torch": "the version of torch has", "blocks": "the training data have"}
+_WORDS = {
+    "training_version": "Kindred's training version has",
+    "torch": "the version of torch has",
+    "blocks": "the training data have",
+}

@@ -7,15 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from mtlcore import HeadInputs, JointLoss, MixedLabels, RelatednessProbe
-from mtlcore.balancing import BALANCING_METHODS
 from mtlcore.workers import world_size
 from pipelines.batches import MixedBatch
 from pipelines.case_training import Training
 from pipelines.training.training_state import TrainingState
-
-# The balancing methods that can do with one piece of the batch at a time, and those that look at no gradient.
-BALANCED_IN_PIECES = ("fixed",)
-BALANCED_IN_SHARDS = tuple(name for name in BALANCING_METHODS if name in ("fixed", "uncertainty", "dwa", "random"))
 
 
 class Step:

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from pipelines import chunks
+from pipelines.blocks_layout import blocks_root
 from pipelines.errors import UserError
 from pipelines.ingest import ingest, ingested
-from pipelines.layout import blocks_root
 from tests.commands import environment
 from tests.pipelines.ingest_case import (
     FOLDER,

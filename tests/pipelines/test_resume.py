@@ -267,9 +267,9 @@ def test_where_no_checkpoint_is_whole_it_begins_again_and_says_so(case, begun, u
 
 
 def test_a_run_begun_by_other_code_is_refused_with_what_can_be_done(case, begun, monkeypatch):
-    monkeypatch.setattr("pipelines.runs.code_digest", lambda: "0" * 12)
+    monkeypatch.setattr("pipelines.runs.TRAINING_VERSION", -1)
     with pytest.raises(
-        UserError, match=r"stands at step \d+; since then Kindred's code has changed.*--other-code"
+        UserError, match=r"stands at step \d+; since then Kindred's training version has changed.*--other-code"
     ) as told:
         check_begun(list_runs(case), str(begun), ingested(case), other_code=False)
     assert "--fresh begins again" in str(told.value)

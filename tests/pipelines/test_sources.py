@@ -11,12 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import TypeAdapter
 
-from pipelines.case_data import DataSet, Source, VectorInput
+from pipelines.case_data import DataSet, VectorInput
 from pipelines.errors import UserError
 from pipelines.ingest import ingest
 from pipelines.make_block import read_inputs
 from pipelines.sources.list_source import list_source
 from pipelines.sources.places import NothingThereError, find_places
+from pipelines.sources.registry import Source
 from tests.pipelines.ingest_case import (
     TEST,
     TRAITS_TO_LEARN,

@@ -135,14 +135,14 @@ def test_arms_of_one_seed_start_from_the_same_backbone(case_of):
         assert not torch.equal(other.backbone.state_dict()[name], weight)
 
 
-def test_only_what_is_missing_or_of_other_code_is_trained_again(case_of):
+def test_only_what_is_missing_or_of_another_version_is_trained_again(case_of):
     case = case_of("training.steps=2")
     assert len(train_here(case)) == 4
     assert train(case, ingested(case)) == 0
     records = [Path(run.folder(experiment_folder(case))) / "run.json" for run in list_runs(case)]
     records[0].unlink()
     other = json.loads(records[1].read_text())
-    other["made_from"]["code"] = "0" * 12
+    other["made_from"]["training_version"] = 0
     records[1].write_text(json.dumps(other))
     kept = [record.stat().st_mtime_ns for record in records[2:]]
     assert train(case, ingested(case)) == 2

@@ -10,8 +10,8 @@ from pipelines import steps
 from pipelines.case_file import load_case
 from pipelines.errors import UserError
 from pipelines.evaluate import predict_runs, split_tests
+from pipelines.fingerprint import fingerprint
 from pipelines.ingest import ingested
-from pipelines.layout import fingerprint
 from pipelines.method import tasks_of
 from pipelines.runs import list_runs
 from pipelines.tune import tune

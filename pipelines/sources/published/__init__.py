@@ -9,7 +9,7 @@ from importlib import import_module
 
 import pyarrow as pa
 
-from pipelines.case_data import PublishedSet
+from pipelines.sources.published.settings import PublishedSet
 from pipelines.sources.tree import Tree
 
 

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
-from pipelines.case_data import PublishedSet
 from pipelines.errors import UserError
 from pipelines.nearest import did_you_mean
 from pipelines.sources.fetch import fetch
+from pipelines.sources.published.settings import PublishedSet
 from pipelines.sources.tree import Tree
 
 PICTURE = r"\.(?i:jpe?g|png|bmp)$"

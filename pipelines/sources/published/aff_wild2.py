@@ -4,7 +4,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.case_data import PublishedSet
 from pipelines.errors import UserError
 from pipelines.sources.published._common import (
     action_units,
@@ -18,6 +17,7 @@ from pipelines.sources.published._common import (
     refuse_intensity,
     truth,
 )
+from pipelines.sources.published.settings import PublishedSet
 from pipelines.sources.tree import Tree
 
 PARTS = {"train": ("Train", "Training"), "val": ("Validation",)}

@@ -6,7 +6,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.case_data import PublishedSet
 from pipelines.errors import UserError
 from pipelines.sources.published._common import (
     decode,
@@ -19,6 +18,7 @@ from pipelines.sources.published._common import (
     read_all,
     refuse_intensity,
 )
+from pipelines.sources.published.settings import PublishedSet
 from pipelines.sources.tree import Tree
 
 LISTS = {"train": "training.csv", "val": "validation.csv"}

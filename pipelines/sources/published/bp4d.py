@@ -3,7 +3,6 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.case_data import PublishedSet
 from pipelines.sources.published._common import (
     PICTURE,
     at_frames,
@@ -17,6 +16,7 @@ from pipelines.sources.published._common import (
     refuse_intensity,
     refuse_part,
 )
+from pipelines.sources.published.settings import PublishedSet
 from pipelines.sources.tree import Tree
 
 _STATES = {0: False, 1: True, 9: None}

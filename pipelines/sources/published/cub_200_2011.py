@@ -5,7 +5,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
-from pipelines.case_data import PublishedSet
 from pipelines.nearest import did_you_mean
 from pipelines.sources.published._common import (
     decode,
@@ -17,6 +16,7 @@ from pipelines.sources.published._common import (
     refuse_intensity,
     truth,
 )
+from pipelines.sources.published.settings import PublishedSet
 from pipelines.sources.tree import Tree
 
 PARTS = ("train", "test")

@@ -2,7 +2,6 @@
 
 import pyarrow as pa
 
-from pipelines.case_data import PublishedSet
 from pipelines.errors import UserError
 from pipelines.sources.published._common import (
     PICTURE,
@@ -15,6 +14,7 @@ from pipelines.sources.published._common import (
     read_all,
     refuse_part,
 )
+from pipelines.sources.published.settings import PublishedSet
 from pipelines.sources.tree import Tree
 
 HOLDS_FROM = 2.0

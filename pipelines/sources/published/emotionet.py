@@ -3,7 +3,6 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.case_data import PublishedSet
 from pipelines.sources.published._common import (
     PICTURE,
     action_units,
@@ -16,6 +15,7 @@ from pipelines.sources.published._common import (
     refuse_intensity,
     refuse_part,
 )
+from pipelines.sources.published.settings import PublishedSet
 from pipelines.sources.tree import Tree
 
 _LISTS = r"(?:^|/)(?i:emotionet_facs[^/]*\.(?:csv|tsv|txt)|datafile_[^/]*\.txt)$"

@@ -3,8 +3,8 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.case_data import PublishedSet
 from pipelines.sources.published._common import decode, locate, malformed, parse, parts_of, refuse_intensity
+from pipelines.sources.published.settings import PublishedSet
 from pipelines.sources.tree import Tree
 
 PARTS = ("train", "test")

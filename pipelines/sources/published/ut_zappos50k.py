@@ -3,7 +3,6 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.case_data import PublishedSet
 from pipelines.sources.published._common import (
     locate,
     malformed,
@@ -13,6 +12,7 @@ from pipelines.sources.published._common import (
     refuse_intensity,
     refuse_part,
 )
+from pipelines.sources.published.settings import PublishedSet
 from pipelines.sources.tree import Tree
 
 FIELDS = {

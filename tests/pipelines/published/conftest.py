@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipelines.case_data import PublishedSet
 from pipelines.sources.published import read_published
+from pipelines.sources.published.settings import PublishedSet
 from pipelines.sources.tree import Tree
 
 

@@ -4,9 +4,9 @@ from collections import Counter
 
 import pytest
 
-from pipelines.case_data import PublishedSet
 from pipelines.errors import UserError
 from pipelines.sources.published import read_published
+from pipelines.sources.published.settings import PublishedSet
 from pipelines.sources.tree import Tree
 
 PICTURES = [

@@ -1,0 +1,14 @@
+"""Where blocks lie."""
+
+from pipelines.case import Case
+from pipelines.storage import join
+
+
+def blocks_root(case: Case) -> str:
+    """Return where all blocks lie, a path or a URL."""
+    return case.storage.blocks or join(case.storage.path, "blocks")
+
+
+def blocks_folder(case: Case, data_set: str, of: str) -> str:
+    """Return the folder of a data set's blocks made with the settings of fingerprint ``of``."""
+    return join(blocks_root(case), f"{data_set}-{of}")

@@ -1,0 +1,11 @@
+"""A short digest of settings: it names what depends on them."""
+
+import hashlib
+import json
+from typing import Any
+
+
+def fingerprint(content: Any) -> str:
+    """Return 12 hexadecimal digits that change when JSON-like content does."""
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
