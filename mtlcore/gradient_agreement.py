@@ -6,7 +6,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from mtlcore.workers import SumOverWorkers
+from mtlcore.distributed import SumOverWorkers
 
 
 def gradient_agreement(losses: Mapping[str, Tensor], parameters: Iterable[Tensor]) -> dict[tuple[str, str], float]:

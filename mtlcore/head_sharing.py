@@ -6,8 +6,8 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
+from mtlcore.distributed import summed_over_workers
 from mtlcore.tasks import Multiclass, Task
-from mtlcore.workers import summed_over_workers
 
 
 def unit_importance(weight: Tensor, h: Tensor) -> Tensor:

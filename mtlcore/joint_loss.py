@@ -8,16 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from mtlcore.co_annotation import LabelForm, co_annotation_to_classes, co_annotation_to_labels
+from mtlcore.distributed import SumOverWorkers, world_size
 from mtlcore.distribution_matching import Direction, distribution_matching_loss
 from mtlcore.implied_likelihood import implied_likelihood_loss
 from mtlcore.mixed_labels import MixedLabels, blended, where_both
-from mtlcore.nearest import did_you_mean
 from mtlcore.objective import MATCHING, Objective
 from mtlcore.relatedness import Relatedness
+from mtlcore.suggestions import did_you_mean
 from mtlcore.supervised import supervised_loss
 from mtlcore.tasks import Multiclass, Task
 from mtlcore.terms import LossTerm
-from mtlcore.workers import SumOverWorkers, world_size
 
 
 @dataclass(frozen=True)

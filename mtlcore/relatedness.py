@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtlcore.nearest import did_you_mean
 from mtlcore.prototypical import expanded_row
+from mtlcore.suggestions import did_you_mean
 from mtlcore.tasks import Multiclass, Multilabel, Task
 
 Row = str | Sequence[str] | Mapping[str, Any] | None

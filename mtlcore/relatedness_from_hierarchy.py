@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import torch
 
-from mtlcore.nearest import did_you_mean
 from mtlcore.relatedness import Relatedness
+from mtlcore.suggestions import did_you_mean
 from mtlcore.tasks import Multiclass, Task
 
 

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mtlcore.distributed import SumOverWorkers
 from mtlcore.relatedness import Relatedness
 from mtlcore.supervised import supervised_loss
 from mtlcore.tasks import MISSING, Multiclass, Task
-from mtlcore.workers import SumOverWorkers
 
 # A row whose cosine with what the data show is at most DOUBTED has no trust, one from TRUSTED on has all of it.
 DOUBTED, TRUSTED = 0.3, 0.7

@@ -22,8 +22,8 @@ from mtlcore import (
     head_features,
 )
 from mtlcore.balancing import Balancer
-from mtlcore.nearest import did_you_mean
 from mtlcore.objective import MATCHING
+from mtlcore.suggestions import did_you_mean
 from pipelines.case import Case, RelatednessEdge
 from pipelines.case_data import MulticlassTask
 from pipelines.case_training import Matching

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 
 def did_you_mean(found: object, valid: Iterable[object]) -> str:
-    """Return mtlcore.nearest's words for a misspelt name."""
-    from mtlcore.nearest import did_you_mean as nearest
+    """Return mtlcore.suggestions's words for a misspelt name."""
+    from mtlcore.suggestions import did_you_mean as nearest
 
     return nearest(found, valid)

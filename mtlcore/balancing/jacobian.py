@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mtlcore.workers import summed_over_workers
+from mtlcore.distributed import summed_over_workers
 
 
 def global_jacobian(

@@ -13,7 +13,7 @@ from mtlcore.balancing.gradient_normalization import GradNorm
 from mtlcore.balancing.random_loss_weighting import RandomLossWeighting
 from mtlcore.balancing.torchjd_aggregators import AGGREGATORS
 from mtlcore.balancing.uncertainty_weighting import UncertaintyWeighting
-from mtlcore.nearest import did_you_mean
+from mtlcore.suggestions import did_you_mean
 
 # The options of each method, by its name.
 BALANCING_METHODS: dict[str, tuple[str, ...]] = {

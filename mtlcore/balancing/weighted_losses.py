@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from mtlcore.balancing.balancer import Balancer
+from mtlcore.distributed import summed_over_workers, world_size
 from mtlcore.joint_loss import JointLossValue
-from mtlcore.workers import summed_over_workers, world_size
 
 
 class WeightedLosses(Balancer):

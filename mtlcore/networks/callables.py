@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from mtlcore.nearest import did_you_mean
 from mtlcore.networks.from_elsewhere import checked
+from mtlcore.suggestions import did_you_mean
 
 
 def from_callable(

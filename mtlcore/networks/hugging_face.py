@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtlcore.nearest import did_you_mean
 from mtlcore.networks.from_elsewhere import checked
+from mtlcore.suggestions import did_you_mean
 
 POOLS = ("auto", "pooler", "cls", "mean")
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from mtlcore.nearest import did_you_mean
 from mtlcore.networks.heads import build_head
 from mtlcore.networks.trunk import TaskTrunk
+from mtlcore.suggestions import did_you_mean
 from mtlcore.tasks import Task
 
 

@@ -6,13 +6,13 @@ from typing import Any
 
 from torch import nn
 
-from mtlcore.nearest import did_you_mean
 from mtlcore.networks.backbones import flatten, mlp, small_cnn
 from mtlcore.networks.callables import from_callable
 from mtlcore.networks.hugging_face import hugging_face_model
 from mtlcore.networks.pretrained import load_pretrained
 from mtlcore.networks.residual import resnet_small
 from mtlcore.networks.timm_models import timm_model
+from mtlcore.suggestions import did_you_mean
 
 BUILT_IN: dict[str, Callable[..., tuple[nn.Module, int]]] = {
     "flatten": flatten,

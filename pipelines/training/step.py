@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlcore import HeadInputs, JointLoss, MixedLabels, RelatednessProbe
-from mtlcore.workers import world_size
+from mtlcore.distributed import world_size
 from pipelines.batches import MixedBatch
 from pipelines.case_training import Training
 from pipelines.training.training_state import TrainingState
