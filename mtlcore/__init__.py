@@ -10,7 +10,6 @@ from mtlcore.co_annotation_by_labels import (
 )
 from mtlcore.delta_m import bootstrapped_delta_m, delta_m
 from mtlcore.distribution_matching import distribution_matching_loss
-from mtlcore.expression_to_au import expression_to_au
 from mtlcore.gradient_agreement import gradient_agreement
 from mtlcore.head_inputs import HeadInputs, head_features
 from mtlcore.head_sharing import head_sharing, unit_importance
@@ -42,18 +41,19 @@ from mtlcore.networks import (
     small_cnn,
     without_auxiliary,
 )
-from mtlcore.relatedness import Relatedness
-from mtlcore.relatedness_file import load_relatedness, save_relatedness
-from mtlcore.relatedness_from_annotations import (
+from mtlcore.relatedness.bayes import reversed_relatedness
+from mtlcore.relatedness.expression_to_au import expression_to_au
+from mtlcore.relatedness.from_annotations import (
     AnnotationCounts,
     count_annotations,
     relatedness_from_annotations,
     relatedness_from_counts,
 )
-from mtlcore.relatedness_from_hierarchy import composed_relatedness, relatedness_from_hierarchy
-from mtlcore.relatedness_from_predictions import HeldOut, relatedness_from_predictions
+from mtlcore.relatedness.from_hierarchy import composed_relatedness, relatedness_from_hierarchy
+from mtlcore.relatedness.from_predictions import HeldOut, relatedness_from_predictions
+from mtlcore.relatedness.io import load_relatedness, save_relatedness
+from mtlcore.relatedness.relatedness import Relatedness
 from mtlcore.relatedness_probe import PairMeasured, RelatednessProbe
-from mtlcore.reversed_relatedness import reversed_relatedness
 from mtlcore.supervised import supervised_loss
 from mtlcore.tasks import MISSING, Multiclass, Multilabel, Task
 from mtlcore.terms import LossTerm

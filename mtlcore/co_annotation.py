@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mtlcore.co_annotation_by_labels import co_annotation_from_labels, co_annotation_to_source_labels
-from mtlcore.kept_tables import kept, related_of, the_table
-from mtlcore.relatedness import Relatedness
+from mtlcore.relatedness.device_cache import kept, related_of, the_table
+from mtlcore.relatedness.relatedness import Relatedness
 from mtlcore.tasks import MISSING, Multiclass, Multilabel
 from mtlcore.terms import LossTerm, in_full_precision
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mtlcore.kept_tables import Cells, cells_of
+from mtlcore.relatedness.device_cache import Cells, cells_of
 
 # The logarithm of a probability that is 0 by the table alone (no class of A allows it), as in
 # torch.nn.BCELoss, which bounds its logarithms at the same value.
@@ -62,7 +62,7 @@ def log_implied(z_A: Tensor, R: Tensor, tau: float = 1.0, trust: Tensor | None =
 
 
 def implied_by_cells(z_A: Tensor, cells: Cells, tau: float = 1.0, trust: Tensor | None = None) -> Implied:
-    """Compute :func:`log_implied` from a table as :func:`mtlcore.kept_tables.cells_of` reads it."""
+    """Compute :func:`log_implied` from a table as :func:`mtlcore.relatedness.device_cache.cells_of` reads it."""
     labels = len(cells.impossible) // 2
     log_p = torch.log_softmax(z_A / tau, dim=1)
     p, impossible = log_p.exp(), cells.impossible

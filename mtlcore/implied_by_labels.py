@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mtlcore.implied import LOG_IMPOSSIBLE, Implied
-from mtlcore.kept_tables import kept, the_table
-from mtlcore.relatedness import Relatedness
+from mtlcore.relatedness.device_cache import kept, the_table
+from mtlcore.relatedness.relatedness import Relatedness
 from mtlcore.tasks import Multiclass
 
 # Below this a float32 sum of products has lost digits to underflow, and the exact form takes over.

@@ -5,8 +5,8 @@ from torch import Tensor
 
 from mtlcore.implied import implied_by_cells
 from mtlcore.implied_by_labels import log_implied_by_labels
-from mtlcore.kept_tables import cells_of, kept
-from mtlcore.relatedness import Relatedness
+from mtlcore.relatedness.device_cache import cells_of, kept
+from mtlcore.relatedness.relatedness import Relatedness
 from mtlcore.tasks import MISSING, Multiclass, Multilabel
 from mtlcore.terms import LossTerm, in_full_precision
 

@@ -13,7 +13,7 @@ from mtlcore.distribution_matching import Direction, distribution_matching_loss
 from mtlcore.implied_likelihood import implied_likelihood_loss
 from mtlcore.mixed_labels import MixedLabels, blended, where_both
 from mtlcore.objective import MATCHING, Objective
-from mtlcore.relatedness import Relatedness
+from mtlcore.relatedness.relatedness import Relatedness
 from mtlcore.suggestions import did_you_mean
 from mtlcore.supervised import supervised_loss
 from mtlcore.tasks import Multiclass, Task

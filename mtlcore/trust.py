@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtlcore.distributed import SumOverWorkers
-from mtlcore.relatedness import Relatedness
+from mtlcore.relatedness.relatedness import Relatedness
 from mtlcore.supervised import supervised_loss
 from mtlcore.tasks import MISSING, Multiclass, Task
 

@@ -11,7 +11,7 @@ from pipelines.section import Name, Number, Positive, PositiveFloat, Section, We
 
 
 class Counted(Section):
-    """Relatedness counted from training inputs annotated for both tasks; see mtlcore.relatedness_from_annotations.
+    """Relatedness counted from training inputs annotated for both tasks; see mtlcore.relatedness.from_annotations.
 
     A ``table`` beside it counts as so many inputs of every class as its ``strength`` says.
     """

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 
 from mtlcore import MISSING, Relatedness, count_annotations, relatedness_from_counts
-from mtlcore.relatedness import known_rows
+from mtlcore.relatedness.relatedness import known_rows
 from pipelines.batches import open_readers
 from pipelines.blocks import BlockReader
 from pipelines.case import Case, RelatednessEdge

@@ -21,7 +21,7 @@ from mtlcore import (
     relatedness_from_predictions,
     save_relatedness,
 )
-from mtlcore.relatedness import known_rows
+from mtlcore.relatedness.relatedness import known_rows
 from pipelines.batches import open_readers
 from pipelines.case import Case
 from pipelines.data_sets import DataSets

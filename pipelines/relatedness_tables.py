@@ -29,8 +29,8 @@ from mtlcore import (
     load_relatedness,
     relatedness_from_hierarchy,
 )
-from mtlcore.prototypical import expanded_row
-from mtlcore.relatedness import known_rows
+from mtlcore.relatedness.relatedness import known_rows
+from mtlcore.relatedness.rows import expanded_row
 from pipelines.nearest import did_you_mean
 
 _BUILT_IN = ("expression_to_au",)

@@ -18,7 +18,7 @@ from mtlcore import (
     distribution_matching_loss,
 )
 from mtlcore.implied import ExactLogMass
-from mtlcore.kept_tables import _KEPT, kept, the_table
+from mtlcore.relatedness.device_cache import _KEPT, kept, the_table
 
 C, L = 200, 60
 A, B = Multiclass("A", tuple(f"c{i}" for i in range(C))), Multilabel("B", tuple(f"l{i}" for i in range(L)))

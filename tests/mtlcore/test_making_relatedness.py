@@ -22,7 +22,7 @@ from mtlcore import (
     reversed_relatedness,
     save_relatedness,
 )
-from mtlcore.wilson import wilson_interval
+from mtlcore.relatedness.wilson import wilson_interval
 
 MOOD = Multiclass("mood", ("happy", "sad"))
 UNITS = Multilabel("units", ("smile", "frown", "tears"))

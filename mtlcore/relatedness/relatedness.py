@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtlcore.prototypical import expanded_row
+from mtlcore.relatedness.rows import expanded_row
 from mtlcore.suggestions import did_you_mean
 from mtlcore.tasks import Multiclass, Multilabel, Task
 
@@ -158,7 +158,7 @@ class Relatedness:
             >>> expression_to_au().plot().axes[0].get_title()
             'P(action_units | expression)'
         """
-        from mtlcore.relatedness_plot import relatedness_plot
+        from mtlcore.relatedness.plot import relatedness_plot
 
         return relatedness_plot(self)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import torch
 
-from mtlcore.relatedness import Relatedness
+from mtlcore.relatedness.relatedness import Relatedness
 from mtlcore.suggestions import did_you_mean
 from mtlcore.tasks import Multiclass, Task
 

@@ -23,7 +23,7 @@ def wilson_interval(share: Tensor, count: Tensor, confidence: float = 0.95) -> T
 
     Example:
         >>> import torch
-        >>> from mtlcore.wilson import wilson_interval
+        >>> from mtlcore.relatedness.wilson import wilson_interval
         >>> wilson_interval(torch.tensor([0.0], dtype=torch.float64), torch.tensor([10.0], dtype=torch.float64))
         tensor([[0.0000, 0.2775]], dtype=torch.float64)
     """

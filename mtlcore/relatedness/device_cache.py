@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from mtlcore.relatedness import Relatedness
+from mtlcore.relatedness.relatedness import Relatedness
 
 T = TypeVar("T")
 _Kept = dict[tuple[Callable[[Tensor], Any], torch.device, torch.dtype], tuple[int, Any]]

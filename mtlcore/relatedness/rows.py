@@ -25,7 +25,7 @@ def expanded_row(
             with plain cells.
 
     Example:
-        >>> from mtlcore.prototypical import expanded_row
+        >>> from mtlcore.relatedness.rows import expanded_row
         >>> expanded_row({"prototypical": ["AU12", "AU25"], "observational": {"AU6": 0.51}}, ["AU6"], "happiness")
         {'AU12': 1.0, 'AU25': 1.0, 'AU6': 0.51}
     """

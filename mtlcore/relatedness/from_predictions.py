@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mtlcore.relatedness import Relatedness
-from mtlcore.relatedness_from_annotations import indicators
+from mtlcore.relatedness.from_annotations import indicators
+from mtlcore.relatedness.relatedness import Relatedness
+from mtlcore.relatedness.wilson import wilson_interval
 from mtlcore.tasks import Multiclass, Task
-from mtlcore.wilson import wilson_interval
 
 _ITERATIONS = 300
 _NEXT_TO_NOTHING = 1e-9

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from mtlcore.relatedness import Relatedness
+from mtlcore.relatedness.relatedness import Relatedness
 from mtlcore.tasks import Multiclass, Multilabel, Task
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mtlcore.relatedness import Relatedness
+from mtlcore.relatedness.relatedness import Relatedness
+from mtlcore.relatedness.wilson import wilson_interval
 from mtlcore.tasks import MISSING, Multiclass, Multilabel, Task
-from mtlcore.wilson import wilson_interval
 
 
 def relatedness_from_annotations(

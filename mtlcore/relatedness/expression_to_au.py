@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from mtlcore.relatedness import Relatedness
+from mtlcore.relatedness.relatedness import Relatedness
 from mtlcore.tasks import Multiclass, Multilabel
 
 CITATION = "S. Du, Y. Tao, A. M. Martinez, 'Compound facial expressions of emotion', PNAS 2014, table 1"

@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import Any
 
-from mtlcore.relatedness import Relatedness, shown
+from mtlcore.relatedness.relatedness import Relatedness, shown
 
 _MOST_WRITTEN = 400  # cells that carry their number
 
