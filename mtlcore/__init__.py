@@ -2,21 +2,21 @@
 
 from mtlcore.balancing import BALANCING_METHODS, build_balancer
 from mtlcore.bootstrap import Interval, paired_difference
-from mtlcore.co_annotation import co_annotated_classes, co_annotation_to_classes, co_annotation_to_labels
-from mtlcore.co_annotation_by_labels import (
+from mtlcore.delta_m import bootstrapped_delta_m, delta_m
+from mtlcore.gradient_agreement import gradient_agreement
+from mtlcore.head_inputs import HeadInputs, head_features
+from mtlcore.head_sharing import head_sharing, unit_importance
+from mtlcore.losses.co_annotation import co_annotated_classes, co_annotation_to_classes, co_annotation_to_labels
+from mtlcore.losses.co_annotation_multilabel import (
     co_annotation_from_labels,
     co_annotation_to_source_labels,
     suggested_labels,
 )
-from mtlcore.delta_m import bootstrapped_delta_m, delta_m
-from mtlcore.distribution_matching import distribution_matching_loss
-from mtlcore.gradient_agreement import gradient_agreement
-from mtlcore.head_inputs import HeadInputs, head_features
-from mtlcore.head_sharing import head_sharing, unit_importance
-from mtlcore.implied import log_implied
-from mtlcore.implied_by_labels import log_implied_by_labels
-from mtlcore.implied_likelihood import implied_likelihood_loss
-from mtlcore.joint_loss import (
+from mtlcore.losses.distribution_matching import distribution_matching_loss
+from mtlcore.losses.implied import log_implied
+from mtlcore.losses.implied_likelihood import implied_likelihood_loss
+from mtlcore.losses.implied_multilabel import log_implied_by_labels
+from mtlcore.losses.joint_loss import (
     DistributionMatching,
     ImpliedLikelihood,
     JointLoss,
@@ -24,8 +24,10 @@ from mtlcore.joint_loss import (
     RelatedPair,
     SoftCoAnnotation,
 )
+from mtlcore.losses.loss_term import LossTerm
+from mtlcore.losses.mixup import MixedLabels
+from mtlcore.losses.supervised import supervised_loss
 from mtlcore.metrics import LOWER_IS_BETTER, METRICS, primary_metric, task_metrics
-from mtlcore.mixed_labels import MixedLabels
 from mtlcore.negative_transfer import ENOUGH_SEEDS, Verdict, negative_transfer_verdict
 from mtlcore.networks import (
     CrossStitch,
@@ -54,9 +56,7 @@ from mtlcore.relatedness.from_predictions import HeldOut, relatedness_from_predi
 from mtlcore.relatedness.io import load_relatedness, save_relatedness
 from mtlcore.relatedness.relatedness import Relatedness
 from mtlcore.relatedness_probe import PairMeasured, RelatednessProbe
-from mtlcore.supervised import supervised_loss
 from mtlcore.tasks import MISSING, Multiclass, Multilabel, Task
-from mtlcore.terms import LossTerm
 from mtlcore.trust import RelatednessTrust, row_trust
 
 __all__ = [

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mtlcore.gradient_agreement import gradient_agreement
 from mtlcore.head_sharing import head_sharing
-from mtlcore.supervised import supervised_loss
+from mtlcore.losses.supervised import supervised_loss
 from mtlcore.tasks import Task
 
 

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtlcore.distributed import SumOverWorkers
+from mtlcore.losses.supervised import supervised_loss
 from mtlcore.relatedness.relatedness import Relatedness
-from mtlcore.supervised import supervised_loss
 from mtlcore.tasks import MISSING, Multiclass, Task
 
 # A row whose cosine with what the data show is at most DOUBTED has no trust, one from TRUSTED on has all of it.

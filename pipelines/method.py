@@ -22,7 +22,7 @@ from mtlcore import (
     head_features,
 )
 from mtlcore.balancing import Balancer
-from mtlcore.objective import MATCHING
+from mtlcore.losses.objective import MATCHING
 from mtlcore.suggestions import did_you_mean
 from pipelines.case import Case, RelatednessEdge
 from pipelines.case_data import MulticlassTask

@@ -12,7 +12,7 @@ from mtlcore.balancing.balancer import Balancer
 from mtlcore.balancing.jacobian import add_to_grad, global_jacobian, jacobian_dtype
 from mtlcore.balancing.seeds import seed_of_step
 from mtlcore.balancing.torchjd_aggregators import AGGREGATORS, build_aggregator
-from mtlcore.joint_loss import JointLossValue
+from mtlcore.losses.joint_loss import JointLossValue
 from mtlcore.networks import drawn_from
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from mtlcore.joint_loss import JointLossValue
+from mtlcore.losses.joint_loss import JointLossValue
 
 
 class Balancer(ABC):

@@ -1,7 +1,7 @@
 """Fixed weights: the joint loss as it stands."""
 
 from mtlcore.balancing.balancer import Balancer
-from mtlcore.joint_loss import JointLossValue
+from mtlcore.losses.joint_loss import JointLossValue
 
 
 class FixedWeights(Balancer):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mtlcore.balancing.balancer import Balancer
 from mtlcore.distributed import summed_over_workers, world_size
-from mtlcore.joint_loss import JointLossValue
+from mtlcore.losses.joint_loss import JointLossValue
 
 
 class WeightedLosses(Balancer):

@@ -40,7 +40,7 @@ from mtlcore import (
     resnet_small,
     supervised_loss,
 )
-from mtlcore.terms import LossTerm
+from mtlcore.losses.loss_term import LossTerm
 
 Labels = dict[str, Tensor]
 

@@ -15,8 +15,8 @@ from mtlcore.balancing.dual_cone import project_onto_dual_cone
 from mtlcore.balancing.jacobian import global_jacobian
 from mtlcore.balancing.seeds import seed_of_step
 from mtlcore.balancing.torchjd_aggregators import AGGREGATORS, build_aggregator
-from mtlcore.joint_loss import JointLossValue
-from mtlcore.objective import Objective
+from mtlcore.losses.joint_loss import JointLossValue
+from mtlcore.losses.objective import Objective
 from tests.mtlcore.balancing_problem import (
     JOINT,
     NAMES,

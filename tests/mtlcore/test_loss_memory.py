@@ -17,7 +17,7 @@ from mtlcore import (
     co_annotation_to_labels,
     distribution_matching_loss,
 )
-from mtlcore.implied import ExactLogMass
+from mtlcore.losses.implied import ExactLogMass
 from mtlcore.relatedness.device_cache import _KEPT, kept, the_table
 
 C, L = 200, 60
@@ -61,7 +61,7 @@ def test_what_the_losses_keep_is_linear_in_batch_times_outputs(size, unknown, tr
 
 
 def test_the_exact_sum_has_the_gradient_of_its_value_also_batched_and_in_parts(monkeypatch):
-    monkeypatch.setattr("mtlcore.implied._EXACT_CHUNK", 9)  # two or three entries at a time
+    monkeypatch.setattr("mtlcore.losses.implied._EXACT_CHUNK", 9)  # two or three entries at a time
     draw = torch.Generator().manual_seed(2)
     log_p = torch.randn(4, 3, generator=draw, dtype=torch.float64).mul(3).requires_grad_()
     cells = torch.tensor([[1.0, 0.0], [0.3, 0.0], [0.0, 0.2]], dtype=torch.float64)

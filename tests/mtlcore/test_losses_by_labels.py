@@ -27,7 +27,7 @@ from mtlcore import (
     log_implied_by_labels,
     suggested_labels,
 )
-from mtlcore.implied_by_labels import LogNoCause
+from mtlcore.losses.implied_multilabel import LogNoCause
 from tests.mtlcore import reference_by_labels as reference
 
 
@@ -185,7 +185,7 @@ def test_gradients_are_those_of_the_value(multiclass, direction):
 
 
 def test_the_gradient_is_right_also_batched_and_with_rows_taken_a_few_at_a_time(monkeypatch):
-    monkeypatch.setattr("mtlcore.implied_by_labels._CHUNK", 24)  # one or two rows at a time
+    monkeypatch.setattr("mtlcore.losses.implied_multilabel._CHUNK", 24)  # one or two rows at a time
     p = Problem(9, N=4, K=7, L=5, multiclass=False, scale=2.0, with_base=False, unknown=0)
     z_a = p.tensors()[0]
     R = torch.from_numpy(p.R)

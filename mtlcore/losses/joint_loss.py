@@ -7,17 +7,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mtlcore.co_annotation import LabelForm, co_annotation_to_classes, co_annotation_to_labels
 from mtlcore.distributed import SumOverWorkers, world_size
-from mtlcore.distribution_matching import Direction, distribution_matching_loss
-from mtlcore.implied_likelihood import implied_likelihood_loss
-from mtlcore.mixed_labels import MixedLabels, blended, where_both
-from mtlcore.objective import MATCHING, Objective
+from mtlcore.losses.co_annotation import LabelForm, co_annotation_to_classes, co_annotation_to_labels
+from mtlcore.losses.distribution_matching import Direction, distribution_matching_loss
+from mtlcore.losses.implied_likelihood import implied_likelihood_loss
+from mtlcore.losses.loss_term import LossTerm
+from mtlcore.losses.mixup import MixedLabels, blended, where_both
+from mtlcore.losses.objective import MATCHING, Objective
+from mtlcore.losses.supervised import supervised_loss
 from mtlcore.relatedness.relatedness import Relatedness
 from mtlcore.suggestions import did_you_mean
-from mtlcore.supervised import supervised_loss
 from mtlcore.tasks import Multiclass, Task
-from mtlcore.terms import LossTerm
 
 
 @dataclass(frozen=True)

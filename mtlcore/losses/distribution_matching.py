@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mtlcore.implied import implied_by_cells
-from mtlcore.implied_by_labels import log_implied_by_labels
+from mtlcore.losses.implied import implied_by_cells
+from mtlcore.losses.implied_multilabel import log_implied_by_labels
+from mtlcore.losses.loss_term import LossTerm, in_full_precision
 from mtlcore.relatedness.device_cache import cells_of, kept
 from mtlcore.relatedness.relatedness import Relatedness
 from mtlcore.tasks import Multiclass, Multilabel
-from mtlcore.terms import LossTerm, in_full_precision
 
 Direction = Literal["own_is_target", "implied_is_target", "symmetric"]
 
@@ -31,7 +31,7 @@ def distribution_matching_loss(
 
     .. math:: L_{DM} = -\sum_l p_B[l] \log q_B[l] + (1 - p_B[l]) \log (1 - q_B[l])
 
-    with p_B = sigmoid(z_B / tau), q_B of :func:`mtlcore.implied.log_implied`, or for a multilabel A of
+    with p_B = sigmoid(z_B / tau), q_B of :func:`mtlcore.losses.implied.log_implied`, or for a multilabel A of
     :func:`mtlcore.log_implied_by_labels`; for a multiclass B softmax and the
     first sum alone. Kollias, Sharmanska, Zafeiriou, "Distribution Matching for Multi-Task Learning of
     Classification Tasks", AAAI 2024 (arXiv 2401.01219).

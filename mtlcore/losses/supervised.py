@@ -3,8 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from mtlcore.losses.loss_term import LossTerm, in_full_precision
 from mtlcore.tasks import MISSING, Multiclass, Task
-from mtlcore.terms import LossTerm, in_full_precision
 
 
 @in_full_precision

@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mtlcore.co_annotation_by_labels import co_annotation_from_labels, co_annotation_to_source_labels
+from mtlcore.losses.co_annotation_multilabel import co_annotation_from_labels, co_annotation_to_source_labels
+from mtlcore.losses.loss_term import LossTerm, in_full_precision
 from mtlcore.relatedness.device_cache import kept, related_of, the_table
 from mtlcore.relatedness.relatedness import Relatedness
 from mtlcore.tasks import MISSING, Multiclass, Multilabel
-from mtlcore.terms import LossTerm, in_full_precision
 
 LabelForm = Literal["positive", "full"]
 

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mtlcore.implied_by_labels import pooled
+from mtlcore.losses.implied_multilabel import pooled
+from mtlcore.losses.loss_term import LossTerm, in_full_precision
 from mtlcore.relatedness.relatedness import Relatedness
 from mtlcore.tasks import MISSING, Multiclass
-from mtlcore.terms import LossTerm, in_full_precision
 
 
 def suggested_labels(

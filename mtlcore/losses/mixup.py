@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mtlcore.losses.loss_term import LossTerm
 from mtlcore.tasks import MISSING
-from mtlcore.terms import LossTerm
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mtlcore.implied import LOG_IMPOSSIBLE, Implied
+from mtlcore.losses.implied import LOG_IMPOSSIBLE, Implied
 from mtlcore.relatedness.device_cache import kept, the_table
 from mtlcore.relatedness.relatedness import Relatedness
 from mtlcore.tasks import Multiclass
