@@ -1,8 +1,6 @@
 """Co-training of related classification tasks from separately labelled data: the method, in pure PyTorch."""
 
 from mtlcore.balancing import BALANCING_METHODS, build_balancer
-from mtlcore.bootstrap import Interval, paired_difference
-from mtlcore.delta_m import bootstrapped_delta_m, delta_m
 from mtlcore.gradient_agreement import gradient_agreement
 from mtlcore.head_inputs import HeadInputs, head_features
 from mtlcore.head_sharing import head_sharing, unit_importance
@@ -27,8 +25,10 @@ from mtlcore.losses.joint_loss import (
 from mtlcore.losses.loss_term import LossTerm
 from mtlcore.losses.mixup import MixedLabels
 from mtlcore.losses.supervised import supervised_loss
-from mtlcore.metrics import LOWER_IS_BETTER, METRICS, primary_metric, task_metrics
-from mtlcore.negative_transfer import ENOUGH_SEEDS, Verdict, negative_transfer_verdict
+from mtlcore.metrics.bootstrap import Interval, paired_difference
+from mtlcore.metrics.delta_m import bootstrapped_delta_m, delta_m
+from mtlcore.metrics.metrics import LOWER_IS_BETTER, METRICS, primary_metric, task_metrics
+from mtlcore.metrics.negative_transfer import ENOUGH_SEEDS, Verdict, negative_transfer_verdict
 from mtlcore.networks import (
     CrossStitch,
     MultiGateMixtureOfExperts,

@@ -6,7 +6,7 @@ import torch
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 
 from mtlcore import Multiclass, Multilabel, paired_difference, primary_metric, task_metrics
-from mtlcore.bootstrap import _contributions, _score
+from mtlcore.metrics.bootstrap import _contributions, _score
 
 CLASSES = Multiclass("c", tuple("abcd"))
 LABELS = Multilabel("l", tuple("xyz"))

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from torch import Tensor
 
-from mtlcore.bootstrap import Interval, _contributions, _score
+from mtlcore.metrics.bootstrap import Interval, _contributions, _score
 from mtlcore.tasks import Task
 
 

@@ -1,0 +1,1 @@
+"""Metrics over annotated entries, and how sure a difference between two ways of training is."""
