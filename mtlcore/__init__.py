@@ -1,9 +1,11 @@
 """Co-training of related classification tasks from separately labelled data: the method, in pure PyTorch."""
 
 from mtlcore.balancing import BALANCING_METHODS, build_balancer
-from mtlcore.gradient_agreement import gradient_agreement
-from mtlcore.head_inputs import HeadInputs, head_features
-from mtlcore.head_sharing import head_sharing, unit_importance
+from mtlcore.diagnostics.gradient_similarity import gradient_agreement
+from mtlcore.diagnostics.head_inputs import HeadInputs, head_features
+from mtlcore.diagnostics.head_sharing import head_sharing, unit_importance
+from mtlcore.diagnostics.probe import PairMeasured, RelatednessProbe
+from mtlcore.diagnostics.trust import RelatednessTrust, row_trust
 from mtlcore.losses.co_annotation import co_annotated_classes, co_annotation_to_classes, co_annotation_to_labels
 from mtlcore.losses.co_annotation_multilabel import (
     co_annotation_from_labels,
@@ -55,9 +57,7 @@ from mtlcore.relatedness.from_hierarchy import composed_relatedness, relatedness
 from mtlcore.relatedness.from_predictions import HeldOut, relatedness_from_predictions
 from mtlcore.relatedness.io import load_relatedness, save_relatedness
 from mtlcore.relatedness.relatedness import Relatedness
-from mtlcore.relatedness_probe import PairMeasured, RelatednessProbe
 from mtlcore.tasks import MISSING, Multiclass, Multilabel, Task
-from mtlcore.trust import RelatednessTrust, row_trust
 
 __all__ = [
     "BALANCING_METHODS",

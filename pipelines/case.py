@@ -106,7 +106,7 @@ class Logging(Section):
     With ``tensorboard``, event files lie in ``tensorboard`` below the run's folder.
 
     About one step in ``relatedness_every`` a shared network's tasks are measured for how they relate; 0: never. By
-    default one in 100 a task, which costs under 1 %. See mtlcore.head_sharing and mtlcore.gradient_agreement.
+    default one in 100 a task, which costs under 1 %. See mtlcore.diagnostics.head_sharing and mtlcore.diagnostics.gradient_similarity.
     """
 
     wandb: Wandb = Wandb()
