@@ -14,6 +14,7 @@ from urllib.request import urlopen
 
 import typer
 
+from pipelines.base.errors import UserError
 from pipelines.command_line import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -23,7 +24,6 @@ from pipelines.command_line import (
     SetOption,
     VerboseOption,
 )
-from pipelines.errors import UserError
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from mtlcore import MISSING, MixedLabels, Multilabel, Task
 from pipelines.augmentation import augmented, draws_of, own_share, partner_rows
+from pipelines.base.errors import UserError
 from pipelines.block_cache import local_blocks
 from pipelines.blocks import BlockReader
 from pipelines.case import Case
 from pipelines.case_data import PictureInput, VectorInput
 from pipelines.case_training import Mixing, ProportionalMixing, SharesMixing, TemperatureMixing, UniformMixing
-from pipelines.errors import UserError
 from pipelines.manifest import Manifest
 from pipelines.method import tasks_of
 from pipelines.mixing import MixingPlan

@@ -4,10 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from pipelines.base.section import Name, Number, Positive, PositiveFloat, Section, Weight
 from pipelines.case_data import DataSet, Input, MulticlassTask, MultilabelTask
 from pipelines.case_network import Network
 from pipelines.case_training import Balancing, Matching, Training
-from pipelines.section import Name, Number, Positive, PositiveFloat, Section, Weight
 
 
 class Counted(Section):

@@ -5,11 +5,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mtlcore import METRICS
+from pipelines.base.errors import UserError
+from pipelines.base.nearest import did_you_mean
+from pipelines.base.storage import is_remote, join, missing_bucket
 from pipelines.case import Case, RelatednessEdge
 from pipelines.case_data import LabelRule, MulticlassTask, MultilabelTask, VectorInput
 from pipelines.case_training import MultistepSchedule, SharesMixing
-from pipelines.errors import UserError
-from pipelines.nearest import did_you_mean
 from pipelines.network import builds_anywhere
 from pipelines.sources.image_folder import ImageFolder
 from pipelines.sources.list_source import nothing_there, source_places
@@ -17,7 +18,6 @@ from pipelines.sources.numpy_arrays import NumpyArrays
 from pipelines.sources.places import NothingThereError
 from pipelines.sources.registry import Source
 from pipelines.sources.tree import BrokenArchiveError
-from pipelines.storage import is_remote, join, missing_bucket
 
 
 def check_case(case: Case, *, check_paths: bool = True) -> list[str]:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from pipelines.section import Number, Positive, PositiveFloat, Section
+from pipelines.base.section import Number, Positive, PositiveFloat, Section
 from pipelines.sources.registry import Source
 
 

@@ -8,13 +8,13 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from pipelines.base.errors import UserError
+from pipelines.base.nearest import did_you_mean
+from pipelines.base.storage import join
 from pipelines.case import Case
-from pipelines.errors import UserError
-from pipelines.nearest import did_you_mean
 from pipelines.network_paths import KEYS as NETWORK_PATHS
 from pipelines.network_paths import absolute_network_path, resolve_network_paths
 from pipelines.relatedness_tables import with_plain_tables
-from pipelines.storage import join
 
 SHIPPED_CASES = Path(__file__).parent / "cases"
 

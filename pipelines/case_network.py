@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from pipelines.section import Number, Positive, Section, kind_alone
+from pipelines.base.section import Number, Positive, Section, kind_alone
 
 
 class Head(Section):

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from pipelines.section import Number, Positive, PositiveFloat, Probability, Section, Weight, kind_alone
+from pipelines.base.section import Number, Positive, PositiveFloat, Probability, Section, Weight, kind_alone
 
 
 class Optimizer(Section):

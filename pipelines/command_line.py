@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 
 if TYPE_CHECKING:
     from pipelines.case import Case
@@ -220,7 +220,7 @@ def _loading(case: str, overrides: list[str]) -> "Callable[[], Case]":
 def _on_ray(load: "Callable[[], Case]", verbose: bool) -> "Iterator[Case]":
     """Validate the case, then start or join a Ray for as long as the command works on it."""
     with _interruptible():
-        from pipelines.ray_session import ray_session
+        from pipelines.base.ray_session import ray_session
 
         loaded = load()
         with ray_session(verbose):

@@ -6,10 +6,10 @@ import torch
 
 from mtlcore import MISSING, Relatedness, count_annotations, relatedness_from_counts
 from mtlcore.relatedness.relatedness import known_rows
+from pipelines.base.errors import UserError
 from pipelines.batches import open_readers
 from pipelines.blocks import BlockReader
 from pipelines.case import Case, RelatednessEdge
-from pipelines.errors import UserError
 from pipelines.manifest import Manifest
 from pipelines.method import relatedness_of, tasks_of
 

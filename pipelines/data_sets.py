@@ -2,8 +2,8 @@
 
 from pydantic import BaseModel
 
+from pipelines.base.storage import read_bytes, write_whole
 from pipelines.manifest import Manifest
-from pipelines.storage import read_bytes, write_whole
 
 DataSets = dict[str, tuple[str, Manifest]]
 

@@ -19,14 +19,14 @@ from mtlcore import (
     primary_metric,
     task_metrics,
 )
+from pipelines.base.errors import UserError
+from pipelines.base.progress import bar
 from pipelines.batches import mixing_plan, open_readers, training_sizes
 from pipelines.blocks import BlockReader
 from pipelines.case import Case
-from pipelines.errors import UserError
 from pipelines.layout import experiment_folder
 from pipelines.manifest import Manifest
 from pipelines.method import build_network, tasks_of
-from pipelines.progress import bar
 from pipelines.results import (
     Confusion,
     DataSetSummary,

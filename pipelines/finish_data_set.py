@@ -14,14 +14,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mtlcore import Multiclass, Task
-from pipelines.atomic import clear_scratch
+from pipelines.base.atomic import clear_scratch
+from pipelines.base.fingerprint import fingerprint
+from pipelines.base.storage import delete, is_remote, join, read_bytes, write_whole
 from pipelines.case import Case
-from pipelines.fingerprint import fingerprint
 from pipelines.list_data_set import QUARANTINED, ListedDataSet, original_rows
 from pipelines.make_block import outcome_file
 from pipelines.manifest import MANIFEST, QUARANTINE, BlockEntry, LabelCounts, Manifest, SourceCounts
 from pipelines.method import tasks_of
-from pipelines.storage import delete, is_remote, join, read_bytes, write_whole
 
 _FILES_AT_ONCE = 16
 

@@ -7,8 +7,8 @@ from typing import Any
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from pipelines.base.ray_storage import ray_storage
 from pipelines.no_process_group import NoProcessGroup
-from pipelines.ray_storage import ray_storage
 from pipelines.training.heap import HEAP_ENVIRONMENT
 from pipelines.training.train_runs import train_runs
 from pipelines.training.work import Work

@@ -23,14 +23,16 @@ import PIL
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.base.errors import UserError
+from pipelines.base.fingerprint import fingerprint
+from pipelines.base.progress import bar, note
+from pipelines.base.storage import join, list_folder
 from pipelines.block_schema import BLOCK_VERSION, block_schema
 from pipelines.blocks_layout import blocks_folder, blocks_root
 from pipelines.case import Case
 from pipelines.chunks import Chunk
 from pipelines.data_sets import DataSets, read_data_sets, write_data_sets
 from pipelines.embedded import write_embedded
-from pipelines.errors import UserError
-from pipelines.fingerprint import fingerprint
 from pipelines.finish_data_set import finish_data_set
 from pipelines.ingest_tasks import ChunkToMake, make_in_tasks
 from pipelines.leakage import without_leaks
@@ -38,9 +40,7 @@ from pipelines.list_data_set import ListedDataSet, list_data_set
 from pipelines.make_block import ENDINGS, Job, Recipe
 from pipelines.manifest import Manifest, read_manifest
 from pipelines.method import tasks_of
-from pipelines.progress import bar, note
 from pipelines.sources.archives import DECOMPRESSED
-from pipelines.storage import join, list_folder
 
 _CHUNKS_AT_ONCE = 1024  # given to Ray Data at a time: their rows lie in its memory
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.base.storage import StorageUnavailableError
 from pipelines.make_block import Recipe, make_blocks
-from pipelines.storage import StorageUnavailableError
 
 _CHUNKS_A_TASK = 8
 

@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from mtlcore import MISSING
+from pipelines.base.errors import UserError
+from pipelines.base.storage import StorageUnavailableError
 from pipelines.block_cache import local_blocks
 from pipelines.blocks import BlockReader
 from pipelines.case import Case
-from pipelines.errors import UserError
 from pipelines.inputs import input_of
 from pipelines.labels import label_array
 from pipelines.leakage import input_digests
@@ -21,7 +22,6 @@ from pipelines.list_data_set import ListedDataSet, list_data_set
 from pipelines.make_block import read_inputs
 from pipelines.manifest import Manifest
 from pipelines.method import tasks_of
-from pipelines.storage import StorageUnavailableError
 
 
 class ListedRows:

@@ -16,17 +16,17 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from mtlcore import Multiclass, Task
+from pipelines.base.errors import UserError
+from pipelines.base.progress import bar
+from pipelines.base.storage import join, read_bytes
 from pipelines.case import Case
 from pipelines.embedded import write_embedded
-from pipelines.errors import UserError
 from pipelines.finish_data_set import by_source, kind_of_reason
 from pipelines.ingest import ingested
 from pipelines.inspected_rows import BlockRows, ListedRows, Rows, annotated_rows
 from pipelines.manifest import QUARANTINE, SourceCounts
 from pipelines.method import tasks_of
 from pipelines.overlap import Overlap, overlap_of
-from pipelines.progress import bar
-from pipelines.storage import join, read_bytes
 
 
 class _Part(BaseModel):

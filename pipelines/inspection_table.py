@@ -10,9 +10,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.base.terminal import as_text
 from pipelines.inspection import InspectedDataSet, Inspection, LabelCount, Leak, Reason, TaskCounts
 from pipelines.overlap import Overlap
-from pipelines.terminal import as_text
 
 _MOST_LABELS, _MOST_PLACES = 14, 10  # shown in full; of more, the most and the least frequent
 _BAR = 16  # characters

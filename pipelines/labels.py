@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtlcore import MISSING, Multiclass, Task
+from pipelines.base.errors import UserError
+from pipelines.base.nearest import did_you_mean
 from pipelines.block_schema import label_type
 from pipelines.case_data import LabelRule
-from pipelines.errors import UserError
-from pipelines.nearest import did_you_mean
 from pipelines.sources.listing import column
 
 _WHOLE = re.compile(r"^(-?\d+)\.0+$")

@@ -21,9 +21,9 @@
         tuning/<fingerprint>/                    what `kindred tune` found: <case>-tuned.yaml, trials.json
 """
 
+from pipelines.base.fingerprint import fingerprint
+from pipelines.base.storage import join
 from pipelines.case import Case
-from pipelines.fingerprint import fingerprint
-from pipelines.storage import join
 
 CASE_FILE, DATA_SETS = "case.yaml", "data_sets.json"
 

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.base.errors import UserError
 from pipelines.case import Case
 from pipelines.case_data import PictureInput
-from pipelines.errors import UserError
 from pipelines.finish_data_set import count_labels
 from pipelines.make_block import inputs_file, read_arrow
 from pipelines.manifest import LabelCounts, Manifest

@@ -4,8 +4,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from pipelines.fingerprint import fingerprint
-from pipelines.storage import join, read_bytes
+from pipelines.base.fingerprint import fingerprint
+from pipelines.base.storage import join, read_bytes
 
 
 class _Entry(BaseModel):

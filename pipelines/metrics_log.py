@@ -6,10 +6,10 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any
 
+from pipelines.base.errors import UserError
+from pipelines.base.storage import is_remote
 from pipelines.case import Case
-from pipelines.errors import UserError
 from pipelines.runs import Run
-from pipelines.storage import is_remote
 
 
 def check_wandb(case: Case) -> None:

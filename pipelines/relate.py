@@ -22,17 +22,17 @@ from mtlcore import (
     save_relatedness,
 )
 from mtlcore.relatedness.relatedness import known_rows
+from pipelines.base.errors import UserError
+from pipelines.base.nearest import did_you_mean
+from pipelines.base.progress import bar
+from pipelines.base.storage import join, write_whole
 from pipelines.batches import open_readers
 from pipelines.case import Case
 from pipelines.data_sets import DataSets
-from pipelines.errors import UserError
 from pipelines.evaluate import predict_runs
 from pipelines.layout import experiment_folder
 from pipelines.method import tasks_of
-from pipelines.nearest import did_you_mean
-from pipelines.progress import bar
 from pipelines.runs import Run, is_done, list_runs
-from pipelines.storage import join, write_whole
 from pipelines.train import fit_runs
 
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from markupsafe import Markup
 
 from mtlcore import ENOUGH_SEEDS, Multiclass
+from pipelines.base.storage import join, read_bytes, write_whole
 from pipelines.batches import open_readers
 from pipelines.case import Case
 from pipelines.counted_edges import with_counted_tables
@@ -20,7 +21,6 @@ from pipelines.method import relatedness_of, tasks_of
 from pipelines.results import Results
 from pipelines.resume import begun_data_sets
 from pipelines.runs import HISTORY, VALIDATIONS, list_runs
-from pipelines.storage import join, read_bytes, write_whole
 from pipelines.training.schedule import learning_rate
 
 if TYPE_CHECKING:  # matplotlib takes a second to import

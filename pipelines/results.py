@@ -12,8 +12,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from mtlcore import LOWER_IS_BETTER, Interval, Verdict, negative_transfer_verdict
-from pipelines.errors import UserError
-from pipelines.storage import join, read_bytes, write_whole
+from pipelines.base.errors import UserError
+from pipelines.base.storage import join, read_bytes, write_whole
 
 
 class _Part(BaseModel):

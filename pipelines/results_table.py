@@ -4,8 +4,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from mtlcore import ENOUGH_SEEDS
+from pipelines.base.terminal import as_text
 from pipelines.results import Difference, Results
-from pipelines.terminal import as_text
 
 _STYLES = {"better": "green", "worse": "red", "no clear difference": ""}
 

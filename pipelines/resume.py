@@ -4,13 +4,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipelines.base.errors import UserError
+from pipelines.base.storage import is_remote, join, kind_of, parent, read_bytes
 from pipelines.blocks_layout import blocks_root
 from pipelines.case import Case
 from pipelines.case_file import load_case
 from pipelines.data_sets import DataSets, read_data_sets
-from pipelines.errors import UserError
 from pipelines.layout import CASE_FILE, DATA_SETS, WHO_TRAINS, experiment_folder
-from pipelines.storage import is_remote, join, kind_of, parent, read_bytes
 
 
 def begun_case(run: str, overrides: Sequence[str] = ()) -> Case:

@@ -9,9 +9,9 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
+from pipelines.base.storage import join, read_bytes, write_whole
 from pipelines.case import Case
 from pipelines.manifest import Manifest
-from pipelines.storage import join, read_bytes, write_whole
 
 
 @dataclass(frozen=True)

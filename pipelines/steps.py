@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pipelines.base.errors import UserError
+from pipelines.base.storage import join, write_whole
 from pipelines.case import Case
 from pipelines.case_data import PictureInput
 from pipelines.case_file import as_yaml
 from pipelines.contact_sheet import draw_sheet
 from pipelines.data_sets import DataSets, write_data_sets
-from pipelines.errors import UserError
 from pipelines.evaluate import evaluate as _evaluate
 from pipelines.export import export_run
 from pipelines.ingest import ingest as _ingest
@@ -27,7 +28,6 @@ from pipelines.report import write_report
 from pipelines.results import Results, read_results
 from pipelines.resume import begun_data_sets
 from pipelines.samples import draw_samples
-from pipelines.storage import join, write_whole
 from pipelines.train import train as _train
 from pipelines.tune import Tuned
 from pipelines.tune import tune as _tune

@@ -10,17 +10,17 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from pipelines.base.errors import UserError
+from pipelines.base.progress import Bar, bar
+from pipelines.base.ray_session import is_own_ray
+from pipelines.base.storage import delete, join
 from pipelines.batches import mixing_plan, training_sizes
 from pipelines.case import Case
 from pipelines.counted_edges import check_counted
-from pipelines.errors import UserError
 from pipelines.layout import experiment_folder
 from pipelines.manifest import Manifest
 from pipelines.metrics_log import check_wandb
-from pipelines.progress import Bar, bar
-from pipelines.ray_session import is_own_ray
 from pipelines.runs import RECORD, Run, is_done, list_runs
-from pipelines.storage import delete, join
 from pipelines.training.begun import check_begun
 from pipelines.training.checkpoint_folder import CHECKPOINTS, delete_checkpoints
 from pipelines.training.failure import failure_of

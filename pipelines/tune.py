@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from pipelines.base.errors import UserError
+from pipelines.base.fingerprint import fingerprint
+from pipelines.base.progress import bar
+from pipelines.base.ray_storage import ray_storage
+from pipelines.base.storage import join, write_whole
+from pipelines.base.terminal import as_text
 from pipelines.case import Case
 from pipelines.case_file import as_yaml
-from pipelines.errors import UserError
-from pipelines.fingerprint import fingerprint
 from pipelines.layout import experiment_folder
 from pipelines.manifest import Manifest
-from pipelines.progress import bar
-from pipelines.ray_storage import ray_storage
-from pipelines.storage import join, write_whole
-from pipelines.terminal import as_text
 from pipelines.train import trainers_that_fit
 from pipelines.tuned_settings import as_it_stands, with_settings
 
@@ -133,7 +133,7 @@ def tune(case: Case, data_sets: Mapping[str, tuple[str, Manifest]], verbose: boo
 
 
 def _check_tunable(case: Case) -> None:
-    from pipelines.nearest import did_you_mean
+    from pipelines.base.nearest import did_you_mean
 
     if case.tuning.arm not in case.arms:
         raise UserError(f"tuning.arm: found {case.tuning.arm!r}, no such arm{did_you_mean(case.tuning.arm, case.arms)}")

@@ -6,9 +6,9 @@ from typing import Any
 import pyarrow as pa
 import xxhash
 
-from pipelines.atomic import writing_atomically
+from pipelines.base.atomic import writing_atomically
+from pipelines.base.storage import is_remote, write_whole
 from pipelines.direct_write import PageMemory, write_directly
-from pipelines.storage import is_remote, write_whole
 
 
 def input_type(shape: tuple[int, ...]) -> pa.DataType:

@@ -22,7 +22,7 @@ def shared_data(name):
 def ray_local():
     """A Ray of two CPUs on this machine, shut down at the end."""
     os.environ.pop("RAY_ADDRESS", None)
-    from pipelines.ray_session import ray_session
+    from pipelines.base.ray_session import ray_session
 
     with ray_session():
         yield

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pipelines.storage import is_remote, join, kind_of, write_whole
+from pipelines.base.storage import is_remote, join, kind_of, write_whole
 
 _FILES_AT_ONCE = 16
 

@@ -5,7 +5,7 @@ import gzip
 import lzma
 from typing import Any
 
-from pipelines.storage import is_remote, kind_of
+from pipelines.base.storage import is_remote, kind_of
 
 ARCHIVES = {
     ".zip": "zip",

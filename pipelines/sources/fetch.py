@@ -11,8 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipelines.base.storage import RemoteFile, StorageUnavailableError, is_remote, open_file, open_ranges, read_bytes
 from pipelines.sources.archives import DECOMPRESSED
-from pipelines.storage import RemoteFile, StorageUnavailableError, is_remote, open_file, open_ranges, read_bytes
 
 _REQUESTS_AT_ONCE = 16  # to object storage, where one answer takes longer than decoding a picture
 _MOST_OF_ONE_REQUEST = 4 << 20  # bytes of neighbours in an archive that are asked for together

@@ -5,7 +5,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from pipelines.section import Section
+from pipelines.base.section import Section
 from pipelines.sources.archives import archive_kind
 from pipelines.sources.listing import Listing, of_files
 from pipelines.sources.places import Place

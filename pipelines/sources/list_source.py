@@ -5,8 +5,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.errors import UserError
-from pipelines.nearest import did_you_mean
+from pipelines.base.errors import UserError
+from pipelines.base.nearest import did_you_mean
+from pipelines.base.storage import StorageUnavailableError, is_remote, join, kind_of, list_folder, missing_bucket
 from pipelines.sources.image_folder import ImageFolder, list_image_folder
 from pipelines.sources.listing import Listing, joined, of_files, refused
 from pipelines.sources.numpy_arrays import NumpyArrays, list_numpy
@@ -17,7 +18,6 @@ from pipelines.sources.registry import Source
 from pipelines.sources.text_tables import CsvTable, JsonLines, list_csv, list_json_lines
 from pipelines.sources.tree import BrokenArchiveError
 from pipelines.sources.webdataset import WebDataset, list_webdataset
-from pipelines.storage import StorageUnavailableError, is_remote, join, kind_of, list_folder, missing_bucket
 
 _OF_FILES = (CsvTable, JsonLines, ParquetTable, HuggingFace, NumpyArrays)
 

@@ -9,14 +9,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.lib import format as npy
 
-from pipelines.errors import UserError
-from pipelines.nearest import did_you_mean
-from pipelines.section import Section
+from pipelines.base.errors import UserError
+from pipelines.base.nearest import did_you_mean
+from pipelines.base.section import Section
+from pipelines.base.storage import open_file
 from pipelines.sources.fetch import fetch_one
 from pipelines.sources.listing import Listing, of_table
 from pipelines.sources.places import Place
 from pipelines.sources.settings import Paths
-from pipelines.storage import open_file
 
 
 class NumpyArrays(Section):

@@ -10,14 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.errors import UserError
-from pipelines.section import Section
+from pipelines.base.errors import UserError
+from pipelines.base.section import Section
+from pipelines.base.storage import open_ranges
 from pipelines.sources.fetch import fetch_one
 from pipelines.sources.listing import Listing, beside, column, matching_columns, of_files, of_table
 from pipelines.sources.places import Place
 from pipelines.sources.settings import Columns, Paths
 from pipelines.sources.text_tables import vectors_of
-from pipelines.storage import open_ranges
 
 
 class ParquetTable(Section):

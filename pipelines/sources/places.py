@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
+from pipelines.base.storage import is_remote, join, kind_of, list_below, parent, stat
 from pipelines.sources.archives import archive_kind, is_folder
 from pipelines.sources.tree import Tree
-from pipelines.storage import is_remote, join, kind_of, list_below, parent, stat
 
 
 @dataclass(frozen=True)

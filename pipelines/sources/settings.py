@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from pipelines.section import one_or_more
+from pipelines.base.section import one_or_more
 
 Columns = Annotated[tuple[str, ...], BeforeValidator(one_or_more)]
 

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 from pydantic import Field
 
-from pipelines.errors import UserError
-from pipelines.section import Section
+from pipelines.base.errors import UserError
+from pipelines.base.section import Section
 from pipelines.sources.listing import (
     Listing,
     beside,

@@ -18,11 +18,9 @@ from zlib import error as zlib_error
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.errors import UserError
-from pipelines.nearest import did_you_mean
-from pipelines.sources.archives import DECOMPRESSED, archive_kind, is_folder
-from pipelines.sources.fetch import fetch
-from pipelines.storage import (
+from pipelines.base.errors import UserError
+from pipelines.base.nearest import did_you_mean
+from pipelines.base.storage import (
     is_remote,
     join,
     kind_of,
@@ -33,6 +31,8 @@ from pipelines.storage import (
     stamp_of,
     stat,
 )
+from pipelines.sources.archives import DECOMPRESSED, archive_kind, is_folder
+from pipelines.sources.fetch import fetch
 
 FILES = pa.schema(
     [

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from pipelines.errors import UserError
-from pipelines.section import Section
+from pipelines.base.errors import UserError
+from pipelines.base.section import Section
 from pipelines.sources.fetch import fetch
 from pipelines.sources.image_folder import is_picture
 from pipelines.sources.listing import Listing, of_files

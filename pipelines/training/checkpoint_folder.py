@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipelines.storage import delete, is_remote, join, list_folder, open_ranges, read_bytes, write_whole
+from pipelines.base.storage import delete, is_remote, join, list_folder, open_ranges, read_bytes, write_whole
 from pipelines.training.checkpoint import (
     PREFIX,
     About,

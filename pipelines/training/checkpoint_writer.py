@@ -3,7 +3,7 @@
 import threading
 from types import TracebackType
 
-from pipelines.storage import StorageUnavailableError
+from pipelines.base.storage import StorageUnavailableError
 from pipelines.training.checkpoint import Checkpoint
 from pipelines.training.checkpoint_folder import checkpoint_names, write_checkpoint
 

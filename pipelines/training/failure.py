@@ -2,8 +2,8 @@
 
 import json
 
+from pipelines.base.storage import delete, join, read_bytes, write_whole
 from pipelines.runs import Run
-from pipelines.storage import delete, join, read_bytes, write_whole
 from pipelines.training.work import Work
 
 FAILURE = "failure.json"

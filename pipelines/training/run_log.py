@@ -13,7 +13,7 @@ from types import TracebackType
 
 from pydantic import BaseModel, ConfigDict
 
-from pipelines.storage import StorageUnavailableError, is_remote, join, write_whole
+from pipelines.base.storage import StorageUnavailableError, is_remote, join, write_whole
 from pipelines.training.checkpoint import Event
 from pipelines.training.step_metrics import StepMetrics
 

@@ -5,7 +5,7 @@ import re
 import shutil
 from types import TracebackType
 
-from pipelines.storage import join
+from pipelines.base.storage import join
 
 TENSORBOARD = "tensorboard"
 _NOT_IN_A_TAG = re.compile(r"[^\w./-]+")

@@ -250,8 +250,8 @@ def main() -> None:
 
     from made_case import made_case
 
+    from pipelines.base.ray_session import ray_session
     from pipelines.ingest import ingest
-    from pipelines.ray_session import ray_session
 
     answer: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:

@@ -42,9 +42,9 @@ def main() -> None:
 
     from made_case import made_case
 
+    from pipelines.base.ray_session import ray_session
     from pipelines.case_file import load_case
     from pipelines.ingest import ingest, ingested
-    from pipelines.ray_session import ray_session
 
     answer: dict[str, Any] = {"gpu": torch.cuda.get_device_name(), "gpus": torch.cuda.device_count()}
     worst = 0.0

@@ -170,7 +170,7 @@ def main() -> None:
 
 
 def one_size(scratch: str, rows: int, cores: int, rounds: int, peer: bool) -> None:
-    from pipelines.ray_session import ray_session
+    from pipelines.base.ray_session import ray_session
 
     folder, store = Path(scratch) / f"pictures-{rows}", Path(scratch) / "store"
     started = time.perf_counter()

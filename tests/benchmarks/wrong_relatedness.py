@@ -47,11 +47,11 @@ def main() -> None:
     parser.add_argument("--storage", type=Path, help="keep what is trained here, and go on from it")
     given = parser.parse_args()
 
+    from pipelines.base.ray_session import ray_session
     from pipelines.case import Case
     from pipelines.case_file import load_case
     from pipelines.evaluate import evaluate
     from pipelines.ingest import ingest
-    from pipelines.ray_session import ray_session
     from pipelines.results_table import results_table
     from pipelines.train import train
 

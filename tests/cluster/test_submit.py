@@ -25,8 +25,8 @@ import psutil
 import pytest
 
 from cluster.submit import connect, load_for_cluster
+from pipelines.base.errors import UserError
 from pipelines.case_file import SHIPPED_CASES, as_yaml, load_case
-from pipelines.errors import UserError
 
 pytestmark = pytest.mark.starts_ray
 ROOT = Path(__file__).parents[2]

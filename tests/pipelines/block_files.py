@@ -4,9 +4,9 @@ import numpy as np
 import pyarrow as pa
 
 from mtlcore import Multiclass, Multilabel
+from pipelines.base.storage import join
 from pipelines.block_schema import block_schema
 from pipelines.manifest import BlockEntry, Manifest
-from pipelines.storage import join
 from pipelines.write_block import write_block
 
 KIND = Multiclass("kind", ("cat", "dog", "crow"))

@@ -31,9 +31,9 @@ def main(folder):
 
 
 def _train(cluster, folder):
+    from pipelines.base.ray_session import ray_session
     from pipelines.case_file import load_case
     from pipelines.ingest import ingest, ingested
-    from pipelines.ray_session import ray_session
     from pipelines.train import train
     from tests.pipelines.counted_case import write_counted_case
     from tests.pipelines.test_deaths import newest_step

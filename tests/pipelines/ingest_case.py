@@ -7,12 +7,12 @@ import pyarrow.parquet as pq
 import yaml
 from PIL import Image
 
+from pipelines.base.storage import join
 from pipelines.block_cache import local_blocks
 from pipelines.blocks import BlockReader
 from pipelines.case_file import load_case
 from pipelines.ingest import ingested
 from pipelines.method import tasks_of
-from pipelines.storage import join
 
 KINDS = ("cat", "dog")
 TRAITS = ("furry", "flies")

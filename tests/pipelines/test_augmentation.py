@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pipelines.augmentation import RowDraws, augmented, draws_of, own_share, partner_rows
+from pipelines.base.errors import UserError
 from pipelines.batches import gather_batch, training_batch
 from pipelines.block_cache import local_blocks
 from pipelines.blocks import BlockReader
@@ -14,7 +15,6 @@ from pipelines.case_data import PictureInput, VectorInput
 from pipelines.case_file import load_case
 from pipelines.case_training import Augmentation
 from pipelines.counter_random import key_of, uniform_draws
-from pipelines.errors import UserError
 from pipelines.evaluate import _predict
 from pipelines.method import tasks_of
 from pipelines.mixing import MixingPlan

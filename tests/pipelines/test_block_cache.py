@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from mtlcore import Multiclass
+from pipelines.base.errors import UserError
+from pipelines.base.storage import join, read_bytes
 from pipelines.block_cache import DamagedBlockError, local_blocks
 from pipelines.blocks import BlockReader
-from pipelines.errors import UserError
-from pipelines.storage import join, read_bytes
 from tests.object_storage import environment_for, make_bucket, proxy, put, remove, s3_server, url_at
 from tests.pipelines.block_files import KIND, block_table, write_blocks
 

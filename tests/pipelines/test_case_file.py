@@ -3,8 +3,8 @@
 import pytest
 import yaml
 
+from pipelines.base.errors import UserError
 from pipelines.case_file import find_case_file, load_case
-from pipelines.errors import UserError
 
 
 def told(*overrides, case="digits"):

@@ -43,7 +43,7 @@ def test_the_real_pictures_go_through_all_of_it(ray_local, cifar10_archive, tmp_
 
 
 def test_a_wrong_data_root_says_how_to_set_it():
-    from pipelines.errors import UserError
+    from pipelines.base.errors import UserError
 
     with pytest.raises(UserError, match="data_root=DIR"):
         load_case("cifar10")

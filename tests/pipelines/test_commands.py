@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from pipelines import steps
+from pipelines.base.errors import UserError
 from pipelines.case_file import load_case
-from pipelines.errors import UserError
 from pipelines.layout import experiment_folder
 from tests.commands import environment, kindred
 

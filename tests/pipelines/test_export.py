@@ -8,9 +8,9 @@ import safetensors.torch
 import torch
 
 from mtlcore import Multiclass
+from pipelines.base.errors import UserError
 from pipelines.batches import open_readers
 from pipelines.case_file import load_case
-from pipelines.errors import UserError
 from pipelines.evaluate import evaluate, predict_runs
 from pipelines.export import export_run, load_exported
 from pipelines.ingest import ingest, ingested

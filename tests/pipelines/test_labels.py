@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtlcore import Multiclass, Multilabel
+from pipelines.base.errors import UserError
 from pipelines.case_data import LabelRule
-from pipelines.errors import UserError
 from pipelines.labels import align, text_of
 
 EXPRESSION = Multiclass("expression", ("happiness", "sadness", "7"))

@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from pipelines.base.progress import Bar
+from pipelines.base.storage import is_remote, read_bytes
 from pipelines.case_file import load_case
 from pipelines.ingest import ingest
-from pipelines.progress import Bar
 from pipelines.runs import HISTORY, VALIDATIONS, WEIGHTS, read_record
-from pipelines.storage import is_remote, read_bytes
 from pipelines.training.checkpoint import Event
 from pipelines.training.progress_line import progress_of
 from pipelines.training.run_log import LOG, LogLine, RunLog

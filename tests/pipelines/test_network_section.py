@@ -13,8 +13,8 @@ from mtlcore import (
     drawn_from,
     mlp,
 )
+from pipelines.base.errors import UserError
 from pipelines.case_file import as_yaml, find_case_file, load_case
-from pipelines.errors import UserError
 from pipelines.method import build_network, tasks_of
 
 TASKS = ["digit", "traits"]

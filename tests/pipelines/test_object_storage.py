@@ -12,11 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.block_cache import DamagedBlockError, local_blocks
-from pipelines.errors import UserError
-from pipelines.ingest import ingest
-from pipelines.manifest import Manifest, read_manifest
-from pipelines.storage import (
+from pipelines.base.errors import UserError
+from pipelines.base.storage import (
     StorageUnavailableError,
     join,
     list_below,
@@ -25,6 +22,9 @@ from pipelines.storage import (
     read_bytes,
     write_whole,
 )
+from pipelines.block_cache import DamagedBlockError, local_blocks
+from pipelines.ingest import ingest
+from pipelines.manifest import Manifest, read_manifest
 from tests.commands import kindred
 from tests.object_storage import (
     SECRET,

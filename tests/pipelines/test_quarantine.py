@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 import pytest
 
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 from pipelines.ingest import ingest
 from pipelines.list_data_set import list_data_set
 from pipelines.make_block import read_inputs

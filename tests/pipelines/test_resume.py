@@ -14,12 +14,12 @@ import pytest
 import safetensors.torch
 import torch
 
+from pipelines.base.errors import UserError
+from pipelines.base.storage import join, read_bytes, write_whole
 from pipelines.batches import mixing_plan
 from pipelines.case_file import load_case
-from pipelines.errors import UserError
 from pipelines.ingest import ingest, ingested
 from pipelines.runs import HISTORY, WEIGHTS, list_runs, read_record
-from pipelines.storage import join, read_bytes, write_whole
 from pipelines.training.begun import check_begun
 from pipelines.training.checkpoint import step_of, unpack
 from pipelines.training.checkpoint_folder import checkpoint_names, read_checkpoint

@@ -9,8 +9,8 @@ import safetensors.torch
 import torch
 import torch.distributed as dist
 
+from pipelines.base.errors import UserError
 from pipelines.case_file import load_case
-from pipelines.errors import UserError
 from pipelines.ingest import ingest, ingested
 from pipelines.layout import experiment_folder
 from pipelines.runs import HISTORY, WEIGHTS, list_runs

@@ -7,10 +7,10 @@ import pytest
 
 from mtlcore import primary_metric, task_metrics
 from pipelines import steps
+from pipelines.base.errors import UserError
+from pipelines.base.fingerprint import fingerprint
 from pipelines.case_file import load_case
-from pipelines.errors import UserError
 from pipelines.evaluate import predict_runs, split_tests
-from pipelines.fingerprint import fingerprint
 from pipelines.ingest import ingested
 from pipelines.method import tasks_of
 from pipelines.runs import list_runs

@@ -13,9 +13,9 @@ import torch
 
 from mtlcore import primary_metric, task_metrics
 from pipelines import steps
+from pipelines.base.errors import UserError
 from pipelines.batches import open_readers, scaled
 from pipelines.case_file import load_case
-from pipelines.errors import UserError
 from pipelines.ingest import ingest, ingested
 from pipelines.method import build_network, tasks_of
 from pipelines.results_table import results_table

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 from pipelines.sources.published._common import (
     decode,
     find,

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 from pipelines.sources.published._common import decode, find, locate, malformed, parse, parts_of, refuse_intensity
 from pipelines.sources.published.settings import PublishedSet
 from pipelines.sources.tree import Tree

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 from pipelines.sources.published._common import (
     PICTURE,
     at_frames,

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipelines.section import Section
+from pipelines.base.section import Section
 from pipelines.sources.settings import Paths
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 
 EXPRESSIONS = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other\n"
 TRAIN = "EXPR_Classification_Challenge/Train_Set/12-24-1920x1080.txt"

@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 
 HEADER = "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal\n"
 FACE = "134,134,899,899,181.64;530.91;188.32"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 
 CODES = "AUCoding/AU_OCC/F001_T1.csv"
 FILES = {

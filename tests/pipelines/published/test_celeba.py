@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 
 FILES = {
     "Anno/list_attr_celeba.txt": (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 
 PICTURES = [
     "001.Black_footed_Albatross/Black_Footed_Albatross_0046_18.jpg",

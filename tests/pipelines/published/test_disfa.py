@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 
 LABELS = "ActionUnit_Labels/SN001/SN001_au12.txt"
 FILES = {

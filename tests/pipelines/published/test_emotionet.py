@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 
 LIST = "EmotioNet_FACS_aws_2020_24600.csv"
 URL = "https://cbcsl-images.s3.amazonaws.com/emotionet/N_0000000001/N_0000000001"

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 from pipelines.sources.published import read_published
 from pipelines.sources.published.settings import PublishedSet
 from pipelines.sources.tree import Tree

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 
 LIST = "basic/EmoLabel/list_patition_label.txt"
 FILES = {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 
 META = "ut-zap50k-data/meta-data.csv"
 OXFORD = "ut-zap50k-images-square/Shoes/Oxfords/Bostonian/100627.72.jpg"

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pipelines.progress import bar
+from pipelines.base.progress import bar
 
 # Read by Ray when it is imported, and by Ray Train in the processes that it starts.
 _QUIET = {

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipelines.storage import file_system, is_remote, join
+from pipelines.base.storage import file_system, is_remote, join
 
 
 def ray_storage(folder: str) -> dict[str, Any]:
