@@ -32,7 +32,6 @@ from pipelines.blocks_layout import blocks_folder, blocks_root
 from pipelines.case import Case
 from pipelines.chunks import Chunk
 from pipelines.data_sets import DataSets, read_data_sets, write_data_sets
-from pipelines.embedded import write_embedded
 from pipelines.finish_data_set import finish_data_set
 from pipelines.ingest_tasks import ChunkToMake, make_in_tasks
 from pipelines.leakage import without_leaks
@@ -41,6 +40,7 @@ from pipelines.make_block import ENDINGS, Job, Recipe
 from pipelines.manifest import Manifest, read_manifest
 from pipelines.method import tasks_of
 from pipelines.sources.archives import DECOMPRESSED
+from pipelines.sources.embedded import write_embedded
 
 _CHUNKS_AT_ONCE = 1024  # given to Ray Data at a time: their rows lie in its memory
 

@@ -13,7 +13,7 @@ _FILES_AT_ONCE = 16
 def write_embedded(name: str | None, root: str | None) -> None:
     """Write embedded sources below a path or URL; do nothing for no name, or where they stand already."""
     if name == "digits":
-        from pipelines.embedded.digits import write_digits
+        from pipelines.sources.embedded.digits import write_digits
 
         _write(str(root), write_digits)
 
