@@ -28,7 +28,7 @@ from pipelines.command_line import (
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
-    from pipelines.case import Case
+    from pipelines.case.case import Case
 
 # Ray starts it in a shell on the head, in the folder that is sent along; the cluster's Python has Kindred.
 ENTRYPOINT = "python -m pipelines run case.yaml"
@@ -85,7 +85,7 @@ def load_for_cluster(case: str, overrides: list[str]) -> "Case":
     Raises:
         UserError: the case is wrong, or a path is relative: it would lie in the job's own folder.
     """
-    from pipelines.case_file import load_case
+    from pipelines.case.load import load_case
 
     loaded = load_case(case, overrides, check_paths=False)
     storage = loaded.storage.path
@@ -135,7 +135,7 @@ def connect(address: str, verbose: bool = False) -> "JobSubmissionClient":
 
 def send(client: "JobSubmissionClient", case: "Case", entrypoint: str = ENTRYPOINT) -> str:
     """Submit a job that finds the case as case.yaml in its folder; return the job's id."""
-    from pipelines.case_file import as_yaml
+    from pipelines.case.load import as_yaml
 
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "case.yaml").write_text(as_yaml(case), encoding="utf-8")

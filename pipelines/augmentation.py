@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.case_data import PictureInput, VectorInput
-from pipelines.case_training import Augmentation
+from pipelines.case.data import PictureInput, VectorInput
+from pipelines.case.training import Augmentation
 from pipelines.counter_random import key_of, uniform_draws
 from pipelines.scaling import scaled
 

@@ -13,11 +13,11 @@ from pipelines.augmentation import augmented, draws_of, own_share, partner_rows
 from pipelines.base.errors import UserError
 from pipelines.block_cache import local_blocks
 from pipelines.blocks import BlockReader
-from pipelines.case import Case
-from pipelines.case_data import PictureInput, VectorInput
-from pipelines.case_training import Mixing, ProportionalMixing, SharesMixing, TemperatureMixing, UniformMixing
+from pipelines.case.build import tasks_of
+from pipelines.case.case import Case
+from pipelines.case.data import PictureInput, VectorInput
+from pipelines.case.training import Mixing, ProportionalMixing, SharesMixing, TemperatureMixing, UniformMixing
 from pipelines.manifest import Manifest
-from pipelines.method import tasks_of
 from pipelines.mixing import MixingPlan
 from pipelines.mixing_rates import capped, capped_rows, proportional, rows_per_step, temperature, uniform
 from pipelines.scaling import scaled

@@ -1,7 +1,7 @@
 """Where blocks lie."""
 
 from pipelines.base.storage import join
-from pipelines.case import Case
+from pipelines.case.case import Case
 
 
 def blocks_root(case: Case) -> str:

@@ -12,7 +12,7 @@ import typer
 from pipelines.base.errors import UserError
 
 if TYPE_CHECKING:
-    from pipelines.case import Case
+    from pipelines.case.case import Case
 
 app = typer.Typer(
     name="kindred",
@@ -82,7 +82,7 @@ def inspect(
     """Look at the data before or after their ingest: counts, labels, overlap, leakage, and a sheet of pictures."""
     with _interruptible():
         from pipelines import steps
-        from pipelines.case_file import load_case
+        from pipelines.case.load import load_case
         from pipelines.inspection_table import inspection_text
 
         found = steps.inspect(load_case(case, overrides), pictures, seed, sheet)
@@ -148,7 +148,7 @@ def evaluate(
 def report(case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = False) -> None:
     """Write the HTML report of results.json."""
     from pipelines import steps
-    from pipelines.case_file import load_case
+    from pipelines.case.load import load_case
 
     file = steps.report(load_case(case, overrides))
     print(json.dumps({"report": file}) if as_json else file)
@@ -165,7 +165,7 @@ def export(
 ) -> None:  # fmt: skip
     """Write a trained network for use, without auxiliary tasks: weights and a JSON description in a folder."""
     from pipelines import steps
-    from pipelines.case_file import load_case
+    from pipelines.case.load import load_case
 
     folder = steps.export(load_case(case, overrides), arm, seed, task, out)
     print(json.dumps({"exported": str(folder)}) if as_json else folder)
@@ -209,7 +209,7 @@ def relate(
 
 def _loading(case: str, overrides: list[str]) -> "Callable[[], Case]":
     def load() -> "Case":
-        from pipelines.case_file import load_case
+        from pipelines.case.load import load_case
 
         return load_case(case, overrides)
 

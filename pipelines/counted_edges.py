@@ -9,9 +9,9 @@ from mtlcore.relatedness.relatedness import known_rows
 from pipelines.base.errors import UserError
 from pipelines.batches import open_readers
 from pipelines.blocks import BlockReader
-from pipelines.case import Case, RelatednessEdge
+from pipelines.case.build import relatedness_of, tasks_of
+from pipelines.case.case import Case, RelatednessEdge
 from pipelines.manifest import Manifest
-from pipelines.method import relatedness_of, tasks_of
 
 
 def with_counted_tables(case: Case, readers: Mapping[str, BlockReader]) -> Case:

@@ -23,10 +23,10 @@ from pipelines.base.errors import UserError
 from pipelines.base.progress import bar
 from pipelines.batches import mixing_plan, open_readers, training_sizes
 from pipelines.blocks import BlockReader
-from pipelines.case import Case
+from pipelines.case.build import build_network, tasks_of
+from pipelines.case.case import Case
 from pipelines.layout import experiment_folder
 from pipelines.manifest import Manifest
-from pipelines.method import build_network, tasks_of
 from pipelines.results import (
     Confusion,
     DataSetSummary,

@@ -24,14 +24,14 @@ from mtlcore.networks.hugging_face import PictureEncoder
 from pipelines.base.atomic import write_atomically
 from pipelines.base.errors import UserError
 from pipelines.base.nearest import did_you_mean
-from pipelines.case import Case
-from pipelines.case_data import Input, PictureInput
-from pipelines.case_network import Network
+from pipelines.case.build import build_network, tasks_of
+from pipelines.case.build_network import network_of
+from pipelines.case.case import Case
+from pipelines.case.data import Input, PictureInput
+from pipelines.case.network import Network
 from pipelines.evaluate import check_trained
 from pipelines.layout import experiment_folder
 from pipelines.manifest import Manifest
-from pipelines.method import build_network, tasks_of
-from pipelines.network import network_of
 from pipelines.runs import WEIGHTS, Run, list_runs, made_from, read_weights
 from pipelines.scaling import scaled
 

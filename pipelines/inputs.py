@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from pipelines.case_data import PictureInput, VectorInput
+from pipelines.case.data import PictureInput, VectorInput
 
 # Formats of pictures, and none that starts another program (EPS) or is a document.
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")

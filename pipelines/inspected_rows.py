@@ -14,14 +14,14 @@ from pipelines.base.errors import UserError
 from pipelines.base.storage import StorageUnavailableError
 from pipelines.block_cache import local_blocks
 from pipelines.blocks import BlockReader
-from pipelines.case import Case
+from pipelines.case.build import tasks_of
+from pipelines.case.case import Case
 from pipelines.inputs import input_of
 from pipelines.labels import label_array
 from pipelines.leakage import input_digests
 from pipelines.list_data_set import ListedDataSet, list_data_set
 from pipelines.make_block import read_inputs
 from pipelines.manifest import Manifest
-from pipelines.method import tasks_of
 
 
 class ListedRows:

@@ -14,7 +14,7 @@ from mtlcore import MISSING, Multiclass, Task
 from pipelines.base.errors import UserError
 from pipelines.base.nearest import did_you_mean
 from pipelines.block_schema import label_type
-from pipelines.case_data import LabelRule
+from pipelines.case.data import LabelRule
 from pipelines.sources.listing import column
 
 _WHOLE = re.compile(r"^(-?\d+)\.0+$")

@@ -23,7 +23,7 @@
 
 from pipelines.base.fingerprint import fingerprint
 from pipelines.base.storage import join
-from pipelines.case import Case
+from pipelines.case.case import Case
 
 CASE_FILE, DATA_SETS = "case.yaml", "data_sets.json"
 

@@ -14,11 +14,11 @@ from mtlcore import Task
 from pipelines.base.errors import UserError
 from pipelines.base.storage import join
 from pipelines.block_schema import label_type
-from pipelines.case import Case
-from pipelines.case_data import DataSet, MultilabelTask
+from pipelines.case.build import relatedness_of, tasks_of
+from pipelines.case.case import Case
+from pipelines.case.data import DataSet, MultilabelTask
 from pipelines.chunks import Chunk, chunk_bounds, digest, rows_per_chunk
 from pipelines.labels import Aligned, align, nothing_annotated, through
-from pipelines.method import relatedness_of, tasks_of
 from pipelines.sources.list_source import list_source
 from pipelines.sources.listing import Listing
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 import xxhash
 
 from pipelines.base.storage import StorageUnavailableError, is_remote, join, read_bytes, write_whole
-from pipelines.case_data import DataSet, PictureInput, VectorInput
+from pipelines.case.data import DataSet, PictureInput, VectorInput
 from pipelines.direct_write import PageMemory
 from pipelines.inputs import input_of
 from pipelines.sources.fetch import fetch

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipelines.base.errors import UserError
 from pipelines.base.storage import is_remote
-from pipelines.case import Case
+from pipelines.case.case import Case
 from pipelines.runs import Run
 
 

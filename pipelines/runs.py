@@ -10,7 +10,7 @@ import safetensors.torch
 from torch import Tensor
 
 from pipelines.base.storage import join, read_bytes, write_whole
-from pipelines.case import Case
+from pipelines.case.case import Case
 from pipelines.manifest import Manifest
 
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from pipelines.case_data import PictureInput, VectorInput
+from pipelines.case.data import PictureInput, VectorInput
 
 
 def scaled(inputs: Tensor, scale: PictureInput | VectorInput) -> Tensor:

@@ -10,9 +10,9 @@ from typing import Any
 
 from pipelines.base.errors import UserError
 from pipelines.base.storage import join, write_whole
-from pipelines.case import Case
-from pipelines.case_data import PictureInput
-from pipelines.case_file import as_yaml
+from pipelines.case.case import Case
+from pipelines.case.data import PictureInput
+from pipelines.case.load import as_yaml
 from pipelines.contact_sheet import draw_sheet
 from pipelines.data_sets import DataSets, write_data_sets
 from pipelines.evaluate import evaluate as _evaluate

@@ -22,8 +22,8 @@ from pipelines.base.progress import bar
 from pipelines.base.ray_storage import ray_storage
 from pipelines.base.storage import join, write_whole
 from pipelines.base.terminal import as_text
-from pipelines.case import Case
-from pipelines.case_file import as_yaml
+from pipelines.case.case import Case
+from pipelines.case.load import as_yaml
 from pipelines.layout import experiment_folder
 from pipelines.manifest import Manifest
 from pipelines.train import trainers_that_fit

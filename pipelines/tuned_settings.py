@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pipelines.case import Case
+from pipelines.case.case import Case
 
 
 def with_settings(case: Case, settings: Mapping[str, Any]) -> Case:

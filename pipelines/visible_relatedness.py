@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from mtlcore import PairMeasured
 from pipelines.base.storage import delete, join, read_bytes, write_whole
-from pipelines.case import Case
+from pipelines.case.case import Case
 from pipelines.runs import Run
 
 VISIBLE_RELATEDNESS = "visible_relatedness.parquet"

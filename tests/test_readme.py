@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pipelines import steps
-from pipelines.case_file import load_case
+from pipelines.case.load import load_case
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from pipelines.case_training import Optimizer
+from pipelines.case.training import Optimizer
 
 
 def build_optimizer(settings: Optimizer, network: nn.Module) -> torch.optim.Optimizer:

@@ -2,7 +2,7 @@
 
 import time
 
-from pipelines.case_training import Checkpoints
+from pipelines.case.training import Checkpoints
 from pipelines.training.worker import Worker
 
 _LOOK_EVERY_S = 1.0

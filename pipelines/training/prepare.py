@@ -10,8 +10,8 @@ from torch import nn
 from mtlcore import MultiTaskNetwork
 from pipelines.base.errors import UserError
 from pipelines.base.ray_session import is_own_ray
-from pipelines.case import Case
-from pipelines.case_training import Training
+from pipelines.case.case import Case
+from pipelines.case.training import Training
 from pipelines.training.evaluating import evaluating
 from pipelines.training.shards import shard
 from pipelines.training.worker import Worker

@@ -2,7 +2,7 @@
 
 import math
 
-from pipelines.case_training import (
+from pipelines.case.training import (
     ConstantSchedule,
     CosineSchedule,
     LinearSchedule,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mtlcore import HeadInputs, JointLoss, MixedLabels, RelatednessProbe
 from mtlcore.distributed import world_size
 from pipelines.batches import MixedBatch
-from pipelines.case_training import Training
+from pipelines.case.training import Training
 from pipelines.training.training_state import TrainingState
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pipelines.batches import class_priors, open_readers
 from pipelines.blocks import BlockReader
-from pipelines.case import Case
+from pipelines.case.case import Case
 from pipelines.counted_edges import with_counted_tables
 from pipelines.manifest import Manifest
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from mtlcore import MISSING, task_metrics
 from pipelines.blocks import BlockReader
-from pipelines.case import Case
-from pipelines.method import tasks_of
+from pipelines.case.build import tasks_of
+from pipelines.case.case import Case
 from pipelines.permutation import permuted
 from pipelines.runs import Run
 from pipelines.scaling import scaled

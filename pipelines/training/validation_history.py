@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from mtlcore import LOWER_IS_BETTER, primary_metric
-from pipelines.case import Case
-from pipelines.method import tasks_of
+from pipelines.case.build import tasks_of
+from pipelines.case.case import Case
 from pipelines.runs import Run
 
 

@@ -126,7 +126,7 @@ def libmtl_rounds(
     """Return what trains by LibMTL's Trainer for a round, and returns steps a second by wall clock and processor."""
     from mtlcore import drawn_from, small_cnn
     from pipelines.batches import gather_batch, mixing_plan, open_readers
-    from pipelines.method import tasks_of
+    from pipelines.case.build import tasks_of
     from pipelines.training.heap import keep_freed_memory
 
     libmtl = import_libmtl(folder)

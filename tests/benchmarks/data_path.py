@@ -26,8 +26,8 @@ from mtlcore import JointLoss, MixedLabels, Multiclass, Multilabel, MultiTaskNet
 from pipelines.augmentation import augmented, draws_of
 from pipelines.block_cache import local_blocks
 from pipelines.blocks import BlockReader
-from pipelines.case_data import PictureInput
-from pipelines.case_training import Augmentation
+from pipelines.case.data import PictureInput
+from pipelines.case.training import Augmentation
 from tests.pipelines.block_files import block_table, write_blocks
 
 TASKS = [Multiclass("kind", tuple(map(str, range(10)))), Multilabel("traits", tuple(f"t{i}" for i in range(12)))]

@@ -43,7 +43,7 @@ def main() -> None:
     from made_case import made_case
 
     from pipelines.base.ray_session import ray_session
-    from pipelines.case_file import load_case
+    from pipelines.case.load import load_case
     from pipelines.ingest import ingest, ingested
 
     answer: dict[str, Any] = {"gpu": torch.cuda.get_device_name(), "gpus": torch.cuda.device_count()}

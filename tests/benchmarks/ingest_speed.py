@@ -100,7 +100,7 @@ def case_file(folder: Path, store: Path) -> Path:
 
 def ingest_seconds(folder: Path, store: Path) -> float:
     """Seconds of an ingest of everything, Ray being there."""
-    from pipelines.case_file import load_case
+    from pipelines.case.load import load_case
     from pipelines.ingest import ingest
 
     shutil.rmtree(store, ignore_errors=True)

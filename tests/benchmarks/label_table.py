@@ -62,7 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
     given = parser.parse_args()
-    from pipelines.case_file import load_case
+    from pipelines.case.load import load_case
     from pipelines.list_data_set import list_data_set
 
     with tempfile.TemporaryDirectory(prefix="label-table-") as scratch:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from pipelines.case import Case
-from pipelines.case_file import load_case
+from pipelines.case.case import Case
+from pipelines.case.load import load_case
 
 CLASSES = [f"class {i}" for i in range(10)]
 LABELS = [f"label {i}" for i in range(12)]

@@ -33,7 +33,7 @@ def compare(config: dict[str, Any]) -> None:
 
     from mtlcore import HeadInputs, drawn_from
     from pipelines.batches import gather_batch, mixing_plan
-    from pipelines.method import build_loss, build_network, build_trust, tasks_of
+    from pipelines.case.build import build_loss, build_network, build_trust, tasks_of
     from pipelines.training.heap import keep_freed_memory
     from pipelines.training.optimizer import build_optimizer
     from pipelines.training.prefetch import laid_out
@@ -122,7 +122,7 @@ def parquet_of(case: Any, data_sets: Any, folder: Path) -> str:
     import ray.data
 
     from pipelines.batches import open_readers
-    from pipelines.method import tasks_of
+    from pipelines.case.build import tasks_of
 
     parts: dict[str, list[Any]] = {}
     for reader in open_readers(case, data_sets, "train").values():

@@ -48,8 +48,8 @@ def main() -> None:
     given = parser.parse_args()
 
     from pipelines.base.ray_session import ray_session
-    from pipelines.case import Case
-    from pipelines.case_file import load_case
+    from pipelines.case.case import Case
+    from pipelines.case.load import load_case
     from pipelines.evaluate import evaluate
     from pipelines.ingest import ingest
     from pipelines.results_table import results_table

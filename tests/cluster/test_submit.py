@@ -26,7 +26,7 @@ import pytest
 
 from cluster.submit import connect, load_for_cluster
 from pipelines.base.errors import UserError
-from pipelines.case_file import SHIPPED_CASES, as_yaml, load_case
+from pipelines.case.load import SHIPPED_CASES, as_yaml, load_case
 
 pytestmark = pytest.mark.starts_ray
 ROOT = Path(__file__).parents[2]

@@ -10,9 +10,9 @@ from PIL import Image
 from pipelines.base.storage import join
 from pipelines.block_cache import local_blocks
 from pipelines.blocks import BlockReader
-from pipelines.case_file import load_case
+from pipelines.case.build import tasks_of
+from pipelines.case.load import load_case
 from pipelines.ingest import ingested
-from pipelines.method import tasks_of
 
 KINDS = ("cat", "dog")
 TRAITS = ("furry", "flies")

@@ -11,12 +11,12 @@ from pipelines.base.errors import UserError
 from pipelines.batches import gather_batch, training_batch
 from pipelines.block_cache import local_blocks
 from pipelines.blocks import BlockReader
-from pipelines.case_data import PictureInput, VectorInput
-from pipelines.case_file import load_case
-from pipelines.case_training import Augmentation
+from pipelines.case.build import tasks_of
+from pipelines.case.data import PictureInput, VectorInput
+from pipelines.case.load import load_case
+from pipelines.case.training import Augmentation
 from pipelines.counter_random import key_of, uniform_draws
 from pipelines.evaluate import _predict
-from pipelines.method import tasks_of
 from pipelines.mixing import MixingPlan
 from tests.pipelines.block_files import block_table, write_blocks
 

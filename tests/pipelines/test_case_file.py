@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from pipelines.base.errors import UserError
-from pipelines.case_file import find_case_file, load_case
+from pipelines.case.load import find_case_file, load_case
 
 
 def told(*overrides, case="digits"):

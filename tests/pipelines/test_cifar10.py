@@ -7,7 +7,7 @@ import pytest
 
 from pipelines import steps
 from pipelines.batches import open_readers
-from pipelines.case_file import load_case
+from pipelines.case.load import load_case
 from pipelines.ingest import ingested
 
 SMALL = [

@@ -13,7 +13,7 @@ import pytest
 
 from pipelines import steps
 from pipelines.base.errors import UserError
-from pipelines.case_file import load_case
+from pipelines.case.load import load_case
 from pipelines.layout import experiment_folder
 from tests.commands import environment, kindred
 

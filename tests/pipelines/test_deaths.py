@@ -12,7 +12,7 @@ import pytest
 import safetensors.torch
 
 from pipelines.batches import mixing_plan
-from pipelines.case_file import load_case
+from pipelines.case.load import load_case
 from pipelines.ingest import ingest, ingested
 from pipelines.layout import experiment_folder
 from pipelines.runs import HISTORY, WEIGHTS, list_runs, read_record

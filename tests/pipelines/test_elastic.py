@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 from pipelines.batches import mixing_plan
-from pipelines.case_file import load_case
+from pipelines.case.load import load_case
 from pipelines.runs import HISTORY, WEIGHTS, list_runs, read_record
 from tests.commands import environment
 from tests.pipelines.counted_case import SIZES, planned_counts

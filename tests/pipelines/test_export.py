@@ -10,12 +10,12 @@ import torch
 from mtlcore import Multiclass
 from pipelines.base.errors import UserError
 from pipelines.batches import open_readers
-from pipelines.case_file import load_case
+from pipelines.case.build import build_network
+from pipelines.case.load import load_case
 from pipelines.evaluate import evaluate, predict_runs
 from pipelines.export import export_run, load_exported
 from pipelines.ingest import ingest, ingested
 from pipelines.layout import experiment_folder
-from pipelines.method import build_network
 from pipelines.results_table import results_table
 from pipelines.runs import WEIGHTS, list_runs, write_record
 from tests.commands import kindred

@@ -283,7 +283,7 @@ def test_no_ray_is_started_before_or_after_the_ingest(root, tmp_path, ray_local)
     code = (
         "import sys\n"
         "from pipelines import steps\n"
-        "from pipelines.case_file import load_case\n"
+        "from pipelines.case.load import load_case\n"
         "found = steps.inspect(load_case(sys.argv[1], sys.argv[2:]))\n"
         "import ray\n"
         "print(found.ingested, len(found.sheet.tiles), ray.is_initialized())"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mtlcore import Multiclass, Multilabel
 from pipelines.base.errors import UserError
-from pipelines.case_data import LabelRule
+from pipelines.case.data import LabelRule
 from pipelines.labels import align, text_of
 
 EXPRESSION = Multiclass("expression", ("happiness", "sadness", "7"))

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from pipelines.base.progress import Bar
 from pipelines.base.storage import is_remote, read_bytes
-from pipelines.case_file import load_case
+from pipelines.case.load import load_case
 from pipelines.ingest import ingest
 from pipelines.runs import HISTORY, VALIDATIONS, WEIGHTS, read_record
 from pipelines.training.checkpoint import Event

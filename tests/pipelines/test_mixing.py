@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from pipelines.base.errors import UserError
 from pipelines.batches import mixing_plan, shares_of
-from pipelines.case import Case
-from pipelines.case_file import as_yaml, load_case
+from pipelines.case.case import Case
+from pipelines.case.load import as_yaml, load_case
 from pipelines.mixing import MixingPlan
 from pipelines.mixing_rates import capped, capped_rows, proportional, rows_per_step, temperature, uniform
 from pipelines.permutation import permuted

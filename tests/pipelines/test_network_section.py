@@ -14,8 +14,8 @@ from mtlcore import (
     mlp,
 )
 from pipelines.base.errors import UserError
-from pipelines.case_file import as_yaml, find_case_file, load_case
-from pipelines.method import build_network, tasks_of
+from pipelines.case.build import build_network, tasks_of
+from pipelines.case.load import as_yaml, find_case_file, load_case
 
 TASKS = ["digit", "traits"]
 VIT = "{hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 16, patch_size: 4}"
@@ -122,7 +122,7 @@ def test_paths_are_relative_to_the_case_file_and_with_set_to_the_working_directo
 
 
 def test_a_folder_of_transformers_is_found_beside_the_case_and_a_hub_name_stays(tmp_path):
-    from pipelines.network_paths import absolute_network_path
+    from pipelines.case.network_paths import absolute_network_path
 
     (tmp_path / "model").mkdir()
     for given, expected in [

@@ -12,10 +12,10 @@ from mtlcore import Multiclass, Multilabel, Relatedness, save_relatedness
 from pipelines import steps
 from pipelines.base.errors import UserError
 from pipelines.batches import class_priors, open_readers
-from pipelines.case_file import as_yaml, find_case_file, load_case
+from pipelines.case.build import build_loss, relatedness_of, tasks_of
+from pipelines.case.load import as_yaml, find_case_file, load_case
 from pipelines.counted_edges import counted_relatedness, with_counted_tables
 from pipelines.ingest import ingest, ingested
-from pipelines.method import build_loss, relatedness_of, tasks_of
 from pipelines.relate import edges_asked_for
 from tests.commands import kindred
 

@@ -5,7 +5,7 @@ import torch
 from torch.optim import lr_scheduler as of_torch
 
 from pipelines.base.errors import UserError
-from pipelines.case_file import load_case
+from pipelines.case.load import load_case
 from pipelines.training.schedule import learning_rate
 
 STEPS, LR = 40, 0.3

@@ -12,7 +12,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from pipelines.base.errors import UserError
-from pipelines.case_data import DataSet, VectorInput
+from pipelines.case.data import DataSet, VectorInput
 from pipelines.ingest import ingest
 from pipelines.make_block import read_inputs
 from pipelines.sources.list_source import list_source

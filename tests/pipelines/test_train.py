@@ -13,10 +13,10 @@ from pipelines.base.errors import UserError
 from pipelines.base.progress import bar
 from pipelines.batches import mixing_plan, open_readers
 from pipelines.block_cache import DamagedBlockError
-from pipelines.case_file import load_case
+from pipelines.case.build import build_network
+from pipelines.case.load import load_case
 from pipelines.ingest import ingest, ingested
 from pipelines.layout import experiment_folder
-from pipelines.method import build_network
 from pipelines.runs import HISTORY, WEIGHTS, is_done, list_runs
 from pipelines.train import TrainingFailedError, fit_runs, train
 from tests.pipelines.one_worker import train_here

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 
 from pipelines.base.errors import UserError
-from pipelines.case_file import load_case
+from pipelines.case.load import load_case
 from pipelines.ingest import ingest, ingested
 from pipelines.layout import experiment_folder
 from pipelines.runs import HISTORY, WEIGHTS, list_runs

@@ -9,10 +9,10 @@ from mtlcore import primary_metric, task_metrics
 from pipelines import steps
 from pipelines.base.errors import UserError
 from pipelines.base.fingerprint import fingerprint
-from pipelines.case_file import load_case
+from pipelines.case.build import tasks_of
+from pipelines.case.load import load_case
 from pipelines.evaluate import predict_runs, split_tests
 from pipelines.ingest import ingested
-from pipelines.method import tasks_of
 from pipelines.runs import list_runs
 from pipelines.tune import tune
 from pipelines.tuned_settings import with_settings

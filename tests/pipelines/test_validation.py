@@ -15,9 +15,9 @@ from mtlcore import primary_metric, task_metrics
 from pipelines import steps
 from pipelines.base.errors import UserError
 from pipelines.batches import open_readers, scaled
-from pipelines.case_file import load_case
+from pipelines.case.build import build_network, tasks_of
+from pipelines.case.load import load_case
 from pipelines.ingest import ingest, ingested
-from pipelines.method import build_network, tasks_of
 from pipelines.results_table import results_table
 from pipelines.runs import HISTORY, VALIDATIONS, WEIGHTS, list_runs, read_record
 from pipelines.training.validation import validation_rows

@@ -5,7 +5,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from pipelines.case_file import load_case
+from pipelines.case.load import load_case
 from pipelines.evaluate import evaluate
 from pipelines.figures import agreement_figure, sharing_figure
 from pipelines.ingest import ingest, ingested

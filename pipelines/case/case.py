@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pipelines.base.section import Name, Number, Positive, PositiveFloat, Section, Weight
-from pipelines.case_data import DataSet, Input, MulticlassTask, MultilabelTask
-from pipelines.case_network import Network
-from pipelines.case_training import Balancing, Matching, Training
+from pipelines.case.data import DataSet, Input, MulticlassTask, MultilabelTask
+from pipelines.case.network import Network
+from pipelines.case.training import Balancing, Matching, Training
 
 
 class Counted(Section):

@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from pipelines.base.errors import UserError
 from pipelines.base.nearest import did_you_mean
 from pipelines.base.storage import join
-from pipelines.case import Case
-from pipelines.network_paths import KEYS as NETWORK_PATHS
-from pipelines.network_paths import absolute_network_path, resolve_network_paths
-from pipelines.relatedness_tables import with_plain_tables
+from pipelines.case.case import Case
+from pipelines.case.network_paths import KEYS as NETWORK_PATHS
+from pipelines.case.network_paths import absolute_network_path, resolve_network_paths
+from pipelines.case.relatedness import with_plain_tables
 
 SHIPPED_CASES = Path(__file__).parent / "cases"
 
@@ -108,7 +108,7 @@ def load_case(name: str, overrides: Sequence[str] = (), *, check_paths: bool = T
         case = Case.model_validate(given)
     except ValidationError as error:
         raise UserError("\n".join(f"{path}: {problem}" for problem in _described(error, given))) from None
-    from pipelines.case_checks import check_case
+    from pipelines.case.checks import check_case
 
     if problems := check_case(case, check_paths=check_paths):
         raise UserError("\n".join(f"{path}: {problem}" for problem in problems))

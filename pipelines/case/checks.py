@@ -8,10 +8,10 @@ from mtlcore import METRICS
 from pipelines.base.errors import UserError
 from pipelines.base.nearest import did_you_mean
 from pipelines.base.storage import is_remote, join, missing_bucket
-from pipelines.case import Case, RelatednessEdge
-from pipelines.case_data import LabelRule, MulticlassTask, MultilabelTask, VectorInput
-from pipelines.case_training import MultistepSchedule, SharesMixing
-from pipelines.network import builds_anywhere
+from pipelines.case.build_network import builds_anywhere
+from pipelines.case.case import Case, RelatednessEdge
+from pipelines.case.data import LabelRule, MulticlassTask, MultilabelTask, VectorInput
+from pipelines.case.training import MultistepSchedule, SharesMixing
 from pipelines.sources.image_folder import ImageFolder
 from pipelines.sources.list_source import nothing_there, source_places
 from pipelines.sources.numpy_arrays import NumpyArrays
@@ -75,7 +75,7 @@ def _tasks(case: Case) -> Iterator[str]:
 
 
 def _relatedness(case: Case) -> Iterator[str]:
-    from pipelines.method import relatedness_of, tasks_of
+    from pipelines.case.build import relatedness_of, tasks_of
 
     tasks = tasks_of(case)
     seen: set[frozenset[str]] = set()
@@ -224,7 +224,7 @@ def _label_rule(case: Case, key: str, task_name: str, rule: LabelRule, source: S
     if edge is None or edge.table is None or edge.counted is not None:
         yield f"{key}.through: there is no relatedness {rule.through} -> {task_name}; one with a table is needed"
         return
-    from pipelines.method import relatedness_of, tasks_of
+    from pipelines.case.build import relatedness_of, tasks_of
 
     for value in relatedness_of(edge, tasks_of(case)).table.flatten().tolist():
         if value not in (0.0, 1.0):
@@ -314,7 +314,7 @@ def _arms_and_evaluation(case: Case) -> Iterator[str]:
 def _balancing(case: Case) -> Iterator[str]:
     import torch
 
-    from pipelines.method import build_balancing, build_loss
+    from pipelines.case.build import build_balancing, build_loss
 
     if any(_relatedness(case)):
         return  # told already; a loss cannot be built
@@ -356,7 +356,7 @@ def _tuning(case: Case) -> Iterator[str]:
 
 
 def _network(case: Case) -> Iterator[str]:
-    from pipelines.method import build_network
+    from pipelines.case.build import build_network
 
     try:
         build_network(case, list(case.tasks), seed=0)

@@ -12,7 +12,7 @@ from mtlcore import (
     Task,
     build_backbone,
 )
-from pipelines.case_network import Network, Sharing
+from pipelines.case.network import Network, Sharing
 
 _BUILT_IN_WIDTHS = dict.fromkeys(("mlp", "small_cnn", "resnet_small"), (32, 64, 128))
 

@@ -24,10 +24,10 @@ from mtlcore import (
 from mtlcore.balancing import Balancer
 from mtlcore.losses.objective import MATCHING
 from mtlcore.suggestions import did_you_mean
-from pipelines.case import Case, RelatednessEdge
-from pipelines.case_data import MulticlassTask
-from pipelines.case_training import Matching
-from pipelines.network import network_of
+from pipelines.case.build_network import network_of
+from pipelines.case.case import Case, RelatednessEdge
+from pipelines.case.data import MulticlassTask
+from pipelines.case.training import Matching
 
 
 def tasks_of(case: Case) -> dict[str, Task]:

@@ -1,0 +1,1 @@
+"""The case file: one typed object, how it is read, checked, and turned into the method's objects."""
