@@ -11,13 +11,13 @@ from torch import Tensor
 from mtlcore import MISSING, MixedLabels, Multilabel, Task
 from pipelines.augmentation import augmented, draws_of, own_share, partner_rows
 from pipelines.base.errors import UserError
-from pipelines.block_cache import local_blocks
-from pipelines.blocks import BlockReader
+from pipelines.blocks.cache import local_blocks
+from pipelines.blocks.manifest import Manifest
+from pipelines.blocks.reader import BlockReader
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
 from pipelines.case.data import PictureInput, VectorInput
 from pipelines.case.training import Mixing, ProportionalMixing, SharesMixing, TemperatureMixing, UniformMixing
-from pipelines.manifest import Manifest
 from pipelines.mixing import MixingPlan
 from pipelines.mixing_rates import capped, capped_rows, proportional, rows_per_step, temperature, uniform
 from pipelines.scaling import scaled

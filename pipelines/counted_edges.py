@@ -8,10 +8,10 @@ from mtlcore import MISSING, Relatedness, count_annotations, relatedness_from_co
 from mtlcore.relatedness.relatedness import known_rows
 from pipelines.base.errors import UserError
 from pipelines.batches import open_readers
-from pipelines.blocks import BlockReader
+from pipelines.blocks.manifest import Manifest
+from pipelines.blocks.reader import BlockReader
 from pipelines.case.build import relatedness_of, tasks_of
 from pipelines.case.case import Case, RelatednessEdge
-from pipelines.manifest import Manifest
 
 
 def with_counted_tables(case: Case, readers: Mapping[str, BlockReader]) -> Case:

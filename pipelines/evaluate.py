@@ -22,11 +22,11 @@ from mtlcore import (
 from pipelines.base.errors import UserError
 from pipelines.base.progress import bar
 from pipelines.batches import mixing_plan, open_readers, training_sizes
-from pipelines.blocks import BlockReader
+from pipelines.blocks.manifest import Manifest
+from pipelines.blocks.reader import BlockReader
 from pipelines.case.build import build_network, tasks_of
 from pipelines.case.case import Case
 from pipelines.layout import experiment_folder
-from pipelines.manifest import Manifest
 from pipelines.results import (
     Confusion,
     DataSetSummary,

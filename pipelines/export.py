@@ -24,6 +24,7 @@ from mtlcore.networks.hugging_face import PictureEncoder
 from pipelines.base.atomic import write_atomically
 from pipelines.base.errors import UserError
 from pipelines.base.nearest import did_you_mean
+from pipelines.blocks.manifest import Manifest
 from pipelines.case.build import build_network, tasks_of
 from pipelines.case.build_network import network_of
 from pipelines.case.case import Case
@@ -31,7 +32,6 @@ from pipelines.case.data import Input, PictureInput
 from pipelines.case.network import Network
 from pipelines.evaluate import check_trained
 from pipelines.layout import experiment_folder
-from pipelines.manifest import Manifest
 from pipelines.runs import WEIGHTS, Run, list_runs, made_from, read_weights
 from pipelines.scaling import scaled
 

@@ -17,11 +17,11 @@ from mtlcore import Multiclass, Task
 from pipelines.base.atomic import clear_scratch
 from pipelines.base.fingerprint import fingerprint
 from pipelines.base.storage import delete, is_remote, join, read_bytes, write_whole
+from pipelines.blocks.manifest import MANIFEST, QUARANTINE, BlockEntry, LabelCounts, Manifest, SourceCounts
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
 from pipelines.list_data_set import QUARANTINED, ListedDataSet, original_rows
 from pipelines.make_block import outcome_file
-from pipelines.manifest import MANIFEST, QUARANTINE, BlockEntry, LabelCounts, Manifest, SourceCounts
 
 _FILES_AT_ONCE = 16
 

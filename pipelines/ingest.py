@@ -27,18 +27,18 @@ from pipelines.base.errors import UserError
 from pipelines.base.fingerprint import fingerprint
 from pipelines.base.progress import bar, note
 from pipelines.base.storage import join, list_folder
-from pipelines.block_schema import BLOCK_VERSION, block_schema
-from pipelines.blocks_layout import blocks_folder, blocks_root
+from pipelines.blocks.datasets import DataSets, read_data_sets, write_data_sets
+from pipelines.blocks.layout import blocks_folder, blocks_root
+from pipelines.blocks.manifest import Manifest, read_manifest
+from pipelines.blocks.schema import BLOCK_VERSION, block_schema
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
 from pipelines.chunks import Chunk
-from pipelines.data_sets import DataSets, read_data_sets, write_data_sets
 from pipelines.finish_data_set import finish_data_set
 from pipelines.ingest_tasks import ChunkToMake, make_in_tasks
 from pipelines.leakage import without_leaks
 from pipelines.list_data_set import ListedDataSet, list_data_set
 from pipelines.make_block import ENDINGS, Job, Recipe
-from pipelines.manifest import Manifest, read_manifest
 from pipelines.sources.archives import DECOMPRESSED
 from pipelines.sources.embedded import write_embedded
 

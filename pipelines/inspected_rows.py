@@ -12,8 +12,9 @@ import pyarrow as pa
 from mtlcore import MISSING
 from pipelines.base.errors import UserError
 from pipelines.base.storage import StorageUnavailableError
-from pipelines.block_cache import local_blocks
-from pipelines.blocks import BlockReader
+from pipelines.blocks.cache import local_blocks
+from pipelines.blocks.manifest import Manifest
+from pipelines.blocks.reader import BlockReader
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
 from pipelines.inputs import input_of
@@ -21,7 +22,6 @@ from pipelines.labels import label_array
 from pipelines.leakage import input_digests
 from pipelines.list_data_set import ListedDataSet, list_data_set
 from pipelines.make_block import read_inputs
-from pipelines.manifest import Manifest
 
 
 class ListedRows:

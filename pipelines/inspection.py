@@ -19,12 +19,12 @@ from mtlcore import Multiclass, Task
 from pipelines.base.errors import UserError
 from pipelines.base.progress import bar
 from pipelines.base.storage import join, read_bytes
+from pipelines.blocks.manifest import QUARANTINE, SourceCounts
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
 from pipelines.finish_data_set import by_source, kind_of_reason
 from pipelines.ingest import ingested
 from pipelines.inspected_rows import BlockRows, ListedRows, Rows, annotated_rows
-from pipelines.manifest import QUARANTINE, SourceCounts
 from pipelines.overlap import Overlap, overlap_of
 from pipelines.sources.embedded import write_embedded
 

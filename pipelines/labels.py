@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from mtlcore import MISSING, Multiclass, Task
 from pipelines.base.errors import UserError
 from pipelines.base.nearest import did_you_mean
-from pipelines.block_schema import label_type
+from pipelines.blocks.schema import label_type
 from pipelines.case.data import LabelRule
 from pipelines.sources.listing import column
 

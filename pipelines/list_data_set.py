@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from mtlcore import Task
 from pipelines.base.errors import UserError
 from pipelines.base.storage import join
-from pipelines.block_schema import label_type
+from pipelines.blocks.schema import label_type
 from pipelines.case.build import relatedness_of, tasks_of
 from pipelines.case.case import Case
 from pipelines.case.data import DataSet, MultilabelTask

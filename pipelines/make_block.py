@@ -19,13 +19,13 @@ import pyarrow as pa
 import xxhash
 
 from pipelines.base.storage import StorageUnavailableError, is_remote, join, read_bytes, write_whole
+from pipelines.blocks.write_buffer import PageMemory
+from pipelines.blocks.writer import input_type, write_block
 from pipelines.case.data import DataSet, PictureInput, VectorInput
-from pipelines.direct_write import PageMemory
 from pipelines.inputs import input_of
 from pipelines.sources.fetch import fetch
 from pipelines.sources.numpy_arrays import NumpyArrays, read_numpy_rows
 from pipelines.sources.parquet_table import HuggingFace, ParquetTable, read_parquet_rows
-from pipelines.write_block import input_type, write_block
 
 ENDINGS = (".arrow", ".inputs.arrow", ".json")
 INPUTS = pa.schema([("origin", pa.binary(16)), ("digest", pa.binary(16))])

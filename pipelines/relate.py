@@ -27,9 +27,9 @@ from pipelines.base.nearest import did_you_mean
 from pipelines.base.progress import bar
 from pipelines.base.storage import join, write_whole
 from pipelines.batches import open_readers
+from pipelines.blocks.datasets import DataSets
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
-from pipelines.data_sets import DataSets
 from pipelines.evaluate import predict_runs
 from pipelines.layout import experiment_folder
 from pipelines.runs import Run, is_done, list_runs

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from pipelines.base.errors import UserError
 from pipelines.base.storage import is_remote, join, kind_of, parent, read_bytes
-from pipelines.blocks_layout import blocks_root
+from pipelines.blocks.datasets import DataSets, read_data_sets
+from pipelines.blocks.layout import blocks_root
 from pipelines.case.case import Case
 from pipelines.case.load import load_case
-from pipelines.data_sets import DataSets, read_data_sets
 from pipelines.layout import CASE_FILE, DATA_SETS, WHO_TRAINS, experiment_folder
 
 

@@ -10,8 +10,8 @@ import safetensors.torch
 from torch import Tensor
 
 from pipelines.base.storage import join, read_bytes, write_whole
+from pipelines.blocks.manifest import Manifest
 from pipelines.case.case import Case
-from pipelines.manifest import Manifest
 
 
 @dataclass(frozen=True)

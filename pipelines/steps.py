@@ -10,18 +10,18 @@ from typing import Any
 
 from pipelines.base.errors import UserError
 from pipelines.base.storage import join, write_whole
+from pipelines.blocks.datasets import DataSets, write_data_sets
+from pipelines.blocks.manifest import Manifest
 from pipelines.case.case import Case
 from pipelines.case.data import PictureInput
 from pipelines.case.load import as_yaml
 from pipelines.contact_sheet import draw_sheet
-from pipelines.data_sets import DataSets, write_data_sets
 from pipelines.evaluate import evaluate as _evaluate
 from pipelines.export import export_run
 from pipelines.ingest import ingest as _ingest
 from pipelines.ingest import ingested
 from pipelines.inspection import Inspection, SheetInfo, SheetTile, inspection_of, open_data_sets
 from pipelines.layout import CASE_FILE, DATA_SETS, experiment_folder, sheet_file
-from pipelines.manifest import Manifest
 from pipelines.relate import EstimatedEdge, edges_asked_for
 from pipelines.relate import relate as _relate
 from pipelines.report import write_report

@@ -15,10 +15,10 @@ from pipelines.base.progress import Bar, bar
 from pipelines.base.ray_session import is_own_ray
 from pipelines.base.storage import delete, join
 from pipelines.batches import mixing_plan, training_sizes
+from pipelines.blocks.manifest import Manifest
 from pipelines.case.case import Case
 from pipelines.counted_edges import check_counted
 from pipelines.layout import experiment_folder
-from pipelines.manifest import Manifest
 from pipelines.metrics_log import check_wandb
 from pipelines.runs import RECORD, Run, is_done, list_runs
 from pipelines.training.begun import check_begun

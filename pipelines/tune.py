@@ -22,10 +22,10 @@ from pipelines.base.progress import bar
 from pipelines.base.ray_storage import ray_storage
 from pipelines.base.storage import join, write_whole
 from pipelines.base.terminal import as_text
+from pipelines.blocks.manifest import Manifest
 from pipelines.case.case import Case
 from pipelines.case.load import as_yaml
 from pipelines.layout import experiment_folder
-from pipelines.manifest import Manifest
 from pipelines.train import trainers_that_fit
 from pipelines.tuned_settings import as_it_stands, with_settings
 

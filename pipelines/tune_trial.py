@@ -11,11 +11,11 @@ from mtlcore import primary_metric, task_metrics
 from pipelines.base.fingerprint import fingerprint
 from pipelines.base.progress import Bar
 from pipelines.base.storage import join
+from pipelines.blocks.manifest import Manifest
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
 from pipelines.evaluate import check_trained, predict_runs, split_tests
 from pipelines.group_trainer import group_trainer
-from pipelines.manifest import Manifest
 from pipelines.runs import list_runs
 from pipelines.training.work import Work
 from pipelines.tuned_settings import with_settings

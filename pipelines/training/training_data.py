@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipelines.batches import class_priors, open_readers
-from pipelines.blocks import BlockReader
+from pipelines.blocks.manifest import Manifest
+from pipelines.blocks.reader import BlockReader
 from pipelines.case.case import Case
 from pipelines.counted_edges import with_counted_tables
-from pipelines.manifest import Manifest
 
 
 @dataclass(frozen=True)

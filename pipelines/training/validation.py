@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from mtlcore import MISSING, task_metrics
-from pipelines.blocks import BlockReader
+from pipelines.blocks.reader import BlockReader
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
 from pipelines.permutation import permuted

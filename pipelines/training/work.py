@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.blocks.manifest import Manifest
 from pipelines.case.case import Case
-from pipelines.manifest import Manifest
 from pipelines.runs import Run, made_from
 from pipelines.training.step_metrics import StepMetrics
 

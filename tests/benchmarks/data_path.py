@@ -24,8 +24,8 @@ import torch
 
 from mtlcore import JointLoss, MixedLabels, Multiclass, Multilabel, MultiTaskNetwork, drawn_from, small_cnn
 from pipelines.augmentation import augmented, draws_of
-from pipelines.block_cache import local_blocks
-from pipelines.blocks import BlockReader
+from pipelines.blocks.cache import local_blocks
+from pipelines.blocks.reader import BlockReader
 from pipelines.case.data import PictureInput
 from pipelines.case.training import Augmentation
 from tests.pipelines.block_files import block_table, write_blocks

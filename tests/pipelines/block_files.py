@@ -5,9 +5,9 @@ import pyarrow as pa
 
 from mtlcore import Multiclass, Multilabel
 from pipelines.base.storage import join
-from pipelines.block_schema import block_schema
-from pipelines.manifest import BlockEntry, Manifest
-from pipelines.write_block import write_block
+from pipelines.blocks.manifest import BlockEntry, Manifest
+from pipelines.blocks.schema import block_schema
+from pipelines.blocks.writer import write_block
 
 KIND = Multiclass("kind", ("cat", "dog", "crow"))
 

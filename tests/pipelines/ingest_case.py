@@ -8,8 +8,8 @@ import yaml
 from PIL import Image
 
 from pipelines.base.storage import join
-from pipelines.block_cache import local_blocks
-from pipelines.blocks import BlockReader
+from pipelines.blocks.cache import local_blocks
+from pipelines.blocks.reader import BlockReader
 from pipelines.case.build import tasks_of
 from pipelines.case.load import load_case
 from pipelines.ingest import ingested

@@ -9,8 +9,8 @@ import torch
 from pipelines.augmentation import RowDraws, augmented, draws_of, own_share, partner_rows
 from pipelines.base.errors import UserError
 from pipelines.batches import gather_batch, training_batch
-from pipelines.block_cache import local_blocks
-from pipelines.blocks import BlockReader
+from pipelines.blocks.cache import local_blocks
+from pipelines.blocks.reader import BlockReader
 from pipelines.case.build import tasks_of
 from pipelines.case.data import PictureInput, VectorInput
 from pipelines.case.load import load_case

@@ -9,8 +9,8 @@ import pytest
 from mtlcore import Multiclass
 from pipelines.base.errors import UserError
 from pipelines.base.storage import join, read_bytes
-from pipelines.block_cache import DamagedBlockError, local_blocks
-from pipelines.blocks import BlockReader
+from pipelines.blocks.cache import DamagedBlockError, local_blocks
+from pipelines.blocks.reader import BlockReader
 from tests.object_storage import environment_for, make_bucket, proxy, put, remove, s3_server, url_at
 from tests.pipelines.block_files import KIND, block_table, write_blocks
 
@@ -81,8 +81,8 @@ def test_what_is_in_use_stays_and_blocks_that_do_not_fit_beside_it_are_told(stor
 
 HOLDER = """
 import sys
-from pipelines.block_cache import local_blocks
-from pipelines.manifest import Manifest
+from pipelines.blocks.cache import local_blocks
+from pipelines.blocks.manifest import Manifest
 held = local_blocks(sys.argv[1], Manifest.model_validate_json(sys.argv[2]))
 print("held", flush=True)
 sys.stdin.read()

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines.block_cache import BlockFiles, DamagedBlockError, local_blocks
-from pipelines.blocks import BlockReader
+from pipelines.blocks.cache import BlockFiles, DamagedBlockError, local_blocks
+from pipelines.blocks.reader import BlockReader
 from pipelines.labels import label_array
 from tests.pipelines.block_files import KIND, block_table, traits, write_blocks
 
@@ -61,7 +61,7 @@ def test_columns_without_a_bitmap_or_without_anything_are_read_too(tmp_path, lab
 
 
 def test_parts_of_labels_make_up_the_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr("pipelines.blocks._ROWS_OF_A_PART", 7)
+    monkeypatch.setattr("pipelines.blocks.reader._ROWS_OF_A_PART", 7)
     tasks = [KIND, traits(5)]
     tables = [block_table(20, tasks, (2,), np.random.Generator(np.random.PCG64(i))) for i in range(3)]
     reader = BlockReader(local_blocks(str(tmp_path), write_blocks(tmp_path, tables)), tasks)
@@ -77,8 +77,8 @@ MEMORY = """
 import sys
 from pathlib import Path
 import numpy as np
-from pipelines.block_cache import BlockFiles
-from pipelines.blocks import BlockReader
+from pipelines.blocks.cache import BlockFiles
+from pipelines.blocks.reader import BlockReader
 from tests.pipelines.block_files import KIND, traits
 
 def private():  # KiB of this process alone: not of mapped files, which the system takes back when it likes

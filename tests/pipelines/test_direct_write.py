@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.direct_write import PageMemory, write_directly
+from pipelines.blocks.write_buffer import PageMemory, write_directly
 
 PAGE = mmap.PAGESIZE
 SIZES = [0, 1, PAGE - 1, PAGE, PAGE + 1, (3 << 20) + 5]

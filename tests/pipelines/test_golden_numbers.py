@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.block_schema import BLOCK_VERSION
+from pipelines.blocks.schema import BLOCK_VERSION
 from pipelines.ingest import ingest, ingested
 from pipelines.runs import HISTORY, TRAINING_VERSION
 from tests.pipelines.ingest_case import KINDS, case_of, picture, write
@@ -75,7 +75,7 @@ def test_blocks_are_those_of_their_version(root, tmp_path, ray_local):
     ingest(case)
     found["vectors"] = ingested(case)["train"][1].content_hash
     known = {name: found[name] for name in ("folders", "rows", "vectors")}
-    assert known == BLOCKS.get(BLOCK_VERSION), "numbers changed: raise BLOCK_VERSION (pipelines/block_schema.py)"
+    assert known == BLOCKS.get(BLOCK_VERSION), "numbers changed: raise BLOCK_VERSION (pipelines/blocks/schema.py)"
 
 
 @pytest.mark.parametrize("balancing", ["fixed", "upgrad", "dwa"])

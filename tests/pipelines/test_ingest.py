@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from pipelines.base.errors import UserError
-from pipelines.block_cache import local_blocks
+from pipelines.blocks.cache import local_blocks
 from pipelines.ingest import ingest, ingested
 from tests.pipelines.ingest_case import KINDS, TRAITS, case_of, picture, quarantine, read
 

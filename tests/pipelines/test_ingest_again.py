@@ -15,7 +15,7 @@ from PIL import Image
 
 from pipelines import chunks
 from pipelines.base.errors import UserError
-from pipelines.blocks_layout import blocks_root
+from pipelines.blocks.layout import blocks_root
 from pipelines.ingest import ingest, ingested
 from tests.commands import environment
 from tests.pipelines.ingest_case import (

@@ -22,9 +22,9 @@ from pipelines.base.storage import (
     read_bytes,
     write_whole,
 )
-from pipelines.block_cache import DamagedBlockError, local_blocks
+from pipelines.blocks.cache import DamagedBlockError, local_blocks
+from pipelines.blocks.manifest import Manifest, read_manifest
 from pipelines.ingest import ingest
-from pipelines.manifest import Manifest, read_manifest
 from tests.commands import kindred
 from tests.object_storage import (
     SECRET,

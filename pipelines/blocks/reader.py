@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from mtlcore import Task
-from pipelines.block_cache import BlockFiles
-from pipelines.label_columns import LabelColumn, gather_labels, label_column
+from pipelines.blocks.cache import BlockFiles
+from pipelines.blocks.label_bitmaps import LabelColumn, gather_labels, label_column
 
 _ROWS_OF_A_PART = 1 << 16
 

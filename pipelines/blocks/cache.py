@@ -33,7 +33,7 @@ from pipelines.base.atomic import write_atomically
 from pipelines.base.errors import UserError
 from pipelines.base.fingerprint import fingerprint
 from pipelines.base.storage import StorageUnavailableError, is_remote, join, list_below, read_bytes
-from pipelines.manifest import BlockEntry, Manifest
+from pipelines.blocks.manifest import BlockEntry, Manifest
 
 _FILES_AT_ONCE = 4  # fetched or checked; what is fetched is held in memory until it is written
 _OF_THE_DISK = 0.9  # the bound where none is given: of what is free and what the cache holds

@@ -3,7 +3,7 @@
 from pydantic import BaseModel
 
 from pipelines.base.storage import read_bytes, write_whole
-from pipelines.manifest import Manifest
+from pipelines.blocks.manifest import Manifest
 
 DataSets = dict[str, tuple[str, Manifest]]
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from mtlcore import Multiclass, Task
-from pipelines.write_block import input_type
+from pipelines.blocks.writer import input_type
 
 # Raised whenever the same source, labels and input section come to other blocks than before: blocks of another version
 # are made again. tests/pipelines/test_golden_numbers.py fails where it was forgotten.

@@ -8,7 +8,7 @@ import xxhash
 
 from pipelines.base.atomic import writing_atomically
 from pipelines.base.storage import is_remote, write_whole
-from pipelines.direct_write import PageMemory, write_directly
+from pipelines.blocks.write_buffer import PageMemory, write_directly
 
 
 def input_type(shape: tuple[int, ...]) -> pa.DataType:

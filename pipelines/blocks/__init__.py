@@ -1,0 +1,1 @@
+"""Arrow blocks: their schema, and how they are written, found and read."""
