@@ -21,7 +21,8 @@ from mtlcore import (
 )
 from pipelines.base.errors import UserError
 from pipelines.base.progress import bar
-from pipelines.batches import mixing_plan, open_readers, training_sizes
+from pipelines.batches.batch import mixing_plan, open_readers, training_sizes
+from pipelines.batches.normalize import scaled
 from pipelines.blocks.manifest import Manifest
 from pipelines.blocks.reader import BlockReader
 from pipelines.case.build import build_network, tasks_of
@@ -41,7 +42,6 @@ from pipelines.results import (
     installed_versions,
 )
 from pipelines.runs import Run, is_done, list_runs, read_record, read_weights
-from pipelines.scaling import scaled
 from pipelines.visible_relatedness import read_measured
 
 _ROWS_AT_ONCE = 512

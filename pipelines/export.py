@@ -24,6 +24,7 @@ from mtlcore.networks.hugging_face import PictureEncoder
 from pipelines.base.atomic import write_atomically
 from pipelines.base.errors import UserError
 from pipelines.base.nearest import did_you_mean
+from pipelines.batches.normalize import scaled
 from pipelines.blocks.manifest import Manifest
 from pipelines.case.build import build_network, tasks_of
 from pipelines.case.build_network import network_of
@@ -33,7 +34,6 @@ from pipelines.case.network import Network
 from pipelines.evaluate import check_trained
 from pipelines.layout import experiment_folder
 from pipelines.runs import WEIGHTS, Run, list_runs, made_from, read_weights
-from pipelines.scaling import scaled
 
 DESCRIPTION, BACKBONE = "network.json", "backbone"
 

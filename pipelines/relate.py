@@ -26,7 +26,7 @@ from pipelines.base.errors import UserError
 from pipelines.base.nearest import did_you_mean
 from pipelines.base.progress import bar
 from pipelines.base.storage import join, write_whole
-from pipelines.batches import open_readers
+from pipelines.batches.batch import open_readers
 from pipelines.blocks.datasets import DataSets
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case

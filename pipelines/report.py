@@ -13,10 +13,10 @@ from markupsafe import Markup
 
 from mtlcore import ENOUGH_SEEDS, Multiclass
 from pipelines.base.storage import join, read_bytes, write_whole
-from pipelines.batches import open_readers
+from pipelines.batches.batch import open_readers
+from pipelines.batches.counted_relatedness import with_counted_tables
 from pipelines.case.build import relatedness_of, tasks_of
 from pipelines.case.case import Case
-from pipelines.counted_edges import with_counted_tables
 from pipelines.layout import experiment_folder
 from pipelines.results import Results
 from pipelines.resume import begun_data_sets

@@ -14,10 +14,10 @@ from pipelines.base.errors import UserError
 from pipelines.base.progress import Bar, bar
 from pipelines.base.ray_session import is_own_ray
 from pipelines.base.storage import delete, join
-from pipelines.batches import mixing_plan, training_sizes
+from pipelines.batches.batch import mixing_plan, training_sizes
+from pipelines.batches.counted_relatedness import check_counted
 from pipelines.blocks.manifest import Manifest
 from pipelines.case.case import Case
-from pipelines.counted_edges import check_counted
 from pipelines.layout import experiment_folder
 from pipelines.metrics_log import check_wandb
 from pipelines.runs import RECORD, Run, is_done, list_runs

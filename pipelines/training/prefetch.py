@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mtlcore import MixedLabels
-from pipelines.batches import MixedBatch
+from pipelines.batches.batch import MixedBatch
 
 T = TypeVar("T")
 

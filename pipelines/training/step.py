@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mtlcore import HeadInputs, JointLoss, MixedLabels, RelatednessProbe
 from mtlcore.distributed import world_size
-from pipelines.batches import MixedBatch
+from pipelines.batches.batch import MixedBatch
 from pipelines.case.training import Training
 from pipelines.training.training_state import TrainingState
 

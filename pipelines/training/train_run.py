@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mtlcore import HeadInputs, JointLoss, RelatednessProbe, RelatednessTrust
 from pipelines.base.storage import delete, join, write_whole
-from pipelines.batches import MixedBatch, mixing_plan, training_batch
+from pipelines.batches.batch import MixedBatch, mixing_plan, training_batch
 from pipelines.case.build import build_balancing, build_loss, build_network, build_trust, tasks_of
 from pipelines.runs import HISTORY, VALIDATIONS, WEIGHTS, Run, made_from, write_record
 from pipelines.training.checkpoint import Event

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipelines.batches import class_priors, open_readers
+from pipelines.batches.batch import class_priors, open_readers
+from pipelines.batches.counted_relatedness import with_counted_tables
 from pipelines.blocks.manifest import Manifest
 from pipelines.blocks.reader import BlockReader
 from pipelines.case.case import Case
-from pipelines.counted_edges import with_counted_tables
 
 
 @dataclass(frozen=True)

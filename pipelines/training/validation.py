@@ -9,12 +9,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from mtlcore import MISSING, task_metrics
+from pipelines.batches.normalize import scaled
+from pipelines.batches.permutation import permuted
 from pipelines.blocks.reader import BlockReader
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
-from pipelines.permutation import permuted
 from pipelines.runs import Run
-from pipelines.scaling import scaled
 from pipelines.training.checkpoint import Event
 from pipelines.training.evaluating import evaluating
 from pipelines.training.shards import is_sharded, share_buffers

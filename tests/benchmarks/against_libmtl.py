@@ -125,7 +125,7 @@ def libmtl_rounds(
 ) -> Callable[[int], list[float]]:
     """Return what trains by LibMTL's Trainer for a round, and returns steps a second by wall clock and processor."""
     from mtlcore import drawn_from, small_cnn
-    from pipelines.batches import gather_batch, mixing_plan, open_readers
+    from pipelines.batches.batch import gather_batch, mixing_plan, open_readers
     from pipelines.case.build import tasks_of
     from pipelines.training.heap import keep_freed_memory
 

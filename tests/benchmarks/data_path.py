@@ -23,7 +23,7 @@ import pyarrow as pa
 import torch
 
 from mtlcore import JointLoss, MixedLabels, Multiclass, Multilabel, MultiTaskNetwork, drawn_from, small_cnn
-from pipelines.augmentation import augmented, draws_of
+from pipelines.batches.augmentation import augmented, draws_of
 from pipelines.blocks.cache import local_blocks
 from pipelines.blocks.reader import BlockReader
 from pipelines.case.data import PictureInput

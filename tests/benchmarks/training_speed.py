@@ -32,7 +32,7 @@ def compare(config: dict[str, Any]) -> None:
     import torch
 
     from mtlcore import HeadInputs, drawn_from
-    from pipelines.batches import gather_batch, mixing_plan
+    from pipelines.batches.batch import gather_batch, mixing_plan
     from pipelines.case.build import build_loss, build_network, build_trust, tasks_of
     from pipelines.training.heap import keep_freed_memory
     from pipelines.training.optimizer import build_optimizer
@@ -121,7 +121,7 @@ def parquet_of(case: Any, data_sets: Any, folder: Path) -> str:
     import numpy as np
     import ray.data
 
-    from pipelines.batches import open_readers
+    from pipelines.batches.batch import open_readers
     from pipelines.case.build import tasks_of
 
     parts: dict[str, list[Any]] = {}

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.augmentation import RowDraws, augmented, draws_of, own_share, partner_rows
 from pipelines.base.errors import UserError
-from pipelines.batches import gather_batch, training_batch
+from pipelines.batches.augmentation import RowDraws, augmented, draws_of, own_share, partner_rows
+from pipelines.batches.batch import gather_batch, training_batch
+from pipelines.batches.counter_random import key_of, uniform_draws
+from pipelines.batches.sampler import MixingPlan
 from pipelines.blocks.cache import local_blocks
 from pipelines.blocks.reader import BlockReader
 from pipelines.case.build import tasks_of
 from pipelines.case.data import PictureInput, VectorInput
 from pipelines.case.load import load_case
 from pipelines.case.training import Augmentation
-from pipelines.counter_random import key_of, uniform_draws
 from pipelines.evaluate import _predict
-from pipelines.mixing import MixingPlan
 from tests.pipelines.block_files import block_table, write_blocks
 
 FLIP, TOP, LEFT, BRIGHTNESS, CONTRAST, SATURATION = range(6)

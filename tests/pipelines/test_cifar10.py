@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipelines import steps
-from pipelines.batches import open_readers
+from pipelines.batches.batch import open_readers
 from pipelines.case.load import load_case
 from pipelines.ingest import ingested
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import safetensors.torch
 
-from pipelines.batches import mixing_plan
+from pipelines.batches.batch import mixing_plan
 from pipelines.case.load import load_case
 from pipelines.ingest import ingest, ingested
 from pipelines.layout import experiment_folder

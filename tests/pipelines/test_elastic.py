@@ -11,7 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from pipelines.batches import mixing_plan
+from pipelines.batches.batch import mixing_plan
 from pipelines.case.load import load_case
 from pipelines.runs import HISTORY, WEIGHTS, list_runs, read_record
 from tests.commands import environment

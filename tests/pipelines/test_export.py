@@ -9,7 +9,7 @@ import torch
 
 from mtlcore import Multiclass
 from pipelines.base.errors import UserError
-from pipelines.batches import open_readers
+from pipelines.batches.batch import open_readers
 from pipelines.case.build import build_network
 from pipelines.case.load import load_case
 from pipelines.evaluate import evaluate, predict_runs

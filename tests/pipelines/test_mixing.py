@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.base.errors import UserError
-from pipelines.batches import mixing_plan, shares_of
+from pipelines.batches.batch import mixing_plan, shares_of
+from pipelines.batches.mixing_rates import capped, capped_rows, proportional, rows_per_step, temperature, uniform
+from pipelines.batches.permutation import permuted
+from pipelines.batches.sampler import MixingPlan
 from pipelines.case.case import Case
 from pipelines.case.load import as_yaml, load_case
-from pipelines.mixing import MixingPlan
-from pipelines.mixing_rates import capped, capped_rows, proportional, rows_per_step, temperature, uniform
-from pipelines.permutation import permuted
 
 
 @given(st.integers(1, 3000), st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=3).map(tuple))

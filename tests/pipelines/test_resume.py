@@ -16,7 +16,7 @@ import torch
 
 from pipelines.base.errors import UserError
 from pipelines.base.storage import join, read_bytes, write_whole
-from pipelines.batches import mixing_plan
+from pipelines.batches.batch import mixing_plan
 from pipelines.case.load import load_case
 from pipelines.ingest import ingest, ingested
 from pipelines.runs import HISTORY, WEIGHTS, list_runs, read_record

@@ -11,7 +11,7 @@ import torch
 
 from pipelines.base.errors import UserError
 from pipelines.base.progress import bar
-from pipelines.batches import mixing_plan, open_readers
+from pipelines.batches.batch import mixing_plan, open_readers
 from pipelines.blocks.cache import DamagedBlockError
 from pipelines.case.build import build_network
 from pipelines.case.load import load_case

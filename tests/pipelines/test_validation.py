@@ -14,7 +14,7 @@ import torch
 from mtlcore import primary_metric, task_metrics
 from pipelines import steps
 from pipelines.base.errors import UserError
-from pipelines.batches import open_readers, scaled
+from pipelines.batches.batch import open_readers, scaled
 from pipelines.case.build import build_network, tasks_of
 from pipelines.case.load import load_case
 from pipelines.ingest import ingest, ingested

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipelines.permutation import permuted
+from pipelines.batches.permutation import permuted
 
 # Rows of so many positions of a data set's sequence are worked out in one go: it takes hardly longer than a step's.
 _POSITIONS_AT_ONCE = 8192
@@ -24,7 +24,7 @@ class MixingPlan:
     Attributes:
         seed: chooses the permutations.
         sizes: number of rows of each data set.
-        per_step: number of rows that a step takes from each, as :func:`pipelines.mixing_rates.rows_per_step` gives it.
+        per_step: number of rows that a step takes from each, as :func:`pipelines.batches.mixing_rates.rows_per_step` gives it.
     """
 
     seed: int

@@ -9,8 +9,11 @@ import torch
 from torch import Tensor
 
 from mtlcore import MISSING, MixedLabels, Multilabel, Task
-from pipelines.augmentation import augmented, draws_of, own_share, partner_rows
 from pipelines.base.errors import UserError
+from pipelines.batches.augmentation import augmented, draws_of, own_share, partner_rows
+from pipelines.batches.mixing_rates import capped, capped_rows, proportional, rows_per_step, temperature, uniform
+from pipelines.batches.normalize import scaled
+from pipelines.batches.sampler import MixingPlan
 from pipelines.blocks.cache import local_blocks
 from pipelines.blocks.manifest import Manifest
 from pipelines.blocks.reader import BlockReader
@@ -18,9 +21,6 @@ from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
 from pipelines.case.data import PictureInput, VectorInput
 from pipelines.case.training import Mixing, ProportionalMixing, SharesMixing, TemperatureMixing, UniformMixing
-from pipelines.mixing import MixingPlan
-from pipelines.mixing_rates import capped, capped_rows, proportional, rows_per_step, temperature, uniform
-from pipelines.scaling import scaled
 
 
 @dataclass(frozen=True)

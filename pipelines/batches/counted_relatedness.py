@@ -7,7 +7,7 @@ import torch
 from mtlcore import MISSING, Relatedness, count_annotations, relatedness_from_counts
 from mtlcore.relatedness.relatedness import known_rows
 from pipelines.base.errors import UserError
-from pipelines.batches import open_readers
+from pipelines.batches.batch import open_readers
 from pipelines.blocks.manifest import Manifest
 from pipelines.blocks.reader import BlockReader
 from pipelines.case.build import relatedness_of, tasks_of

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipelines.batches.counter_random import key_of, uniform_draws
+from pipelines.batches.normalize import scaled
 from pipelines.case.data import PictureInput, VectorInput
 from pipelines.case.training import Augmentation
-from pipelines.counter_random import key_of, uniform_draws
-from pipelines.scaling import scaled
 
 _STREAM = 0xA9  # apart from what chooses rows
 

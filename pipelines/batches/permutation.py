@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipelines.counter_random import GOLDEN, key_of, mixed_bits
+from pipelines.batches.counter_random import GOLDEN, key_of, mixed_bits
 
 _ROUNDS = 6
 
