@@ -111,7 +111,7 @@ def export_run(
 
     Args:
         case: the case.
-        data_sets: folder and manifest by data set, as :func:`pipelines.ingest.ingested` gives them.
+        data_sets: folder and manifest by data set, as :func:`pipelines.ingest.ingest.ingested` gives them.
         arm: the arm.
         seed: the seed; the case's first where it is None.
         task: of an arm with a network for every task, which; None for an arm with a shared network.

@@ -17,11 +17,11 @@ from pipelines.blocks.manifest import Manifest
 from pipelines.blocks.reader import BlockReader
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
-from pipelines.inputs import input_of
-from pipelines.labels import label_array
-from pipelines.leakage import input_digests
-from pipelines.list_data_set import ListedDataSet, list_data_set
-from pipelines.make_block import read_inputs
+from pipelines.ingest.decode import input_of
+from pipelines.ingest.labels import label_array
+from pipelines.ingest.leakage import input_digests
+from pipelines.ingest.list_rows import ListedDataSet, list_data_set
+from pipelines.ingest.make_block import read_inputs
 
 
 class ListedRows:

@@ -22,8 +22,8 @@ from pipelines.base.storage import join, read_bytes
 from pipelines.blocks.manifest import QUARANTINE, SourceCounts
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
-from pipelines.finish_data_set import by_source, kind_of_reason
-from pipelines.ingest import ingested
+from pipelines.ingest.finish import by_source, kind_of_reason
+from pipelines.ingest.ingest import ingested
 from pipelines.inspected_rows import BlockRows, ListedRows, Rows, annotated_rows
 from pipelines.overlap import Overlap, overlap_of
 from pipelines.sources.embedded import write_embedded

@@ -10,8 +10,8 @@ from mtlcore import MISSING, Multiclass, Task
 from pipelines.base.progress import bar
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
+from pipelines.ingest.make_block import reason_of
 from pipelines.inspected_rows import Rows
-from pipelines.make_block import reason_of
 
 _MOST_UNKNOWN = 4  # labels told by name where they are not annotated; more are counted
 

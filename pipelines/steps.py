@@ -18,8 +18,8 @@ from pipelines.case.load import as_yaml
 from pipelines.contact_sheet import draw_sheet
 from pipelines.evaluate import evaluate as _evaluate
 from pipelines.export import export_run
-from pipelines.ingest import ingest as _ingest
-from pipelines.ingest import ingested
+from pipelines.ingest.ingest import ingest as _ingest
+from pipelines.ingest.ingest import ingested
 from pipelines.inspection import Inspection, SheetInfo, SheetTile, inspection_of, open_data_sets
 from pipelines.layout import CASE_FILE, DATA_SETS, experiment_folder, sheet_file
 from pipelines.relate import EstimatedEdge, edges_asked_for

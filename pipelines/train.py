@@ -44,7 +44,7 @@ def train(
 
     Args:
         case: the case.
-        data_sets: folder and manifest by data set, as :func:`pipelines.ingest.ingested` gives them.
+        data_sets: folder and manifest by data set, as :func:`pipelines.ingest.ingest.ingested` gives them.
         fresh: train all runs again, from the beginning.
         other_code: go on from checkpoints that other code or another torch has made, too.
 

@@ -57,7 +57,7 @@ def test_importing_mtlcore_does_not_import_ray():
 
 def test_a_task_of_the_ingest_imports_no_torch():
     """Two seconds and 200 MB of every worker, for nothing."""
-    code = "import sys, pipelines.make_block; sys.exit('torch' in sys.modules)"
+    code = "import sys, pipelines.ingest.make_block; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from pipelines.ingest import ingested
+from pipelines.ingest.ingest import ingested
 from pipelines.layout import experiment_folder
 from pipelines.runs import list_runs
 from pipelines.training.train_run import train_run

@@ -251,7 +251,7 @@ def main() -> None:
     from made_case import made_case
 
     from pipelines.base.ray_session import ray_session
-    from pipelines.ingest import ingest
+    from pipelines.ingest.ingest import ingest
 
     answer: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:

@@ -91,7 +91,7 @@ def main() -> None:
     from made_case import made_case
 
     from pipelines.base.ray_session import ray_session
-    from pipelines.ingest import ingest
+    from pipelines.ingest.ingest import ingest
     from pipelines.layout import experiment_folder
     from pipelines.runs import list_runs
 

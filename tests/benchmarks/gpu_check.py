@@ -44,7 +44,7 @@ def main() -> None:
 
     from pipelines.base.ray_session import ray_session
     from pipelines.case.load import load_case
-    from pipelines.ingest import ingest, ingested
+    from pipelines.ingest.ingest import ingest, ingested
 
     answer: dict[str, Any] = {"gpu": torch.cuda.get_device_name(), "gpus": torch.cuda.device_count()}
     worst = 0.0

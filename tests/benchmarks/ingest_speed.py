@@ -101,7 +101,7 @@ def case_file(folder: Path, store: Path) -> Path:
 def ingest_seconds(folder: Path, store: Path) -> float:
     """Seconds of an ingest of everything, Ray being there."""
     from pipelines.case.load import load_case
-    from pipelines.ingest import ingest
+    from pipelines.ingest.ingest import ingest
 
     shutil.rmtree(store, ignore_errors=True)
     case = load_case(str(case_file(folder, store)))

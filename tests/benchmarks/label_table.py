@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     given = parser.parse_args()
     from pipelines.case.load import load_case
-    from pipelines.list_data_set import list_data_set
+    from pipelines.ingest.list_rows import list_data_set
 
     with tempfile.TemporaryDirectory(prefix="label-table-") as scratch:
         folder = Path(scratch)

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from pipelines.base.ray_session import ray_session
 from pipelines.case.load import load_case
-from pipelines.ingest import ingest, ingested
+from pipelines.ingest.ingest import ingest, ingested
 from pipelines.layout import experiment_folder
 from pipelines.train import train
 from tests.commands import environment

@@ -157,7 +157,7 @@ def main() -> None:
 
     from pipelines.base.ray_session import ray_session
     from pipelines.group_trainer import GroupTrainer, group_trainer
-    from pipelines.ingest import ingest
+    from pipelines.ingest.ingest import ingest
     from pipelines.layout import experiment_folder
     from pipelines.runs import list_runs
     from pipelines.training.work import Work

@@ -51,7 +51,7 @@ def main() -> None:
     from pipelines.case.case import Case
     from pipelines.case.load import load_case
     from pipelines.evaluate import evaluate
-    from pipelines.ingest import ingest
+    from pipelines.ingest.ingest import ingest
     from pipelines.results_table import results_table
     from pipelines.train import train
 

@@ -12,7 +12,7 @@ from pipelines.blocks.cache import local_blocks
 from pipelines.blocks.reader import BlockReader
 from pipelines.case.build import tasks_of
 from pipelines.case.load import load_case
-from pipelines.ingest import ingested
+from pipelines.ingest.ingest import ingested
 
 KINDS = ("cat", "dog")
 TRAITS = ("furry", "flies")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from pipelines.ingest import ingested
+from pipelines.ingest.ingest import ingested
 from pipelines.layout import experiment_folder
 from pipelines.runs import list_runs
 from pipelines.training.train_run import train_run

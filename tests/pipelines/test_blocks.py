@@ -11,7 +11,7 @@ import pytest
 
 from pipelines.blocks.cache import BlockFiles, DamagedBlockError, local_blocks
 from pipelines.blocks.reader import BlockReader
-from pipelines.labels import label_array
+from pipelines.ingest.labels import label_array
 from tests.pipelines.block_files import KIND, block_table, traits, write_blocks
 
 RNG = np.random.Generator(np.random.PCG64(0))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.chunks import chunk_bounds, digest, rows_per_chunk
+from pipelines.ingest.chunks import chunk_bounds, digest, rows_per_chunk
 
 
 def chunks(ids, most=64):

@@ -8,7 +8,7 @@ import pytest
 from pipelines import steps
 from pipelines.batches.batch import open_readers
 from pipelines.case.load import load_case
-from pipelines.ingest import ingested
+from pipelines.ingest.ingest import ingested
 
 SMALL = [
     "training.steps=40",

@@ -13,7 +13,7 @@ import safetensors.torch
 
 from pipelines.batches.batch import mixing_plan
 from pipelines.case.load import load_case
-from pipelines.ingest import ingest, ingested
+from pipelines.ingest.ingest import ingest, ingested
 from pipelines.layout import experiment_folder
 from pipelines.runs import HISTORY, WEIGHTS, list_runs, read_record
 from pipelines.train import train

@@ -14,7 +14,7 @@ from pipelines.case.build import build_network
 from pipelines.case.load import load_case
 from pipelines.evaluate import evaluate, predict_runs
 from pipelines.export import export_run, load_exported
-from pipelines.ingest import ingest, ingested
+from pipelines.ingest.ingest import ingest, ingested
 from pipelines.layout import experiment_folder
 from pipelines.results_table import results_table
 from pipelines.runs import WEIGHTS, list_runs, write_record

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.blocks.schema import BLOCK_VERSION
-from pipelines.ingest import ingest, ingested
+from pipelines.ingest.ingest import ingest, ingested
 from pipelines.runs import HISTORY, TRAINING_VERSION
 from tests.pipelines.ingest_case import KINDS, case_of, picture, write
 from tests.pipelines.one_worker import train_here

@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipelines.base.errors import UserError
 from pipelines.blocks.cache import local_blocks
-from pipelines.ingest import ingest, ingested
+from pipelines.ingest.ingest import ingest, ingested
 from tests.pipelines.ingest_case import KINDS, TRAITS, case_of, picture, quarantine, read
 
 

@@ -13,10 +13,10 @@ import psutil
 import pytest
 from PIL import Image
 
-from pipelines import chunks
 from pipelines.base.errors import UserError
 from pipelines.blocks.layout import blocks_root
-from pipelines.ingest import ingest, ingested
+from pipelines.ingest import chunks
+from pipelines.ingest.ingest import ingest, ingested
 from tests.commands import environment
 from tests.pipelines.ingest_case import (
     FOLDER,
@@ -137,8 +137,8 @@ def test_the_order_of_rows_and_of_files_and_the_number_of_tasks_change_nothing(
     found = []
     for seed in range(3):
         random.Random(seed).shuffle(names)
-        monkeypatch.setattr("pipelines.ingest_tasks._CHUNKS_A_TASK", seed + 1)
-        monkeypatch.setattr("pipelines.ingest._CHUNKS_AT_ONCE", 3 if seed == 1 else 1024)
+        monkeypatch.setattr("pipelines.ingest.tasks._CHUNKS_A_TASK", seed + 1)
+        monkeypatch.setattr("pipelines.ingest.ingest._CHUNKS_AT_ONCE", 3 if seed == 1 else 1024)
         for part in ("one", "two"):
             rows = [name for name in names if (int(name[-7:-4]) % 3 == 0) == (part == "one")]
             write(root / f"{part}.csv", "file,kind\n" + "".join(f"{name},{name.split('/')[1]}\n" for name in rows))
@@ -208,7 +208,7 @@ def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_bytes(root, tmp_
     write(root / "pets" / "cat" / "broken.png", b"this is no picture")
     stores = {name: tmp_path / name for name in ("whole", "killed")}
     case_of(root, tmp_path, {"pets": FOLDER} | REST)  # writes the case file
-    program = "import pipelines.chunks as c; c._MOST_ROWS = 16; from pipelines.command_line import main; main()"
+    program = "import pipelines.ingest.chunks as c; c._MOST_ROWS = 16; from pipelines.command_line import main; main()"
 
     def start(store):
         command = [

@@ -3,7 +3,7 @@ import heapq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.ingest_tasks import ChunkToMake, shrinking_parts, small_ones_last
+from pipelines.ingest.tasks import ChunkToMake, shrinking_parts, small_ones_last
 
 SIZES = st.lists(st.integers(1, 2048), max_size=80)
 WORKERS = st.integers(1, 16)

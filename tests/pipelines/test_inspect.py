@@ -14,11 +14,11 @@ from rich.text import Text
 from mtlcore import Multilabel
 from pipelines import steps
 from pipelines.contact_sheet import draw_sheet
-from pipelines.ingest import ingest, ingested
+from pipelines.ingest.ingest import ingest, ingested
+from pipelines.ingest.labels import label_array
+from pipelines.ingest.leakage import input_digests
 from pipelines.inspection import Inspection, inspection_of, open_data_sets
 from pipelines.inspection_table import inspection_text
-from pipelines.labels import label_array
-from pipelines.leakage import input_digests
 from pipelines.samples import Caption, Sample, Samples, draw_samples
 from tests.commands import environment, kindred
 from tests.pipelines.ingest_case import TRAITS, case_of, picture, pixels, write

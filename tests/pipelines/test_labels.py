@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mtlcore import Multiclass, Multilabel
 from pipelines.base.errors import UserError
 from pipelines.case.data import LabelRule
-from pipelines.labels import align, text_of
+from pipelines.ingest.labels import align, text_of
 
 EXPRESSION = Multiclass("expression", ("happiness", "sadness", "7"))
 UNITS = Multilabel("units", ("AU1", "AU12"))

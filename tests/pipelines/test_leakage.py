@@ -8,7 +8,7 @@ from PIL import Image
 
 from pipelines.base.errors import UserError
 from pipelines.batches.batch import class_priors, open_readers
-from pipelines.ingest import ingest
+from pipelines.ingest.ingest import ingest
 from tests.pipelines.ingest_case import KINDS, case_of, picture, pixels, read, write
 
 SETS = {

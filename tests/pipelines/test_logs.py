@@ -13,7 +13,7 @@ from rich.console import Console
 from pipelines.base.progress import Bar
 from pipelines.base.storage import is_remote, read_bytes
 from pipelines.case.load import load_case
-from pipelines.ingest import ingest
+from pipelines.ingest.ingest import ingest
 from pipelines.runs import HISTORY, VALIDATIONS, WEIGHTS, read_record
 from pipelines.training.checkpoint import Event
 from pipelines.training.progress_line import progress_of

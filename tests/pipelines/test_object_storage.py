@@ -24,7 +24,7 @@ from pipelines.base.storage import (
 )
 from pipelines.blocks.cache import DamagedBlockError, local_blocks
 from pipelines.blocks.manifest import Manifest, read_manifest
-from pipelines.ingest import ingest
+from pipelines.ingest.ingest import ingest
 from tests.commands import kindred
 from tests.object_storage import (
     SECRET,

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from pipelines.base.errors import UserError
-from pipelines.ingest import ingest
-from pipelines.list_data_set import list_data_set
-from pipelines.make_block import read_inputs
+from pipelines.ingest.ingest import ingest
+from pipelines.ingest.list_rows import list_data_set
+from pipelines.ingest.make_block import read_inputs
 from tests.pipelines.ingest_case import (
     FOLDER,
     KINDS,

@@ -18,7 +18,7 @@ from pipelines.base.errors import UserError
 from pipelines.base.storage import join, read_bytes, write_whole
 from pipelines.batches.batch import mixing_plan
 from pipelines.case.load import load_case
-from pipelines.ingest import ingest, ingested
+from pipelines.ingest.ingest import ingest, ingested
 from pipelines.runs import HISTORY, WEIGHTS, list_runs, read_record
 from pipelines.training.begun import check_begun
 from pipelines.training.checkpoint import step_of, unpack

@@ -13,8 +13,8 @@ from pydantic import TypeAdapter
 
 from pipelines.base.errors import UserError
 from pipelines.case.data import DataSet, VectorInput
-from pipelines.ingest import ingest
-from pipelines.make_block import read_inputs
+from pipelines.ingest.ingest import ingest
+from pipelines.ingest.make_block import read_inputs
 from pipelines.sources.list_source import list_source
 from pipelines.sources.places import NothingThereError, find_places
 from pipelines.sources.registry import Source

@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 from pipelines.base.errors import UserError
 from pipelines.case.load import load_case
-from pipelines.ingest import ingest, ingested
+from pipelines.ingest.ingest import ingest, ingested
 from pipelines.layout import experiment_folder
 from pipelines.runs import HISTORY, WEIGHTS, list_runs
 from pipelines.training.checkpoint_writer import CheckpointWriter

@@ -17,7 +17,7 @@ from pipelines.base.errors import UserError
 from pipelines.batches.batch import open_readers, scaled
 from pipelines.case.build import build_network, tasks_of
 from pipelines.case.load import load_case
-from pipelines.ingest import ingest, ingested
+from pipelines.ingest.ingest import ingest, ingested
 from pipelines.results_table import results_table
 from pipelines.runs import HISTORY, VALIDATIONS, WEIGHTS, list_runs, read_record
 from pipelines.training.validation import validation_rows

@@ -8,7 +8,7 @@ import torch
 from pipelines.case.load import load_case
 from pipelines.evaluate import evaluate
 from pipelines.figures import agreement_figure, sharing_figure
-from pipelines.ingest import ingest, ingested
+from pipelines.ingest.ingest import ingest, ingested
 from pipelines.results import PairSeen
 from pipelines.runs import WEIGHTS, Run
 from pipelines.visible_relatedness import measured_steps, read_measured

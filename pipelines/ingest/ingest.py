@@ -33,12 +33,12 @@ from pipelines.blocks.manifest import Manifest, read_manifest
 from pipelines.blocks.schema import BLOCK_VERSION, block_schema
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
-from pipelines.chunks import Chunk
-from pipelines.finish_data_set import finish_data_set
-from pipelines.ingest_tasks import ChunkToMake, make_in_tasks
-from pipelines.leakage import without_leaks
-from pipelines.list_data_set import ListedDataSet, list_data_set
-from pipelines.make_block import ENDINGS, Job, Recipe
+from pipelines.ingest.chunks import Chunk
+from pipelines.ingest.finish import finish_data_set
+from pipelines.ingest.leakage import without_leaks
+from pipelines.ingest.list_rows import ListedDataSet, list_data_set
+from pipelines.ingest.make_block import ENDINGS, Job, Recipe
+from pipelines.ingest.tasks import ChunkToMake, make_in_tasks
 from pipelines.sources.archives import DECOMPRESSED
 from pipelines.sources.embedded import write_embedded
 

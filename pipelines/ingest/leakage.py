@@ -16,8 +16,8 @@ from pipelines.blocks.manifest import LabelCounts, Manifest
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
 from pipelines.case.data import PictureInput
-from pipelines.finish_data_set import count_labels
-from pipelines.make_block import inputs_file, read_arrow
+from pipelines.ingest.finish import count_labels
+from pipelines.ingest.make_block import inputs_file, read_arrow
 
 _LATER = {"train": ("validation", "test"), "validation": ("test",), "test": ()}
 _FILES_AT_ONCE = 16

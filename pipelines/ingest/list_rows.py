@@ -17,8 +17,8 @@ from pipelines.blocks.schema import label_type
 from pipelines.case.build import relatedness_of, tasks_of
 from pipelines.case.case import Case
 from pipelines.case.data import DataSet, MultilabelTask
-from pipelines.chunks import Chunk, chunk_bounds, digest, rows_per_chunk
-from pipelines.labels import Aligned, align, nothing_annotated, through
+from pipelines.ingest.chunks import Chunk, chunk_bounds, digest, rows_per_chunk
+from pipelines.ingest.labels import Aligned, align, nothing_annotated, through
 from pipelines.sources.list_source import list_source
 from pipelines.sources.listing import Listing
 

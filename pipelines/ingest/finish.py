@@ -20,8 +20,8 @@ from pipelines.base.storage import delete, is_remote, join, read_bytes, write_wh
 from pipelines.blocks.manifest import MANIFEST, QUARANTINE, BlockEntry, LabelCounts, Manifest, SourceCounts
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
-from pipelines.list_data_set import QUARANTINED, ListedDataSet, original_rows
-from pipelines.make_block import outcome_file
+from pipelines.ingest.list_rows import QUARANTINED, ListedDataSet, original_rows
+from pipelines.ingest.make_block import outcome_file
 
 _FILES_AT_ONCE = 16
 

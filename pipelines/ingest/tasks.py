@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.base.storage import StorageUnavailableError
-from pipelines.make_block import Recipe, make_blocks
+from pipelines.ingest.make_block import Recipe, make_blocks
 
 _CHUNKS_A_TASK = 8
 

@@ -22,7 +22,7 @@ from pipelines.base.storage import StorageUnavailableError, is_remote, join, rea
 from pipelines.blocks.write_buffer import PageMemory
 from pipelines.blocks.writer import input_type, write_block
 from pipelines.case.data import DataSet, PictureInput, VectorInput
-from pipelines.inputs import input_of
+from pipelines.ingest.decode import input_of
 from pipelines.sources.fetch import fetch
 from pipelines.sources.numpy_arrays import NumpyArrays, read_numpy_rows
 from pipelines.sources.parquet_table import HuggingFace, ParquetTable, read_parquet_rows
