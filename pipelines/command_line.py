@@ -121,7 +121,7 @@ def resume(
     """Go on with what was killed, to its report: from its storage alone, on as many workers as there are now."""
 
     def load() -> "Case":
-        from pipelines.resume import begun_case
+        from pipelines.experiment.resume import begun_case
 
         return begun_case(run, overrides)
 

@@ -27,7 +27,8 @@ from pipelines.blocks.manifest import Manifest
 from pipelines.blocks.reader import BlockReader
 from pipelines.case.build import build_network, tasks_of
 from pipelines.case.case import Case
-from pipelines.layout import experiment_folder
+from pipelines.experiment.layout import experiment_folder
+from pipelines.experiment.run import Run, is_done, list_runs, read_record, read_weights
 from pipelines.results import (
     Confusion,
     DataSetSummary,
@@ -41,7 +42,6 @@ from pipelines.results import (
     git_commit,
     installed_versions,
 )
-from pipelines.runs import Run, is_done, list_runs, read_record, read_weights
 from pipelines.visible_relatedness import read_measured
 
 _ROWS_AT_ONCE = 512

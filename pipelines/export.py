@@ -32,8 +32,8 @@ from pipelines.case.case import Case
 from pipelines.case.data import Input, PictureInput
 from pipelines.case.network import Network
 from pipelines.evaluate import check_trained
-from pipelines.layout import experiment_folder
-from pipelines.runs import WEIGHTS, Run, list_runs, made_from, read_weights
+from pipelines.experiment.layout import experiment_folder
+from pipelines.experiment.run import WEIGHTS, Run, list_runs, made_from, read_weights
 
 DESCRIPTION, BACKBONE = "network.json", "backbone"
 

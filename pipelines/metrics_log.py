@@ -9,7 +9,7 @@ from typing import Any
 from pipelines.base.errors import UserError
 from pipelines.base.storage import is_remote
 from pipelines.case.case import Case
-from pipelines.runs import Run
+from pipelines.experiment.run import Run
 
 
 def check_wandb(case: Case) -> None:

@@ -31,8 +31,8 @@ from pipelines.blocks.datasets import DataSets
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
 from pipelines.evaluate import predict_runs
-from pipelines.layout import experiment_folder
-from pipelines.runs import Run, is_done, list_runs
+from pipelines.experiment.layout import experiment_folder
+from pipelines.experiment.run import Run, is_done, list_runs
 from pipelines.train import fit_runs
 
 

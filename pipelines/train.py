@@ -18,9 +18,9 @@ from pipelines.batches.batch import mixing_plan, training_sizes
 from pipelines.batches.counted_relatedness import check_counted
 from pipelines.blocks.manifest import Manifest
 from pipelines.case.case import Case
-from pipelines.layout import experiment_folder
+from pipelines.experiment.layout import experiment_folder
+from pipelines.experiment.run import RECORD, Run, is_done, list_runs
 from pipelines.metrics_log import check_wandb
-from pipelines.runs import RECORD, Run, is_done, list_runs
 from pipelines.training.begun import check_begun
 from pipelines.training.checkpoint_folder import CHECKPOINTS, delete_checkpoints
 from pipelines.training.failure import failure_of

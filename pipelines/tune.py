@@ -25,7 +25,7 @@ from pipelines.base.terminal import as_text
 from pipelines.blocks.manifest import Manifest
 from pipelines.case.case import Case
 from pipelines.case.load import as_yaml
-from pipelines.layout import experiment_folder
+from pipelines.experiment.layout import experiment_folder
 from pipelines.train import trainers_that_fit
 from pipelines.tuned_settings import as_it_stands, with_settings
 

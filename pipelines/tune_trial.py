@@ -15,8 +15,8 @@ from pipelines.blocks.manifest import Manifest
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
 from pipelines.evaluate import check_trained, predict_runs, split_tests
+from pipelines.experiment.run import list_runs
 from pipelines.group_trainer import group_trainer
-from pipelines.runs import list_runs
 from pipelines.training.work import Work
 from pipelines.tuned_settings import with_settings
 

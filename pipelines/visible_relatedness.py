@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from mtlcore import PairMeasured
 from pipelines.base.storage import delete, join, read_bytes, write_whole
 from pipelines.case.case import Case
-from pipelines.runs import Run
+from pipelines.experiment.run import Run
 
 VISIBLE_RELATEDNESS = "visible_relatedness.parquet"
 _SCHEMA = pa.schema(

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pipelines.base.errors import UserError
 from pipelines.base.storage import join
 from pipelines.blocks.manifest import Manifest
-from pipelines.runs import Run, made_from
+from pipelines.experiment.run import Run, made_from
 from pipelines.training.checkpoint import NotACheckpointError
 from pipelines.training.checkpoint_folder import CHECKPOINTS, checkpoint_names, read_about
 

@@ -3,7 +3,7 @@
 import json
 
 from pipelines.base.storage import delete, join, read_bytes, write_whole
-from pipelines.runs import Run
+from pipelines.experiment.run import Run
 from pipelines.training.work import Work
 
 FAILURE = "failure.json"

@@ -4,8 +4,8 @@ import time
 from contextlib import ExitStack
 from types import TracebackType
 
+from pipelines.experiment.run import Run
 from pipelines.metrics_log import MetricsLog
-from pipelines.runs import Run
 from pipelines.training.run_log import RunLog
 from pipelines.training.schedule import learning_rate
 from pipelines.training.step_metrics import StepMetrics

@@ -13,7 +13,7 @@ from mtlcore import HeadInputs, JointLoss, RelatednessProbe, RelatednessTrust
 from pipelines.base.storage import delete, join, write_whole
 from pipelines.batches.batch import MixedBatch, mixing_plan, training_batch
 from pipelines.case.build import build_balancing, build_loss, build_network, build_trust, tasks_of
-from pipelines.runs import HISTORY, VALIDATIONS, WEIGHTS, Run, made_from, write_record
+from pipelines.experiment.run import HISTORY, VALIDATIONS, WEIGHTS, Run, made_from, write_record
 from pipelines.training.checkpoint import Event
 from pipelines.training.checkpoint_folder import (
     CHECKPOINTS,

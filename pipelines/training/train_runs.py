@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from pipelines.runs import is_done
+from pipelines.experiment.run import is_done
 from pipelines.training.failure import comes_from_a_peer, failure_of, note_failure
 from pipelines.training.heap import keep_freed_memory
 from pipelines.training.loss_history import LossNotFiniteError

@@ -14,7 +14,7 @@ from pipelines.batches.permutation import permuted
 from pipelines.blocks.reader import BlockReader
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
-from pipelines.runs import Run
+from pipelines.experiment.run import Run
 from pipelines.training.checkpoint import Event
 from pipelines.training.evaluating import evaluating
 from pipelines.training.shards import is_sharded, share_buffers

@@ -13,7 +13,7 @@ from torch import Tensor
 from mtlcore import LOWER_IS_BETTER, primary_metric
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
-from pipelines.runs import Run
+from pipelines.experiment.run import Run
 
 
 @dataclass

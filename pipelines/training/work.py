@@ -6,7 +6,7 @@ from typing import Any
 
 from pipelines.blocks.manifest import Manifest
 from pipelines.case.case import Case
-from pipelines.runs import Run, made_from
+from pipelines.experiment.run import Run, made_from
 from pipelines.training.step_metrics import StepMetrics
 
 

@@ -167,8 +167,8 @@ def kindred_rounds(case: Any, data_sets: Any, steps: int) -> Callable[[int], lis
     """Return what trains as one of Ray's workers does, and returns steps a second by wall clock and processor."""
     from dataclasses import replace
 
-    from pipelines.layout import experiment_folder
-    from pipelines.runs import list_runs
+    from pipelines.experiment.layout import experiment_folder
+    from pipelines.experiment.run import list_runs
     from pipelines.training.heap import keep_freed_memory
     from pipelines.training.train_run import train_run
     from pipelines.training.training_data import open_training_data

@@ -82,8 +82,8 @@ def curve(case: Any, ingested: Any) -> np.ndarray:
     """Train a case's one run with Ray Train, and return its loss by step."""
     import pyarrow.parquet as pq
 
-    from pipelines.layout import experiment_folder
-    from pipelines.runs import HISTORY, list_runs
+    from pipelines.experiment.layout import experiment_folder
+    from pipelines.experiment.run import HISTORY, list_runs
     from pipelines.train import train
 
     train(case, ingested(case))

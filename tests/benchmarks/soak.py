@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from pipelines.base.ray_session import ray_session
 from pipelines.case.load import load_case
+from pipelines.experiment.layout import experiment_folder
 from pipelines.ingest.ingest import ingest, ingested
-from pipelines.layout import experiment_folder
 from pipelines.train import train
 from tests.commands import environment
 from tests.pipelines.counted_case import write_counted_case

@@ -51,9 +51,9 @@ def main() -> None:
     from made_case import made_case
 
     from pipelines.base.ray_session import ray_session
+    from pipelines.experiment.layout import experiment_folder
+    from pipelines.experiment.run import list_runs
     from pipelines.ingest.ingest import ingest
-    from pipelines.layout import experiment_folder
-    from pipelines.runs import list_runs
     from pipelines.training.work import Work
 
     answer: dict[str, Any] = {}

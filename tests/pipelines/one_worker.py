@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
+from pipelines.experiment.layout import experiment_folder
+from pipelines.experiment.run import list_runs
 from pipelines.ingest.ingest import ingested
-from pipelines.layout import experiment_folder
-from pipelines.runs import list_runs
 from pipelines.training.train_run import train_run
 from pipelines.training.training_data import open_training_data
 from pipelines.training.work import Work

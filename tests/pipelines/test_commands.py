@@ -14,7 +14,7 @@ import pytest
 from pipelines import steps
 from pipelines.base.errors import UserError
 from pipelines.case.load import load_case
-from pipelines.layout import experiment_folder
+from pipelines.experiment.layout import experiment_folder
 from tests.commands import environment, kindred
 
 SMALL = ["training.steps=20", "training.seeds=[0]", "evaluation.replicates=20"]

@@ -13,9 +13,9 @@ import safetensors.torch
 
 from pipelines.batches.batch import mixing_plan
 from pipelines.case.load import load_case
+from pipelines.experiment.layout import experiment_folder
+from pipelines.experiment.run import HISTORY, WEIGHTS, list_runs, read_record
 from pipelines.ingest.ingest import ingest, ingested
-from pipelines.layout import experiment_folder
-from pipelines.runs import HISTORY, WEIGHTS, list_runs, read_record
 from pipelines.train import train
 from pipelines.training.checkpoint import step_of
 from tests.commands import environment, kindred

@@ -13,7 +13,7 @@ import torch
 
 from pipelines.batches.batch import mixing_plan
 from pipelines.case.load import load_case
-from pipelines.runs import HISTORY, WEIGHTS, list_runs, read_record
+from pipelines.experiment.run import HISTORY, WEIGHTS, list_runs, read_record
 from tests.commands import environment
 from tests.pipelines.counted_case import SIZES, planned_counts
 from tests.pipelines.elastic_run import STAND_STILL, STEPS

@@ -13,8 +13,8 @@ from rich.console import Console
 from pipelines.base.progress import Bar
 from pipelines.base.storage import is_remote, read_bytes
 from pipelines.case.load import load_case
+from pipelines.experiment.run import HISTORY, VALIDATIONS, WEIGHTS, read_record
 from pipelines.ingest.ingest import ingest
-from pipelines.runs import HISTORY, VALIDATIONS, WEIGHTS, read_record
 from pipelines.training.checkpoint import Event
 from pipelines.training.progress_line import progress_of
 from pipelines.training.run_log import LOG, LogLine, RunLog

@@ -18,8 +18,8 @@ from pipelines.base.errors import UserError
 from pipelines.base.storage import join, read_bytes, write_whole
 from pipelines.batches.batch import mixing_plan
 from pipelines.case.load import load_case
+from pipelines.experiment.run import HISTORY, WEIGHTS, list_runs, read_record
 from pipelines.ingest.ingest import ingest, ingested
-from pipelines.runs import HISTORY, WEIGHTS, list_runs, read_record
 from pipelines.training.begun import check_begun
 from pipelines.training.checkpoint import step_of, unpack
 from pipelines.training.checkpoint_folder import checkpoint_names, read_checkpoint
@@ -267,7 +267,7 @@ def test_where_no_checkpoint_is_whole_it_begins_again_and_says_so(case, begun, u
 
 
 def test_a_run_begun_by_other_code_is_refused_with_what_can_be_done(case, begun, monkeypatch):
-    monkeypatch.setattr("pipelines.runs.TRAINING_VERSION", -1)
+    monkeypatch.setattr("pipelines.experiment.run.TRAINING_VERSION", -1)
     with pytest.raises(
         UserError, match=r"stands at step \d+; since then Kindred's training version has changed.*--other-code"
     ) as told:

@@ -15,9 +15,9 @@ from pipelines.batches.batch import mixing_plan, open_readers
 from pipelines.blocks.cache import DamagedBlockError
 from pipelines.case.build import build_network
 from pipelines.case.load import load_case
+from pipelines.experiment.layout import experiment_folder
+from pipelines.experiment.run import HISTORY, WEIGHTS, is_done, list_runs
 from pipelines.ingest.ingest import ingest, ingested
-from pipelines.layout import experiment_folder
-from pipelines.runs import HISTORY, WEIGHTS, is_done, list_runs
 from pipelines.train import TrainingFailedError, fit_runs, train
 from tests.pipelines.one_worker import train_here
 

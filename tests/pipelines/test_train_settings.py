@@ -11,9 +11,9 @@ import torch.distributed as dist
 
 from pipelines.base.errors import UserError
 from pipelines.case.load import load_case
+from pipelines.experiment.layout import experiment_folder
+from pipelines.experiment.run import HISTORY, WEIGHTS, list_runs
 from pipelines.ingest.ingest import ingest, ingested
-from pipelines.layout import experiment_folder
-from pipelines.runs import HISTORY, WEIGHTS, list_runs
 from pipelines.training.checkpoint_writer import CheckpointWriter
 from pipelines.training.prepare import check_compiler
 from pipelines.training.shards import layers

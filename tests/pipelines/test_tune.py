@@ -12,8 +12,8 @@ from pipelines.base.fingerprint import fingerprint
 from pipelines.case.build import tasks_of
 from pipelines.case.load import load_case
 from pipelines.evaluate import predict_runs, split_tests
+from pipelines.experiment.run import list_runs
 from pipelines.ingest.ingest import ingested
-from pipelines.runs import list_runs
 from pipelines.tune import tune
 from pipelines.tuned_settings import with_settings
 

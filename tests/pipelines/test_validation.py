@@ -17,9 +17,9 @@ from pipelines.base.errors import UserError
 from pipelines.batches.batch import open_readers, scaled
 from pipelines.case.build import build_network, tasks_of
 from pipelines.case.load import load_case
+from pipelines.experiment.run import HISTORY, VALIDATIONS, WEIGHTS, list_runs, read_record
 from pipelines.ingest.ingest import ingest, ingested
 from pipelines.results_table import results_table
-from pipelines.runs import HISTORY, VALIDATIONS, WEIGHTS, list_runs, read_record
 from pipelines.training.validation import validation_rows
 from pipelines.training.validation_history import ValidationHistory, best_of, scored_columns, without_gain
 from tests.pipelines.one_worker import train_here

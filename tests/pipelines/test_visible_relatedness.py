@@ -7,10 +7,10 @@ import torch
 
 from pipelines.case.load import load_case
 from pipelines.evaluate import evaluate
+from pipelines.experiment.run import WEIGHTS, Run
 from pipelines.figures import agreement_figure, sharing_figure
 from pipelines.ingest.ingest import ingest, ingested
 from pipelines.results import PairSeen
-from pipelines.runs import WEIGHTS, Run
 from pipelines.visible_relatedness import measured_steps, read_measured
 from tests.pipelines.one_worker import train_here
 

@@ -10,7 +10,7 @@ from pipelines.blocks.datasets import DataSets, read_data_sets
 from pipelines.blocks.layout import blocks_root
 from pipelines.case.case import Case
 from pipelines.case.load import load_case
-from pipelines.layout import CASE_FILE, DATA_SETS, WHO_TRAINS, experiment_folder
+from pipelines.experiment.layout import CASE_FILE, DATA_SETS, WHO_TRAINS, experiment_folder
 
 
 def begun_case(run: str, overrides: Sequence[str] = ()) -> Case:
