@@ -83,7 +83,7 @@ def inspect(
     with _interruptible():
         from pipelines import steps
         from pipelines.case.load import load_case
-        from pipelines.inspection_table import inspection_text
+        from pipelines.inspection.tables import inspection_text
 
         found = steps.inspect(load_case(case, overrides), pictures, seed, sheet)
     if as_json:

@@ -13,13 +13,13 @@ from rich.text import Text
 
 from mtlcore import Multilabel
 from pipelines import steps
-from pipelines.contact_sheet import draw_sheet
 from pipelines.ingest.ingest import ingest, ingested
 from pipelines.ingest.labels import label_array
 from pipelines.ingest.leakage import input_digests
-from pipelines.inspection import Inspection, inspection_of, open_data_sets
-from pipelines.inspection_table import inspection_text
-from pipelines.samples import Caption, Sample, Samples, draw_samples
+from pipelines.inspection.contact_sheet import draw_sheet
+from pipelines.inspection.inspection import Inspection, inspection_of, open_data_sets
+from pipelines.inspection.samples import Caption, Sample, Samples, draw_samples
+from pipelines.inspection.tables import inspection_text
 from tests.commands import environment, kindred
 from tests.pipelines.ingest_case import TRAITS, case_of, picture, pixels, write
 

@@ -24,8 +24,8 @@ from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
 from pipelines.ingest.finish import by_source, kind_of_reason
 from pipelines.ingest.ingest import ingested
-from pipelines.inspected_rows import BlockRows, ListedRows, Rows, annotated_rows
-from pipelines.overlap import Overlap, overlap_of
+from pipelines.inspection.overlap import Overlap, overlap_of
+from pipelines.inspection.rows import BlockRows, ListedRows, Rows, annotated_rows
 from pipelines.sources.embedded import write_embedded
 
 

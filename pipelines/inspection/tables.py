@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.base.terminal import as_text
-from pipelines.inspection import InspectedDataSet, Inspection, LabelCount, Leak, Reason, TaskCounts
-from pipelines.overlap import Overlap
+from pipelines.inspection.inspection import InspectedDataSet, Inspection, LabelCount, Leak, Reason, TaskCounts
+from pipelines.inspection.overlap import Overlap
 
 _MOST_LABELS, _MOST_PLACES = 14, 10  # shown in full; of more, the most and the least frequent
 _BAR = 16  # characters

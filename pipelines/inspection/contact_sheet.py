@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pipelines.samples import Caption, Sample, Samples
+from pipelines.inspection.samples import Caption, Sample, Samples
 
 _WIDTH = 1400  # of the pictures of a row, at most
 _MARGIN, _GAP, _PADDING = 40, 18, 10

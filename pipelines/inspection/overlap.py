@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
-from pipelines.inspected_rows import BlockRows, Rows, annotated_rows
+from pipelines.inspection.rows import BlockRows, Rows, annotated_rows
 
 
 class Overlap(BaseModel):

@@ -11,7 +11,7 @@ from pipelines.base.progress import bar
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
 from pipelines.ingest.make_block import reason_of
-from pipelines.inspected_rows import Rows
+from pipelines.inspection.rows import Rows
 
 _MOST_UNKNOWN = 4  # labels told by name where they are not annotated; more are counted
 
