@@ -42,7 +42,7 @@ from pipelines.results import (
     git_commit,
     installed_versions,
 )
-from pipelines.visible_relatedness import read_measured
+from pipelines.train.logs.relatedness_log import read_measured
 
 _ROWS_AT_ONCE = 512
 

@@ -33,7 +33,7 @@ from pipelines.case.case import Case
 from pipelines.evaluate import predict_runs
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.run import Run, is_done, list_runs
-from pipelines.train import fit_runs
+from pipelines.train.launch import fit_runs
 
 
 @dataclass(frozen=True)

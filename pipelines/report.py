@@ -21,7 +21,7 @@ from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.resume import begun_data_sets
 from pipelines.experiment.run import HISTORY, VALIDATIONS, list_runs
 from pipelines.results import Results
-from pipelines.training.schedule import learning_rate
+from pipelines.train.lr_schedule import learning_rate
 
 if TYPE_CHECKING:  # matplotlib takes a second to import
     from pipelines.figures import ValidationCurve

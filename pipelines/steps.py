@@ -28,7 +28,7 @@ from pipelines.relate import EstimatedEdge, edges_asked_for
 from pipelines.relate import relate as _relate
 from pipelines.report import write_report
 from pipelines.results import Results, read_results
-from pipelines.train import train as _train
+from pipelines.train.launch import train as _train
 from pipelines.tune import Tuned
 from pipelines.tune import tune as _tune
 

@@ -26,7 +26,7 @@ from pipelines.blocks.manifest import Manifest
 from pipelines.case.case import Case
 from pipelines.case.load import as_yaml
 from pipelines.experiment.layout import experiment_folder
-from pipelines.train import trainers_that_fit
+from pipelines.train.launch import trainers_that_fit
 from pipelines.tuned_settings import as_it_stands, with_settings
 
 # A trial only starts a trainer and waits for it: the processors are for the trainer's workers. Ray wants a trial to

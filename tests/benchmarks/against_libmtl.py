@@ -127,7 +127,7 @@ def libmtl_rounds(
     from mtlcore import drawn_from, small_cnn
     from pipelines.batches.batch import gather_batch, mixing_plan, open_readers
     from pipelines.case.build import tasks_of
-    from pipelines.training.heap import keep_freed_memory
+    from pipelines.train.malloc import keep_freed_memory
 
     libmtl = import_libmtl(folder)
     readers = open_readers(case, data_sets, "train")
@@ -169,11 +169,11 @@ def kindred_rounds(case: Any, data_sets: Any, steps: int) -> Callable[[int], lis
 
     from pipelines.experiment.layout import experiment_folder
     from pipelines.experiment.run import list_runs
-    from pipelines.training.heap import keep_freed_memory
-    from pipelines.training.train_run import train_run
-    from pipelines.training.training_data import open_training_data
-    from pipelines.training.work import Work
-    from pipelines.training.worker import Worker
+    from pipelines.train.assignment import Work
+    from pipelines.train.data import open_training_data
+    from pipelines.train.loop import train_run
+    from pipelines.train.malloc import keep_freed_memory
+    from pipelines.train.worker import Worker
 
     keep_freed_memory()
     data, run = open_training_data(case, data_sets), list_runs(case)[0]

@@ -84,7 +84,7 @@ def curve(case: Any, ingested: Any) -> np.ndarray:
 
     from pipelines.experiment.layout import experiment_folder
     from pipelines.experiment.run import HISTORY, list_runs
-    from pipelines.train import train
+    from pipelines.train.launch import train
 
     train(case, ingested(case))
     folder = Path(list_runs(case)[0].folder(experiment_folder(case)))

@@ -28,7 +28,7 @@ from pipelines.base.ray_session import ray_session
 from pipelines.case.load import load_case
 from pipelines.experiment.layout import experiment_folder
 from pipelines.ingest.ingest import ingest, ingested
-from pipelines.train import train
+from pipelines.train.launch import train
 from tests.commands import environment
 from tests.pipelines.counted_case import write_counted_case
 from tests.pipelines.test_deaths import newest_step

@@ -27,10 +27,10 @@ def train_and_tell(work: Any, out: str) -> None:
     """Train a work's first run in this process, and write its memory before and after."""
     import torch
 
-    from pipelines.training.heap import keep_freed_memory
-    from pipelines.training.train_run import train_run
-    from pipelines.training.training_data import open_training_data
-    from pipelines.training.worker import Worker
+    from pipelines.train.data import open_training_data
+    from pipelines.train.loop import train_run
+    from pipelines.train.malloc import keep_freed_memory
+    from pipelines.train.worker import Worker
 
     torch.set_num_threads(1)
     keep_freed_memory()  # as the function does that Ray calls
@@ -54,7 +54,7 @@ def main() -> None:
     from pipelines.experiment.layout import experiment_folder
     from pipelines.experiment.run import list_runs
     from pipelines.ingest.ingest import ingest
-    from pipelines.training.work import Work
+    from pipelines.train.assignment import Work
 
     answer: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:

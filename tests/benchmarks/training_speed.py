@@ -34,13 +34,13 @@ def compare(config: dict[str, Any]) -> None:
     from mtlcore import HeadInputs, drawn_from
     from pipelines.batches.batch import gather_batch, mixing_plan
     from pipelines.case.build import build_loss, build_network, build_trust, tasks_of
-    from pipelines.training.heap import keep_freed_memory
-    from pipelines.training.optimizer import build_optimizer
-    from pipelines.training.prefetch import laid_out
-    from pipelines.training.prepare import prepare
-    from pipelines.training.train_run import train_run
-    from pipelines.training.training_data import open_training_data
-    from pipelines.training.worker import ray_worker
+    from pipelines.train.data import open_training_data
+    from pipelines.train.loop import train_run
+    from pipelines.train.malloc import keep_freed_memory
+    from pipelines.train.optimizer import build_optimizer
+    from pipelines.train.prefetch import laid_out
+    from pipelines.train.prepare import prepare
+    from pipelines.train.worker import ray_worker
 
     torch.set_num_threads(1)
     keep_freed_memory()  # as the function does that Ray calls
@@ -158,9 +158,9 @@ def main() -> None:
     from pipelines.base.ray_session import ray_session
     from pipelines.experiment.layout import experiment_folder
     from pipelines.experiment.run import list_runs
-    from pipelines.group_trainer import GroupTrainer, group_trainer
     from pipelines.ingest.ingest import ingest
-    from pipelines.training.work import Work
+    from pipelines.train.assignment import Work
+    from pipelines.train.trainer import GroupTrainer, group_trainer
 
     with tempfile.TemporaryDirectory() as scratch, ray_session():
         import ray.data

@@ -92,10 +92,10 @@ def take_turns(config: dict[str, Any]) -> None:
     import torch.distributed as dist
     from torch.nn.parallel import DistributedDataParallel
 
-    from pipelines.training.heap import keep_freed_memory
-    from pipelines.training.train_run import train_run
-    from pipelines.training.training_data import open_training_data
-    from pipelines.training.worker import Worker
+    from pipelines.train.data import open_training_data
+    from pipelines.train.loop import train_run
+    from pipelines.train.malloc import keep_freed_memory
+    from pipelines.train.worker import Worker
 
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
@@ -160,8 +160,8 @@ def take_turns(config: dict[str, Any]) -> None:
 def fit_in_turns(works: dict[int, Any], given: argparse.Namespace, folder: Path) -> None:
     from ray.train import ScalingConfig
 
-    from pipelines.group_trainer import GroupTrainer, group_trainer
-    from pipelines.no_process_group import NoProcessGroup
+    from pipelines.train.no_process_group import NoProcessGroup
+    from pipelines.train.trainer import GroupTrainer, group_trainer
 
     GroupTrainer(
         alone=True,
@@ -195,7 +195,7 @@ def main() -> None:
     from pipelines.experiment.layout import experiment_folder
     from pipelines.experiment.run import list_runs
     from pipelines.ingest.ingest import ingest
-    from pipelines.training.work import Work
+    from pipelines.train.assignment import Work
 
     machine = of_the_machine()
     with tempfile.TemporaryDirectory() as scratch:

@@ -53,7 +53,7 @@ def main() -> None:
     from pipelines.evaluate import evaluate
     from pipelines.ingest.ingest import ingest
     from pipelines.results_table import results_table
-    from pipelines.train import train
+    from pipelines.train.launch import train
 
     table = yaml.safe_load(SHIPPED.read_text())["relatedness"][0]["table"]
     with tempfile.TemporaryDirectory() as scratch, ray_session():

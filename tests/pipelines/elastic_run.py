@@ -34,7 +34,7 @@ def _train(cluster, folder):
     from pipelines.base.ray_session import ray_session
     from pipelines.case.load import load_case
     from pipelines.ingest.ingest import ingest, ingested
-    from pipelines.train import train
+    from pipelines.train.launch import train
     from tests.pipelines.counted_case import write_counted_case
     from tests.pipelines.test_deaths import newest_step
     from tests.processes import wait_until

@@ -7,10 +7,10 @@ import torch
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.run import list_runs
 from pipelines.ingest.ingest import ingested
-from pipelines.training.train_run import train_run
-from pipelines.training.training_data import open_training_data
-from pipelines.training.work import Work
-from pipelines.training.worker import Worker
+from pipelines.train.assignment import Work
+from pipelines.train.data import open_training_data
+from pipelines.train.loop import train_run
+from pipelines.train.worker import Worker
 
 
 def train_here(case, told=None, experiment=None):

@@ -16,8 +16,8 @@ from pipelines.case.load import load_case
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.run import HISTORY, WEIGHTS, list_runs, read_record
 from pipelines.ingest.ingest import ingest, ingested
-from pipelines.train import train
-from pipelines.training.checkpoint import step_of
+from pipelines.train.checkpoints.file import step_of
+from pipelines.train.launch import train
 from tests.commands import environment, kindred
 from tests.pipelines.counted_case import SIZES, planned_counts, write_counted_case
 from tests.processes import actors, descendants, ending_with, wait_until
@@ -91,7 +91,7 @@ def test_a_driver_that_is_killed_leaves_a_run_that_resume_ends_with_the_same_bit
     driver.kill()
     driver.wait()
     wait_until(lambda: not any(process.is_running() for process in started), "its processes ended")
-    # What would idle takes a share of a processor; see pipelines/group_trainer.py.
+    # What would idle takes a share of a processor; see pipelines/train/trainer.py.
     assert working == {"_Desk", "TrainController", "SynchronizationActor", "RayTrainWorker"}
     assert newest_step(case) < STEPS
 

@@ -7,14 +7,14 @@ import sys
 
 import pytest
 
-from pipelines.training.heap import HEAP_ENVIRONMENT
+from pipelines.train.malloc import HEAP_ENVIRONMENT
 
 _PAGES = """
 import resource
 import sys
 import threading
 import torch
-from pipelines.training.heap import keep_freed_memory
+from pipelines.train.malloc import keep_freed_memory
 
 def steps():  # as Ray Train does, in a thread
     if sys.argv[1] == "keep":

@@ -15,12 +15,12 @@ from pipelines.base.storage import is_remote, read_bytes
 from pipelines.case.load import load_case
 from pipelines.experiment.run import HISTORY, VALIDATIONS, WEIGHTS, read_record
 from pipelines.ingest.ingest import ingest
-from pipelines.training.checkpoint import Event
-from pipelines.training.progress_line import progress_of
-from pipelines.training.run_log import LOG, LogLine, RunLog
-from pipelines.training.schedule import learning_rate
-from pipelines.training.step_metrics import StepMetrics
-from pipelines.training.tensorboard_log import TENSORBOARD, tag_of
+from pipelines.train.checkpoints.file import Event
+from pipelines.train.logs.jsonl_log import LOG, LogLine, RunLog
+from pipelines.train.logs.progress_line import progress_of
+from pipelines.train.logs.step_metrics import StepMetrics
+from pipelines.train.logs.tensorboard_log import TENSORBOARD, tag_of
+from pipelines.train.lr_schedule import learning_rate
 from tests.object_storage import environment_for, make_bucket, s3_server
 from tests.pipelines.one_worker import train_here
 

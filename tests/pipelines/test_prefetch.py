@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from pipelines.training.prefetch import one_ahead
+from pipelines.train.prefetch import one_ahead
 
 
 def test_every_number_once_in_order_and_one_ahead():

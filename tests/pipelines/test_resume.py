@@ -20,14 +20,14 @@ from pipelines.batches.batch import mixing_plan
 from pipelines.case.load import load_case
 from pipelines.experiment.run import HISTORY, WEIGHTS, list_runs, read_record
 from pipelines.ingest.ingest import ingest, ingested
-from pipelines.training.begun import check_begun
-from pipelines.training.checkpoint import step_of, unpack
-from pipelines.training.checkpoint_folder import checkpoint_names, read_checkpoint
-from pipelines.training.checkpoint_writer import CheckpointNotWrittenError, CheckpointWriter
-from pipelines.training.train_run import train_run
-from pipelines.training.training_data import open_training_data
-from pipelines.training.work import Work
-from pipelines.training.worker import Worker
+from pipelines.train.assignment import Work
+from pipelines.train.checkpoints.compatibility import check_begun
+from pipelines.train.checkpoints.file import step_of, unpack
+from pipelines.train.checkpoints.store import checkpoint_names, read_checkpoint
+from pipelines.train.checkpoints.writer import CheckpointNotWrittenError, CheckpointWriter
+from pipelines.train.data import open_training_data
+from pipelines.train.loop import train_run
+from pipelines.train.worker import Worker
 from tests.object_storage import environment_for, make_bucket, proxy, s3_server
 from tests.pipelines.counted_case import SIZES, planned_counts, write_counted_case
 from tests.two_workers import join_workers, train_share

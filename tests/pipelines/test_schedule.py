@@ -6,7 +6,7 @@ from torch.optim import lr_scheduler as of_torch
 
 from pipelines.base.errors import UserError
 from pipelines.case.load import load_case
-from pipelines.training.schedule import learning_rate
+from pipelines.train.lr_schedule import learning_rate
 
 STEPS, LR = 40, 0.3
 

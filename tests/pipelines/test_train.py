@@ -18,7 +18,7 @@ from pipelines.case.load import load_case
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.run import HISTORY, WEIGHTS, is_done, list_runs
 from pipelines.ingest.ingest import ingest, ingested
-from pipelines.train import TrainingFailedError, fit_runs, train
+from pipelines.train.launch import TrainingFailedError, fit_runs, train
 from tests.pipelines.one_worker import train_here
 
 SHORT = ["training.steps=25", "training.seeds=[3]", "training.batch_size=8", "evaluation.replicates=20"]

@@ -14,13 +14,13 @@ from pipelines.case.load import load_case
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.run import HISTORY, WEIGHTS, list_runs
 from pipelines.ingest.ingest import ingest, ingested
-from pipelines.training.checkpoint_writer import CheckpointWriter
-from pipelines.training.prepare import check_compiler
-from pipelines.training.shards import layers
-from pipelines.training.train_run import train_run
-from pipelines.training.training_data import open_training_data
-from pipelines.training.work import Work
-from pipelines.training.worker import Worker
+from pipelines.train.assignment import Work
+from pipelines.train.checkpoints.writer import CheckpointWriter
+from pipelines.train.data import open_training_data
+from pipelines.train.loop import train_run
+from pipelines.train.prepare import check_compiler
+from pipelines.train.sharding import layers
+from pipelines.train.worker import Worker
 from tests.two_workers import train_share
 
 SHORT = [
@@ -174,7 +174,7 @@ class _Stop(Exception):
 
 def _train_until(rank, case, data_sets, until):
     """Train until the checkpoint of a step is written; both workers stop there."""
-    from pipelines.training.pace import Pace
+    from pipelines.train.checkpoints.schedule import Pace
 
     look_up = Pace.look_up
 

@@ -20,8 +20,8 @@ from pipelines.case.load import load_case
 from pipelines.experiment.run import HISTORY, VALIDATIONS, WEIGHTS, list_runs, read_record
 from pipelines.ingest.ingest import ingest, ingested
 from pipelines.results_table import results_table
-from pipelines.training.validation import validation_rows
-from pipelines.training.validation_history import ValidationHistory, best_of, scored_columns, without_gain
+from pipelines.train.logs.validation_history import ValidationHistory, best_of, scored_columns, without_gain
+from pipelines.train.validation import validation_rows
 from tests.pipelines.one_worker import train_here
 
 SHORT = ["training.steps=25", "training.seeds=[3]", "training.batch_size=8", "evaluation.replicates=20"]

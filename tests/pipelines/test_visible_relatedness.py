@@ -11,7 +11,7 @@ from pipelines.experiment.run import WEIGHTS, Run
 from pipelines.figures import agreement_figure, sharing_figure
 from pipelines.ingest.ingest import ingest, ingested
 from pipelines.results import PairSeen
-from pipelines.visible_relatedness import measured_steps, read_measured
+from pipelines.train.logs.relatedness_log import measured_steps, read_measured
 from tests.pipelines.one_worker import train_here
 
 SMALL = [

@@ -13,10 +13,10 @@ import time
 FUNCTIONS = {
     "ray": ("init",),
     "pipelines.steps": ("ingested",),
-    "pipelines.train": ("train", "fit_runs"),
-    "pipelines.training.train_runs": ("train_runs", "open_training_data"),
-    "pipelines.training.train_run": ("_beginning", "_go_on"),
-    "pipelines.training.step": ("Step.take",),
+    "pipelines.train.launch": ("train", "fit_runs"),
+    "pipelines.train.worker_loop": ("train_runs", "open_training_data"),
+    "pipelines.train.loop": ("_beginning", "_go_on"),
+    "pipelines.train.step": ("Step.take",),
 }
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from pipelines.training.step_metrics import StepMetrics
+from pipelines.train.logs.step_metrics import StepMetrics
 
 _MOST_PARTS = 4
 

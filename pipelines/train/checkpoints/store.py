@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.base.storage import delete, is_remote, join, list_folder, open_ranges, read_bytes, write_whole
-from pipelines.training.checkpoint import (
+from pipelines.train.checkpoints.file import (
     PREFIX,
     About,
     Checkpoint,

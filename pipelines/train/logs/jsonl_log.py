@@ -14,8 +14,8 @@ from types import TracebackType
 from pydantic import BaseModel, ConfigDict
 
 from pipelines.base.storage import StorageUnavailableError, is_remote, join, write_whole
-from pipelines.training.checkpoint import Event
-from pipelines.training.step_metrics import StepMetrics
+from pipelines.train.checkpoints.file import Event
+from pipelines.train.logs.step_metrics import StepMetrics
 
 LOG = "log.jsonl"
 

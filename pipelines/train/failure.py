@@ -4,7 +4,7 @@ import json
 
 from pipelines.base.storage import delete, join, read_bytes, write_whole
 from pipelines.experiment.run import Run
-from pipelines.training.work import Work
+from pipelines.train.assignment import Work
 
 FAILURE = "failure.json"
 

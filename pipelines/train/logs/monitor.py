@@ -5,14 +5,14 @@ from contextlib import ExitStack
 from types import TracebackType
 
 from pipelines.experiment.run import Run
-from pipelines.metrics_log import MetricsLog
-from pipelines.training.run_log import RunLog
-from pipelines.training.schedule import learning_rate
-from pipelines.training.step_metrics import StepMetrics
-from pipelines.training.tensorboard_log import TensorBoardLog
-from pipelines.training.training_state import TrainingState
-from pipelines.training.validation_history import scored_columns
-from pipelines.training.work import Work
+from pipelines.train.assignment import Work
+from pipelines.train.logs.jsonl_log import RunLog
+from pipelines.train.logs.step_metrics import StepMetrics
+from pipelines.train.logs.tensorboard_log import TensorBoardLog
+from pipelines.train.logs.validation_history import scored_columns
+from pipelines.train.logs.wandb_log import MetricsLog
+from pipelines.train.lr_schedule import learning_rate
+from pipelines.train.state import TrainingState
 
 
 class Monitor:

@@ -7,7 +7,7 @@ from typing import Any
 from pipelines.blocks.manifest import Manifest
 from pipelines.case.case import Case
 from pipelines.experiment.run import Run, made_from
-from pipelines.training.step_metrics import StepMetrics
+from pipelines.train.logs.step_metrics import StepMetrics
 
 
 @dataclass(frozen=True)

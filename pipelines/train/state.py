@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from mtlcore import MultiTaskNetwork, PairMeasured, RelatednessTrust
 from mtlcore.balancing import Balancer
-from pipelines.training.checkpoint import About, Checkpoint, Event
-from pipelines.training.loss_history import LossHistory
-from pipelines.training.shards import all_as_kept, as_kept, whole
-from pipelines.training.validation_history import ValidationHistory
+from pipelines.train.checkpoints.file import About, Checkpoint, Event
+from pipelines.train.logs.loss_history import LossHistory
+from pipelines.train.logs.validation_history import ValidationHistory
+from pipelines.train.sharding import all_as_kept, as_kept, whole
 
 
 @dataclass

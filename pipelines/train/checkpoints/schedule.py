@@ -3,7 +3,7 @@
 import time
 
 from pipelines.case.training import Checkpoints
-from pipelines.training.worker import Worker
+from pipelines.train.worker import Worker
 
 _LOOK_EVERY_S = 1.0
 

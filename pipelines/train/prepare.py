@@ -12,9 +12,9 @@ from pipelines.base.errors import UserError
 from pipelines.base.ray_session import is_own_ray
 from pipelines.case.case import Case
 from pipelines.case.training import Training
-from pipelines.training.evaluating import evaluating
-from pipelines.training.shards import shard
-from pipelines.training.worker import Worker
+from pipelines.train.eval_mode import evaluating
+from pipelines.train.sharding import shard
+from pipelines.train.worker import Worker
 
 
 def prepare(

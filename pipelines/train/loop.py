@@ -14,31 +14,31 @@ from pipelines.base.storage import delete, join, write_whole
 from pipelines.batches.batch import MixedBatch, mixing_plan, training_batch
 from pipelines.case.build import build_balancing, build_loss, build_network, build_trust, tasks_of
 from pipelines.experiment.run import HISTORY, VALIDATIONS, WEIGHTS, Run, made_from, write_record
-from pipelines.training.checkpoint import Event
-from pipelines.training.checkpoint_folder import (
+from pipelines.train.assignment import Work
+from pipelines.train.checkpoints.file import Event
+from pipelines.train.checkpoints.schedule import Pace
+from pipelines.train.checkpoints.store import (
     CHECKPOINTS,
     clear_unfinished,
     delete_checkpoints,
     newest_checkpoint,
     read_checkpoint,
 )
-from pipelines.training.checkpoint_writer import CheckpointWriter
-from pipelines.training.failure import forget_failure
-from pipelines.training.monitor import Monitor
-from pipelines.training.optimizer import build_optimizer, set_learning_rate
-from pipelines.training.pace import Pace
-from pipelines.training.prefetch import laid_out, one_ahead
-from pipelines.training.prepare import prepare
-from pipelines.training.schedule import learning_rate
-from pipelines.training.shards import is_sharded
-from pipelines.training.step import Step
-from pipelines.training.training_data import TrainingData
-from pipelines.training.training_state import TrainingState
-from pipelines.training.validation import Validation
-from pipelines.training.validation_history import chosen
-from pipelines.training.work import Work
-from pipelines.training.worker import Worker
-from pipelines.visible_relatedness import measured_steps, write_measured
+from pipelines.train.checkpoints.writer import CheckpointWriter
+from pipelines.train.data import TrainingData
+from pipelines.train.failure import forget_failure
+from pipelines.train.logs.monitor import Monitor
+from pipelines.train.logs.relatedness_log import measured_steps, write_measured
+from pipelines.train.logs.validation_history import chosen
+from pipelines.train.lr_schedule import learning_rate
+from pipelines.train.optimizer import build_optimizer, set_learning_rate
+from pipelines.train.prefetch import laid_out, one_ahead
+from pipelines.train.prepare import prepare
+from pipelines.train.sharding import is_sharded
+from pipelines.train.state import TrainingState
+from pipelines.train.step import Step
+from pipelines.train.validation import Validation
+from pipelines.train.worker import Worker
 
 
 def train_run(work: Work, run: Run, data: TrainingData, worker: Worker) -> None:

@@ -15,12 +15,12 @@ from pipelines.blocks.reader import BlockReader
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
 from pipelines.experiment.run import Run
-from pipelines.training.checkpoint import Event
-from pipelines.training.evaluating import evaluating
-from pipelines.training.shards import is_sharded, share_buffers
-from pipelines.training.training_state import TrainingState
-from pipelines.training.validation_history import best_of, scored_columns, without_gain
-from pipelines.training.worker import Worker
+from pipelines.train.checkpoints.file import Event
+from pipelines.train.eval_mode import evaluating
+from pipelines.train.logs.validation_history import best_of, scored_columns, without_gain
+from pipelines.train.sharding import is_sharded, share_buffers
+from pipelines.train.state import TrainingState
+from pipelines.train.worker import Worker
 
 _ROWS_AT_ONCE = 512
 

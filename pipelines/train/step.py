@@ -10,7 +10,7 @@ from mtlcore import HeadInputs, JointLoss, MixedLabels, RelatednessProbe
 from mtlcore.distributed import world_size
 from pipelines.batches.batch import MixedBatch
 from pipelines.case.training import Training
-from pipelines.training.training_state import TrainingState
+from pipelines.train.state import TrainingState
 
 
 class Step:

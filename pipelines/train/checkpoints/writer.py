@@ -4,8 +4,8 @@ import threading
 from types import TracebackType
 
 from pipelines.base.storage import StorageUnavailableError
-from pipelines.training.checkpoint import Checkpoint
-from pipelines.training.checkpoint_folder import checkpoint_names, write_checkpoint
+from pipelines.train.checkpoints.file import Checkpoint
+from pipelines.train.checkpoints.store import checkpoint_names, write_checkpoint
 
 _TOLERATED = 1  # writes that fail one after the other: the next one may meet a disk with room, a storage that answers
 

@@ -20,14 +20,14 @@ from pipelines.blocks.manifest import Manifest
 from pipelines.case.case import Case
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.run import RECORD, Run, is_done, list_runs
-from pipelines.metrics_log import check_wandb
-from pipelines.training.begun import check_begun
-from pipelines.training.checkpoint_folder import CHECKPOINTS, delete_checkpoints
-from pipelines.training.failure import failure_of
-from pipelines.training.prepare import check_compiler
-from pipelines.training.progress_line import progress_of
-from pipelines.training.step_metrics import StepMetrics
-from pipelines.training.work import Work
+from pipelines.train.assignment import Work
+from pipelines.train.checkpoints.compatibility import check_begun
+from pipelines.train.checkpoints.store import CHECKPOINTS, delete_checkpoints
+from pipelines.train.failure import failure_of
+from pipelines.train.logs.progress_line import progress_of
+from pipelines.train.logs.step_metrics import StepMetrics
+from pipelines.train.logs.wandb_log import check_wandb
+from pipelines.train.prepare import check_compiler
 
 # Starting a group, four processes and more one after the other, takes as long as so many steps of a small network.
 _STEPS_WORTH_A_GROUP = 1000
@@ -167,7 +167,7 @@ class _Desk:
         """Train a group's runs; return why that failed, if it did."""
         import ray
 
-        from pipelines.group_trainer import group_trainer
+        from pipelines.train.trainer import group_trainer
 
         told = partial(_tell, ray.get_runtime_context().current_actor)
         died = None

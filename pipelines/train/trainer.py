@@ -8,10 +8,10 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from pipelines.base.ray_storage import ray_storage
-from pipelines.no_process_group import NoProcessGroup
-from pipelines.training.heap import HEAP_ENVIRONMENT
-from pipelines.training.train_runs import train_runs
-from pipelines.training.work import Work
+from pipelines.train.assignment import Work
+from pipelines.train.malloc import HEAP_ENVIRONMENT
+from pipelines.train.no_process_group import NoProcessGroup
+from pipelines.train.worker_loop import train_runs
 
 # Actors of Ray Train 2.60 that have nothing to do, by the callback that starts them. Each is a process to start and to
 # import Ray in, and wakes a hundred times a second: 0.7 to 1.3 % of a processor, taken from whoever trains.
@@ -42,7 +42,7 @@ class GroupTrainer(TorchTrainer):  # type: ignore[misc]
     def _initialize_and_run_controller(self, **given: Any) -> Any:
         if self._alone:
             with suppress(ImportError):  # a Ray Train with other internals; then the actor idles
-                from pipelines.unannounced_workers import unannounced
+                from pipelines.train.unannounced_workers import unannounced
 
                 given["scaling_policy"] = unannounced(given["scaling_policy"])
         return super()._initialize_and_run_controller(**given)

@@ -6,8 +6,8 @@ from pipelines.base.errors import UserError
 from pipelines.base.storage import join
 from pipelines.blocks.manifest import Manifest
 from pipelines.experiment.run import Run, made_from
-from pipelines.training.checkpoint import NotACheckpointError
-from pipelines.training.checkpoint_folder import CHECKPOINTS, checkpoint_names, read_about
+from pipelines.train.checkpoints.file import NotACheckpointError
+from pipelines.train.checkpoints.store import CHECKPOINTS, checkpoint_names, read_about
 
 
 def check_begun(

@@ -5,13 +5,13 @@ from typing import Any
 import torch
 
 from pipelines.experiment.run import is_done
-from pipelines.training.failure import comes_from_a_peer, failure_of, note_failure
-from pipelines.training.heap import keep_freed_memory
-from pipelines.training.loss_history import LossNotFiniteError
-from pipelines.training.train_run import train_run
-from pipelines.training.training_data import open_training_data
-from pipelines.training.work import Work
-from pipelines.training.worker import Worker, ray_worker
+from pipelines.train.assignment import Work
+from pipelines.train.data import open_training_data
+from pipelines.train.failure import comes_from_a_peer, failure_of, note_failure
+from pipelines.train.logs.loss_history import LossNotFiniteError
+from pipelines.train.loop import train_run
+from pipelines.train.malloc import keep_freed_memory
+from pipelines.train.worker import Worker, ray_worker
 
 
 def train_runs(config: dict[str, Any]) -> None:
