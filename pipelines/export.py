@@ -31,7 +31,7 @@ from pipelines.case.build_network import network_of
 from pipelines.case.case import Case
 from pipelines.case.data import Input, PictureInput
 from pipelines.case.network import Network
-from pipelines.evaluate import check_trained
+from pipelines.evaluate.evaluate import check_trained
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.run import WEIGHTS, Run, list_runs, made_from, read_weights
 

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipelines.results import Confusion, DataSetSummary, PairSeen, TaskResult
+from pipelines.evaluate.results import Confusion, DataSetSummary, PairSeen, TaskResult
 
 _COLOURS = ("#6b7280", "#d97706", "#2563eb", "#059669", "#9333ea", "#dc2626", "#0891b2", "#4d7c0f")
 plt.rcParams.update(

@@ -17,10 +17,10 @@ from pipelines.batches.batch import open_readers
 from pipelines.batches.counted_relatedness import with_counted_tables
 from pipelines.case.build import relatedness_of, tasks_of
 from pipelines.case.case import Case
+from pipelines.evaluate.results import Results
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.resume import begun_data_sets
 from pipelines.experiment.run import HISTORY, VALIDATIONS, list_runs
-from pipelines.results import Results
 from pipelines.train.lr_schedule import learning_rate
 
 if TYPE_CHECKING:  # matplotlib takes a second to import

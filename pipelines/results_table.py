@@ -5,7 +5,7 @@ from rich.table import Table
 
 from mtlcore import ENOUGH_SEEDS
 from pipelines.base.terminal import as_text
-from pipelines.results import Difference, Results
+from pipelines.evaluate.results import Difference, Results
 
 _STYLES = {"better": "green", "worse": "red", "no clear difference": ""}
 

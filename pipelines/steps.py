@@ -15,7 +15,10 @@ from pipelines.blocks.manifest import Manifest
 from pipelines.case.case import Case
 from pipelines.case.data import PictureInput
 from pipelines.case.load import as_yaml
-from pipelines.evaluate import evaluate as _evaluate
+from pipelines.evaluate.evaluate import evaluate as _evaluate
+from pipelines.evaluate.relate import EstimatedEdge, edges_asked_for
+from pipelines.evaluate.relate import relate as _relate
+from pipelines.evaluate.results import Results, read_results
 from pipelines.experiment.layout import CASE_FILE, DATA_SETS, experiment_folder, sheet_file
 from pipelines.experiment.resume import begun_data_sets
 from pipelines.export import export_run
@@ -24,10 +27,7 @@ from pipelines.ingest.ingest import ingested
 from pipelines.inspection.contact_sheet import draw_sheet
 from pipelines.inspection.inspection import Inspection, SheetInfo, SheetTile, inspection_of, open_data_sets
 from pipelines.inspection.samples import draw_samples
-from pipelines.relate import EstimatedEdge, edges_asked_for
-from pipelines.relate import relate as _relate
 from pipelines.report import write_report
-from pipelines.results import Results, read_results
 from pipelines.train.launch import train as _train
 from pipelines.tune import Tuned
 from pipelines.tune import tune as _tune

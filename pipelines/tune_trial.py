@@ -14,7 +14,7 @@ from pipelines.base.storage import join
 from pipelines.blocks.manifest import Manifest
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
-from pipelines.evaluate import check_trained, predict_runs, split_tests
+from pipelines.evaluate.evaluate import check_trained, predict_runs, split_tests
 from pipelines.experiment.run import list_runs
 from pipelines.train.assignment import Work
 from pipelines.train.trainer import group_trainer

@@ -50,7 +50,7 @@ def main() -> None:
     from pipelines.base.ray_session import ray_session
     from pipelines.case.case import Case
     from pipelines.case.load import load_case
-    from pipelines.evaluate import evaluate
+    from pipelines.evaluate.evaluate import evaluate
     from pipelines.ingest.ingest import ingest
     from pipelines.results_table import results_table
     from pipelines.train.launch import train

@@ -17,7 +17,7 @@ from pipelines.case.build import tasks_of
 from pipelines.case.data import PictureInput, VectorInput
 from pipelines.case.load import load_case
 from pipelines.case.training import Augmentation
-from pipelines.evaluate import _predict
+from pipelines.evaluate.evaluate import _predict
 from tests.pipelines.block_files import block_table, write_blocks
 
 FLIP, TOP, LEFT, BRIGHTNESS, CONTRAST, SATURATION = range(6)

@@ -12,7 +12,7 @@ from pipelines.base.errors import UserError
 from pipelines.batches.batch import open_readers
 from pipelines.case.build import build_network
 from pipelines.case.load import load_case
-from pipelines.evaluate import evaluate, predict_runs
+from pipelines.evaluate.evaluate import evaluate, predict_runs
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.run import WEIGHTS, list_runs, write_record
 from pipelines.export import export_run, load_exported

@@ -15,8 +15,8 @@ from pipelines.batches.batch import class_priors, open_readers
 from pipelines.batches.counted_relatedness import counted_relatedness, with_counted_tables
 from pipelines.case.build import build_loss, relatedness_of, tasks_of
 from pipelines.case.load import as_yaml, find_case_file, load_case
+from pipelines.evaluate.relate import edges_asked_for
 from pipelines.ingest.ingest import ingest, ingested
-from pipelines.relate import edges_asked_for
 from tests.commands import kindred
 
 FACES = {

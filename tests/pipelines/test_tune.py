@@ -11,7 +11,7 @@ from pipelines.base.errors import UserError
 from pipelines.base.fingerprint import fingerprint
 from pipelines.case.build import tasks_of
 from pipelines.case.load import load_case
-from pipelines.evaluate import predict_runs, split_tests
+from pipelines.evaluate.evaluate import predict_runs, split_tests
 from pipelines.experiment.run import list_runs
 from pipelines.ingest.ingest import ingested
 from pipelines.tune import tune

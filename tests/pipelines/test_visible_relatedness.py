@@ -6,11 +6,11 @@ import safetensors.torch
 import torch
 
 from pipelines.case.load import load_case
-from pipelines.evaluate import evaluate
+from pipelines.evaluate.evaluate import evaluate
+from pipelines.evaluate.results import PairSeen
 from pipelines.experiment.run import WEIGHTS, Run
 from pipelines.figures import agreement_figure, sharing_figure
 from pipelines.ingest.ingest import ingest, ingested
-from pipelines.results import PairSeen
 from pipelines.train.logs.relatedness_log import measured_steps, read_measured
 from tests.pipelines.one_worker import train_here
 

@@ -30,7 +30,7 @@ from pipelines.batches.batch import open_readers
 from pipelines.blocks.datasets import DataSets
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
-from pipelines.evaluate import predict_runs
+from pipelines.evaluate.evaluate import predict_runs
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.run import Run, is_done, list_runs
 from pipelines.train.launch import fit_runs

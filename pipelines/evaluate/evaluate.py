@@ -27,9 +27,7 @@ from pipelines.blocks.manifest import Manifest
 from pipelines.blocks.reader import BlockReader
 from pipelines.case.build import build_network, tasks_of
 from pipelines.case.case import Case
-from pipelines.experiment.layout import experiment_folder
-from pipelines.experiment.run import Run, is_done, list_runs, read_record, read_weights
-from pipelines.results import (
+from pipelines.evaluate.results import (
     Confusion,
     DataSetSummary,
     Difference,
@@ -42,6 +40,8 @@ from pipelines.results import (
     git_commit,
     installed_versions,
 )
+from pipelines.experiment.layout import experiment_folder
+from pipelines.experiment.run import Run, is_done, list_runs, read_record, read_weights
 from pipelines.train.logs.relatedness_log import read_measured
 
 _ROWS_AT_ONCE = 512

@@ -1,0 +1,1 @@
+"""Compare arms on the test split, and estimate how tasks relate."""
