@@ -236,7 +236,7 @@ def _interruptible() -> Iterator[None]:
 
 
 def _show_results(outcome: Any, as_json: bool) -> None:
-    from pipelines.results_table import results_table
+    from pipelines.report.results_table import results_table
 
     if as_json:
         print(json.dumps(outcome.as_dict()))

@@ -27,7 +27,7 @@ from pipelines.ingest.ingest import ingested
 from pipelines.inspection.contact_sheet import draw_sheet
 from pipelines.inspection.inspection import Inspection, SheetInfo, SheetTile, inspection_of, open_data_sets
 from pipelines.inspection.samples import draw_samples
-from pipelines.report import write_report
+from pipelines.report.report import write_report
 from pipelines.train.launch import train as _train
 from pipelines.tune import Tuned
 from pipelines.tune import tune as _tune

@@ -52,7 +52,7 @@ def main() -> None:
     from pipelines.case.load import load_case
     from pipelines.evaluate.evaluate import evaluate
     from pipelines.ingest.ingest import ingest
-    from pipelines.results_table import results_table
+    from pipelines.report.results_table import results_table
     from pipelines.train.launch import train
 
     table = yaml.safe_load(SHIPPED.read_text())["relatedness"][0]["table"]

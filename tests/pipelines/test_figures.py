@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipelines.figures import relatedness_figure
+from pipelines.report.figures import relatedness_figure
 
 
 @pytest.mark.parametrize("name", ["$", "$0-$50", "$^$", "a & b", "<script>alert(1)</script>", "100 %", "größe"])

@@ -19,7 +19,7 @@ from pipelines.case.build import build_network, tasks_of
 from pipelines.case.load import load_case
 from pipelines.experiment.run import HISTORY, VALIDATIONS, WEIGHTS, list_runs, read_record
 from pipelines.ingest.ingest import ingest, ingested
-from pipelines.results_table import results_table
+from pipelines.report.results_table import results_table
 from pipelines.train.logs.validation_history import ValidationHistory, best_of, scored_columns, without_gain
 from pipelines.train.validation import validation_rows
 from tests.pipelines.one_worker import train_here

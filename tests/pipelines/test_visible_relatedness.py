@@ -9,8 +9,8 @@ from pipelines.case.load import load_case
 from pipelines.evaluate.evaluate import evaluate
 from pipelines.evaluate.results import PairSeen
 from pipelines.experiment.run import WEIGHTS, Run
-from pipelines.figures import agreement_figure, sharing_figure
 from pipelines.ingest.ingest import ingest, ingested
+from pipelines.report.figures import agreement_figure, sharing_figure
 from pipelines.train.logs.relatedness_log import measured_steps, read_measured
 from tests.pipelines.one_worker import train_here
 

@@ -24,7 +24,7 @@ from pipelines.experiment.run import HISTORY, VALIDATIONS, list_runs
 from pipelines.train.lr_schedule import learning_rate
 
 if TYPE_CHECKING:  # matplotlib takes a second to import
-    from pipelines.figures import ValidationCurve
+    from pipelines.report.figures import ValidationCurve
 
 TEMPLATE = "report.html.j2"
 
@@ -55,7 +55,7 @@ def write_report(case: Case, results: Results) -> str:
 
 def _figures(case: Case, results: Results) -> dict[str, list[tuple[str, Markup]]]:
     """Return the figures by section: what each shows, for those who cannot see it, and its SVG."""
-    from pipelines import figures as draw
+    from pipelines.report import figures as draw
 
     tasks = tasks_of(case)
     by_task = {name: {arm: of_arm[name] for arm, of_arm in results.arms.items()} for name in tasks}
@@ -106,7 +106,7 @@ def _counted(case: Case) -> Case:
 
 def _validations(case: Case, results: Results) -> "dict[str, dict[str, list[ValidationCurve]]]":
     """Return what the runs' validations came to, by task and arm; empty where there were none."""
-    from pipelines.figures import ValidationCurve
+    from pipelines.report.figures import ValidationCurve
 
     curves: dict[str, dict[str, list[ValidationCurve]]] = {}
     chosen = {timing.run: timing.best_step for timing in results.timings}

@@ -1,0 +1,1 @@
+"""One HTML page and one table from the results of a case."""
