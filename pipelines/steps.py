@@ -28,9 +28,9 @@ from pipelines.inspection.contact_sheet import draw_sheet
 from pipelines.inspection.inspection import Inspection, SheetInfo, SheetTile, inspection_of, open_data_sets
 from pipelines.inspection.samples import draw_samples
 from pipelines.report.report import write_report
+from pipelines.search.tune import Tuned
+from pipelines.search.tune import tune as _tune
 from pipelines.train.launch import train as _train
-from pipelines.tune import Tuned
-from pipelines.tune import tune as _tune
 
 
 @dataclass(frozen=True)

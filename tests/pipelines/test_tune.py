@@ -14,8 +14,8 @@ from pipelines.case.load import load_case
 from pipelines.evaluate.evaluate import predict_runs, split_tests
 from pipelines.experiment.run import list_runs
 from pipelines.ingest.ingest import ingested
-from pipelines.tune import tune
-from pipelines.tuned_settings import with_settings
+from pipelines.search.settings import with_settings
+from pipelines.search.tune import tune
 
 SMALL = ["training.steps=15", "training.seeds=[0]", "tuning.trials=2", "evaluation.replicates=20"]
 

@@ -16,9 +16,9 @@ from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
 from pipelines.evaluate.evaluate import check_trained, predict_runs, split_tests
 from pipelines.experiment.run import list_runs
+from pipelines.search.settings import with_settings
 from pipelines.train.assignment import Work
 from pipelines.train.trainer import group_trainer
-from pipelines.tuned_settings import with_settings
 
 
 def run_trial(

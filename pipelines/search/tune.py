@@ -26,8 +26,8 @@ from pipelines.blocks.manifest import Manifest
 from pipelines.case.case import Case
 from pipelines.case.load import as_yaml
 from pipelines.experiment.layout import experiment_folder
+from pipelines.search.settings import as_it_stands, with_settings
 from pipelines.train.launch import trainers_that_fit
-from pipelines.tuned_settings import as_it_stands, with_settings
 
 # A trial only starts a trainer and waits for it: the processors are for the trainer's workers. Ray wants a trial to
 # ask for something.
@@ -84,7 +84,7 @@ def tune(case: Case, data_sets: Mapping[str, tuple[str, Manifest]], verbose: boo
     from ray import tune as ray_tune
     from ray.tune.search import BasicVariantGenerator
 
-    from pipelines.tune_trial import TrialCounter, run_trial
+    from pipelines.search.trial import TrialCounter, run_trial
     from tune_spaces import load_space
 
     _check_tunable(case)

@@ -1,0 +1,1 @@
+"""Search the case's settings with Ray Tune."""
