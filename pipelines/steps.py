@@ -21,7 +21,6 @@ from pipelines.evaluate.relate import relate as _relate
 from pipelines.evaluate.results import Results, read_results
 from pipelines.experiment.layout import CASE_FILE, DATA_SETS, experiment_folder, sheet_file
 from pipelines.experiment.resume import begun_data_sets
-from pipelines.export import export_run
 from pipelines.ingest.ingest import ingest as _ingest
 from pipelines.ingest.ingest import ingested
 from pipelines.inspection.contact_sheet import draw_sheet
@@ -31,6 +30,7 @@ from pipelines.report.report import write_report
 from pipelines.search.tune import Tuned
 from pipelines.search.tune import tune as _tune
 from pipelines.train.launch import train as _train
+from pipelines.use.export import export_run
 
 
 @dataclass(frozen=True)

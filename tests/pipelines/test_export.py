@@ -15,9 +15,9 @@ from pipelines.case.load import load_case
 from pipelines.evaluate.evaluate import evaluate, predict_runs
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.run import WEIGHTS, list_runs, write_record
-from pipelines.export import export_run, load_exported
 from pipelines.ingest.ingest import ingest, ingested
 from pipelines.report.results_table import results_table
+from pipelines.use.export import export_run, load_exported
 from tests.commands import kindred
 
 VIT = "{hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 16, patch_size: 4}"
