@@ -46,7 +46,7 @@ def run(
 ) -> None:  # fmt: skip
     """Ingest, train every arm, evaluate on the test split, and write the report."""
     with _on_ray(_loading(case, overrides), verbose) as loaded:
-        from pipelines import steps
+        from pipelines import commands as steps
 
         outcome = steps.run(loaded, fresh)
     _show_results(outcome, as_json)
@@ -58,7 +58,7 @@ def ingest(
 ) -> None:
     """Turn the sources into Arrow blocks."""
     with _on_ray(_loading(case, overrides), verbose) as loaded:
-        from pipelines import steps
+        from pipelines import commands as steps
 
         manifests = steps.ingest(loaded)
     if as_json:
@@ -81,7 +81,7 @@ def inspect(
 ) -> None:  # fmt: skip
     """Look at the data before or after their ingest: counts, labels, overlap, leakage, and a sheet of pictures."""
     with _interruptible():
-        from pipelines import steps
+        from pipelines import commands as steps
         from pipelines.case.load import load_case
         from pipelines.inspection.tables import inspection_text
 
@@ -101,7 +101,7 @@ def train(
 ) -> None:  # fmt: skip
     """Train every arm on the ingested blocks."""
     with _on_ray(_loading(case, overrides), verbose) as loaded:
-        from pipelines import steps
+        from pipelines import commands as steps
 
         trained, folder = steps.train(loaded, fresh)
     if as_json:
@@ -126,7 +126,7 @@ def resume(
         return begun_case(run, overrides)
 
     with _on_ray(load, verbose) as begun:
-        from pipelines import steps
+        from pipelines import commands as steps
 
         outcome = steps.resume(begun, other_code)
     _show_results(outcome, as_json)
@@ -138,7 +138,7 @@ def evaluate(
 ) -> None:
     """Score the trained arms on the test split, with intervals, into results.json."""
     with _on_ray(_loading(case, overrides), verbose) as loaded:
-        from pipelines import steps
+        from pipelines import commands as steps
 
         outcome = steps.evaluate(loaded)
     _show_results(outcome, as_json)
@@ -147,7 +147,7 @@ def evaluate(
 @app.command()
 def report(case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = False) -> None:
     """Write the HTML report of results.json."""
-    from pipelines import steps
+    from pipelines import commands as steps
     from pipelines.case.load import load_case
 
     file = steps.report(load_case(case, overrides))
@@ -164,7 +164,7 @@ def export(
     overrides: SetOption = [], as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Write a trained network for use, without auxiliary tasks: weights and a JSON description in a folder."""
-    from pipelines import steps
+    from pipelines import commands as steps
     from pipelines.case.load import load_case
 
     folder = steps.export(load_case(case, overrides), arm, seed, task, out)
@@ -177,7 +177,7 @@ def tune(
 ) -> None:
     """Search loss weights and temperatures on the validation split; write the best as a case file."""
     with _on_ray(_loading(case, overrides), verbose) as loaded:
-        from pipelines import steps
+        from pipelines import commands as steps
 
         found = steps.tune(loaded, verbose)
     if as_json:
@@ -197,7 +197,7 @@ def relate(
 ) -> None:  # fmt: skip
     """Estimate how tasks relate where no input is annotated for both: each task's network labels the other's data."""
     with _on_ray(_loading(case, overrides), verbose) as loaded:
-        from pipelines import steps
+        from pipelines import commands as steps
 
         found = steps.relate(loaded, edges)
     if as_json:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import steps
+from pipelines import commands as steps
 from pipelines.case.load import load_case
 
 README = (Path(__file__).parents[1] / "README.md").read_text()

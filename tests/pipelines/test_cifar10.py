@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines import steps
+from pipelines import commands as steps
 from pipelines.batches.batch import open_readers
 from pipelines.case.load import load_case
 from pipelines.ingest.ingest import ingested

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines import steps
+from pipelines import commands as steps
 from pipelines.base.errors import UserError
 from pipelines.case.load import load_case
 from pipelines.experiment.layout import experiment_folder

@@ -12,7 +12,7 @@ from PIL import Image
 from rich.text import Text
 
 from mtlcore import Multilabel
-from pipelines import steps
+from pipelines import commands as steps
 from pipelines.ingest.ingest import ingest, ingested
 from pipelines.ingest.labels import label_array
 from pipelines.ingest.leakage import input_digests

@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from mtlcore import Multiclass, Multilabel, Relatedness, save_relatedness
-from pipelines import steps
+from pipelines import commands as steps
 from pipelines.base.errors import UserError
 from pipelines.batches.batch import class_priors, open_readers
 from pipelines.batches.counted_relatedness import counted_relatedness, with_counted_tables

@@ -475,7 +475,7 @@ def test_vectors_come_from_tables_and_arrays(tmp_path, ray_local):
 
 
 def test_a_network_learns_from_vectors(tmp_path, ray_local):
-    from pipelines import steps
+    from pipelines import commands as steps
 
     rng = np.random.Generator(np.random.PCG64(3))
     x = rng.normal(size=(300, 3)).astype(np.float32)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mtlcore import primary_metric, task_metrics
-from pipelines import steps
+from pipelines import commands as steps
 from pipelines.base.errors import UserError
 from pipelines.base.fingerprint import fingerprint
 from pipelines.case.build import tasks_of

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 from mtlcore import primary_metric, task_metrics
-from pipelines import steps
+from pipelines import commands as steps
 from pipelines.base.errors import UserError
 from pipelines.batches.batch import open_readers, scaled
 from pipelines.case.build import build_network, tasks_of

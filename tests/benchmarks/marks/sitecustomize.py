@@ -12,7 +12,7 @@ import time
 
 FUNCTIONS = {
     "ray": ("init",),
-    "pipelines.steps": ("ingested",),
+    "pipelines.commands": ("ingested",),
     "pipelines.train.launch": ("train", "fit_runs"),
     "pipelines.train.worker_loop": ("train_runs", "open_training_data"),
     "pipelines.train.loop": ("_beginning", "_go_on"),
