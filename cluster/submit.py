@@ -15,7 +15,7 @@ from urllib.request import urlopen
 import typer
 
 from pipelines.base.errors import UserError
-from pipelines.command_line import (
+from pipelines.cli import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     CaseArgument,

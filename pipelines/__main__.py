@@ -1,5 +1,5 @@
 """``python -m pipelines`` is the command `kindred`."""
 
-from pipelines.command_line import main
+from pipelines.cli import main
 
 main()

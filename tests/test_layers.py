@@ -64,7 +64,7 @@ def test_a_task_of_the_ingest_imports_no_torch():
 def test_help_imports_neither_torch_nor_ray():
     code = (
         "import sys; sys.argv = ['kindred', '--help']\n"
-        "from pipelines.command_line import main\n"
+        "from pipelines.cli import main\n"
         "try: main()\n"
         "except SystemExit as end: assert not end.code\n"
         "print(sorted({name.split('.')[0] for name in sys.modules} & {'torch', 'ray', 'pydantic', 'numpy'}))"

@@ -17,7 +17,7 @@ from jsonschema import Draft202012Validator, ValidationError, validate
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from cluster.submit import load_for_cluster
-from pipelines.command_line import app
+from pipelines.cli import app
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "cluster"

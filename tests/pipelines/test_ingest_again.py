@@ -208,7 +208,7 @@ def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_bytes(root, tmp_
     write(root / "pets" / "cat" / "broken.png", b"this is no picture")
     stores = {name: tmp_path / name for name in ("whole", "killed")}
     case_of(root, tmp_path, {"pets": FOLDER} | REST)  # writes the case file
-    program = "import pipelines.ingest.chunks as c; c._MOST_ROWS = 16; from pipelines.command_line import main; main()"
+    program = "import pipelines.ingest.chunks as c; c._MOST_ROWS = 16; from pipelines.cli import main; main()"
 
     def start(store):
         command = [
