@@ -21,8 +21,8 @@ class PairMeasured(NamedTuple):
         step: the step, from 0; measured before its update.
         a: a task's name.
         b: the other's.
-        head_sharing: see :func:`mtlcore.diagnostics.head_sharing`; in [0, 1] or NaN.
-        gradient_agreement: see :func:`mtlcore.diagnostics.gradient_similarity`, of the supervised losses; in [-1, 1] or NaN.
+        head_sharing: see :func:`mtlcore.head_sharing`; in [0, 1] or NaN.
+        gradient_agreement: see :func:`mtlcore.gradient_agreement`, of the supervised losses; in [-1, 1] or NaN.
     """
 
     step: int

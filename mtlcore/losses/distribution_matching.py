@@ -31,7 +31,7 @@ def distribution_matching_loss(
 
     .. math:: L_{DM} = -\sum_l p_B[l] \log q_B[l] + (1 - p_B[l]) \log (1 - q_B[l])
 
-    with p_B = sigmoid(z_B / tau), q_B of :func:`mtlcore.losses.implied.log_implied`, or for a multilabel A of
+    with p_B = sigmoid(z_B / tau), q_B of :func:`mtlcore.log_implied`, or for a multilabel A of
     :func:`mtlcore.log_implied_by_labels`; for a multiclass B softmax and the
     first sum alone. Kollias, Sharmanska, Zafeiriou, "Distribution Matching for Multi-Task Learning of
     Classification Tasks", AAAI 2024 (arXiv 2401.01219).

@@ -19,7 +19,7 @@ def implied_likelihood_loss(
 
     .. math:: L_{ILL} = \mathrm{loss}(q_B, y_B)
 
-    with q_B of :func:`mtlcore.losses.implied.log_implied` (or, for a multilabel A, of
+    with q_B of :func:`mtlcore.log_implied` (or, for a multilabel A, of
     :func:`mtlcore.log_implied_by_labels`) at tau = 1; binary cross-entropy, or -log q_B[y_B] for a
     multiclass B. Exact where R is, without a temperature: it teaches A from B's labels. An entry whose cells are
     partly unknown weighs as much as A's probability of the classes whose cells are known.

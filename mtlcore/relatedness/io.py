@@ -10,7 +10,7 @@ import torch
 from mtlcore.relatedness.relatedness import Relatedness
 from mtlcore.tasks import Multiclass, Multilabel, Task
 
-_FORMAT = "mtlcore.relatedness.relatedness.1"
+_FORMAT = "mtlcore.relatedness.1"
 _KINDS: dict[str, type[Multiclass] | type[Multilabel]] = {"multiclass": Multiclass, "multilabel": Multilabel}
 
 

@@ -24,7 +24,7 @@ class MixingPlan:
     Attributes:
         seed: chooses the permutations.
         sizes: number of rows of each data set.
-        per_step: number of rows that a step takes from each, as :func:`pipelines.batches.mixing_rates.rows_per_step` gives it.
+        per_step: rows that a step takes from each; see :func:`pipelines.batches.mixing_rates.rows_per_step`.
     """
 
     seed: int

@@ -1,4 +1,4 @@
-"""Rows of Arrow blocks by random access, from memory-mapped files; what stands in them: write_block.py."""
+"""Rows of Arrow blocks by random access, from memory-mapped files; what stands in them: schema.py."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The case file as one typed object. Its sections: case_data.py, case_network.py, case_training.py, and here."""
+"""The case file as one typed object. Its sections: data.py, network.py, training.py, and here."""
 
 from typing import Annotated, Literal
 
@@ -11,7 +11,7 @@ from pipelines.case.training import Balancing, Matching, Training
 
 
 class Counted(Section):
-    """Relatedness counted from training inputs annotated for both tasks; see mtlcore.relatedness.from_annotations.
+    """Relatedness counted from training inputs annotated for both tasks; see mtlcore.relatedness_from_annotations.
 
     A ``table`` beside it counts as so many inputs of every class as its ``strength`` says.
     """
@@ -26,7 +26,7 @@ class RelatednessEdge(Section):
     """The relatedness of one task to another: a ``table`` by class or label, or ``counted``, or both.
 
     A case file may give the table as ``file``, ``hierarchy``, ``through`` or the name of a published one too
-    (relatedness_tables.py makes rows of these). ``base``, where the source is multilabel: what holds of the target
+    (relatedness.py makes rows of these). ``base``, where the source is multilabel: what holds of the target
     where no label of the source does.
     """
 
@@ -106,7 +106,7 @@ class Logging(Section):
     With ``tensorboard``, event files lie in ``tensorboard`` below the run's folder.
 
     About one step in ``relatedness_every`` a shared network's tasks are measured for how they relate; 0: never. By
-    default one in 100 a task, which costs under 1 %. See mtlcore.diagnostics.head_sharing and mtlcore.diagnostics.gradient_similarity.
+    default one in 100 a task, which costs under 1 %. See mtlcore.head_sharing and mtlcore.gradient_agreement.
     """
 
     wandb: Wandb = Wandb()
@@ -118,7 +118,7 @@ class Logging(Section):
 class Case(Section):
     """A whole case: everything that `kindred run` needs to know, validated before anything starts.
 
-    A case file may leave out ``arms``: then they are single-task, naive and co-trained (see case_file.py).
+    A case file may leave out ``arms``: then they are single-task, naive and co-trained (see load.py).
     """
 
     name: Name

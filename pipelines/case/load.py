@@ -16,7 +16,7 @@ from pipelines.case.network_paths import KEYS as NETWORK_PATHS
 from pipelines.case.network_paths import absolute_network_path, resolve_network_paths
 from pipelines.case.relatedness import with_plain_tables
 
-SHIPPED_CASES = Path(__file__).parent / "cases"
+SHIPPED_CASES = Path(__file__).parents[1] / "cases"
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

@@ -101,7 +101,7 @@ def test_losses_are_those_of_their_version(root, tmp_path, ray_local, balancing)
         tmp_path,
         datasets(),
         training=training,
-        network={"backbone": "tests.pipelines.dropping:dropping", "head": {"hidden": [8]}},
+        network={"backbone": "tests.dropping_backbone:dropping", "head": {"hidden": [8]}},
         relatedness=[{"from": "kind", "to": "traits", "table": SOFT}],
         arms={"co-trained": {}},
         evaluation={"baseline": "co-trained"},

@@ -114,7 +114,8 @@ def test_the_report_shows_its_table_and_plots_in_a_browser_without_a_console_err
 def test_the_table_at_the_end_shows_task_by_method_with_intervals(outcome):
     experiment = Path(outcome[1]["experiment"])
     code = (
-        "from pipelines.evaluate.results import read_results; from pipelines.report.results_table import results_table\n"
+        "from pipelines.evaluate.results import read_results\n"
+        "from pipelines.report.results_table import results_table\n"
         f"print(results_table(read_results({str(experiment)!r})))"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

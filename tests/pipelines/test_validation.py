@@ -48,7 +48,7 @@ def same(ours, others):
 
 def test_validation_changes_no_bit_of_the_training_and_scores_the_weights_that_it_saw(case_of):
     # Dropout: a pass in training mode, or one that drew from the steps' random numbers, would show.
-    network = "network={backbone: tests.pipelines.dropping:dropping}"
+    network = "network={backbone: tests.dropping_backbone:dropping}"
     without, looked = train_here(case_of(network)), train_here(case_of(network, *EVERY))
     case = case_of(network, *EVERY)
     for run, folder in looked.items():
@@ -108,7 +108,7 @@ def test_two_workers_validate_as_one_does_and_stop_at_the_same_step(case_of, two
 
 
 def test_sharded_workers_validate_with_the_first_ones_running_statistics(case_of, two_workers, tmp_path):
-    network = ["network={backbone: tests.pipelines.dropping:dropping}", "training.batch_size=24"]
+    network = ["network={backbone: tests.dropping_backbone:dropping}", "training.batch_size=24"]
     one_arm = ["arms={naive: {}}", "evaluation.baseline=naive"]
     two = ["training.shard=true", "training.workers=2"]
     case = case_of(f"storage.path={tmp_path}", *network, *one_arm, *two, *EVERY)

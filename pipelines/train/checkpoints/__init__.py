@@ -1,0 +1,1 @@
+"""Checkpoints: their file, the folder that keeps them, and when one is due."""
