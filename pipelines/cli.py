@@ -114,11 +114,12 @@ def train(
 def resume(
     run: Annotated[str, typer.Argument(metavar="RUN", help="The folder of an experiment that was begun.")],
     overrides: SetOption = [], as_json: JsonOption = False, verbose: VerboseOption = False,
-    other_code: Annotated[
-        bool, typer.Option("--other-code", help="Go on from what another version of Kindred or torch has written.")
+    allow_version_mismatch: Annotated[
+        bool,
+        typer.Option("--allow-version-mismatch", help="Resume what another version of Kindred or torch has written."),
     ] = False,
 ) -> None:  # fmt: skip
-    """Go on with what was killed, to its report: from its storage alone, on as many workers as there are now."""
+    """Resume what was killed, to its report: from its storage alone, on as many workers as there are now."""
 
     def load() -> "Case":
         from pipelines.experiment.resume import begun_case
@@ -128,7 +129,7 @@ def resume(
     with _on_ray(load, verbose) as begun:
         from pipelines import commands as steps
 
-        outcome = steps.resume(begun, other_code)
+        outcome = steps.resume(begun, allow_version_mismatch)
     _show_results(outcome, as_json)
 
 

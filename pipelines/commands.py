@@ -113,10 +113,10 @@ def run(case: Case, fresh: bool) -> Outcome:
     return replace(outcome, report=write_report(case, outcome.results))
 
 
-def resume(case: Case, other_code: bool) -> Outcome:
+def resume(case: Case, allow_version_mismatch: bool) -> Outcome:
     """Go on with an experiment that was begun, to its report; the sources are not looked at."""
     data_sets = begun_data_sets(case)
-    _trained(case, data_sets, fresh=False, other_code=other_code)
+    _trained(case, data_sets, fresh=False, allow_version_mismatch=allow_version_mismatch)
     outcome = _evaluated(case, data_sets)
     return replace(outcome, report=write_report(case, outcome.results))
 
@@ -141,10 +141,10 @@ def _sheet_file(case: Case, given: str | None) -> str:
     return str(file)
 
 
-def _trained(case: Case, data_sets: DataSets, fresh: bool, other_code: bool = False) -> int:
+def _trained(case: Case, data_sets: DataSets, fresh: bool, allow_version_mismatch: bool = False) -> int:
     write_whole(join(experiment_folder(case), CASE_FILE), as_yaml(case))
     write_data_sets(join(experiment_folder(case), DATA_SETS), data_sets)
-    return _train(case, data_sets, fresh, other_code)
+    return _train(case, data_sets, fresh, allow_version_mismatch)
 
 
 def _evaluated(case: Case, data_sets: DataSets) -> Outcome:

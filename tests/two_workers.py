@@ -13,7 +13,7 @@ import torch.distributed as dist
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.run import list_runs
 from pipelines.ingest.ingest import ingested
-from pipelines.train.assignment import Work
+from pipelines.train.assignment import WorkerAssignment
 from pipelines.train.data import open_training_data
 from pipelines.train.loop import train_run
 from pipelines.train.worker import Worker, gradient_sum_settings
@@ -72,7 +72,7 @@ def join_workers(rank, workers, store):
 def train_share(rank, case, data_sets, experiment=None):
     """Train a case's runs as one of the workers that this process has joined; in the case's own folder, or another."""
     runs = tuple(list_runs(case))
-    work = Work(case, runs, data_sets, str(experiment or experiment_folder(case)), "attempt")
+    work = WorkerAssignment(case, runs, data_sets, str(experiment or experiment_folder(case)), "attempt")
     data = open_training_data(case, data_sets)
     workers = dist.get_world_size()
     whole = partial(torch.nn.parallel.DistributedDataParallel, **gradient_sum_settings(workers))

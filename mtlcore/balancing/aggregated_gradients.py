@@ -13,7 +13,7 @@ from mtlcore.balancing.jacobian import add_to_grad, global_jacobian, jacobian_dt
 from mtlcore.balancing.seeds import seed_of_step
 from mtlcore.balancing.torchjd_aggregators import AGGREGATORS, build_aggregator
 from mtlcore.losses.joint_loss import JointLossValue
-from mtlcore.networks import drawn_from
+from mtlcore.networks import seeded_init
 
 
 class AggregatedGradients(Balancer):
@@ -110,7 +110,7 @@ class AggregatedGradients(Balancer):
         if not J.any():
             return J.sum(dim=0)
         norm = J.norm() if self._entry.by_norm else J.new_ones(())
-        with drawn_from(seed_of_step(self._seed, self._step)) if self._entry.draws else nullcontext():
+        with seeded_init(seed_of_step(self._seed, self._step)) if self._entry.draws else nullcontext():
             vector: Tensor = self._aggregator(J / norm if self._entry.by_norm else J) * norm
         return vector.detach() * (len(J) if self._entry.averages else 1)
 

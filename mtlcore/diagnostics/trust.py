@@ -87,17 +87,17 @@ class RelatednessTrust(nn.Module):
             features: by task, what goes into its head, floating point, shape (N, features); no gradient flows back.
             labels: by task, integer, as :mod:`mtlcore.tasks` says.
         """
-        self.take_in(self.look(features, labels))
+        self.update(self.collect(features, labels))
 
-    def look(self, features: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> SumOverWorkers:
-        """Begin to observe: the sum over workers goes on beside other work until :meth:`take_in`.
+    def collect(self, features: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> SumOverWorkers:
+        """Begin to observe: the sum over workers goes on beside other work until :meth:`update`.
 
         Args:
             features: as :meth:`observe` takes them.
             labels: as :meth:`observe` takes them.
 
         Returns:
-            what was seen, for :meth:`take_in`: counts of annotations, the probes' gradients, and evidence.
+            what was seen, for :meth:`update`: counts of annotations, the probes' gradients, and evidence.
         """
         if self.optimizer is None:
             return SumOverWorkers([])
@@ -113,7 +113,7 @@ class RelatednessTrust(nn.Module):
             found = [_evidence(seen[R.source.name], seen[R.target.name]) for R in self.relatednesses]
         return SumOverWorkers([*(term.count.detach() for term in terms.values()), *gradients, *found])
 
-    def take_in(self, seen: SumOverWorkers) -> None:
+    def update(self, seen: SumOverWorkers) -> None:
         """Train the probes on what was seen, and add it to the evidence."""
         if self.optimizer is None:
             return

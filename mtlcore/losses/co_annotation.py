@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mtlcore.losses.co_annotation_multilabel import co_annotation_from_labels, co_annotation_to_source_labels
 from mtlcore.losses.loss_term import LossTerm, in_full_precision
-from mtlcore.relatedness.device_cache import kept, related_of, the_table
+from mtlcore.relatedness.device_cache import annotation_view, cached_on_device, identity_view
 from mtlcore.relatedness.relatedness import Relatedness
 from mtlcore.tasks import MISSING, Multiclass, Multilabel
 
@@ -71,7 +71,7 @@ def co_annotated_classes(
     """
     if not tau_co > 0:
         raise ValueError(f"tau_co: found {tau_co}; a co-annotation temperature is positive")
-    R, known, wholly_known = kept(relatedness, related_of, y_B.device, dtype)
+    R, known, wholly_known = cached_on_device(relatedness, annotation_view, y_B.device, dtype)
     if isinstance(relatedness.target, Multiclass):
         annotated = (y_B != MISSING)[:, None]
         weights = torch.ones(len(R), dtype=R.dtype, device=R.device) if prior is None else prior.to(R)
@@ -195,7 +195,7 @@ def co_annotation_to_labels(
         raise ValueError(f"form: found {form!r}; one of {get_args(LabelForm)} is right")
     if isinstance(relatedness.source, Multilabel):
         return co_annotation_from_labels(z_B, y_A, relatedness, form=form, trust=trust)
-    rows = kept(relatedness, the_table, z_B.device, z_B.dtype)[y_A.clamp(min=0)]  # (N, L)
+    rows = cached_on_device(relatedness, identity_view, z_B.device, z_B.dtype)[y_A.clamp(min=0)]  # (N, L)
     takes_part = ~torch.isnan(rows) & (y_A != MISSING)[:, None]
     target = torch.where(takes_part, rows, torch.zeros_like(rows))
     weight = torch.ones_like(rows[:, :1]) if trust is None else trust.to(z_B)[y_A.clamp(min=0), None]

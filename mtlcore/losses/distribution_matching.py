@@ -9,7 +9,7 @@ from torch import Tensor
 from mtlcore.losses.implied import implied_by_cells
 from mtlcore.losses.implied_multilabel import log_implied_by_labels
 from mtlcore.losses.loss_term import LossTerm, in_full_precision
-from mtlcore.relatedness.device_cache import cells_of, kept
+from mtlcore.relatedness.device_cache import cached_on_device, matching_view
 from mtlcore.relatedness.relatedness import Relatedness
 from mtlcore.tasks import Multiclass, Multilabel
 
@@ -72,7 +72,7 @@ def distribution_matching_loss(
     if isinstance(relatedness.source, Multilabel):
         implied, wholly_known = log_implied_by_labels(z_A, relatedness, tau, rows), False
     else:
-        cells = kept(relatedness, cells_of, z_A.device, z_A.dtype)
+        cells = cached_on_device(relatedness, matching_view, z_A.device, z_A.dtype)
         implied, wholly_known = implied_by_cells(z_A, cells, tau, rows), rows is None and cells.unknown is None
     if isinstance(relatedness.target, Multiclass):
         log_own = [torch.log_softmax(z_B / tau, dim=1)]

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mtlcore.relatedness.device_cache import Cells, cells_of
+from mtlcore.relatedness.device_cache import Cells, matching_view
 
 # The logarithm of a probability that is 0 by the table alone (no class of A allows it), as in
 # torch.nn.BCELoss, which bounds its logarithms at the same value.
@@ -58,11 +58,11 @@ def log_implied(z_A: Tensor, R: Tensor, tau: float = 1.0, trust: Tensor | None =
         >>> log_implied(torch.tensor([[0.0, 0.0]]), R).log_q.exp()
         tensor([[0.4000]])
     """
-    return implied_by_cells(z_A, cells_of(R), tau, trust)
+    return implied_by_cells(z_A, matching_view(R), tau, trust)
 
 
 def implied_by_cells(z_A: Tensor, cells: Cells, tau: float = 1.0, trust: Tensor | None = None) -> Implied:
-    """Compute :func:`log_implied` from a table as :func:`mtlcore.relatedness.device_cache.cells_of` reads it."""
+    """Compute :func:`log_implied` from a table as :func:`mtlcore.relatedness.device_cache.matching_view` reads it."""
     labels = len(cells.impossible) // 2
     log_p = torch.log_softmax(z_A / tau, dim=1)
     p, impossible = log_p.exp(), cells.impossible

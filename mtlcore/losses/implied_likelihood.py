@@ -6,7 +6,7 @@ from torch import Tensor
 from mtlcore.losses.implied import implied_by_cells
 from mtlcore.losses.implied_multilabel import log_implied_by_labels
 from mtlcore.losses.loss_term import LossTerm, in_full_precision
-from mtlcore.relatedness.device_cache import cells_of, kept
+from mtlcore.relatedness.device_cache import cached_on_device, matching_view
 from mtlcore.relatedness.relatedness import Relatedness
 from mtlcore.tasks import MISSING, Multiclass, Multilabel
 
@@ -45,7 +45,7 @@ def implied_likelihood_loss(
     if isinstance(relatedness.source, Multilabel):
         implied = log_implied_by_labels(z_A, relatedness, trust=rows)
     else:
-        implied = implied_by_cells(z_A, kept(relatedness, cells_of, z_A.device, z_A.dtype), trust=rows)
+        implied = implied_by_cells(z_A, cached_on_device(relatedness, matching_view, z_A.device, z_A.dtype), trust=rows)
     annotated = y_B != MISSING
     if isinstance(relatedness.target, Multiclass):
         log_q = implied.log_q.gather(1, y_B.clamp(min=0).long()[:, None])[:, 0]

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mtlcore.losses.implied import LOG_IMPOSSIBLE, Implied
-from mtlcore.relatedness.device_cache import kept, the_table
+from mtlcore.relatedness.device_cache import cached_on_device, identity_view
 from mtlcore.relatedness.relatedness import Relatedness
 from mtlcore.tasks import Multiclass
 
@@ -56,7 +56,7 @@ def log_implied_by_labels(
         >>> log_implied_by_labels(torch.tensor([[50.0, -50.0]]), R).log_q.exp()[0, 0]
         tensor(0.8000)
     """
-    R = kept(relatedness, the_table, z_A.device, z_A.dtype)
+    R = cached_on_device(relatedness, identity_view, z_A.device, z_A.dtype)
     t = torch.ones(len(R), dtype=z_A.dtype, device=z_A.device) if trust is None else trust.to(z_A)
     is_known = ~torch.isnan(R) & (t > 0)[:, None]
     R = torch.where(is_known, R, torch.zeros_like(R))

@@ -27,7 +27,7 @@ from mtlcore.networks.named_backbone import build_backbone
 from mtlcore.networks.pretrained import load_pretrained
 from mtlcore.networks.progressive_layered_extraction import ProgressiveLayeredExtraction
 from mtlcore.networks.residual import resnet_small
-from mtlcore.networks.seeding import drawn_from
+from mtlcore.networks.seeding import seeded_init
 from mtlcore.networks.trunk import TaskTrunk
 
 __all__ = [
@@ -37,11 +37,11 @@ __all__ = [
     "ProgressiveLayeredExtraction",
     "TaskTrunk",
     "build_backbone",
-    "drawn_from",
     "flatten",
     "load_pretrained",
     "mlp",
     "resnet_small",
+    "seeded_init",
     "small_cnn",
     "without_auxiliary",
 ]

@@ -31,4 +31,4 @@ def without_auxiliary(network: MultiTaskNetwork, tasks: Sequence[Task]) -> Multi
     kept = [name for name in network.task_names if name not in auxiliary]
     if not kept:
         raise ValueError(f"tasks: {', '.join(network.task_names)}: all auxiliary; one at least must be for use")
-    return network.serving(kept)
+    return network.restrict_to_tasks(kept)

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from mtlcore.networks.from_elsewhere import checked
+from mtlcore.networks.from_elsewhere import validate_backbone
 from mtlcore.suggestions import did_you_mean
 
 
@@ -61,4 +61,4 @@ def from_callable(
                 f"backbone: {name!r} returned a module without a number `features` or `num_features`; "
                 "return (module, features), or set one of them"
             )
-    return backbone, checked(backbone, input_shape, name, features=features)
+    return backbone, validate_backbone(backbone, input_shape, name, features=features)

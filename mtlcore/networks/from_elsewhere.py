@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 
 
-def checked(backbone: nn.Module, input_shape: Sequence[int], name: str, *, features: int | None = None) -> int:
+def validate_backbone(
+    backbone: nn.Module, input_shape: Sequence[int], name: str, *, features: int | None = None
+) -> int:
     """Try a backbone on two inputs and make it ready to train; return its number of features.
 
     - It has to map (N, ...) to (N, features).

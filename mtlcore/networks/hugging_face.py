@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtlcore.networks.from_elsewhere import checked
+from mtlcore.networks.from_elsewhere import validate_backbone
 from mtlcore.suggestions import did_you_mean
 
 POOLS = ("auto", "pooler", "cls", "mean")
@@ -123,7 +123,7 @@ def hugging_face_model(
     if pool == "auto":
         pool = _pool_of(model, input_shape, called, trained_pooler=not missing)
     encoder = PictureEncoder(model, pool, input_shape)
-    return encoder, checked(encoder, input_shape, called)
+    return encoder, validate_backbone(encoder, input_shape, called)
 
 
 def _configuration(

@@ -73,7 +73,7 @@ class MultiTaskNetwork(nn.Module):
             users = Counter({id(parameter): len(self.task_names) for parameter in self.backbone.parameters()})
         return [p for p in self.backbone.parameters() if p.requires_grad and users[id(p)] > 1]
 
-    def serving(self, task_names: Sequence[str]) -> "MultiTaskNetwork":
+    def restrict_to_tasks(self, task_names: Sequence[str]) -> "MultiTaskNetwork":
         """Return a copy that serves some of the tasks, without the parts that only the others use.
 
         Args:

@@ -7,15 +7,15 @@ import torch
 
 
 @contextmanager
-def drawn_from(seed: int) -> Iterator[None]:
+def seeded_init(seed: int) -> Iterator[None]:
     """Draw the parameters of networks built inside from ``seed``; nobody else's random state is touched.
 
     Example:
         >>> import torch
-        >>> from mtlcore import drawn_from
-        >>> with drawn_from(7):
+        >>> from mtlcore import seeded_init
+        >>> with seeded_init(7):
         ...     first = torch.nn.Linear(2, 2)
-        >>> with drawn_from(7):
+        >>> with seeded_init(7):
         ...     again = torch.nn.Linear(2, 2)
         >>> torch.equal(first.weight, again.weight)
         True

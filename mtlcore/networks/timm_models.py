@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from mtlcore.networks.from_elsewhere import checked
+from mtlcore.networks.from_elsewhere import validate_backbone
 
 
 def timm_model(
@@ -42,4 +42,4 @@ def timm_model(
         )
     except Exception as error:  # timm raises what it likes, a RuntimeError for an unknown model
         raise ValueError(f"backbone: {called!r} cannot be built: {error}") from None
-    return model, checked(model, input_shape, called)
+    return model, validate_backbone(model, input_shape, called)

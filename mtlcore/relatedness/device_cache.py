@@ -14,7 +14,9 @@ _Kept = dict[tuple[Callable[[Tensor], Any], torch.device, torch.dtype], tuple[in
 _KEPT: WeakKeyDictionary[Relatedness, _Kept] = WeakKeyDictionary()
 
 
-def kept(relatedness: Relatedness, of_table: Callable[[Tensor], T], device: torch.device, dtype: torch.dtype) -> T:
+def cached_on_device(
+    relatedness: Relatedness, of_table: Callable[[Tensor], T], device: torch.device, dtype: torch.dtype
+) -> T:
     """Return ``of_table`` of a relatedness's table on a device in a dtype, as long as the table stays the same.
 
     What is kept goes with the relatedness. A table that was written into is read anew.
@@ -30,8 +32,8 @@ def kept(relatedness: Relatedness, of_table: Callable[[Tensor], T], device: torc
         >>> from mtlcore import Multiclass, Multilabel, Relatedness
         >>> A, B = Multiclass("species", ("cat", "crow")), Multilabel("traits", ("flies",))
         >>> R = Relatedness.from_rows(A, B, {"cat": [], "crow": ["flies"]})
-        >>> once = kept(R, the_table, torch.device("cpu"), torch.float32)
-        >>> kept(R, the_table, torch.device("cpu"), torch.float32) is once
+        >>> once = cached_on_device(R, identity_view, torch.device("cpu"), torch.float32)
+        >>> cached_on_device(R, identity_view, torch.device("cpu"), torch.float32) is once
         True
     """
     table, of_relatedness = relatedness.table, _KEPT.setdefault(relatedness, {})
@@ -46,7 +48,7 @@ def kept(relatedness: Relatedness, of_table: Callable[[Tensor], T], device: torc
     return value
 
 
-def the_table(R: Tensor) -> Tensor:
+def identity_view(R: Tensor) -> Tensor:
     """Return R itself."""
     return R
 
@@ -65,7 +67,7 @@ class Cells(NamedTuple):
     unknown: Tensor | None
 
 
-def cells_of(R: Tensor) -> Cells:
+def matching_view(R: Tensor) -> Cells:
     """Return R, shape (C, L), NaN where unknown, as the matching reads it."""
     unknown = R.isnan()
     holds = R.nan_to_num(nan=0.0)
@@ -88,7 +90,7 @@ class Related(NamedTuple):
     wholly_known: bool
 
 
-def related_of(R: Tensor) -> Related:
+def annotation_view(R: Tensor) -> Related:
     """Return R, shape (C, L), NaN where unknown, as the co-annotation reads it."""
     known = ~R.isnan()
     return Related(R.nan_to_num(nan=0.0), known.to(R.dtype), bool(known.all()))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pipelines.batches.counter_random import key_of, uniform_draws
-from pipelines.batches.normalize import scaled
+from pipelines.batches.normalize import normalize
 from pipelines.case.data import PictureInput, VectorInput
 from pipelines.case.training import Augmentation
 
@@ -103,12 +103,12 @@ def augmented(
         float32, of the inputs' shape.
     """
     if isinstance(scale, VectorInput):
-        return scaled(torch.from_numpy(inputs), scale)
+        return normalize(torch.from_numpy(inputs), scale)
     values = torch.from_numpy(_moved(inputs, draws, settings))
     if settings.brightness or settings.contrast or settings.saturation:
         values = _coloured(values.float().div_(255), draws, settings).sub_(scale.mean).div_(scale.std)
     else:
-        values = scaled(values, scale)
+        values = normalize(values, scale)
     if settings.erasing:
         values.masked_fill_(_erased(inputs.shape, draws, settings), 0.0)
     return values

@@ -12,8 +12,8 @@ from mtlcore import MISSING, MixedLabels, Multilabel, Task
 from pipelines.base.errors import UserError
 from pipelines.batches.augmentation import augmented, draws_of, own_share, partner_rows
 from pipelines.batches.mixing_rates import capped, capped_rows, proportional, rows_per_step, temperature, uniform
-from pipelines.batches.normalize import scaled
-from pipelines.batches.sampler import MixingPlan
+from pipelines.batches.normalize import normalize
+from pipelines.batches.sampler import BatchSampler
 from pipelines.blocks.cache import local_blocks
 from pipelines.blocks.manifest import Manifest
 from pipelines.blocks.reader import BlockReader
@@ -58,7 +58,7 @@ def training_sizes(data_sets: Mapping[str, tuple[str, Manifest]]) -> dict[str, i
     return {name: manifest.rows_used for name, (_, manifest) in data_sets.items() if manifest.split == "train"}
 
 
-def mixing_plan(case: Case, sizes: Mapping[str, int], seed: int, tasks: Sequence[str]) -> MixingPlan:
+def batch_sampler(case: Case, sizes: Mapping[str, int], seed: int, tasks: Sequence[str]) -> BatchSampler:
     """Return the plan of a run.
 
     The batch is divided over ALL training data sets; a run that serves some of the tasks takes its part of the
@@ -80,7 +80,7 @@ def mixing_plan(case: Case, sizes: Mapping[str, int], seed: int, tasks: Sequence
                 "a larger max_repeats or batch_size is right"
             ) from None
     wanted = {name: n for name, n in per_step.items() if set(case.datasets[name].labels) & set(tasks)}
-    return MixingPlan(seed, {name: sizes[name] for name in wanted}, wanted)
+    return BatchSampler(seed, {name: sizes[name] for name in wanted}, wanted)
 
 
 def shares_of(mixing: Mixing, sizes: Mapping[str, int]) -> dict[str, float]:
@@ -128,13 +128,13 @@ def gather_batch(
 ) -> MixedBatch:
     """Read some rows of several data sets into one batch."""
     inputs, labels = _gathered(readers, rows, tasks)
-    return MixedBatch(scaled(torch.from_numpy(inputs), scale), labels)
+    return MixedBatch(normalize(torch.from_numpy(inputs), scale), labels)
 
 
 def training_batch(
     case: Case,
     readers: Mapping[str, BlockReader],
-    plan: MixingPlan,
+    plan: BatchSampler,
     step: int,
     rank: int,
     world_size: int,

@@ -5,7 +5,7 @@ from torch import Tensor
 from pipelines.case.data import PictureInput, VectorInput
 
 
-def scaled(inputs: Tensor, scale: PictureInput | VectorInput) -> Tensor:
+def normalize(inputs: Tensor, scale: PictureInput | VectorInput) -> Tensor:
     """Turn inputs into the network's: (value - mean) / std in float32, where a picture's value is pixel / 255."""
     values = inputs.float()
     if isinstance(scale, PictureInput):

@@ -7,7 +7,7 @@ from pipelines.batches.counter_random import GOLDEN, key_of, mixed_bits
 _ROUNDS = 6
 
 
-def permuted(positions: np.ndarray, size: int, key: tuple[int, ...]) -> np.ndarray:
+def permute_indices(positions: np.ndarray, size: int, key: tuple[int, ...]) -> np.ndarray:
     """Return where a permutation of ``range(size)`` sends some positions.
 
     A Feistel network over the smallest even number of bits that holds ``size``, walked on until it falls inside

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipelines.batches.permutation import permuted
+from pipelines.batches.permutation import permute_indices
 
 # Rows of so many positions of a data set's sequence are worked out in one go: it takes hardly longer than a step's.
 _POSITIONS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True)
-class MixingPlan:
+class BatchSampler:
     """The rows of every step.
 
     Attributes:
@@ -61,5 +61,5 @@ class MixingPlan:
         for epoch in np.unique(epochs):
             here = epochs == epoch
             key = (self.seed % 2**63, zlib.crc32(name.encode()), int(epoch))
-            found[here] = permuted(places[here], size, key)
+            found[here] = permute_indices(places[here], size, key)
         return found

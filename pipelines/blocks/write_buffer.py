@@ -16,7 +16,7 @@ _DIRECT = getattr(os, "O_DIRECT", 0)  # Linux has it; without it, files are writ
 _REFUSED = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
-class PageMemory:
+class WriteBuffer:
     """Memory that begins on a page, as direct writing asks for, and grows; what was in use before costs nothing."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ def write_directly(file: str, pages: memoryview, size: int) -> None:
 
     Args:
         file: the path.
-        pages: of :class:`PageMemory`, whole pages.
+        pages: of :class:`WriteBuffer`, whole pages.
         size: of the content, in bytes.
 
     Raises:

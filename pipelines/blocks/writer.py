@@ -8,7 +8,7 @@ import xxhash
 
 from pipelines.base.atomic import writing_atomically
 from pipelines.base.storage import is_remote, write_whole
-from pipelines.blocks.write_buffer import PageMemory, write_directly
+from pipelines.blocks.write_buffer import WriteBuffer, write_directly
 
 
 def input_type(shape: tuple[int, ...]) -> pa.DataType:
@@ -16,7 +16,7 @@ def input_type(shape: tuple[int, ...]) -> pa.DataType:
     return pa.float32() if len(shape) == 1 else pa.uint8()
 
 
-def write_block(url: str, block: pa.Table, memory: PageMemory | None = None) -> str:
+def write_block(url: str, block: pa.Table, memory: WriteBuffer | None = None) -> str:
     """Write a block as one Arrow IPC file, whole or not at all; return a digest of its bytes (XXH3, 128 bits).
 
     Args:
@@ -28,7 +28,7 @@ def write_block(url: str, block: pa.Table, memory: PageMemory | None = None) -> 
     counted = pa.MockOutputStream()
     _write_ipc(counted, block)
     size = counted.size()
-    pages = (memory or PageMemory()).at_least(size)
+    pages = (memory or WriteBuffer()).at_least(size)
     _write_ipc(pa.FixedSizeBufferWriter(pa.py_buffer(pages)), block)
     content = pages[:size]
     if is_remote(url):

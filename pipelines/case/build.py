@@ -18,8 +18,8 @@ from mtlcore import (
     SoftCoAnnotation,
     Task,
     build_balancer,
-    drawn_from,
     head_features,
+    seeded_init,
 )
 from mtlcore.balancing import Balancer
 from mtlcore.losses.objective import MATCHING
@@ -58,7 +58,7 @@ def build_network(case: Case, task_names: list[str], seed: int) -> MultiTaskNetw
         ValueError: the backbone does not fit the input.
     """
     tasks = tasks_of(case)
-    with drawn_from(seed):
+    with seeded_init(seed):
         return network_of(case.network, case.input.shape, [tasks[name] for name in task_names])
 
 

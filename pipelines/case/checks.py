@@ -248,14 +248,14 @@ def _training(case: Case) -> Iterator[str]:
     for name in training.task_weights:
         if name not in case.tasks:
             yield _unknown("training.task_weights", "task", name, case.tasks)
-    if training.batch_size < max(len(train_sets), training.most_workers):
+    if training.batch_size < max(len(train_sets), training.max_workers):
         yield (
             f"training.batch_size: found {training.batch_size}; at least one row for each of "
-            f"{len(train_sets)} data sets and {training.most_workers} workers is right"
+            f"{len(train_sets)} data sets and {training.max_workers} workers is right"
         )
-    if training.batch_size < training.most_workers * training.accumulate:
+    if training.batch_size < training.max_workers * training.accumulate:
         yield (
-            f"training.accumulate: found {training.accumulate} pieces for each of {training.most_workers} workers, and "
+            f"training.accumulate: found {training.accumulate} pieces for each of {training.max_workers} workers, and "
             f"a batch of {training.batch_size} rows; a row for each at least is right"
         )
     for where, seeds in (("training", training.seeds), ("tuning", case.tuning.seeds)):

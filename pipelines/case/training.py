@@ -302,11 +302,11 @@ class Training(Section):
     shard: bool = False
 
     @property
-    def fewest_workers(self) -> int:
+    def min_workers(self) -> int:
         """The number of workers without which training does not go on."""
         return self.workers if isinstance(self.workers, int) else self.workers[0]
 
     @property
-    def most_workers(self) -> int:
+    def max_workers(self) -> int:
         """The number of workers at the most."""
         return self.workers if isinstance(self.workers, int) else self.workers[1]

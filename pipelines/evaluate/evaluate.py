@@ -21,8 +21,8 @@ from mtlcore import (
 )
 from pipelines.base.errors import UserError
 from pipelines.base.progress import bar
-from pipelines.batches.batch import mixing_plan, open_readers, training_sizes
-from pipelines.batches.normalize import scaled
+from pipelines.batches.batch import batch_sampler, open_readers, training_sizes
+from pipelines.batches.normalize import normalize
 from pipelines.blocks.manifest import Manifest
 from pipelines.blocks.reader import BlockReader
 from pipelines.case.build import build_network, tasks_of
@@ -201,7 +201,7 @@ def _predict(network: Any, readers: Any, case: Case) -> dict[str, Tensor]:
     for reader in readers:
         for start in range(0, len(reader), _ROWS_AT_ONCE):
             rows = np.arange(start, min(start + _ROWS_AT_ONCE, len(reader)))
-            parts.append(network(scaled(torch.from_numpy(reader.gather(rows).inputs), case.input)))
+            parts.append(network(normalize(torch.from_numpy(reader.gather(rows).inputs), case.input)))
     return {task: torch.cat([part[task] for part in parts]) for task in parts[0]}
 
 
@@ -287,7 +287,7 @@ def _trust(case: Case, runs: Sequence[Run], experiment: str) -> dict[str, dict[s
 
 
 def _summaries(case: Case, data_sets: Mapping[str, tuple[str, Manifest]]) -> dict[str, DataSetSummary]:
-    per_step = mixing_plan(case, training_sizes(data_sets), 0, list(case.tasks)).per_step
+    per_step = batch_sampler(case, training_sizes(data_sets), 0, list(case.tasks)).per_step
     return {
         name: DataSetSummary(
             split=manifest.split,

@@ -61,7 +61,7 @@ VALIDATIONS = "validation.parquet"
 
 def write_record(folder: str, run: Run, data_sets: Mapping[str, tuple[str, Manifest]], content: dict[str, Any]) -> None:
     """Write run.json, the last file of a run: where it stands the run is whole."""
-    record = {"run": asdict(run), "made_from": made_from(data_sets), **content}
+    record = {"run": asdict(run), "provenance": provenance(data_sets), **content}
     write_whole(join(folder, RECORD), json.dumps(record, indent=1))
 
 
@@ -87,10 +87,10 @@ def read_weights(folder: str) -> dict[str, Tensor]:
 def is_done(run: Run, experiment: str, data_sets: Mapping[str, tuple[str, Manifest]]) -> bool:
     """Say whether a run has ended and was made by this training version from these data: it need not be made again."""
     record = read_record(run.folder(experiment))
-    return record is not None and record.get("made_from") == made_from(data_sets)
+    return record is not None and record.get("provenance") == provenance(data_sets)
 
 
-def made_from(data_sets: Mapping[str, tuple[str, Manifest]]) -> dict[str, Any]:
+def provenance(data_sets: Mapping[str, tuple[str, Manifest]]) -> dict[str, Any]:
     """Return what, beside the case, a run depends on: training version, torch, and all blocks but the test split's.
 
     Validation may choose the weights, and when to stop.

@@ -12,7 +12,7 @@ _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVI
 _MOST_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485  # more in one picture is taken for a decompression bomb
 
 
-def input_of(found: bytes | np.ndarray, declared: PictureInput | VectorInput) -> np.ndarray:
+def decode_input(found: bytes | np.ndarray, declared: PictureInput | VectorInput) -> np.ndarray:
     """Return an input as the blocks hold it.
 
     Args:

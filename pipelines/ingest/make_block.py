@@ -19,10 +19,10 @@ import pyarrow as pa
 import xxhash
 
 from pipelines.base.storage import StorageUnavailableError, is_remote, join, read_bytes, write_whole
-from pipelines.blocks.write_buffer import PageMemory
+from pipelines.blocks.write_buffer import WriteBuffer
 from pipelines.blocks.writer import input_type, write_block
 from pipelines.case.data import DataSet, PictureInput, VectorInput
-from pipelines.ingest.decode import input_of
+from pipelines.ingest.decode import decode_input
 from pipelines.sources.fetch import fetch
 from pipelines.sources.numpy_arrays import NumpyArrays, read_numpy_rows
 from pipelines.sources.parquet_table import HuggingFace, ParquetTable, read_parquet_rows
@@ -58,17 +58,17 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Room:
+class BlockBuffers:
     """Memory that the chunks of a task use one after another: inputs are put together in it, and the block's file."""
 
-    inputs: PageMemory = field(default_factory=PageMemory)
-    file: PageMemory = field(default_factory=PageMemory)
+    inputs: WriteBuffer = field(default_factory=WriteBuffer)
+    file: WriteBuffer = field(default_factory=WriteBuffer)
 
 
 @cache
-def _room() -> Room:
+def _block_buffers() -> BlockBuffers:
     """Return the process's: Ray gives it one task at a time."""
-    return Room()
+    return BlockBuffers()
 
 
 def outcome_file(folder: str, key: str) -> str:
@@ -93,7 +93,7 @@ def make_blocks(task: dict[str, Any], recipe: Recipe) -> list[dict[str, Any]]:
         what :func:`make_block` does of each, and ``unavailable``: empty, or, in the one row that there is then, why
         object storage let nothing more be read. Ray Data would make of an exception many lines of text.
     """
-    room, made = _room(), []
+    room, made = _block_buffers(), []
     try:
         for item in task["chunks"]:
             rows = pa.ipc.open_stream(item["rows"]).read_all().combine_chunks()
@@ -106,7 +106,7 @@ def make_blocks(task: dict[str, Any], recipe: Recipe) -> list[dict[str, Any]]:
         room.file.lend()
 
 
-def make_block(encoded_job: str, rows: pa.Table, recipe: Recipe, room: Room) -> dict[str, Any]:
+def make_block(encoded_job: str, rows: pa.Table, recipe: Recipe, room: BlockBuffers) -> dict[str, Any]:
     """Make the block of a chunk.
 
     Args:
@@ -121,7 +121,7 @@ def make_block(encoded_job: str, rows: pa.Table, recipe: Recipe, room: Room) -> 
     given = json.loads(encoded_job)
     job = Job(given["data_set"], given["folder"], given["key"], tuple(given["older"]))
     data_set = recipe.data_sets[job.data_set]
-    ids, origins = rows["id"].to_pylist(), origins_of(rows)
+    ids, origins = rows["id"].to_pylist(), source_digests(rows)
     known = _known_inputs(job, ids, origins)
     unknown = [i for i in range(len(ids)) if i not in known]
     found = read_inputs(rows.take(pa.array(unknown, pa.int64())), data_set)
@@ -173,7 +173,7 @@ def make_block(encoded_job: str, rows: pa.Table, recipe: Recipe, room: Room) -> 
 def _made(found: bytes | np.ndarray | Exception, declared: PictureInput | VectorInput) -> np.ndarray:
     if isinstance(found, Exception):
         raise found
-    return input_of(found, declared)
+    return decode_input(found, declared)
 
 
 def reason_of(error: Exception) -> str:
@@ -197,7 +197,7 @@ def reason_of(error: Exception) -> str:
     return f"{type(error).__name__}: {words}"
 
 
-def origins_of(rows: pa.Table) -> pa.Array:
+def source_digests(rows: pa.Table) -> pa.Array:
     """Return a digest of where every input comes from and of what changes when it does: 16 bytes each."""
     parts = rows.select(["file", "codec", "offset", "size", "stamp", "row", "vector"]).to_pylist()
     return pa.array([xxhash.xxh3_128_digest(repr(list(part.values())).encode()) for part in parts], pa.binary(16))

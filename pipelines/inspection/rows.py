@@ -17,7 +17,7 @@ from pipelines.blocks.manifest import Manifest
 from pipelines.blocks.reader import BlockReader
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
-from pipelines.ingest.decode import input_of
+from pipelines.ingest.decode import decode_input
 from pipelines.ingest.labels import label_array
 from pipelines.ingest.leakage import input_digests
 from pipelines.ingest.list_rows import ListedDataSet, list_data_set
@@ -59,7 +59,7 @@ class ListedRows:
         """
         for found in read_inputs(self.listed.rows.take(pa.array(rows, pa.int64())), self._data_set):
             try:
-                yield found if isinstance(found, Exception) else input_of(found, self._declared)
+                yield found if isinstance(found, Exception) else decode_input(found, self._declared)
             except Exception as error:  # whatever a broken picture raises, as in the ingest
                 if isinstance(error, StorageUnavailableError):
                     raise

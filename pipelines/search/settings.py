@@ -15,7 +15,7 @@ def with_settings(case: Case, settings: Mapping[str, Any]) -> Case:
     return Case.model_validate(content)
 
 
-def as_it_stands(case: Case, keys: Iterable[str]) -> dict[str, Any]:
+def current_values(case: Case, keys: Iterable[str]) -> dict[str, Any]:
     """Return the tuned arm's own settings for some keys."""
     matching = case.arms[case.tuning.arm].matching.model_dump()
     return {key: matching[key.split(".")[0]][key.split(".")[1]] for key in keys}

@@ -17,7 +17,7 @@ from pipelines.case.case import Case
 from pipelines.evaluate.evaluate import check_trained, predict_runs, split_tests
 from pipelines.experiment.run import list_runs
 from pipelines.search.settings import with_settings
-from pipelines.train.assignment import Work
+from pipelines.train.assignment import WorkerAssignment
 from pipelines.train.trainer import group_trainer
 
 
@@ -40,7 +40,7 @@ def run_trial(
     runs = list_runs(tried)
     place = join(folder, "trials", fingerprint(settings))
     # Not alone: a trial may die while others go on.
-    group_trainer(Work(tried, tuple(runs), data_sets, place, uuid.uuid4().hex), "trial", alone=False).fit()
+    group_trainer(WorkerAssignment(tried, tuple(runs), data_sets, place, uuid.uuid4().hex), "trial", alone=False).fit()
     check_trained(runs, place, data_sets)
     tests = split_tests(tried, predict_runs(tried, runs, data_sets, place, "validation"), data_sets, "validation")
     scores = {}

@@ -26,7 +26,7 @@ from pipelines.blocks.manifest import Manifest
 from pipelines.case.case import Case
 from pipelines.case.load import as_yaml
 from pipelines.experiment.layout import experiment_folder
-from pipelines.search.settings import as_it_stands, with_settings
+from pipelines.search.settings import current_values, with_settings
 from pipelines.train.launch import trainers_that_fit
 
 # A trial only starts a trainer and waits for it: the processors are for the trainer's workers. Ray wants a trial to
@@ -105,7 +105,7 @@ def tune(case: Case, data_sets: Mapping[str, tuple[str, Manifest]], verbose: boo
                 num_samples=case.tuning.trials,
                 max_concurrent_trials=at_once,
                 search_alg=BasicVariantGenerator(
-                    points_to_evaluate=[as_it_stands(case, space)],
+                    points_to_evaluate=[current_values(case, space)],
                     random_state=np.random.RandomState(case.tuning.search_seed),
                     max_concurrent=at_once or 0,
                 ),

@@ -9,7 +9,7 @@ from pipelines.base.errors import UserError
 from pipelines.base.nearest import did_you_mean
 from pipelines.base.storage import StorageUnavailableError, is_remote, join, kind_of, list_folder, missing_bucket
 from pipelines.sources.image_folder import ImageFolder, list_image_folder
-from pipelines.sources.listing import Listing, joined, of_files, refused
+from pipelines.sources.listing import Listing, joined, of_files, rejected
 from pipelines.sources.numpy_arrays import NumpyArrays, list_numpy
 from pipelines.sources.parquet_table import HuggingFace, ParquetTable, hugging_face_patterns, list_parquet
 from pipelines.sources.places import NothingThereError, Place, find_places, split_at_archive
@@ -82,7 +82,7 @@ def list_source(root: str, source: Source, *, quarantine_broken_archives: bool =
     except BrokenArchiveError as error:
         if quarantine_broken_archives:
             path = source.path[0]
-            return refused(Place(error.url, "", None, path), f"broken archive: {error.why}")
+            return rejected(Place(error.url, "", None, path), f"broken archive: {error.why}")
         raise UserError(f"{error}; a whole archive is right") from None
     except NothingThereError as error:
         raise UserError(f"nothing lies at {error} below {root}") from None
@@ -96,7 +96,7 @@ def list_source(root: str, source: Source, *, quarantine_broken_archives: bool =
             raise UserError(f"{place}: found no row in it; at least one input is right, or the path left out")
     return joined(
         [
-            refused(p, f"broken archive: {one.why}") if isinstance(one, BrokenArchiveError) else one
+            rejected(p, f"broken archive: {one.why}") if isinstance(one, BrokenArchiveError) else one
             for p, one in zip(places, found, strict=True)
         ]
     )

@@ -60,7 +60,7 @@ def of_files(place: Place, ids: pa.Array, files: pa.Table, fields: pa.Table) -> 
     return Listing(pa.table(rows | empty, schema=ROWS), fields)
 
 
-def beside(place: Place, names: pa.Array) -> pa.Array:
+def resolve_relative(place: Place, names: pa.Array) -> pa.Array:
     """Return the names of files, which a table gives relative to its own folder, as its tree has them."""
     assert place.file is not None
     folder = posixpath.dirname(place.file)
@@ -92,12 +92,12 @@ def with_vectors(listing: Listing, vectors: pa.Array) -> Listing:
     return Listing(listing.rows.set_column(at, ROWS.field("vector"), vectors), listing.fields)
 
 
-def refused(place: Place, reason: str) -> Listing:
+def rejected(place: Place, reason: str) -> Listing:
     """List one row for a place of which nothing can be listed."""
-    return refused_rows(place, [place.name], [reason], pa.table({"place": [str(place)]}))
+    return rejected_rows(place, [place.name], [reason], pa.table({"place": [str(place)]}))
 
 
-def refused_rows(place: Place, ids: Sequence[str], reasons: Sequence[str], fields: pa.Table) -> Listing:
+def rejected_rows(place: Place, ids: Sequence[str], reasons: Sequence[str], fields: pa.Table) -> Listing:
     """List rows that cannot be read, each for its reason."""
     n = len(ids)
     columns = {field.name: pa.nulls(n, field.type) for field in ROWS}

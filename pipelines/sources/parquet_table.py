@@ -14,7 +14,7 @@ from pipelines.base.errors import UserError
 from pipelines.base.section import Section
 from pipelines.base.storage import open_ranges
 from pipelines.sources.fetch import fetch_one
-from pipelines.sources.listing import Listing, beside, column, matching_columns, of_files, of_table
+from pipelines.sources.listing import Listing, column, matching_columns, of_files, of_table, resolve_relative
 from pipelines.sources.places import Place
 from pipelines.sources.settings import Columns, Paths
 from pipelines.sources.text_tables import vectors_of
@@ -71,7 +71,7 @@ def list_parquet(place: Place, source: ParquetTable | HuggingFace) -> Listing:
     ids = column(fields, source.id_column, place).cast(pa.string()) if source.id_column else None
     if not source.vector_columns and _is_text(schema.field(names[0]).type):
         paths = file.read(columns=names)[names[0]].cast(pa.string()).combine_chunks()
-        files = tree.find(beside(place, paths))
+        files = tree.find(resolve_relative(place, paths))
         return of_files(place, pc.fill_null(paths, "") if ids is None else ids, files, fields)
     return of_table(place, at, fields, ids)
 

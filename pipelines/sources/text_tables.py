@@ -14,12 +14,12 @@ from pipelines.base.errors import UserError
 from pipelines.base.section import Section
 from pipelines.sources.listing import (
     Listing,
-    beside,
     column,
     joined,
     matching_columns,
     of_files,
-    refused_rows,
+    rejected_rows,
+    resolve_relative,
     row_numbers,
     with_vectors,
 )
@@ -145,7 +145,7 @@ def _with_broken(place: Place, listing: Listing, broken: Sequence[_Broken]) -> L
         return listing
     numbers, reasons, lines = zip(*broken, strict=True)
     ids = [f"{place.name}#line-{number}" for number in numbers]
-    return joined([listing, refused_rows(place, ids, reasons, pa.table({"line": pa.array(lines, pa.string())}))])
+    return joined([listing, rejected_rows(place, ids, reasons, pa.table({"line": pa.array(lines, pa.string())}))])
 
 
 def column_of(values: list[Any]) -> pa.Array:
@@ -168,7 +168,7 @@ def _list_table(place: Place, source: CsvTable | JsonLines, table: pa.Table) -> 
         files = file.take(pa.array([0] * n, pa.int64()))
         return with_vectors(of_files(place, _text(ids), files, table.drop_columns(names)), vectors)
     names = _text(column(table, source.file_column, place))
-    files = place.tree().find(beside(place, names))
+    files = place.tree().find(resolve_relative(place, names))
     ids = _text(column(table, source.id_column, place)) if source.id_column else names
     return of_files(place, ids, files, table)
 

@@ -6,12 +6,12 @@ from typing import Any
 
 from pipelines.blocks.manifest import Manifest
 from pipelines.case.case import Case
-from pipelines.experiment.run import Run, made_from
+from pipelines.experiment.run import Run, provenance
 from pipelines.train.logs.step_metrics import StepMetrics
 
 
 @dataclass(frozen=True)
-class Work:
+class WorkerAssignment:
     """Runs of one case, one after the other.
 
     Attributes:
@@ -20,8 +20,8 @@ class Work:
         data_sets: folder and manifest by data set.
         experiment: the experiment's folder.
         attempt: names this call of the trainer, whatever workers come and go in it.
-        other_code: go on from checkpoints that other code or another torch has made, too.
-        told: called by the first worker with how a run stands, now and then.
+        allow_version_mismatch: go on from checkpoints that other code or another torch has made, too.
+        on_progress: called by the first worker with how a run stands, now and then.
     """
 
     case: Case
@@ -29,14 +29,14 @@ class Work:
     data_sets: Mapping[str, tuple[str, Manifest]]
     experiment: str
     attempt: str
-    other_code: bool = False
-    told: Callable[[StepMetrics], None] | None = None
+    allow_version_mismatch: bool = False
+    on_progress: Callable[[StepMetrics], None] | None = None
 
     def folder(self, run: Run) -> str:
         """Return where a run lies."""
         return run.folder(self.experiment)
 
-    def can_go_on_from(self, made: dict[str, Any]) -> bool:
+    def can_resume_from(self, made: dict[str, Any]) -> bool:
         """Say whether a run can go on from what was made from this."""
-        now = made_from(self.data_sets)
-        return made["blocks"] == now["blocks"] if self.other_code else made == now
+        now = provenance(self.data_sets)
+        return made["blocks"] == now["blocks"] if self.allow_version_mismatch else made == now

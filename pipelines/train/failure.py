@@ -4,12 +4,12 @@ import json
 
 from pipelines.base.storage import delete, join, read_bytes, write_whole
 from pipelines.experiment.run import Run
-from pipelines.train.assignment import Work
+from pipelines.train.assignment import WorkerAssignment
 
 FAILURE = "failure.json"
 
 
-def comes_from_a_peer(error: Exception) -> bool:
+def is_peer_failure(error: Exception) -> bool:
     """Say whether an error is what a worker meets when another one dies: that run can go on with other workers."""
     from torch.distributed import DistError
 
@@ -19,13 +19,13 @@ def comes_from_a_peer(error: Exception) -> bool:
     )
 
 
-def note_failure(work: Work, run: Run, error: Exception) -> None:
+def note_failure(work: WorkerAssignment, run: Run, error: Exception) -> None:
     """Write down why a run failed in this attempt."""
     told = str(error).strip() or type(error).__name__
     write_whole(join(work.folder(run), FAILURE), json.dumps({"attempt": work.attempt, "error": f"{run}, {told}"}))
 
 
-def failure_of(work: Work, run: Run) -> str | None:
+def failure_of(work: WorkerAssignment, run: Run) -> str | None:
     """Return why a run failed in this attempt, or None."""
     try:
         noted = json.loads(read_bytes(join(work.folder(run), FAILURE)))
@@ -34,6 +34,6 @@ def failure_of(work: Work, run: Run) -> str | None:
     return str(noted["error"]) if noted["attempt"] == work.attempt else None
 
 
-def forget_failure(work: Work, run: Run) -> None:
+def forget_failure(work: WorkerAssignment, run: Run) -> None:
     """Delete what stands of failures: the run has ended well."""
     delete(join(work.folder(run), FAILURE))

@@ -14,14 +14,14 @@ from pipelines.base.errors import UserError
 from pipelines.base.progress import Bar, bar
 from pipelines.base.ray_session import is_own_ray
 from pipelines.base.storage import delete, join
-from pipelines.batches.batch import mixing_plan, training_sizes
+from pipelines.batches.batch import batch_sampler, training_sizes
 from pipelines.batches.counted_relatedness import check_counted
 from pipelines.blocks.manifest import Manifest
 from pipelines.case.case import Case
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.run import RECORD, Run, is_done, list_runs
-from pipelines.train.assignment import Work
-from pipelines.train.checkpoints.compatibility import check_begun
+from pipelines.train.assignment import WorkerAssignment
+from pipelines.train.checkpoints.compatibility import check_resumable
 from pipelines.train.checkpoints.store import CHECKPOINTS, delete_checkpoints
 from pipelines.train.failure import failure_of
 from pipelines.train.logs.progress_line import progress_of
@@ -38,7 +38,7 @@ class TrainingFailedError(Exception):
 
 
 def train(
-    case: Case, data_sets: Mapping[str, tuple[str, Manifest]], fresh: bool = False, other_code: bool = False
+    case: Case, data_sets: Mapping[str, tuple[str, Manifest]], fresh: bool = False, allow_version_mismatch: bool = False
 ) -> int:
     """Train the runs of a case that are not done, those that were begun from where they stand; needs a running Ray.
 
@@ -46,7 +46,7 @@ def train(
         case: the case.
         data_sets: folder and manifest by data set, as :func:`pipelines.ingest.ingest.ingested` gives them.
         fresh: train all runs again, from the beginning.
-        other_code: go on from checkpoints that other code or another torch has made, too.
+        allow_version_mismatch: go on from checkpoints that other code or another torch has made, too.
 
     Returns:
         the number of runs that were trained.
@@ -59,7 +59,7 @@ def train(
     check_wandb(case)
     check_compiler(case)
     check_counted(case, data_sets)
-    mixing_plan(case, training_sizes(data_sets), 0, list(case.tasks))
+    batch_sampler(case, training_sizes(data_sets), 0, list(case.tasks))
     experiment = experiment_folder(case)
     runs = list_runs(case)
     if fresh:
@@ -68,9 +68,9 @@ def train(
             delete_checkpoints(join(run.folder(experiment), CHECKPOINTS))
     waiting = [run for run in runs if not is_done(run, experiment, data_sets)]
     if waiting:
-        check_begun(waiting, experiment, data_sets, other_code)
+        check_resumable(waiting, experiment, data_sets, allow_version_mismatch)
         with bar("train", len(waiting) * case.training.steps, "steps") as shown:
-            fit_runs(case, waiting, data_sets, experiment, shown, other_code)
+            fit_runs(case, waiting, data_sets, experiment, shown, allow_version_mismatch)
     return len(waiting)
 
 
@@ -80,7 +80,7 @@ def fit_runs(
     data_sets: Mapping[str, tuple[str, Manifest]],
     experiment: str,
     shown: Bar,
-    other_code: bool = False,
+    allow_version_mismatch: bool = False,
 ) -> None:
     """Fit runs with as many trainers at once as the cluster has room for, and show how far they are.
 
@@ -92,10 +92,10 @@ def fit_runs(
 
     groups, attempt = _groups_at_once(case, len(runs)), uuid.uuid4().hex
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    desk = ray.remote(num_cpus=0, max_concurrency=groups + 1, scheduling_strategy=here)(_Desk).remote()
+    actor = ray.remote(num_cpus=0, max_concurrency=groups + 1, scheduling_strategy=here)(ProgressActor).remote()
     waiting = [
-        desk.fit.remote(
-            Work(case, tuple(runs[number::groups]), data_sets, experiment, attempt, other_code),
+        actor.fit.remote(
+            WorkerAssignment(case, tuple(runs[number::groups]), data_sets, experiment, attempt, allow_version_mismatch),
             f"group-{number}",
             is_own_ray(),
         )
@@ -105,13 +105,13 @@ def fit_runs(
     while waiting:
         ready, waiting = ray.wait(waiting, timeout=0.3)
         failures += [failure for failure in ray.get(ready) if failure is not None]
-        shown.show(*ray.get(desk.summary.remote()))
+        shown.show(*ray.get(actor.summary.remote()))
     if failures:
         raise TrainingFailedError("\n".join(failures))
 
 
 def _groups_at_once(case: Case, runs: int) -> int:
-    if case.training.fewest_workers < case.training.most_workers:
+    if case.training.min_workers < case.training.max_workers:
         return 1  # it takes all that there is
     worth = min(runs, -(-runs * case.training.steps // _STEPS_WORTH_A_GROUP))
     fit = trainers_that_fit(case)
@@ -131,7 +131,7 @@ def trainers_that_fit(case: Case) -> int | None:
     if not is_own_ray():
         return None
     training, room = case.training, ray.cluster_resources()
-    workers = training.fewest_workers
+    workers = training.min_workers
     cpus = workers * training.threads_per_worker
     if room.get("CPU", 0) < cpus:
         raise UserError(
@@ -157,33 +157,35 @@ def _reason(error: BaseException) -> str:
     return text.splitlines()[-1] if "Traceback" in text else text
 
 
-class _Desk:
-    """Runs the trainers and is told how far every run is: an actor, which ends with the driver and all it started."""
+class ProgressActor:
+    """Runs the trainers and collects their progress: an actor, which ends with the driver and all that it started."""
 
     def __init__(self) -> None:
         self._seen: dict[str, StepMetrics] = {}
 
-    def fit(self, work: Work, name: str, alone: bool) -> str | None:
+    def fit(self, work: WorkerAssignment, name: str, alone: bool) -> str | None:
         """Train a group's runs; return why that failed, if it did."""
         import ray
 
         from pipelines.train.trainer import group_trainer
 
-        told = partial(_tell, ray.get_runtime_context().current_actor)
+        on_progress = partial(_report_progress, ray.get_runtime_context().current_actor)
         died = None
         try:
-            group_trainer(replace(work, told=told), name, alone).fit()
+            group_trainer(replace(work, on_progress=on_progress), name, alone).fit()
         except Exception as error:  # the driver waits for all groups before it tells
             died = _reason(error)
         failures = [failure for run in work.runs if (failure := failure_of(work, run))]
         return "\n".join(failures) or died
 
     def put(self, metrics: StepMetrics) -> None:
+        """Take a run's progress."""
         self._seen[metrics.run] = metrics
 
     def summary(self) -> tuple[int, str]:
+        """Return the steps that are done and a line about the runs."""
         return progress_of(self._seen)
 
 
-def _tell(desk: Any, metrics: StepMetrics) -> None:
-    desk.put.remote(metrics)
+def _report_progress(actor: Any, metrics: StepMetrics) -> None:
+    actor.put.remote(metrics)

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from mtlcore import HeadInputs, JointLoss, RelatednessProbe, RelatednessTrust
 from pipelines.base.storage import delete, join, write_whole
-from pipelines.batches.batch import MixedBatch, mixing_plan, training_batch
+from pipelines.batches.batch import MixedBatch, batch_sampler, training_batch
 from pipelines.case.build import build_balancing, build_loss, build_network, build_trust, tasks_of
-from pipelines.experiment.run import HISTORY, VALIDATIONS, WEIGHTS, Run, made_from, write_record
-from pipelines.train.assignment import Work
+from pipelines.experiment.run import HISTORY, VALIDATIONS, WEIGHTS, Run, provenance, write_record
+from pipelines.train.assignment import WorkerAssignment
 from pipelines.train.checkpoints.file import Event
-from pipelines.train.checkpoints.schedule import Pace
+from pipelines.train.checkpoints.schedule import CheckpointSchedule
 from pipelines.train.checkpoints.store import (
     CHECKPOINTS,
     clear_unfinished,
@@ -32,7 +32,7 @@ from pipelines.train.logs.relatedness_log import measured_steps, write_measured
 from pipelines.train.logs.validation_history import chosen
 from pipelines.train.lr_schedule import learning_rate
 from pipelines.train.optimizer import build_optimizer, set_learning_rate
-from pipelines.train.prefetch import laid_out, one_ahead
+from pipelines.train.prefetch import prefetch, to_layout
 from pipelines.train.prepare import prepare
 from pipelines.train.sharding import is_sharded
 from pipelines.train.state import TrainingState
@@ -41,7 +41,7 @@ from pipelines.train.validation import Validation
 from pipelines.train.worker import Worker
 
 
-def train_run(work: Work, run: Run, data: TrainingData, worker: Worker) -> None:
+def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Worker) -> None:
     """Train a run from its newest checkpoint, or from the beginning, to its end.
 
     Every worker takes its slice of the step's mixed batch, makes one forward pass over it, and computes its share
@@ -55,16 +55,16 @@ def train_run(work: Work, run: Run, data: TrainingData, worker: Worker) -> None:
     """
     case, training = work.case, work.case.training
     tasks = [tasks_of(case)[name] for name in run.tasks]
-    plan = mixing_plan(case, {name: len(reader) for name, reader in data.readers.items()}, run.seed, run.tasks)
-    state, joint_loss, channels_last = _beginning(work, run, data, worker)
-    _go_on(state, work, run, worker)
+    plan = batch_sampler(case, {name: len(reader) for name, reader in data.readers.items()}, run.seed, run.tasks)
+    state, joint_loss, channels_last = build_state(work, run, data, worker)
+    restore_latest(state, work, run, worker)
     sharded = is_sharded(state.network)
     network = state.network if sharded else worker.wrap(state.network)
     probe, measured_at = RelatednessProbe(network, tasks), frozenset() if sharded else measured_steps(case, run)
     probe.measured = state.measured
-    made = made_from(work.data_sets)
+    made = provenance(work.data_sets)
     checkpoints = join(work.folder(run), CHECKPOINTS)
-    pace = Pace(training.checkpoints, worker)
+    pace = CheckpointSchedule(training.checkpoints, worker)
     validation = Validation(work.case, run, data.validation, worker)
 
     with ExitStack() as open_until_the_end:
@@ -78,10 +78,10 @@ def train_run(work: Work, run: Run, data: TrainingData, worker: Worker) -> None:
 
         def batch_of(step: int) -> MixedBatch:
             made_of = training_batch(case, data.readers, plan, step, worker.rank, worker.world_size, tasks)
-            return laid_out(made_of, worker.device, channels_last)
+            return to_layout(made_of, worker.device, channels_last)
 
         steps = range(state.step, training.steps)
-        batches = enter(closing(one_ahead(batch_of, steps)))
+        batches = enter(closing(prefetch(batch_of, steps)))
         for step in steps:
             begun = time.perf_counter()
             batch = next(batches).to(worker.device)
@@ -99,14 +99,14 @@ def train_run(work: Work, run: Run, data: TrainingData, worker: Worker) -> None:
             if told or pace.is_checkpoint(state.step):
                 losses = state.history.gather()
                 if validated:
-                    last = validation.look(state) or last
+                    last = validation.run_if_due(state) or last
                 if told and monitor:
                     monitor.tell(losses, ended=last)
-                why = None if last else pace.look_up(state.step)
+                why = None if last else pace.due(state.step)
                 if why and monitor:
                     monitor.keep()
                 if why and (first or sharded):
-                    _keep_place(state, run, made, writer, before_preemption=why == "preemption")
+                    save_checkpoint(state, run, made, writer, before_preemption=why == "preemption")
             if last:
                 break
     weights = state.weights() if sharded or (first and not state.best) else {}
@@ -118,7 +118,9 @@ def train_run(work: Work, run: Run, data: TrainingData, worker: Worker) -> None:
         dist.barrier()  # no worker starts what another has not seen the end of
 
 
-def _beginning(work: Work, run: Run, data: TrainingData, worker: Worker) -> tuple[TrainingState, JointLoss, bool]:
+def build_state(
+    work: WorkerAssignment, run: Run, data: TrainingData, worker: Worker
+) -> tuple[TrainingState, JointLoss, bool]:
     """Return a run's state before its first step, its objective, and whether inputs come with channels last."""
     case = work.case
     built = build_network(case, list(run.tasks), run.seed)
@@ -133,14 +135,14 @@ def _beginning(work: Work, run: Run, data: TrainingData, worker: Worker) -> tupl
     return state, joint_loss, channels_last
 
 
-def _go_on(state: TrainingState, work: Work, run: Run, worker: Worker) -> None:
+def restore_latest(state: TrainingState, work: WorkerAssignment, run: Run, worker: Worker) -> None:
     """Restore the newest checkpoint that is good, the same on all workers; do nothing where there is none."""
     folder = join(work.folder(run), CHECKPOINTS)
     passed_over: list[str] = []
     name = None
     if worker.rank == 0:
         clear_unfinished(folder)
-        name = newest_checkpoint(folder, work.can_go_on_from, passed_over.append)
+        name = newest_checkpoint(folder, work.can_resume_from, passed_over.append)
     name = worker.agree_on(name)
     if name is not None:
         state.restore(read_checkpoint(folder, name))
@@ -150,7 +152,7 @@ def _go_on(state: TrainingState, work: Work, run: Run, worker: Worker) -> None:
     state.events += [Event(step=state.step, what=f"passed over: {problem}") for problem in passed_over]
 
 
-def _keep_place(
+def save_checkpoint(
     state: TrainingState, run: Run, made: dict[str, Any], writer: CheckpointWriter | None, before_preemption: bool
 ) -> None:
     """Have the state written; before a machine is taken away, wait until it is."""
@@ -171,7 +173,9 @@ def _trust_by_row(trust: RelatednessTrust | None) -> dict[str, dict[str, float]]
     return {R.key: dict(zip(R.source.outputs, found[R.key].tolist(), strict=True)) for R in trust.relatednesses}
 
 
-def _write(work: Work, run: Run, state: TrainingState, worker: Worker, weights: Mapping[str, Tensor]) -> None:
+def _write(
+    work: WorkerAssignment, run: Run, state: TrainingState, worker: Worker, weights: Mapping[str, Tensor]
+) -> None:
     """Write what a run leaves, run.json last."""
     folder = work.folder(run)
     write_whole(join(folder, WEIGHTS), safetensors.torch.save(dict(weights)))

@@ -12,7 +12,7 @@ _NEVER, _NONE = -1, 0
 HEAP_ENVIRONMENT = {"MALLOC_ARENA_MAX": "1"}
 
 
-def keep_freed_memory() -> None:
+def disable_malloc_trim() -> None:
     """Have this process keep the memory that it frees; does nothing where the C library is not glibc.
 
     What a network's layers put out are blocks of megabytes, the same ones in every step. Left alone, glibc gives most

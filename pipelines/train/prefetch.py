@@ -14,7 +14,7 @@ from pipelines.batches.batch import MixedBatch
 T = TypeVar("T")
 
 
-def one_ahead(make: Callable[[int], T], numbers: Iterable[int]) -> Generator[T]:
+def prefetch(make: Callable[[int], T], numbers: Iterable[int]) -> Generator[T]:
     """Yield ``make(number)`` of every number, each begun in another thread when the one before it is asked for.
 
     What ``make`` raises is raised where its result would be. It must depend on the number alone: what was made ahead
@@ -30,7 +30,7 @@ def one_ahead(make: Callable[[int], T], numbers: Iterable[int]) -> Generator[T]:
             yield coming.result()
 
 
-def laid_out(batch: MixedBatch, device: torch.device, channels_last: bool) -> MixedBatch:
+def to_layout(batch: MixedBatch, device: torch.device, channels_last: bool) -> MixedBatch:
     """Return the batch as a step wants it: pictures with channels last, and in memory from which a GPU copies by
     itself."""
     if channels_last and batch.x.ndim == 4:

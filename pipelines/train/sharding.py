@@ -57,12 +57,12 @@ def share_buffers(network: nn.Module) -> None:
         dist.broadcast(buffer, src=0)
 
 
-def whole(tensor: Tensor) -> Tensor:
+def gather_full(tensor: Tensor) -> Tensor:
     """Return a tensor with all its parts; of a sharded one all workers must ask."""
     return tensor.full_tensor() if _is_part(tensor) else tensor
 
 
-def as_kept(value: Tensor, like: Tensor) -> Tensor:
+def reshard(value: Tensor, like: Tensor) -> Tensor:
     """Return a whole tensor as this worker keeps such ones: its part alone, on the same device, in the same layout."""
     if value.shape != like.shape:
         return value
@@ -74,9 +74,9 @@ def as_kept(value: Tensor, like: Tensor) -> Tensor:
     return torch.empty_like(like, dtype=value.dtype).copy_(value)
 
 
-def all_as_kept(values: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return whole tensors by name as :func:`as_kept` does; one that has no like stays as it is."""
-    return {name: as_kept(value, like[name]) if name in like else value for name, value in values.items()}
+def reshard_all(values: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return whole tensors by name as :func:`reshard` does; one that has no like stays as it is."""
+    return {name: reshard(value, like[name]) if name in like else value for name, value in values.items()}
 
 
 def _is_part(tensor: Tensor) -> "TypeGuard[DTensor]":

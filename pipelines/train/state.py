@@ -21,7 +21,7 @@ from mtlcore.balancing import Balancer
 from pipelines.train.checkpoints.file import About, Checkpoint, Event
 from pipelines.train.logs.loss_history import LossHistory
 from pipelines.train.logs.validation_history import ValidationHistory
-from pipelines.train.sharding import all_as_kept, as_kept, whole
+from pipelines.train.sharding import gather_full, reshard, reshard_all
 
 
 @dataclass
@@ -62,7 +62,7 @@ class TrainingState:
     log: list[str] = field(default_factory=list)
     log_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
 
-    def checkpoint(self, run: str, made_from: dict[str, Any]) -> Checkpoint:
+    def checkpoint(self, run: str, provenance: dict[str, Any]) -> Checkpoint:
         """Return a copy of the state; the run may go on while it is written. The history must have been gathered.
 
         Where the network is sharded, all workers must call it: they put the tensors together.
@@ -83,7 +83,7 @@ class TrainingState:
         about = About(
             run=run,
             step=self.step,
-            made_from=made_from,
+            provenance=provenance,
             versions=_versions(),
             seconds=self.seconds,
             waited_for_data_s=self.waited_for_data_s,
@@ -99,12 +99,12 @@ class TrainingState:
     def weights(self) -> dict[str, Tensor]:
         """Return copies of the network's tensors on the CPU; where it is sharded, all workers must call it."""
         found = self.network.state_dict()
-        return {name: whole(t.detach()).to("cpu", copy=True).contiguous() for name, t in found.items()}
+        return {name: gather_full(t.detach()).to("cpu", copy=True).contiguous() for name, t in found.items()}
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Become the state that a checkpoint is a copy of."""
         about, tensors = checkpoint.about, checkpoint.tensors
-        self.network.load_state_dict(all_as_kept(_below("network", tensors), self.network.state_dict()))
+        self.network.load_state_dict(reshard_all(_below("network", tensors), self.network.state_dict()))
         _load_slots(self.optimizer, self.network, _below("optimizer", tensors))
         self.balancer.load_state_dict(_below("balancer", tensors))
         if self.trust is not None and self.trust.optimizer is not None:
@@ -126,7 +126,9 @@ def _versions() -> dict[str, str]:
 
 
 def _copied(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{prefix}.{name}": whole(t.detach()).to("cpu", copy=True).contiguous() for name, t in tensors.items()}
+    return {
+        f"{prefix}.{name}": gather_full(t.detach()).to("cpu", copy=True).contiguous() for name, t in tensors.items()
+    }
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -154,5 +156,5 @@ def _load_slots(optimizer: torch.optim.Optimizer, module: nn.Module, slots: Mapp
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in slots.items():
         name, _, slot = key.rpartition("|")
-        state.setdefault(numbers[parameters[name]], {})[slot] = as_kept(value, parameters[name])
+        state.setdefault(numbers[parameters[name]], {})[slot] = reshard(value, parameters[name])
     optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -67,7 +67,7 @@ class Step:
                     seen.append((dict(self._head_inputs.last), part.labels))
                 if trust and piece == pieces - 1:
                     features, observed = zip(*seen, strict=True)
-                    looking = trust.look(_joined(features), _joined(observed))
+                    looking = trust.collect(_joined(features), _joined(observed))
                 state.balancer.backward(value)
             losses.append(value.loss.detach())
             parts.append(value.parts)
@@ -75,7 +75,7 @@ class Step:
             nn.utils.clip_grad_norm_(self._network.parameters(), self._training.clip_norm)
         state.optimizer.step()
         if trust and looking:
-            trust.take_in(looking)
+            trust.update(looking)
         return torch.stack(losses).sum(), {name: torch.stack([p[name] for p in parts]).sum() for name in parts[0]}
 
 

@@ -8,7 +8,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from pipelines.base.ray_storage import ray_storage
-from pipelines.train.assignment import Work
+from pipelines.train.assignment import WorkerAssignment
 from pipelines.train.malloc import HEAP_ENVIRONMENT
 from pipelines.train.no_process_group import NoProcessGroup
 from pipelines.train.worker_loop import train_runs
@@ -52,14 +52,14 @@ class GroupTrainer(TorchTrainer):  # type: ignore[misc]
         return [one for one in super()._create_default_callbacks() if type(one).__name__ not in idle]
 
 
-def group_trainer(work: Work, name: str, alone: bool) -> GroupTrainer:
+def group_trainer(work: WorkerAssignment, name: str, alone: bool) -> GroupTrainer:
     """Return the trainer of a group's runs."""
     training = work.case.training
     return GroupTrainer(
         alone=alone,
         train_loop_per_worker=train_runs,
         train_loop_config={"work": work},
-        torch_config=TorchConfig() if training.most_workers > 1 else NoProcessGroup(),
+        torch_config=TorchConfig() if training.max_workers > 1 else NoProcessGroup(),
         scaling_config=ScalingConfig(
             num_workers=training.workers,
             elastic_resize_monitor_interval_s=training.resize_every_s,

@@ -9,8 +9,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from mtlcore import MISSING, task_metrics
-from pipelines.batches.normalize import scaled
-from pipelines.batches.permutation import permuted
+from pipelines.batches.normalize import normalize
+from pipelines.batches.permutation import permute_indices
 from pipelines.blocks.reader import BlockReader
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
@@ -61,7 +61,7 @@ class Validation:
         every = self._settings.every_steps
         return every is not None and bool(self._rows) and (step % every == 0 or step == self._training.steps)
 
-    def look(self, state: TrainingState) -> bool:
+    def run_if_due(self, state: TrainingState) -> bool:
         """Score the network, keep it where it is the best yet, and return whether to stop here; all workers must call.
 
         What is decided follows from the scores alone, which all workers share: it is the same after a resume.
@@ -113,7 +113,7 @@ class Validation:
                 # As many passes on every worker, the last of some without a row: sharded ones make them together.
                 for start in range(0, -(-len(rows) // self._worker.world_size), _ROWS_AT_ONCE):
                     inputs = self._readers[name].gather(own[start : start + _ROWS_AT_ONCE]).inputs
-                    logits = network(scaled(torch.from_numpy(inputs), self._case.input).to(self._worker.device))
+                    logits = network(normalize(torch.from_numpy(inputs), self._case.input).to(self._worker.device))
                     parts.append(torch.cat([logits[task.name].float() for task in self._tasks], dim=1))
         return torch.cat(parts)
 
@@ -166,6 +166,8 @@ def validation_rows(sizes: Mapping[str, int], rows: int) -> dict[str, np.ndarray
         counts[name] = min(sizes[name], left // (len(sizes) - i))
         left -= counts[name]
     return {
-        name: np.sort(permuted(np.arange(counts[name]), size, (0,))) if counts[name] else np.empty(0, dtype=np.int64)
+        name: np.sort(permute_indices(np.arange(counts[name]), size, (0,)))
+        if counts[name]
+        else np.empty(0, dtype=np.int64)
         for name, size in sizes.items()
     }

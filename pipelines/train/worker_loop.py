@@ -5,12 +5,12 @@ from typing import Any
 import torch
 
 from pipelines.experiment.run import is_done
-from pipelines.train.assignment import Work
+from pipelines.train.assignment import WorkerAssignment
 from pipelines.train.data import open_training_data
-from pipelines.train.failure import comes_from_a_peer, failure_of, note_failure
+from pipelines.train.failure import failure_of, is_peer_failure, note_failure
 from pipelines.train.logs.loss_history import LossNotFiniteError
 from pipelines.train.loop import train_run
-from pipelines.train.malloc import keep_freed_memory
+from pipelines.train.malloc import disable_malloc_trim
 from pipelines.train.worker import Worker, ray_worker
 
 
@@ -20,11 +20,11 @@ def train_runs(config: dict[str, Any]) -> None:
     Ray Train calls it again, on whatever workers there are then, when a worker dies. A failure that would come again
     is written down, and ends the attempt.
     """
-    work: Work = config["work"]
+    work: WorkerAssignment = config["work"]
     torch.set_num_threads(work.case.training.threads_per_worker)
     worker = ray_worker()
     if worker.device.type == "cpu":
-        keep_freed_memory()
+        disable_malloc_trim()
     data = None
     for run in work.runs:
         if failure_of(work, run):
@@ -39,7 +39,7 @@ def train_runs(config: dict[str, Any]) -> None:
                 if worker.rank == 0:
                     note_failure(work, run, error)
                 return
-            if not comes_from_a_peer(error):
+            if not is_peer_failure(error):
                 note_failure(work, run, error)
             raise  # peers wait for this worker: only Ray can end that
 

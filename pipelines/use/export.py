@@ -19,12 +19,12 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from mtlcore import Multiclass, Multilabel, MultiTaskNetwork, Task, drawn_from, without_auxiliary
+from mtlcore import Multiclass, Multilabel, MultiTaskNetwork, Task, seeded_init, without_auxiliary
 from mtlcore.networks.hugging_face import PictureEncoder
 from pipelines.base.atomic import write_atomically
 from pipelines.base.errors import UserError
 from pipelines.base.nearest import did_you_mean
-from pipelines.batches.normalize import scaled
+from pipelines.batches.normalize import normalize
 from pipelines.blocks.manifest import Manifest
 from pipelines.case.build import build_network, tasks_of
 from pipelines.case.build_network import network_of
@@ -33,7 +33,7 @@ from pipelines.case.data import Input, PictureInput
 from pipelines.case.network import Network
 from pipelines.evaluate.evaluate import check_trained
 from pipelines.experiment.layout import experiment_folder
-from pipelines.experiment.run import WEIGHTS, Run, list_runs, made_from, read_weights
+from pipelines.experiment.run import WEIGHTS, Run, list_runs, provenance, read_weights
 
 DESCRIPTION, BACKBONE = "network.json", "backbone"
 
@@ -57,7 +57,7 @@ class Description(BaseModel):
     format: Literal[1] = 1
     case: str
     run: str
-    made_from: dict[str, Any]
+    provenance: dict[str, Any]
     input: Input
     tasks: dict[str, ExportedTask]
     trained_with: tuple[str, ...] = Field(description="every task that the network was trained for, in its order")
@@ -96,7 +96,7 @@ class Exported:
                 f"inputs: found {inputs.dtype} of shape {tuple(inputs.shape)}; {wanted} of shape "
                 f"(N, {', '.join(map(str, declared.shape))}) is right"
             )
-        return self.network(scaled(inputs, declared))  # type: ignore[no-any-return]
+        return self.network(normalize(inputs, declared))  # type: ignore[no-any-return]
 
 
 def export_run(
@@ -134,7 +134,7 @@ def export_run(
     description = Description(
         case=case.name,
         run=str(run),
-        made_from=made_from(data_sets),
+        provenance=provenance(data_sets),
         input=case.input,
         tasks={
             name: ExportedTask(
@@ -193,8 +193,8 @@ def load_exported(folder: str | Path, *, run_code: bool = False) -> Exported:
     # A task that only trained needs a place, so that the network is built as it was, and has no outputs any more.
     every = [served.get(name, Multiclass(name, ("-",))) for name in description.trained_with]
     try:
-        with drawn_from(0):
-            network = network_of(settings, description.input.shape, every).serving(list(served))
+        with seeded_init(0):
+            network = network_of(settings, description.input.shape, every).restrict_to_tasks(list(served))
         network.load_state_dict(weights)
     except (RuntimeError, ValueError) as error:
         raise UserError(f"{folder}: the network cannot be built: {' '.join(str(error).split())[:300]}") from None

@@ -124,18 +124,18 @@ def libmtl_rounds(
     folder: Path | None, same_layout: bool, case: Any, data_sets: Any, steps: int
 ) -> Callable[[int], list[float]]:
     """Return what trains by LibMTL's Trainer for a round, and returns steps a second by wall clock and processor."""
-    from mtlcore import drawn_from, small_cnn
-    from pipelines.batches.batch import gather_batch, mixing_plan, open_readers
+    from mtlcore import seeded_init, small_cnn
+    from pipelines.batches.batch import batch_sampler, gather_batch, open_readers
     from pipelines.case.build import tasks_of
-    from pipelines.train.malloc import keep_freed_memory
+    from pipelines.train.malloc import disable_malloc_trim
 
     libmtl = import_libmtl(folder)
     readers = open_readers(case, data_sets, "train")
     tasks = tasks_of(case)
-    plan = mixing_plan(case, {name: len(reader) for name, reader in readers.items()}, 0, list(tasks))
+    plan = batch_sampler(case, {name: len(reader) for name, reader in readers.items()}, 0, list(tasks))
     feeds = {}
     if same_layout:
-        keep_freed_memory()
+        disable_malloc_trim()
 
     def layout(x: Tensor) -> Tensor:
         return x.contiguous(memory_format=torch.channels_last) if same_layout else x
@@ -145,7 +145,7 @@ def libmtl_rounds(
         made = [gather_batch(readers, {data_set: plan.rows(step)[data_set]}, [task], case.input) for step in range(16)]
         labels = [b.labels[name] if "class" in name else b.labels[name].float() for b in made]
         feeds[name] = Feed([(layout(b.x), y) for b, y in zip(made, labels, strict=True)], steps + 1)
-    with contextlib.redirect_stdout(io.StringIO()), drawn_from(0):
+    with contextlib.redirect_stdout(io.StringIO()), seeded_init(0):
         backbone, features = small_cnn((3, 32, 32))
         if same_layout:
             backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -169,13 +169,13 @@ def kindred_rounds(case: Any, data_sets: Any, steps: int) -> Callable[[int], lis
 
     from pipelines.experiment.layout import experiment_folder
     from pipelines.experiment.run import list_runs
-    from pipelines.train.assignment import Work
+    from pipelines.train.assignment import WorkerAssignment
     from pipelines.train.data import open_training_data
     from pipelines.train.loop import train_run
-    from pipelines.train.malloc import keep_freed_memory
+    from pipelines.train.malloc import disable_malloc_trim
     from pipelines.train.worker import Worker
 
-    keep_freed_memory()
+    disable_malloc_trim()
     data, run = open_training_data(case, data_sets), list_runs(case)[0]
 
     def train(round_: int) -> list[float]:
@@ -185,7 +185,7 @@ def kindred_rounds(case: Any, data_sets: Any, steps: int) -> Callable[[int], lis
             if at.step in (SKIPPED, steps):
                 marks.append((time.perf_counter(), time.process_time()))
 
-        work = Work(case, (run,), data_sets, experiment_folder(case), "benchmark", told=told)
+        work = WorkerAssignment(case, (run,), data_sets, experiment_folder(case), "benchmark", on_progress=told)
         train_run(work, replace(run, seed=1000 + round_), data, Worker())
         return _rates(marks[0], marks[1], steps - SKIPPED)
 

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from mtlcore import JointLoss, MixedLabels, Multiclass, Multilabel, MultiTaskNetwork, drawn_from, small_cnn
+from mtlcore import JointLoss, MixedLabels, Multiclass, Multilabel, MultiTaskNetwork, seeded_init, small_cnn
 from pipelines.batches.augmentation import augmented, draws_of
 from pipelines.blocks.cache import local_blocks
 from pipelines.blocks.reader import BlockReader
@@ -103,7 +103,7 @@ def augmentation(rounds: int) -> None:
         "kind": torch.from_numpy(rng.integers(0, 10, BATCH)),
         "traits": torch.from_numpy(rng.integers(0, 2, (BATCH, 12))),
     }
-    with drawn_from(0):
+    with seeded_init(0):
         backbone, features = small_cnn((3, 32, 32))
         network = MultiTaskNetwork(backbone, features, TASKS)
     optimizer, loss = torch.optim.AdamW(network.parameters()), JointLoss(TASKS)

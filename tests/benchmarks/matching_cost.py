@@ -35,9 +35,9 @@ from mtlcore import (
     co_annotation_to_classes,
     co_annotation_to_labels,
     distribution_matching_loss,
-    drawn_from,
     implied_likelihood_loss,
     resnet_small,
+    seeded_init,
     supervised_loss,
 )
 from mtlcore.losses.loss_term import LossTerm
@@ -94,7 +94,7 @@ def steps(R: Relatedness, batch: int, picture: int, rounds: int) -> float:
     """Print the ratios of whole steps; return the seconds of one without pairs."""
     random = torch.Generator().manual_seed(0)
     tasks = (R.source, R.target)
-    with drawn_from(0):
+    with seeded_init(0):
         network = MultiTaskNetwork(*resnet_small((3, picture, picture), (64, 128, 256, 512)), tasks)
     parameters = sum(p.numel() for p in network.parameters())
     x, labels = torch.randn(batch, 3, picture, picture, generator=random), some_labels(R, batch, random)

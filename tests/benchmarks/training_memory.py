@@ -29,11 +29,11 @@ def train_and_tell(work: Any, out: str) -> None:
 
     from pipelines.train.data import open_training_data
     from pipelines.train.loop import train_run
-    from pipelines.train.malloc import keep_freed_memory
+    from pipelines.train.malloc import disable_malloc_trim
     from pipelines.train.worker import Worker
 
     torch.set_num_threads(1)
-    keep_freed_memory()  # as the function does that Ray calls
+    disable_malloc_trim()  # as the function does that Ray calls
     before = status()
     data = open_training_data(work.case, work.data_sets)
     opened = status()
@@ -54,7 +54,7 @@ def main() -> None:
     from pipelines.experiment.layout import experiment_folder
     from pipelines.experiment.run import list_runs
     from pipelines.ingest.ingest import ingest
-    from pipelines.train.assignment import Work
+    from pipelines.train.assignment import WorkerAssignment
 
     answer: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -66,7 +66,9 @@ def main() -> None:
                 overrides = [f"training.steps={given.steps}", "network.widths=[8, 8]"]
                 case = made_case(folder, rows, overrides=overrides, name=f"rows{rows}")
                 data_sets = ingest(case)
-                works[rows] = Work(case, tuple(list_runs(case)), data_sets, experiment_folder(case), "benchmark")
+                works[rows] = WorkerAssignment(
+                    case, tuple(list_runs(case)), data_sets, experiment_folder(case), "benchmark"
+                )
         for rows, work in works.items():
             out = Path(scratch) / f"{rows}.json"
             process = multiprocessing.get_context("spawn").Process(target=train_and_tell, args=(work, str(out)))

@@ -31,27 +31,27 @@ def compare(config: dict[str, Any]) -> None:
     import ray.train
     import torch
 
-    from mtlcore import HeadInputs, drawn_from
-    from pipelines.batches.batch import gather_batch, mixing_plan
+    from mtlcore import HeadInputs, seeded_init
+    from pipelines.batches.batch import batch_sampler, gather_batch
     from pipelines.case.build import build_loss, build_network, build_trust, tasks_of
     from pipelines.train.data import open_training_data
     from pipelines.train.loop import train_run
-    from pipelines.train.malloc import keep_freed_memory
+    from pipelines.train.malloc import disable_malloc_trim
     from pipelines.train.optimizer import build_optimizer
-    from pipelines.train.prefetch import laid_out
+    from pipelines.train.prefetch import to_layout
     from pipelines.train.prepare import prepare
     from pipelines.train.worker import ray_worker
 
     torch.set_num_threads(1)
-    keep_freed_memory()  # as the function does that Ray calls
+    disable_malloc_trim()  # as the function does that Ray calls
     work, steps, skipped, worker = config["work"], config["steps"], config["skipped"], ray_worker()
     case, run = work.case, work.runs[0]
     channels_last = case.training.channels_last
     data = open_training_data(case, work.data_sets)
     tasks = list(tasks_of(case).values())
-    plan = mixing_plan(case, {name: len(reader) for name, reader in data.readers.items()}, 0, run.tasks)
+    plan = batch_sampler(case, {name: len(reader) for name, reader in data.readers.items()}, 0, run.tasks)
     batches = [
-        laid_out(gather_batch(data.readers, plan.rows(step), tasks, case.input), worker.device, channels_last)
+        to_layout(gather_batch(data.readers, plan.rows(step), tasks, case.input), worker.device, channels_last)
         for step in range(16)
     ]
     joint_loss = build_loss(case, list(run.tasks), case.arms["joint"].matching, data.priors)
@@ -70,11 +70,11 @@ def compare(config: dict[str, Any]) -> None:
     def pipeline(round_: int) -> list[float]:
         clock = Clock()
         told = lambda at: clock.tick() if at.step in (skipped, steps) else None  # noqa: E731
-        train_run(replace(work, told=told), replace(run, seed=1000 + round_), data, worker)
+        train_run(replace(work, on_progress=told), replace(run, seed=1000 + round_), data, worker)
         return clock.rates()
 
     def loop(feed: Any, with_trust: bool) -> list[float]:
-        with drawn_from(0):
+        with seeded_init(0):
             built = build_network(case, list(run.tasks), 0)
             network, _ = prepare(built, case.input.shape, case.training, worker)
         optimizer = build_optimizer(case.training.optimizer, network)
@@ -159,7 +159,7 @@ def main() -> None:
     from pipelines.experiment.layout import experiment_folder
     from pipelines.experiment.run import list_runs
     from pipelines.ingest.ingest import ingest
-    from pipelines.train.assignment import Work
+    from pipelines.train.assignment import WorkerAssignment
     from pipelines.train.trainer import GroupTrainer, group_trainer
 
     with tempfile.TemporaryDirectory() as scratch, ray_session():
@@ -170,7 +170,7 @@ def main() -> None:
         overrides = [f"training.steps={given.steps}", *given.overrides]
         case = made_case(folder, given.rows, overrides=overrides)
         data_sets = ingest(case)
-        work = Work(case, tuple(list_runs(case)), data_sets, experiment_folder(case), "benchmark")
+        work = WorkerAssignment(case, tuple(list_runs(case)), data_sets, experiment_folder(case), "benchmark")
         shipped = group_trainer(work, "speed", alone=True)
         config = {"work": work, "steps": given.steps, "rounds": given.rounds, "peer": given.peer, "skipped": SKIPPED}
         measured = {

@@ -94,12 +94,12 @@ def take_turns(config: dict[str, Any]) -> None:
 
     from pipelines.train.data import open_training_data
     from pipelines.train.loop import train_run
-    from pipelines.train.malloc import keep_freed_memory
+    from pipelines.train.malloc import disable_malloc_trim
     from pipelines.train.worker import Worker
 
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
-    keep_freed_memory()  # as the function does that Ray calls
+    disable_malloc_trim()  # as the function does that Ray calls
     rank = ray.train.get_context().get_world_rank()
     works, steps, folder, whole = config["works"], config["steps"], Path(config["folder"]), config["batch"]
     data = {batch: open_training_data(work.case, work.data_sets) for batch, work in works.items()}
@@ -115,7 +115,7 @@ def take_turns(config: dict[str, Any]) -> None:
 
     def timed(batch: int, worker: Worker, seed: int) -> dict[str, float]:
         marks: dict[int, float] = {}
-        work = replace(works[batch], told=lambda at: marks.setdefault(at.step, time.perf_counter()))
+        work = replace(works[batch], on_progress=lambda at: marks.setdefault(at.step, time.perf_counter()))
         run = replace(work.runs[0], arm="joint", seed=seed)
         if worker.world_size == 1:
             run = replace(run, network=f"worker-{rank}")
@@ -195,7 +195,7 @@ def main() -> None:
     from pipelines.experiment.layout import experiment_folder
     from pipelines.experiment.run import list_runs
     from pipelines.ingest.ingest import ingest
-    from pipelines.train.assignment import Work
+    from pipelines.train.assignment import WorkerAssignment
 
     machine = of_the_machine()
     with tempfile.TemporaryDirectory() as scratch:
@@ -206,7 +206,9 @@ def main() -> None:
                 overrides += [f"logging.every={SKIPPED}", *given.overrides]
                 case = made_case(folder, given.rows, overrides=overrides)
                 data_sets = ingest(case)
-                works[batch] = Work(case, tuple(list_runs(case)), data_sets, experiment_folder(case), "benchmark")
+                works[batch] = WorkerAssignment(
+                    case, tuple(list_runs(case)), data_sets, experiment_folder(case), "benchmark"
+                )
         with ray_session():
             fit_in_turns(works, given, folder)
         found = json.loads((folder / "found.json").read_text())

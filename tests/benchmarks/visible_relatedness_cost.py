@@ -13,7 +13,7 @@ import time
 import torch
 from torch import Tensor
 
-from mtlcore import JointLoss, Multiclass, Multilabel, MultiTaskNetwork, RelatednessProbe, drawn_from, mlp, small_cnn
+from mtlcore import JointLoss, Multiclass, Multilabel, MultiTaskNetwork, RelatednessProbe, mlp, seeded_init, small_cnn
 
 TASKS = (Multiclass("class", tuple(map(str, range(10)))), Multilabel("traits", tuple(map(str, range(12)))))
 
@@ -44,7 +44,7 @@ def main() -> None:
     torch.set_num_threads(1)
     every, random = 100 * len(TASKS), torch.Generator().manual_seed(0)
     for name, shape, build in (("mlp", (1, 8, 8), lambda s: mlp(s, (256, 256))), ("small_cnn", (3, 32, 32), small_cnn)):
-        with drawn_from(0):
+        with seeded_init(0):
             network = MultiTaskNetwork(*build(shape), TASKS)
         x = torch.randn(given.batch_size, *shape, generator=random)
         labels = {

@@ -15,8 +15,8 @@ from mtlcore import (
     RelatedPair,
     SoftCoAnnotation,
     build_balancer,
-    drawn_from,
     mlp,
+    seeded_init,
 )
 
 A, B, C = Multiclass("A", ("a", "b", "c", "d")), Multilabel("B", ("l", "m", "n")), Multiclass("C", ("x", "y", "z"))
@@ -53,7 +53,7 @@ def batch(step):
 
 
 def network_and_balancer(name, dtype=torch.float32):
-    with drawn_from(5):
+    with seeded_init(5):
         backbone, features = mlp((8,), hidden=(16, 12))
         network = MultiTaskNetwork(backbone, features, [A, B, C]).to(dtype)
     return network, balancer_of(network, name)

@@ -14,10 +14,10 @@ from mtlcore import (
     Multiclass,
     MultiTaskNetwork,
     build_backbone,
-    drawn_from,
     load_pretrained,
     mlp,
     resnet_small,
+    seeded_init,
 )
 
 VIT = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "patch_size": 4}
@@ -99,7 +99,7 @@ def test_a_workers_empty_part_of_a_batch_goes_through_and_every_parameter_takes_
 
 @pytest.mark.parametrize(("pool", "options"), [("pooler", {}), ("cls", {"pool": "cls"}), ("mean", {"pool": "mean"})])
 def test_what_becomes_the_features_of_a_transformer_is_said_and_so(pool, options):
-    with drawn_from(0):
+    with seeded_init(0):
         encoder, _ = build_backbone("hf:vit", (1, 8, 8), options=VIT | options)
     assert encoder.pool == pool
     x = torch.randn(2, 1, 8, 8)
@@ -111,7 +111,7 @@ def test_what_becomes_the_features_of_a_transformer_is_said_and_so(pool, options
 
 def test_a_transformer_is_drawn_from_the_seed():
     def built(seed):
-        with drawn_from(seed):
+        with seeded_init(seed):
             return build_backbone("hf:vit", (1, 8, 8), options=VIT)[0].state_dict()
 
     first, again, other = built(1), built(1), built(2)
@@ -120,7 +120,7 @@ def test_a_transformer_is_drawn_from_the_seed():
 
 
 def test_a_folder_of_transformers_gives_its_model_and_its_weights_without_a_network(tmp_path):
-    with drawn_from(0):
+    with seeded_init(0):
         made, _ = build_backbone("hf:vit", (1, 8, 8), options=VIT)
     made.model.save_pretrained(tmp_path)
     x = torch.randn(2, 1, 8, 8)
@@ -137,7 +137,7 @@ def test_a_folder_of_transformers_gives_its_model_and_its_weights_without_a_netw
 
 
 def test_an_untrained_pooler_is_not_used_and_other_missing_weights_are_refused(tmp_path):
-    with drawn_from(0):
+    with seeded_init(0):
         made, _ = build_backbone("hf:vit", (1, 8, 8), options=VIT)
     made.model.save_pretrained(tmp_path)
     weights = safetensors.torch.load_file(tmp_path / "model.safetensors")
@@ -288,7 +288,7 @@ def test_a_hubs_name_gives_the_hubs_weights_from_what_was_fetched_of_it_before(t
     config = ViTConfig(
         hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=8, patch_size=4
     )
-    with drawn_from(5):
+    with seeded_init(5):
         saved = ViTModel(config, add_pooling_layer=False)
     fetched = tmp_path / "hub" / "models--somebody--small-vit"
     (fetched / "refs").mkdir(parents=True)

@@ -18,7 +18,7 @@ from mtlcore import (
     distribution_matching_loss,
 )
 from mtlcore.losses.implied import ExactLogMass
-from mtlcore.relatedness.device_cache import _KEPT, kept, the_table
+from mtlcore.relatedness.device_cache import _KEPT, cached_on_device, identity_view
 
 C, L = 200, 60
 A, B = Multiclass("A", tuple(f"c{i}" for i in range(C))), Multilabel("B", tuple(f"l{i}" for i in range(L)))
@@ -98,7 +98,7 @@ def test_a_loss_first_computed_in_inference_mode_can_still_be_trained():
 def test_what_is_kept_goes_with_its_relatedness():
     R = Relatedness(A, B, a_table(0.0))
     held = len(_KEPT)
-    kept(R, the_table, torch.device("cpu"), torch.float32)
+    cached_on_device(R, identity_view, torch.device("cpu"), torch.float32)
     assert len(_KEPT) == held + 1
     del R
     gc.collect()

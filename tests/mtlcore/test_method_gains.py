@@ -9,7 +9,7 @@ from mtlcore import (
     MultiTaskNetwork,
     ProgressiveLayeredExtraction,
     build_backbone,
-    drawn_from,
+    seeded_init,
 )
 from tests.mtlcore.small_digits import CO_TRAINED, NAIVE, TASKS, accuracy_of_the_digit, pictures_and_labels, train
 
@@ -38,7 +38,7 @@ def gains(backbone, sharing, seeds):
     for seed in seeds:
         accuracy = []
         for loss in (NAIVE, CO_TRAINED):
-            with drawn_from(seed):
+            with seeded_init(seed):
                 trunk, features = SHARING[sharing](*build_backbone(name, (1, 8, 8), **more))
                 network = MultiTaskNetwork(trunk, features, TASKS)
             train(network, loss, x, labels, seed=seed, steps=steps)

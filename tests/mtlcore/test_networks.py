@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mtlcore import Multiclass, MultiTaskNetwork, drawn_from, mlp, small_cnn
+from mtlcore import Multiclass, MultiTaskNetwork, mlp, seeded_init, small_cnn
 
 
 @pytest.mark.parametrize("name", ["type", "keys", "train", "values", "forward"])
@@ -44,9 +44,9 @@ def test_the_backbone_is_what_tasks_share_and_a_single_task_shares_nothing():
 
 def test_parameters_come_from_the_seed_and_nobody_elses_random_state_is_touched():
     before = torch.random.get_rng_state()
-    with drawn_from(7):
+    with seeded_init(7):
         first = mlp((4,), (8,))[0].state_dict()
-    with drawn_from(7):
+    with seeded_init(7):
         again = mlp((4,), (8,))[0].state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert torch.equal(torch.random.get_rng_state(), before)

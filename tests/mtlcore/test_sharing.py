@@ -12,9 +12,9 @@ from mtlcore import (
     Multilabel,
     MultiTaskNetwork,
     ProgressiveLayeredExtraction,
-    drawn_from,
     mlp,
     resnet_small,
+    seeded_init,
     small_cnn,
     without_auxiliary,
 )
@@ -44,7 +44,7 @@ TRUNKS = {
 
 
 def network_of(kind, backbone=None, tasks=TASKS):
-    with drawn_from(0):
+    with seeded_init(0):
         trunk = TRUNKS[kind](*(backbone or mlp((6,), (16, 12))), [task.name for task in tasks])
         network = MultiTaskNetwork(trunk, trunk.features, tasks, head_hidden=(5,))
         for parameter in network.parameters():  # no two alike, whatever a unit begins with
@@ -78,7 +78,7 @@ def test_used_by_and_shared_parameters_are_what_autograd_says(kind):
 def test_without_some_tasks_the_others_logits_stay_and_nothing_idle_remains(kind, kept):
     network, x = network_of(kind), torch.randn(4, 6)
     before = network(x)
-    alone = network.serving(kept)
+    alone = network.restrict_to_tasks(kept)
     after = alone(x)
     assert list(after) == kept
     for task in kept:
@@ -94,9 +94,9 @@ def test_auxiliary_tasks_are_left_behind(kind):
     assert without_auxiliary(network, TASKS).task_names == ("a",)
     assert not any("b_" in name or "c_" in name for name, _ in without_auxiliary(network, TASKS).heads.named_children())
     with pytest.raises(ValueError, match="all auxiliary"):
-        without_auxiliary(network.serving(["b", "c"]), TASKS)
+        without_auxiliary(network.restrict_to_tasks(["b", "c"]), TASKS)
     with pytest.raises(ValueError, match="there is no task 'd'"):
-        network.serving(["d"])
+        network.restrict_to_tasks(["d"])
 
 
 @pytest.mark.parametrize("kind", TRUNKS)
@@ -124,7 +124,7 @@ def test_pictures_go_through_and_every_head_gets_features_of_its_own(kind, build
 
 def test_cross_stitch_begins_as_hard_sharing_and_own_1_keeps_tasks_apart():
     x = torch.randn(4, 6)
-    with drawn_from(1):
+    with seeded_init(1):
         backbone, features = mlp((6,), (16, 12))
     for own in (0.5, 0.9):
         for h in CrossStitch(backbone, features, NAMES, own=own)(x).values():

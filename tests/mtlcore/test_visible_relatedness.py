@@ -16,10 +16,10 @@ from mtlcore import (
     Multilabel,
     MultiTaskNetwork,
     RelatednessProbe,
-    drawn_from,
     gradient_agreement,
     head_sharing,
     mlp,
+    seeded_init,
     supervised_loss,
     unit_importance,
 )
@@ -29,7 +29,7 @@ N = 12
 
 
 def network_of(tasks, seed=0, hidden=(8, 6)):
-    with drawn_from(seed):
+    with seeded_init(seed):
         backbone, features = mlp((5,), hidden)
         return MultiTaskNetwork(backbone, features, tasks)
 
@@ -178,7 +178,7 @@ def test_measuring_changes_no_bit_of_training(build):
         network, joint_loss = build(), JointLoss([A, B, C])
         optimizer = torch.optim.AdamW(network.parameters())
         probe = RelatednessProbe(network, [A, B, C])
-        with drawn_from(7):
+        with seeded_init(7):
             for step in range(8):
                 x, labels = batch(step)
                 with probe.reading(bool(every) and step % every == 0):
@@ -233,7 +233,7 @@ def test_tasks_of_one_cause_agree_and_share_more_than_unrelated_ones():
     first two heads come to use the same units, and their gradients agree from the start."""
     tasks = [Multilabel(name, ("yes",)) for name in ("same", "too", "other")]
     random = torch.Generator().manual_seed(0)
-    with drawn_from(1):
+    with seeded_init(1):
         backbone, features = mlp((10,), (64,))
         network = MultiTaskNetwork(backbone, features, tasks)
     probe, joint_loss = RelatednessProbe(network, tasks), JointLoss(tasks)

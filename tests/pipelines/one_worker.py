@@ -7,17 +7,19 @@ import torch
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.run import list_runs
 from pipelines.ingest.ingest import ingested
-from pipelines.train.assignment import Work
+from pipelines.train.assignment import WorkerAssignment
 from pipelines.train.data import open_training_data
 from pipelines.train.loop import train_run
 from pipelines.train.worker import Worker
 
 
-def train_here(case, told=None, experiment=None):
+def train_here(case, on_progress=None, experiment=None):
     """Train all runs of an ingested case; return their folders by run."""
     torch.set_num_threads(case.training.threads_per_worker)
     data_sets, runs = ingested(case), tuple(list_runs(case))
-    work = Work(case, runs, data_sets, str(experiment or experiment_folder(case)), "attempt", told=told)
+    work = WorkerAssignment(
+        case, runs, data_sets, str(experiment or experiment_folder(case)), "attempt", on_progress=on_progress
+    )
     data = open_training_data(case, data_sets)
     for run in runs:
         train_run(work, run, data, Worker())

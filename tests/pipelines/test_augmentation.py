@@ -10,7 +10,7 @@ from pipelines.base.errors import UserError
 from pipelines.batches.augmentation import RowDraws, augmented, draws_of, own_share, partner_rows
 from pipelines.batches.batch import gather_batch, training_batch
 from pipelines.batches.counter_random import key_of, uniform_draws
-from pipelines.batches.sampler import MixingPlan
+from pipelines.batches.sampler import BatchSampler
 from pipelines.blocks.cache import local_blocks
 from pipelines.blocks.reader import BlockReader
 from pipelines.case.build import tasks_of
@@ -162,7 +162,7 @@ def opened(tmp_path, monkeypatch):
             manifest = write_blocks(folder, [block_table(rows // 2, tasks, shape, rng) for _ in range(2)])
             readers[name] = BlockReader(local_blocks(str(folder), manifest), tasks)
         sizes = {name: len(reader) for name, reader in readers.items()}
-        return case, tasks, readers, MixingPlan(5, sizes, {"digit_pictures": 7, "trait_pictures": 21})
+        return case, tasks, readers, BatchSampler(5, sizes, {"digit_pictures": 7, "trait_pictures": 21})
 
     return open_with
 
@@ -198,7 +198,7 @@ def test_a_step_again_gives_the_same_and_another_step_or_seed_gives_another(open
 def test_a_network_of_one_task_sees_the_joint_networks_altered_rows(opened):
     case, tasks, readers, plan = opened("{flip: 0.5, crop: 2, erasing: 0.5, mixup: 0.4}")
     joint = training_batch(case, readers, plan, 3, 0, 1, tasks)
-    alone = MixingPlan(5, {"trait_pictures": 90}, {"trait_pictures": 21})
+    alone = BatchSampler(5, {"trait_pictures": 90}, {"trait_pictures": 21})
     assert torch.equal(training_batch(case, readers, alone, 3, 0, 1, tasks).x, joint.x[7:])
 
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import safetensors.torch
 
-from pipelines.batches.batch import mixing_plan
+from pipelines.batches.batch import batch_sampler
 from pipelines.case.load import load_case
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.run import HISTORY, WEIGHTS, list_runs, read_record
@@ -51,7 +51,7 @@ def what_a_run_leaves(case):
 
 
 def assert_counted_as_planned(case):
-    plan = mixing_plan(case, SIZES, 0, ["kind", "signs"])
+    plan = batch_sampler(case, SIZES, 0, ["kind", "signs"])
     counted = safetensors.torch.load_file(Path(list_runs(case)[0].folder(experiment_folder(case))) / WEIGHTS)
     assert counted["backbone.counts"].tolist() == planned_counts(plan, STEPS).tolist()
 
@@ -92,7 +92,7 @@ def test_a_driver_that_is_killed_leaves_a_run_that_resume_ends_with_the_same_bit
     driver.wait()
     wait_until(lambda: not any(process.is_running() for process in started), "its processes ended")
     # What would idle takes a share of a processor; see pipelines/train/trainer.py.
-    assert working == {"_Desk", "TrainController", "SynchronizationActor", "RayTrainWorker"}
+    assert working == {"ProgressActor", "TrainController", "SynchronizationActor", "RayTrainWorker"}
     assert newest_step(case) < STEPS
 
     # Neither the case file nor the sources are needed, and the storage may lie elsewhere.

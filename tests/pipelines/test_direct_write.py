@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.blocks.write_buffer import PageMemory, write_directly
+from pipelines.blocks.write_buffer import WriteBuffer, write_directly
 
 PAGE = mmap.PAGESIZE
 SIZES = [0, 1, PAGE - 1, PAGE, PAGE + 1, (3 << 20) + 5]
@@ -31,7 +31,7 @@ def test_a_file_has_the_bytes_and_no_more(tmp_path, folder):
         pytest.skip("no file system in memory here")
     place = tmp_path if folder == "disk" else Path("/dev/shm") / f"kindred-test-{os.getpid()}"
     place.mkdir(exist_ok=True)
-    memory = PageMemory()
+    memory = WriteBuffer()
     try:
         for size in [*SIZES, *reversed(SIZES)]:  # what a larger file left in the memory is in no smaller one
             pages = filled(memory, size, seed=size)
@@ -44,20 +44,20 @@ def test_a_file_has_the_bytes_and_no_more(tmp_path, folder):
 
 def test_what_cannot_be_written_directly_is_written(tmp_path):
     """Memory that begins within a page stands for a device, or a file system, that asks for something else."""
-    pages = filled(PageMemory(), (1 << 20) + PAGE)
+    pages = filled(WriteBuffer(), (1 << 20) + PAGE)
     assert written(tmp_path, pages[1:], 1 << 20).read_bytes() == bytes(pages[1 : (1 << 20) + 1])
 
 
 def test_a_failure_is_told(tmp_path):
     with pytest.raises(FileNotFoundError):
-        write_directly(str(tmp_path / "gone"), filled(PageMemory(), 5), 5)
+        write_directly(str(tmp_path / "gone"), filled(WriteBuffer(), 5), 5)
     if os.path.exists("/dev/full"):
         with pytest.raises(OSError, match="No space left"):
-            write_directly("/dev/full", filled(PageMemory(), 5), 5)
+            write_directly("/dev/full", filled(WriteBuffer(), 5), 5)
 
 
 def test_memory_begins_on_a_page_and_is_used_again():
-    memory = PageMemory()
+    memory = WriteBuffer()
 
     def address(pages):
         return ctypes.addressof(ctypes.c_char.from_buffer(pages))
@@ -69,7 +69,7 @@ def test_memory_begins_on_a_page_and_is_used_again():
 
 
 def test_memory_that_was_lent_is_written_to_and_read_as_before(tmp_path):
-    memory = PageMemory()
+    memory = WriteBuffer()
     for seed in range(3):
         pages = filled(memory, 3 << 20, seed)
         assert written(tmp_path, pages, 3 << 20).read_bytes() == np.random.default_rng(seed).bytes(3 << 20)
@@ -107,7 +107,7 @@ def written_by_hand(file, pages, size):
 
 def test_the_page_cache_gets_nothing(tmp_path):
     size = 1 << 20
-    pages = filled(PageMemory(), size)
+    pages = filled(WriteBuffer(), size)
     by_hand = written_by_hand(tmp_path / "by hand", pages, size)
     if by_hand is None or pages_in_cache(by_hand):
         pytest.skip("this file system keeps what is written directly in memory, too")

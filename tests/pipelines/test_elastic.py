@@ -11,7 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from pipelines.batches.batch import mixing_plan
+from pipelines.batches.batch import batch_sampler
 from pipelines.case.load import load_case
 from pipelines.experiment.run import HISTORY, WEIGHTS, list_runs, read_record
 from tests.commands import environment
@@ -43,7 +43,9 @@ def test_a_node_that_dies_one_that_joins_and_one_that_is_taken_away(tmp_path):
     assert notice[1] == "a node is about to be taken away"
 
     weights = safetensors.torch.load_file(folder / WEIGHTS)
-    assert weights["backbone.counts"].tolist() == planned_counts(mixing_plan(case, SIZES, 0, run.tasks), STEPS).tolist()
+    assert (
+        weights["backbone.counts"].tolist() == planned_counts(batch_sampler(case, SIZES, 0, run.tasks), STEPS).tolist()
+    )
     # Alone it would stand still, waiting for others.
     options = case.network.options | {"alone_until": None}
     alone = case.model_copy(update={"network": case.network.model_copy(update={"options": options})})

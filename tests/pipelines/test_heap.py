@@ -14,11 +14,11 @@ import resource
 import sys
 import threading
 import torch
-from pipelines.train.malloc import keep_freed_memory
+from pipelines.train.malloc import disable_malloc_trim
 
 def steps():  # as Ray Train does, in a thread
     if sys.argv[1] == "keep":
-        keep_freed_memory()
+        disable_malloc_trim()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for megabytes in range(10, 100, 5):  # larger than all that went before: glibc asks the system for each
         torch.ones(megabytes << 18)

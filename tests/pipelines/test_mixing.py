@@ -9,31 +9,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.base.errors import UserError
-from pipelines.batches.batch import mixing_plan, shares_of
+from pipelines.batches.batch import batch_sampler, shares_of
 from pipelines.batches.mixing_rates import capped, capped_rows, proportional, rows_per_step, temperature, uniform
-from pipelines.batches.permutation import permuted
-from pipelines.batches.sampler import MixingPlan
+from pipelines.batches.permutation import permute_indices
+from pipelines.batches.sampler import BatchSampler
 from pipelines.case.case import Case
 from pipelines.case.load import as_yaml, load_case
 
 
 @given(st.integers(1, 3000), st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=3).map(tuple))
 def test_a_permutation_reaches_every_row_once(size, key):
-    assert sorted(permuted(np.arange(size), size, key)) == list(range(size))
+    assert sorted(permute_indices(np.arange(size), size, key)) == list(range(size))
 
 
 def test_a_permutation_of_fifty_million_rows_costs_only_the_rows_asked_for():
-    found = permuted(np.array([0, 1, 49_999_999]), 50_000_000, (7,))
+    found = permute_indices(np.array([0, 1, 49_999_999]), 50_000_000, (7,))
     assert len(set(found.tolist())) == 3
     assert found.max() < 50_000_000
 
 
 def test_permutations_look_random():
     """Row 0's place over 4,000 keys: every tenth of the range is about as frequent (chi-square, 9 degrees, 0.1 %)."""
-    places = np.array([permuted(np.array([0]), 1000, (seed, 1))[0] for seed in range(4000)])
+    places = np.array([permute_indices(np.array([0]), 1000, (seed, 1))[0] for seed in range(4000)])
     counts = np.bincount(places // 100, minlength=10)
     assert ((counts - 400) ** 2 / 400).sum() < 27.9
-    neighbours = permuted(np.arange(1000), 1000, (3,))
+    neighbours = permute_indices(np.arange(1000), 1000, (3,))
     assert abs(np.corrcoef(neighbours[:-1], neighbours[1:])[0, 1]) < 0.1
 
 
@@ -54,7 +54,7 @@ def test_fewer_rows_than_data_sets_is_refused():
         rows_per_step(1, {"a": 1, "b": 1})
 
 
-PLAN = MixingPlan(5, {"small": 7, "large": 50}, {"small": 3, "large": 5})
+PLAN = BatchSampler(5, {"small": 7, "large": 50}, {"small": 3, "large": 5})
 
 
 def test_every_row_is_used_exactly_once_an_epoch():
@@ -67,14 +67,14 @@ def test_every_row_is_used_exactly_once_an_epoch():
 
 def test_rows_do_not_depend_on_what_was_asked_before():
     later = PLAN.rows(40)
-    again = MixingPlan(5, {"small": 7, "large": 50}, {"small": 3, "large": 5})
+    again = BatchSampler(5, {"small": 7, "large": 50}, {"small": 3, "large": 5})
     for step in range(40):
         again.rows(step)
     assert {name: rows.tolist() for name, rows in again.rows(40).items()} == {n: r.tolist() for n, r in later.items()}
 
 
 def test_another_seed_gives_other_rows():
-    assert MixingPlan(6, PLAN.sizes, PLAN.per_step).rows(0)["large"].tolist() != PLAN.rows(0)["large"].tolist()
+    assert BatchSampler(6, PLAN.sizes, PLAN.per_step).rows(0)["large"].tolist() != PLAN.rows(0)["large"].tolist()
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 4, 11])
@@ -89,7 +89,7 @@ def test_workers_share_a_steps_rows_evenly_and_without_overlap(workers):
 
 def test_a_data_set_alone_is_taken_as_in_the_mixture():
     """What a single-task network sees is the joint network's own rows of that data set."""
-    alone = MixingPlan(5, {"large": 50}, {"large": 5})
+    alone = BatchSampler(5, {"large": 50}, {"large": 5})
     assert all(alone.rows(step)["large"].tolist() == PLAN.rows(step)["large"].tolist() for step in range(30))
 
 
@@ -160,7 +160,7 @@ def test_every_way_to_write_a_mixture_divides_a_batch_as_it_says_also_after_a_ro
         found = shares_of(one.training.mixing, sizes)
         assert found["digit_pictures"] / found["trait_pictures"] == pytest.approx(shares[0] / shares[1])
         # whole rows, of which the bound on repeats may take one more
-        digit = mixing_plan(one, sizes, 0, ["digit", "traits"]).per_step["digit_pictures"]
+        digit = batch_sampler(one, sizes, 0, ["digit", "traits"]).per_step["digit_pictures"]
         assert abs(digit - max(1, 20 * shares[0] / sum(shares))) <= 1
 
 
@@ -169,15 +169,15 @@ def test_a_share_may_be_set_alone_and_a_bound_that_one_row_breaks_is_told():
     assert case.training.mixing.shares == {"digit_pictures": 5, "trait_pictures": 3}
     case = load_case("digits", ["training.mixing={kind: uniform, max_repeats: 2}", "training.batch_size=8"])
     with pytest.raises(UserError, match=r"training.mixing.max_repeats: found 2; 'digit_pictures' \(50 rows\) is gone"):
-        mixing_plan(case, {"digit_pictures": 50, "trait_pictures": 100_000}, 0, ["digit", "traits"])
+        batch_sampler(case, {"digit_pictures": 50, "trait_pictures": 100_000}, 0, ["digit", "traits"])
 
 
 def test_a_steps_rows_do_not_depend_on_the_steps_that_were_asked_for_before():
     sizes, per_step = {"many": 10_007, "few": 13}, {"many": 300, "few": 7}
-    whole = MixingPlan(3, sizes, per_step)
+    whole = BatchSampler(3, sizes, per_step)
     steps = np.random.Generator(np.random.PCG64(0)).integers(0, 5000, size=40).tolist()
     for step in steps:
-        alone = MixingPlan(3, sizes, per_step)
+        alone = BatchSampler(3, sizes, per_step)
         for name, rows in whole.rows(step).items():
             at = step * per_step[name] + np.arange(per_step[name])
             assert rows.tolist() == alone.rows(step)[name].tolist()

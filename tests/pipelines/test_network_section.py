@@ -10,8 +10,8 @@ from mtlcore import (
     MultiGateMixtureOfExperts,
     MultiTaskNetwork,
     ProgressiveLayeredExtraction,
-    drawn_from,
     mlp,
+    seeded_init,
 )
 from pipelines.base.errors import UserError
 from pipelines.case.build import build_network, tasks_of
@@ -27,7 +27,7 @@ def case_of(tmp_path, *overrides):
 
 def test_a_case_without_new_keys_builds_what_it_always_built(tmp_path):
     case = case_of(tmp_path)
-    with drawn_from(3):
+    with seeded_init(3):
         backbone, features = mlp((1, 8, 8), (256, 256))
         expected = MultiTaskNetwork(backbone, features, list(tasks_of(case).values())).state_dict()
     built = build_network(case, TASKS, 3).state_dict()

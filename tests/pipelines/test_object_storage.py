@@ -193,7 +193,7 @@ def test_a_whole_run_lies_in_a_bucket_and_resume_needs_nothing_else(case_file, o
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["results"]["arms"] == on_disk[0]["arms"]
     again = json.loads(read_bytes(join(below, record)))
-    assert again["made_from"] == before["made_from"]
+    assert again["provenance"] == before["provenance"]
     assert list(tmp_path.rglob("*.safetensors")) == []
 
 

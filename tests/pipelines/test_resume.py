@@ -16,12 +16,12 @@ import torch
 
 from pipelines.base.errors import UserError
 from pipelines.base.storage import join, read_bytes, write_whole
-from pipelines.batches.batch import mixing_plan
+from pipelines.batches.batch import batch_sampler
 from pipelines.case.load import load_case
 from pipelines.experiment.run import HISTORY, WEIGHTS, list_runs, read_record
 from pipelines.ingest.ingest import ingest, ingested
-from pipelines.train.assignment import Work
-from pipelines.train.checkpoints.compatibility import check_begun
+from pipelines.train.assignment import WorkerAssignment
+from pipelines.train.checkpoints.compatibility import check_resumable
 from pipelines.train.checkpoints.file import step_of, unpack
 from pipelines.train.checkpoints.store import checkpoint_names, read_checkpoint
 from pipelines.train.checkpoints.writer import CheckpointNotWrittenError, CheckpointWriter
@@ -57,7 +57,7 @@ def folder_of(case, experiment):
 
 
 def work_of(case, experiment):
-    return Work(case, tuple(list_runs(case)), ingested(case), str(experiment), "attempt")
+    return WorkerAssignment(case, tuple(list_runs(case)), ingested(case), str(experiment), "attempt")
 
 
 def train_alone(case, experiment):
@@ -215,7 +215,7 @@ def test_every_row_is_trained_on_as_often_as_the_plan_says(case, undisturbed):
 
 
 def planned(case):
-    return planned_counts(mixing_plan(case, SIZES, 0, ["kind", "signs"]), case.training.steps).tolist()
+    return planned_counts(batch_sampler(case, SIZES, 0, ["kind", "signs"]), case.training.steps).tolist()
 
 
 def counts_of(case, experiment):
@@ -269,16 +269,17 @@ def test_where_no_checkpoint_is_whole_it_begins_again_and_says_so(case, begun, u
 def test_a_run_begun_by_other_code_is_refused_with_what_can_be_done(case, begun, monkeypatch):
     monkeypatch.setattr("pipelines.experiment.run.TRAINING_VERSION", -1)
     with pytest.raises(
-        UserError, match=r"stands at step \d+; since then Kindred's training version has changed.*--other-code"
+        UserError,
+        match=r"stands at step \d+; since then Kindred's training version has changed.*--allow-version-mismatch",
     ) as told:
-        check_begun(list_runs(case), str(begun), ingested(case), other_code=False)
+        check_resumable(list_runs(case), str(begun), ingested(case), allow_version_mismatch=False)
     assert "--fresh begins again" in str(told.value)
-    check_begun(list_runs(case), str(begun), ingested(case), other_code=True)
+    check_resumable(list_runs(case), str(begun), ingested(case), allow_version_mismatch=True)
     other = {
         name: (folder, of.model_copy(update={"content_hash": "0"})) for name, (folder, of) in ingested(case).items()
     }
     with pytest.raises(UserError, match=r"the training data have changed\. --fresh"):
-        check_begun(list_runs(case), str(begun), other, other_code=True)
+        check_resumable(list_runs(case), str(begun), other, allow_version_mismatch=True)
 
 
 def test_a_checkpoint_holds_everything_and_nothing_pickled(case, begun):

@@ -11,7 +11,7 @@ import torch
 
 from pipelines.base.errors import UserError
 from pipelines.base.progress import bar
-from pipelines.batches.batch import mixing_plan, open_readers
+from pipelines.batches.batch import batch_sampler, open_readers
 from pipelines.blocks.cache import DamagedBlockError
 from pipelines.case.build import build_network
 from pipelines.case.load import load_case
@@ -69,7 +69,7 @@ def test_one_and_two_workers_give_the_same_curve(case_of, two_workers, network, 
         f"network={{backbone: {network}}}",
         f"training.augmentation={{{augmentation}}}",
     ]
-    plan = mixing_plan(case_of(*settings), {"digit_pictures": 50, "trait_pictures": 947}, 3, ["digit", "traits"])
+    plan = batch_sampler(case_of(*settings), {"digit_pictures": 50, "trait_pictures": 947}, 3, ["digit", "traits"])
     without_digit = [rank for rank in (0, 1) if not len(plan.worker_rows(0, rank, 2)["digit_pictures"])]
     assert len(without_digit) == 1
 
@@ -118,9 +118,9 @@ def test_the_same_seed_gives_the_same_bits_in_this_process_and_on_ray_and_anothe
 def test_single_task_networks_see_the_joint_networks_rows_of_their_task(case_of):
     case = case_of()
     sizes = {"digit_pictures": 50, "trait_pictures": 947}
-    joint = mixing_plan(case, sizes, 3, ["digit", "traits"])
+    joint = batch_sampler(case, sizes, 3, ["digit", "traits"])
     for task, name in (("digit", "digit_pictures"), ("traits", "trait_pictures")):
-        alone = mixing_plan(case, sizes, 3, [task])
+        alone = batch_sampler(case, sizes, 3, [task])
         for step in range(5):
             assert list(alone.rows(step)) == [name]
             assert alone.rows(step)[name].tolist() == joint.rows(step)[name].tolist()
@@ -142,7 +142,7 @@ def test_only_what_is_missing_or_of_another_version_is_trained_again(case_of):
     records = [Path(run.folder(experiment_folder(case))) / "run.json" for run in list_runs(case)]
     records[0].unlink()
     other = json.loads(records[1].read_text())
-    other["made_from"]["training_version"] = 0
+    other["provenance"]["training_version"] = 0
     records[1].write_text(json.dumps(other))
     kept = [record.stat().st_mtime_ns for record in records[2:]]
     assert train(case, ingested(case)) == 2

@@ -14,7 +14,7 @@ from pipelines.case.load import load_case
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.run import HISTORY, WEIGHTS, list_runs
 from pipelines.ingest.ingest import ingest, ingested
-from pipelines.train.assignment import Work
+from pipelines.train.assignment import WorkerAssignment
 from pipelines.train.checkpoints.writer import CheckpointWriter
 from pipelines.train.data import open_training_data
 from pipelines.train.loop import train_run
@@ -57,7 +57,7 @@ def fit(data_sets, tmp_path):
 
 def fitted(case, data_sets, worker):
     run = list_runs(case)[0]
-    work = Work(case, (run,), data_sets, experiment_folder(case), "a")
+    work = WorkerAssignment(case, (run,), data_sets, experiment_folder(case), "a")
     train_run(work, run, open_training_data(case, data_sets), worker)
     folder = Path(run.folder(experiment_folder(case)))
     return pq.read_table(folder / HISTORY).to_pandas(), safetensors.torch.load_file(folder / WEIGHTS), folder
@@ -174,22 +174,22 @@ class _Stop(Exception):
 
 def _train_until(rank, case, data_sets, until):
     """Train until the checkpoint of a step is written; both workers stop there."""
-    from pipelines.train.checkpoints.schedule import Pace
+    from pipelines.train.checkpoints.schedule import CheckpointSchedule
 
-    look_up = Pace.look_up
+    look_up = CheckpointSchedule.due
 
     def stop_after(pace, step):
         if step > until:
             raise _Stop
         return look_up(pace, step)
 
-    Pace.look_up = stop_after
+    CheckpointSchedule.due = stop_after
     try:
         train_share(rank, case, data_sets)
     except _Stop:
         pass
     finally:
-        Pace.look_up = look_up
+        CheckpointSchedule.due = look_up
     dist.barrier()
 
 

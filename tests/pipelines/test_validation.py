@@ -14,7 +14,7 @@ import torch
 from mtlcore import primary_metric, task_metrics
 from pipelines import commands as steps
 from pipelines.base.errors import UserError
-from pipelines.batches.batch import open_readers, scaled
+from pipelines.batches.batch import normalize, open_readers
 from pipelines.case.build import build_network, tasks_of
 from pipelines.case.load import load_case
 from pipelines.experiment.run import HISTORY, VALIDATIONS, WEIGHTS, list_runs, read_record
@@ -70,7 +70,7 @@ def expected(case, run, weights):
     network.load_state_dict(weights)
     batch = reader.gather(rows)
     with torch.no_grad():
-        logits = network(scaled(torch.from_numpy(batch.inputs), case.input))
+        logits = network(normalize(torch.from_numpy(batch.inputs), case.input))
     return {
         f"{name}.{metric}": value
         for name in run.tasks

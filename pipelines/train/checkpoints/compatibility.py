@@ -5,20 +5,20 @@ from collections.abc import Mapping, Sequence
 from pipelines.base.errors import UserError
 from pipelines.base.storage import join
 from pipelines.blocks.manifest import Manifest
-from pipelines.experiment.run import Run, made_from
+from pipelines.experiment.run import Run, provenance
 from pipelines.train.checkpoints.file import NotACheckpointError
 from pipelines.train.checkpoints.store import CHECKPOINTS, checkpoint_names, read_about
 
 
-def check_begun(
-    runs: Sequence[Run], experiment: str, data_sets: Mapping[str, tuple[str, Manifest]], other_code: bool
+def check_resumable(
+    runs: Sequence[Run], experiment: str, data_sets: Mapping[str, tuple[str, Manifest]], allow_version_mismatch: bool
 ) -> None:
     """Refuse to begin again in silence what was begun by other code or on other data.
 
     Raises:
         UserError: says what has changed, where the runs stand, and what can be done.
     """
-    now = made_from(data_sets)
+    now = provenance(data_sets)
     for run in runs:
         folder = join(run.folder(experiment), CHECKPOINTS)
         for name in checkpoint_names(folder):
@@ -26,10 +26,12 @@ def check_begun(
                 about = read_about(folder, name)
             except (FileNotFoundError, NotACheckpointError):
                 continue
-            changed = [what for what in now if about.made_from.get(what) != now[what]]
-            if not changed or (other_code and "blocks" not in changed):
+            changed = [what for what in now if about.provenance.get(what) != now[what]]
+            if not changed or (allow_version_mismatch and "blocks" not in changed):
                 break
-            goes_on = "" if "blocks" in changed else "`kindred resume RUN --other-code` goes on, not to the bit; "
+            goes_on = (
+                "" if "blocks" in changed else "`kindred resume RUN --allow-version-mismatch` goes on, not to the bit; "
+            )
             raise UserError(
                 f"{folder}: {run} was begun, and stands at step {about.step:,}; since then "
                 f"{' and '.join(_WORDS[what] for what in changed)} changed. {goes_on}--fresh begins again"

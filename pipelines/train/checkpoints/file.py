@@ -41,7 +41,7 @@ class About(BaseModel):
     Attributes:
         run: the run's name.
         step: the number of steps that are done.
-        made_from: code, torch and data, as :func:`pipelines.experiment.run.made_from` gives them.
+        provenance: code, torch and data, as :func:`pipelines.experiment.run.provenance` gives them.
         versions: of the libraries that made it.
         seconds: spent in steps so far, over all attempts.
         waited_for_data_s: of these, spent waiting for data.
@@ -57,7 +57,7 @@ class About(BaseModel):
     format: int = FORMAT
     run: str
     step: int
-    made_from: dict[str, Any]
+    provenance: dict[str, Any]
     versions: dict[str, str]
     seconds: float
     waited_for_data_s: float

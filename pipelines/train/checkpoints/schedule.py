@@ -8,7 +8,7 @@ from pipelines.train.worker import Worker
 _LOOK_EVERY_S = 1.0
 
 
-class Pace:
+class CheckpointSchedule:
     """Decides with the first worker's clock, so that all workers do the same at the same step.
 
     Args:
@@ -26,7 +26,7 @@ class Pace:
         every = self._settings.every_steps
         return every is not None and step % every == 0
 
-    def look_up(self, step: int) -> str | None:
+    def due(self, step: int) -> str | None:
         """Ask whether a checkpoint is due now, and why: ``time`` or ``preemption``; all workers must ask."""
         now = time.monotonic()
         by_time = self._settings.every_steps is None and now - self._written >= self._settings.every_s

@@ -47,13 +47,13 @@ def newest_checkpoint(folder: str, accept: Callable[[dict[str, Any]], bool], tel
     """
     for name in checkpoint_names(folder):
         try:
-            made_from = read_checkpoint(folder, name).about.made_from
+            provenance = read_checkpoint(folder, name).about.provenance
         except FileNotFoundError:  # a newer one has taken its place
             continue
         except NotACheckpointError as error:
             tell(str(error))
             continue
-        if accept(made_from):
+        if accept(provenance):
             return name
         tell(f"{name}: made by other code or from other data")
     return None

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from types import TracebackType
 
 from pipelines.experiment.run import Run
-from pipelines.train.assignment import Work
+from pipelines.train.assignment import WorkerAssignment
 from pipelines.train.logs.jsonl_log import RunLog
 from pipelines.train.logs.step_metrics import StepMetrics
 from pipelines.train.logs.tensorboard_log import TensorBoardLog
@@ -25,7 +25,7 @@ class Monitor:
         rows_per_step: rows of the global batch.
     """
 
-    def __init__(self, work: Work, run: Run, state: TrainingState, rows_per_step: int) -> None:
+    def __init__(self, work: WorkerAssignment, run: Run, state: TrainingState, rows_per_step: int) -> None:
         self._work, self._run, self._state = work, run, state
         self._rows_per_step, self._scored = rows_per_step, scored_columns(work.case, run)
         self._open = ExitStack()
@@ -67,8 +67,8 @@ class Monitor:
         self._wandb.write(state.step, metrics.by_name())
         if self._tensorboard:
             self._tensorboard.write(state.step, metrics.by_name())
-        if self._work.told:
-            self._work.told(metrics)
+        if self._work.on_progress:
+            self._work.on_progress(metrics)
 
     def keep(self) -> None:
         """Take note that a checkpoint is being written."""
