@@ -1,133 +1,130 @@
-"""Co-training of related classification tasks from separately labelled data: the method, in pure PyTorch."""
+"""Co-training of related tasks from separately labelled data: the method, in pure PyTorch.
 
-from mtlcore.balancing import BALANCING_METHODS, build_balancer
-from mtlcore.diagnostics.gradient_similarity import gradient_agreement
-from mtlcore.diagnostics.head_inputs import HeadInputs, head_features
-from mtlcore.diagnostics.head_sharing import head_sharing, unit_importance
-from mtlcore.diagnostics.probe import PairMeasured, RelatednessProbe
-from mtlcore.diagnostics.trust import RelatednessTrust, row_trust
-from mtlcore.losses.co_annotation import co_annotated_classes, co_annotation_to_classes, co_annotation_to_labels
-from mtlcore.losses.co_annotation_multilabel import (
-    co_annotation_from_labels,
-    co_annotation_to_source_labels,
-    suggested_labels,
-)
-from mtlcore.losses.distribution_matching import distribution_matching_loss
-from mtlcore.losses.implied import log_implied
-from mtlcore.losses.implied_likelihood import implied_likelihood_loss
-from mtlcore.losses.implied_multilabel import log_implied_by_labels
-from mtlcore.losses.joint_loss import (
-    DistributionMatching,
-    ImpliedLikelihood,
-    JointLoss,
-    JointLossValue,
-    RelatedPair,
-    SoftCoAnnotation,
-)
-from mtlcore.losses.loss_term import LossTerm
-from mtlcore.losses.mixup import MixedLabels
-from mtlcore.losses.supervised import supervised_loss
-from mtlcore.metrics.bootstrap import Interval, paired_difference
-from mtlcore.metrics.delta_m import bootstrapped_delta_m, delta_m
-from mtlcore.metrics.metrics import LOWER_IS_BETTER, METRICS, primary_metric, task_metrics
-from mtlcore.metrics.negative_transfer import ENOUGH_SEEDS, Verdict, negative_transfer_verdict
-from mtlcore.networks import (
-    CrossStitch,
-    MultiGateMixtureOfExperts,
-    MultiTaskNetwork,
-    ProgressiveLayeredExtraction,
-    TaskTrunk,
-    build_backbone,
-    load_pretrained,
-    mlp,
-    resnet_small,
-    seeded_init,
-    small_cnn,
-    without_auxiliary,
-)
-from mtlcore.relatedness.bayes import reversed_relatedness
-from mtlcore.relatedness.expression_to_au import expression_to_au
-from mtlcore.relatedness.from_annotations import (
-    AnnotationCounts,
-    count_annotations,
-    relatedness_from_annotations,
-    relatedness_from_counts,
-)
-from mtlcore.relatedness.from_hierarchy import composed_relatedness, relatedness_from_hierarchy
-from mtlcore.relatedness.from_predictions import HeldOut, relatedness_from_predictions
-from mtlcore.relatedness.io import load_relatedness, save_relatedness
-from mtlcore.relatedness.relatedness import Relatedness
-from mtlcore.tasks import MISSING, Multiclass, Multilabel, Task
+A name is imported when it is first asked for (PEP 562), so that who needs one without tensors does not wait for torch.
+"""
 
-__all__ = [
-    "BALANCING_METHODS",
-    "ENOUGH_SEEDS",
-    "LOWER_IS_BETTER",
-    "METRICS",
-    "MISSING",
-    "AnnotationCounts",
-    "CrossStitch",
-    "DistributionMatching",
-    "HeadInputs",
-    "HeldOut",
-    "ImpliedLikelihood",
-    "Interval",
-    "JointLoss",
-    "JointLossValue",
-    "LossTerm",
-    "MixedLabels",
-    "MultiGateMixtureOfExperts",
-    "MultiTaskNetwork",
-    "Multiclass",
-    "Multilabel",
-    "PairMeasured",
-    "ProgressiveLayeredExtraction",
-    "RelatedPair",
-    "Relatedness",
-    "RelatednessProbe",
-    "RelatednessTrust",
-    "SoftCoAnnotation",
-    "Task",
-    "TaskTrunk",
-    "Verdict",
-    "bootstrapped_delta_m",
-    "build_backbone",
-    "build_balancer",
-    "co_annotated_classes",
-    "co_annotation_from_labels",
-    "co_annotation_to_classes",
-    "co_annotation_to_labels",
-    "co_annotation_to_source_labels",
-    "composed_relatedness",
-    "count_annotations",
-    "delta_m",
-    "distribution_matching_loss",
-    "expression_to_au",
-    "gradient_agreement",
-    "head_features",
-    "head_sharing",
-    "implied_likelihood_loss",
-    "load_pretrained",
-    "load_relatedness",
-    "log_implied",
-    "log_implied_by_labels",
-    "mlp",
-    "negative_transfer_verdict",
-    "paired_difference",
-    "primary_metric",
-    "relatedness_from_annotations",
-    "relatedness_from_counts",
-    "relatedness_from_hierarchy",
-    "relatedness_from_predictions",
-    "resnet_small",
-    "reversed_relatedness",
-    "row_trust",
-    "save_relatedness",
-    "seeded_init",
-    "small_cnn",
-    "suggested_labels",
-    "supervised_loss",
-    "task_metrics",
-    "unit_importance",
-    "without_auxiliary",
-]
+from importlib import import_module
+from typing import Any
+
+_NAMES = {
+    "mtlcore.balancing": (
+        "BALANCING_METHODS",
+        "build_balancer",
+    ),
+    "mtlcore.diagnostics.gradient_similarity": ("gradient_agreement",),
+    "mtlcore.diagnostics.head_inputs": (
+        "HeadInputs",
+        "head_features",
+    ),
+    "mtlcore.diagnostics.head_sharing": (
+        "head_sharing",
+        "unit_importance",
+    ),
+    "mtlcore.diagnostics.probe": (
+        "PairMeasured",
+        "RelatednessProbe",
+    ),
+    "mtlcore.diagnostics.trust": (
+        "RelatednessTrust",
+        "row_trust",
+    ),
+    "mtlcore.losses.co_annotation": (
+        "co_annotated_classes",
+        "co_annotation_to_classes",
+        "co_annotation_to_labels",
+    ),
+    "mtlcore.losses.co_annotation_multilabel": (
+        "co_annotation_from_labels",
+        "co_annotation_to_source_labels",
+        "suggested_labels",
+    ),
+    "mtlcore.losses.distribution_matching": ("distribution_matching_loss",),
+    "mtlcore.losses.implied": ("log_implied",),
+    "mtlcore.losses.implied_likelihood": ("implied_likelihood_loss",),
+    "mtlcore.losses.implied_multilabel": ("log_implied_by_labels",),
+    "mtlcore.losses.joint_loss": (
+        "DistributionMatching",
+        "ImpliedLikelihood",
+        "JointLoss",
+        "JointLossValue",
+        "RelatedPair",
+        "SoftCoAnnotation",
+    ),
+    "mtlcore.losses.loss_term": ("LossTerm",),
+    "mtlcore.losses.mixup": ("MixedLabels",),
+    "mtlcore.losses.supervised": ("supervised_loss",),
+    "mtlcore.metrics.bootstrap": (
+        "Interval",
+        "paired_difference",
+    ),
+    "mtlcore.metrics.delta_m": (
+        "bootstrapped_delta_m",
+        "delta_m",
+    ),
+    "mtlcore.metrics.metrics": (
+        "LOWER_IS_BETTER",
+        "METRICS",
+        "primary_metric",
+        "task_metrics",
+    ),
+    "mtlcore.metrics.negative_transfer": (
+        "ENOUGH_SEEDS",
+        "Verdict",
+        "negative_transfer_verdict",
+    ),
+    "mtlcore.networks": (
+        "CrossStitch",
+        "MultiGateMixtureOfExperts",
+        "MultiTaskNetwork",
+        "ProgressiveLayeredExtraction",
+        "TaskTrunk",
+        "build_backbone",
+        "load_pretrained",
+        "mlp",
+        "resnet_small",
+        "seeded_init",
+        "small_cnn",
+        "without_auxiliary",
+    ),
+    "mtlcore.relatedness.bayes": ("reversed_relatedness",),
+    "mtlcore.relatedness.expression_to_au": ("expression_to_au",),
+    "mtlcore.relatedness.from_annotations": (
+        "AnnotationCounts",
+        "count_annotations",
+        "relatedness_from_annotations",
+        "relatedness_from_counts",
+    ),
+    "mtlcore.relatedness.from_hierarchy": (
+        "composed_relatedness",
+        "relatedness_from_hierarchy",
+    ),
+    "mtlcore.relatedness.from_predictions": (
+        "HeldOut",
+        "relatedness_from_predictions",
+    ),
+    "mtlcore.relatedness.io": (
+        "load_relatedness",
+        "save_relatedness",
+    ),
+    "mtlcore.relatedness.relatedness": ("Relatedness",),
+    "mtlcore.tasks": (
+        "MISSING",
+        "Multiclass",
+        "Multilabel",
+        "Task",
+    ),
+}
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
+
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_MODULE_OF[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULE_OF})

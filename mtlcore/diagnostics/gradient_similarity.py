@@ -43,8 +43,9 @@ def gradient_agreement(losses: Mapping[str, Tensor], parameters: Iterable[Tensor
         >>> import torch
         >>> from mtlcore import gradient_agreement
         >>> w = torch.tensor([1.0, 1.0], requires_grad=True)
-        >>> gradient_agreement({"a": w[0] ** 2, "b": w.sum(), "c": -w[0]}, [w])
-        {('a', 'b'): 0.7071067811865475, ('a', 'c'): -1.0, ('b', 'c'): -0.7071067811865475}
+        >>> found = gradient_agreement({"a": w[0] ** 2, "b": w.sum(), "c": -w[0]}, [w])
+        >>> {pair: round(cosine, 6) for pair, cosine in found.items()}
+        {('a', 'b'): 0.707107, ('a', 'c'): -1.0, ('b', 'c'): -0.707107}
     """
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     gradients = {

@@ -20,9 +20,9 @@ from urllib.parse import parse_qsl, urlsplit
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from mtlcore.suggestions import did_you_mean
 from pipelines.base.atomic import write_atomically
 from pipelines.base.errors import UserError
-from pipelines.base.nearest import did_you_mean
 
 REMOTE = ("s3", "gs", "gcs")
 _ATTEMPTS = 10  # of one request, with growing waits (a minute or more in all): one bad answer gives up nothing

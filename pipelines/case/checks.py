@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mtlcore import METRICS
+from mtlcore.suggestions import did_you_mean
 from pipelines.base.errors import UserError
-from pipelines.base.nearest import did_you_mean
 from pipelines.base.storage import is_remote, join, missing_bucket
 from pipelines.case.build_network import builds_anywhere
 from pipelines.case.case import Case, RelatednessEdge

@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from mtlcore.suggestions import did_you_mean
 from pipelines.base.errors import UserError
-from pipelines.base.nearest import did_you_mean
 from pipelines.base.storage import join
 from pipelines.case.case import Case
 from pipelines.case.network_paths import KEYS as NETWORK_PATHS

@@ -31,7 +31,7 @@ from mtlcore import (
 )
 from mtlcore.relatedness.relatedness import known_rows
 from mtlcore.relatedness.rows import expanded_row
-from pipelines.base.nearest import did_you_mean
+from mtlcore.suggestions import did_you_mean
 
 _BUILT_IN = ("expression_to_au",)
 _WAYS = ("table", "file", "hierarchy", "through")

@@ -22,8 +22,8 @@ from mtlcore import (
     save_relatedness,
 )
 from mtlcore.relatedness.relatedness import known_rows
+from mtlcore.suggestions import did_you_mean
 from pipelines.base.errors import UserError
-from pipelines.base.nearest import did_you_mean
 from pipelines.base.progress import bar
 from pipelines.base.storage import join, write_whole
 from pipelines.batches.batch import open_readers

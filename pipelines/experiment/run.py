@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from typing import Any
 
 import safetensors.torch
@@ -12,6 +11,7 @@ from torch import Tensor
 from pipelines.base.storage import join, read_bytes, write_whole
 from pipelines.blocks.manifest import Manifest
 from pipelines.case.case import Case
+from pipelines.experiment.provenance import provenance
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,6 @@ def list_runs(case: Case) -> list[Run]:
     return runs
 
 
-# Raised whenever the same case, seed and blocks train to other numbers than before: what was trained by another
-# version is not done, and is not resumed. tests/pipelines/test_golden_numbers.py fails where it was forgotten.
-TRAINING_VERSION = 1
-
 WEIGHTS, HISTORY, RECORD, PREDICTIONS = "model.safetensors", "history.parquet", "run.json", "test.safetensors"
 VALIDATIONS = "validation.parquet"
 
@@ -88,12 +84,3 @@ def is_done(run: Run, experiment: str, data_sets: Mapping[str, tuple[str, Manife
     """Say whether a run has ended and was made by this training version from these data: it need not be made again."""
     record = read_record(run.folder(experiment))
     return record is not None and record.get("provenance") == provenance(data_sets)
-
-
-def provenance(data_sets: Mapping[str, tuple[str, Manifest]]) -> dict[str, Any]:
-    """Return what, beside the case, a run depends on: training version, torch, and all blocks but the test split's.
-
-    Validation may choose the weights, and when to stop.
-    """
-    blocks = {name: of.used_hash for name, (_, of) in data_sets.items() if of.split != "test"}
-    return {"training_version": TRAINING_VERSION, "torch": version("torch"), "blocks": blocks}

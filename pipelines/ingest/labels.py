@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtlcore import MISSING, Multiclass, Task
+from mtlcore.suggestions import did_you_mean
 from pipelines.base.errors import UserError
-from pipelines.base.nearest import did_you_mean
 from pipelines.blocks.schema import label_type
 from pipelines.case.data import LabelRule
 from pipelines.sources.listing import column

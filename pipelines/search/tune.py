@@ -133,7 +133,7 @@ def tune(case: Case, data_sets: Mapping[str, tuple[str, Manifest]], verbose: boo
 
 
 def _check_tunable(case: Case) -> None:
-    from pipelines.base.nearest import did_you_mean
+    from mtlcore.suggestions import did_you_mean
 
     if case.tuning.arm not in case.arms:
         raise UserError(f"tuning.arm: found {case.tuning.arm!r}, no such arm{did_you_mean(case.tuning.arm, case.arms)}")

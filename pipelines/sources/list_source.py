@@ -5,8 +5,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from mtlcore.suggestions import did_you_mean
 from pipelines.base.errors import UserError
-from pipelines.base.nearest import did_you_mean
 from pipelines.base.storage import StorageUnavailableError, is_remote, join, kind_of, list_folder, missing_bucket
 from pipelines.sources.image_folder import ImageFolder, list_image_folder
 from pipelines.sources.listing import Listing, joined, of_files, rejected

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mtlcore.suggestions import did_you_mean
 from pipelines.base.errors import UserError
-from pipelines.base.nearest import did_you_mean
 from pipelines.sources.places import Place
 from pipelines.sources.tree import FILES
 

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.lib import format as npy
 
+from mtlcore.suggestions import did_you_mean
 from pipelines.base.errors import UserError
-from pipelines.base.nearest import did_you_mean
 from pipelines.base.section import Section
 from pipelines.base.storage import open_file
 from pipelines.sources.fetch import fetch_one

@@ -18,8 +18,8 @@ from zlib import error as zlib_error
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mtlcore.suggestions import did_you_mean
 from pipelines.base.errors import UserError
-from pipelines.base.nearest import did_you_mean
 from pipelines.base.storage import (
     is_remote,
     join,

@@ -6,7 +6,8 @@ from typing import Any
 
 from pipelines.blocks.manifest import Manifest
 from pipelines.case.case import Case
-from pipelines.experiment.run import Run, provenance
+from pipelines.experiment.provenance import provenance
+from pipelines.experiment.run import Run
 from pipelines.train.logs.step_metrics import StepMetrics
 
 

@@ -13,7 +13,8 @@ from mtlcore import HeadInputs, JointLoss, RelatednessProbe, RelatednessTrust
 from pipelines.base.storage import delete, join, write_whole
 from pipelines.batches.batch import MixedBatch, batch_sampler, training_batch
 from pipelines.case.build import build_balancing, build_loss, build_network, build_trust, tasks_of
-from pipelines.experiment.run import HISTORY, VALIDATIONS, WEIGHTS, Run, provenance, write_record
+from pipelines.experiment.provenance import provenance
+from pipelines.experiment.run import HISTORY, VALIDATIONS, WEIGHTS, Run, write_record
 from pipelines.train.assignment import WorkerAssignment
 from pipelines.train.checkpoints.file import Event
 from pipelines.train.checkpoints.schedule import CheckpointSchedule

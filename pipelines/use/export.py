@@ -21,9 +21,9 @@ from torch import Tensor
 
 from mtlcore import Multiclass, Multilabel, MultiTaskNetwork, Task, seeded_init, without_auxiliary
 from mtlcore.networks.hugging_face import PictureEncoder
+from mtlcore.suggestions import did_you_mean
 from pipelines.base.atomic import write_atomically
 from pipelines.base.errors import UserError
-from pipelines.base.nearest import did_you_mean
 from pipelines.batches.normalize import normalize
 from pipelines.blocks.manifest import Manifest
 from pipelines.case.build import build_network, tasks_of
@@ -33,7 +33,8 @@ from pipelines.case.data import Input, PictureInput
 from pipelines.case.network import Network
 from pipelines.evaluate.evaluate import check_trained
 from pipelines.experiment.layout import experiment_folder
-from pipelines.experiment.run import WEIGHTS, Run, list_runs, provenance, read_weights
+from pipelines.experiment.provenance import provenance
+from pipelines.experiment.run import WEIGHTS, Run, list_runs, read_weights
 
 DESCRIPTION, BACKBONE = "network.json", "backbone"
 

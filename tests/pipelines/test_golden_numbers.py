@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.blocks.schema import BLOCK_VERSION
-from pipelines.experiment.run import HISTORY, TRAINING_VERSION
+from pipelines.experiment.provenance import TRAINING_VERSION
+from pipelines.experiment.run import HISTORY
 from pipelines.ingest.ingest import ingest, ingested
 from tests.pipelines.ingest_case import KINDS, case_of, picture, write
 from tests.pipelines.one_worker import train_here
@@ -112,4 +113,4 @@ def test_losses_are_those_of_their_version(root, tmp_path, ray_local, balancing)
     known = LOSSES.get(TRAINING_VERSION, {}).get(balancing, [])
     # Kernels of another processor round otherwise; any other change is far larger after eight steps.
     same = len(known) == len(losses) and np.allclose(losses, known, rtol=2e-4)
-    assert same, f"numbers changed: raise TRAINING_VERSION (pipelines/experiment/run.py); now {losses}"
+    assert same, f"numbers changed: raise TRAINING_VERSION (pipelines/experiment/provenance.py); now {losses}"

@@ -267,7 +267,7 @@ def test_where_no_checkpoint_is_whole_it_begins_again_and_says_so(case, begun, u
 
 
 def test_a_run_begun_by_other_code_is_refused_with_what_can_be_done(case, begun, monkeypatch):
-    monkeypatch.setattr("pipelines.experiment.run.TRAINING_VERSION", -1)
+    monkeypatch.setattr("pipelines.experiment.provenance.TRAINING_VERSION", -1)
     with pytest.raises(
         UserError,
         match=r"stands at step \d+; since then Kindred's training version has changed.*--allow-version-mismatch",

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
+from mtlcore.suggestions import did_you_mean
 from pipelines.base.errors import UserError
-from pipelines.base.nearest import did_you_mean
 from pipelines.sources.fetch import fetch
 from pipelines.sources.published.settings import PublishedSet
 from pipelines.sources.tree import Tree

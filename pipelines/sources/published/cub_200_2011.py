@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
-from pipelines.base.nearest import did_you_mean
+from mtlcore.suggestions import did_you_mean
 from pipelines.sources.published._common import (
     decode,
     find,

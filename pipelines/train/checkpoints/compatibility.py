@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from pipelines.base.errors import UserError
 from pipelines.base.storage import join
 from pipelines.blocks.manifest import Manifest
-from pipelines.experiment.run import Run, provenance
+from pipelines.experiment.provenance import provenance
+from pipelines.experiment.run import Run
 from pipelines.train.checkpoints.file import NotACheckpointError
 from pipelines.train.checkpoints.store import CHECKPOINTS, checkpoint_names, read_about
 

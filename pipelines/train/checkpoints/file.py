@@ -41,7 +41,7 @@ class About(BaseModel):
     Attributes:
         run: the run's name.
         step: the number of steps that are done.
-        provenance: code, torch and data, as :func:`pipelines.experiment.run.provenance` gives them.
+        provenance: code, torch and data, as :func:`pipelines.experiment.provenance.provenance` gives them.
         versions: of the libraries that made it.
         seconds: spent in steps so far, over all attempts.
         waited_for_data_s: of these, spent waiting for data.

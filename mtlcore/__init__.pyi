@@ -1,0 +1,145 @@
+"""The types of what mtlcore/__init__.py imports when it is asked for."""
+
+from mtlcore.balancing import BALANCING_METHODS as BALANCING_METHODS
+from mtlcore.balancing import build_balancer as build_balancer
+from mtlcore.diagnostics.gradient_similarity import gradient_agreement as gradient_agreement
+from mtlcore.diagnostics.head_inputs import HeadInputs as HeadInputs
+from mtlcore.diagnostics.head_inputs import head_features as head_features
+from mtlcore.diagnostics.head_sharing import head_sharing as head_sharing
+from mtlcore.diagnostics.head_sharing import unit_importance as unit_importance
+from mtlcore.diagnostics.probe import PairMeasured as PairMeasured
+from mtlcore.diagnostics.probe import RelatednessProbe as RelatednessProbe
+from mtlcore.diagnostics.trust import RelatednessTrust as RelatednessTrust
+from mtlcore.diagnostics.trust import row_trust as row_trust
+from mtlcore.losses.co_annotation import co_annotated_classes as co_annotated_classes
+from mtlcore.losses.co_annotation import co_annotation_to_classes as co_annotation_to_classes
+from mtlcore.losses.co_annotation import co_annotation_to_labels as co_annotation_to_labels
+from mtlcore.losses.co_annotation_multilabel import co_annotation_from_labels as co_annotation_from_labels
+from mtlcore.losses.co_annotation_multilabel import co_annotation_to_source_labels as co_annotation_to_source_labels
+from mtlcore.losses.co_annotation_multilabel import suggested_labels as suggested_labels
+from mtlcore.losses.distribution_matching import distribution_matching_loss as distribution_matching_loss
+from mtlcore.losses.implied import log_implied as log_implied
+from mtlcore.losses.implied_likelihood import implied_likelihood_loss as implied_likelihood_loss
+from mtlcore.losses.implied_multilabel import log_implied_by_labels as log_implied_by_labels
+from mtlcore.losses.joint_loss import DistributionMatching as DistributionMatching
+from mtlcore.losses.joint_loss import ImpliedLikelihood as ImpliedLikelihood
+from mtlcore.losses.joint_loss import JointLoss as JointLoss
+from mtlcore.losses.joint_loss import JointLossValue as JointLossValue
+from mtlcore.losses.joint_loss import RelatedPair as RelatedPair
+from mtlcore.losses.joint_loss import SoftCoAnnotation as SoftCoAnnotation
+from mtlcore.losses.loss_term import LossTerm as LossTerm
+from mtlcore.losses.mixup import MixedLabels as MixedLabels
+from mtlcore.losses.supervised import supervised_loss as supervised_loss
+from mtlcore.metrics.bootstrap import Interval as Interval
+from mtlcore.metrics.bootstrap import paired_difference as paired_difference
+from mtlcore.metrics.delta_m import bootstrapped_delta_m as bootstrapped_delta_m
+from mtlcore.metrics.delta_m import delta_m as delta_m
+from mtlcore.metrics.metrics import LOWER_IS_BETTER as LOWER_IS_BETTER
+from mtlcore.metrics.metrics import METRICS as METRICS
+from mtlcore.metrics.metrics import primary_metric as primary_metric
+from mtlcore.metrics.metrics import task_metrics as task_metrics
+from mtlcore.metrics.negative_transfer import ENOUGH_SEEDS as ENOUGH_SEEDS
+from mtlcore.metrics.negative_transfer import Verdict as Verdict
+from mtlcore.metrics.negative_transfer import negative_transfer_verdict as negative_transfer_verdict
+from mtlcore.networks import CrossStitch as CrossStitch
+from mtlcore.networks import MultiGateMixtureOfExperts as MultiGateMixtureOfExperts
+from mtlcore.networks import MultiTaskNetwork as MultiTaskNetwork
+from mtlcore.networks import ProgressiveLayeredExtraction as ProgressiveLayeredExtraction
+from mtlcore.networks import TaskTrunk as TaskTrunk
+from mtlcore.networks import build_backbone as build_backbone
+from mtlcore.networks import load_pretrained as load_pretrained
+from mtlcore.networks import mlp as mlp
+from mtlcore.networks import resnet_small as resnet_small
+from mtlcore.networks import seeded_init as seeded_init
+from mtlcore.networks import small_cnn as small_cnn
+from mtlcore.networks import without_auxiliary as without_auxiliary
+from mtlcore.relatedness.bayes import reversed_relatedness as reversed_relatedness
+from mtlcore.relatedness.expression_to_au import expression_to_au as expression_to_au
+from mtlcore.relatedness.from_annotations import AnnotationCounts as AnnotationCounts
+from mtlcore.relatedness.from_annotations import count_annotations as count_annotations
+from mtlcore.relatedness.from_annotations import relatedness_from_annotations as relatedness_from_annotations
+from mtlcore.relatedness.from_annotations import relatedness_from_counts as relatedness_from_counts
+from mtlcore.relatedness.from_hierarchy import composed_relatedness as composed_relatedness
+from mtlcore.relatedness.from_hierarchy import relatedness_from_hierarchy as relatedness_from_hierarchy
+from mtlcore.relatedness.from_predictions import HeldOut as HeldOut
+from mtlcore.relatedness.from_predictions import relatedness_from_predictions as relatedness_from_predictions
+from mtlcore.relatedness.io import load_relatedness as load_relatedness
+from mtlcore.relatedness.io import save_relatedness as save_relatedness
+from mtlcore.relatedness.relatedness import Relatedness as Relatedness
+from mtlcore.tasks import MISSING as MISSING
+from mtlcore.tasks import Multiclass as Multiclass
+from mtlcore.tasks import Multilabel as Multilabel
+from mtlcore.tasks import Task as Task
+
+__all__ = [
+    "BALANCING_METHODS",
+    "ENOUGH_SEEDS",
+    "LOWER_IS_BETTER",
+    "METRICS",
+    "MISSING",
+    "AnnotationCounts",
+    "CrossStitch",
+    "DistributionMatching",
+    "HeadInputs",
+    "HeldOut",
+    "ImpliedLikelihood",
+    "Interval",
+    "JointLoss",
+    "JointLossValue",
+    "LossTerm",
+    "MixedLabels",
+    "MultiGateMixtureOfExperts",
+    "MultiTaskNetwork",
+    "Multiclass",
+    "Multilabel",
+    "PairMeasured",
+    "ProgressiveLayeredExtraction",
+    "RelatedPair",
+    "Relatedness",
+    "RelatednessProbe",
+    "RelatednessTrust",
+    "SoftCoAnnotation",
+    "Task",
+    "TaskTrunk",
+    "Verdict",
+    "bootstrapped_delta_m",
+    "build_backbone",
+    "build_balancer",
+    "co_annotated_classes",
+    "co_annotation_from_labels",
+    "co_annotation_to_classes",
+    "co_annotation_to_labels",
+    "co_annotation_to_source_labels",
+    "composed_relatedness",
+    "count_annotations",
+    "delta_m",
+    "distribution_matching_loss",
+    "expression_to_au",
+    "gradient_agreement",
+    "head_features",
+    "head_sharing",
+    "implied_likelihood_loss",
+    "load_pretrained",
+    "load_relatedness",
+    "log_implied",
+    "log_implied_by_labels",
+    "mlp",
+    "negative_transfer_verdict",
+    "paired_difference",
+    "primary_metric",
+    "relatedness_from_annotations",
+    "relatedness_from_counts",
+    "relatedness_from_hierarchy",
+    "relatedness_from_predictions",
+    "resnet_small",
+    "reversed_relatedness",
+    "row_trust",
+    "save_relatedness",
+    "seeded_init",
+    "small_cnn",
+    "suggested_labels",
+    "supervised_loss",
+    "task_metrics",
+    "unit_importance",
+    "without_auxiliary",
+]
