@@ -28,7 +28,7 @@ from pipelines.blocks.cache import local_blocks
 from pipelines.blocks.reader import BlockReader
 from pipelines.case.data import PictureInput
 from pipelines.case.training import Augmentation
-from tests.pipelines.block_files import block_table, write_blocks
+from tests.pipelines.blocks.block_files import block_table, write_blocks
 
 TASKS = [Multiclass("kind", tuple(map(str, range(10)))), Multilabel("traits", tuple(f"t{i}" for i in range(12)))]
 SCALE = PictureInput(height=32, width=32)

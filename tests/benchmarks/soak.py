@@ -31,8 +31,8 @@ from pipelines.ingest.ingest import ingest, ingested
 from pipelines.train.launch import train
 from tests.commands import environment
 from tests.pipelines.counted_case import write_counted_case
-from tests.pipelines.test_deaths import newest_step
-from tests.pipelines.test_resume import train_alone, what_a_run_leaves
+from tests.pipelines.train.test_deaths import newest_step
+from tests.pipelines.train.test_resume import train_alone, what_a_run_leaves
 from tests.processes import descendants, ending_with, wait_until
 
 STEPS = 300
@@ -45,7 +45,7 @@ def same(case, experiment, expected):
 
 def soak_processes(case, kills, draw, folder, tally):
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.pipelines.test_resume", "mtlcore", "torch._dynamo", "torchjd"])
+    context.set_forkserver_preload(["tests.pipelines.train.test_resume", "mtlcore", "torch._dynamo", "torchjd"])
     undisturbed = folder / "undisturbed"
     whole = context.Process(target=train_alone, args=(case, undisturbed))
     whole.start()

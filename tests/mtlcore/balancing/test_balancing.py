@@ -17,7 +17,7 @@ from mtlcore.balancing.seeds import seed_of_step
 from mtlcore.balancing.torchjd_aggregators import AGGREGATORS, build_aggregator
 from mtlcore.losses.joint_loss import JointLossValue
 from mtlcore.losses.objective import Objective
-from tests.mtlcore.balancing_problem import (
+from tests.mtlcore.balancing.balancing_problem import (
     JOINT,
     NAMES,
     A,
@@ -349,7 +349,7 @@ def test_every_aggregator_of_torchjd_has_a_name_a_paper_and_a_line_in_the_docs()
     for entry in AGGREGATORS.values():
         takes = set(inspect.signature(getattr(offered, entry.class_name)).parameters)
         assert takes - {"projector", "f", "n_tasks"} == set(entry.defaults), entry.class_name
-    page = (Path(__file__).parents[2] / "docs" / "balancing.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "balancing.md").read_text()
     for name in BALANCING_METHODS:
         assert f"| `{name}` |" in page
         assert name not in AGGREGATORS or f"    {name} " in AggregatedGradients.__doc__

@@ -16,14 +16,14 @@ from pipelines.case.load import load_case
 from pipelines.experiment.run import HISTORY, WEIGHTS, list_runs, read_record
 from tests.commands import environment
 from tests.pipelines.counted_case import SIZES, planned_counts
-from tests.pipelines.elastic_run import STAND_STILL, STEPS
-from tests.pipelines.test_resume import train_alone
+from tests.pipelines.train.elastic_run import STAND_STILL, STEPS
+from tests.pipelines.train.test_resume import train_alone
 
 
 @pytest.mark.starts_ray
 def test_a_node_that_dies_one_that_joins_and_one_that_is_taken_away(tmp_path):
-    command = [sys.executable, "-m", "tests.pipelines.elastic_run", str(tmp_path)]
-    root = Path(__file__).parents[2]
+    command = [sys.executable, "-m", "tests.pipelines.train.elastic_run", str(tmp_path)]
+    root = Path(__file__).parents[3]
     done = subprocess.run(
         command, cwd=root, env=environment(), capture_output=True, text=True, timeout=900, check=False
     )

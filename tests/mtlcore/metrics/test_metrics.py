@@ -22,7 +22,7 @@ from mtlcore import (
     primary_metric,
     task_metrics,
 )
-from tests.mtlcore import metrics_reference as reference
+from tests.mtlcore.metrics import metrics_reference as reference
 
 
 def names(n):

@@ -21,7 +21,7 @@ from mtlcore import (
     implied_likelihood_loss,
     row_trust,
 )
-from tests.mtlcore.trust_on_workers import estimate, estimated
+from tests.mtlcore.diagnostics.trust_on_workers import estimate, estimated
 
 CLASSES, TRAITS, FEATURES = 6, 8, 24
 A = Multiclass("species", tuple(f"s{c}" for c in range(CLASSES)))

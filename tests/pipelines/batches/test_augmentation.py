@@ -18,7 +18,7 @@ from pipelines.case.data import PictureInput, VectorInput
 from pipelines.case.load import load_case
 from pipelines.case.training import Augmentation
 from pipelines.evaluate.evaluate import _predict
-from tests.pipelines.block_files import block_table, write_blocks
+from tests.pipelines.blocks.block_files import block_table, write_blocks
 
 FLIP, TOP, LEFT, BRIGHTNESS, CONTRAST, SATURATION = range(6)
 ERASE, AREA, RATIO, ERASED_TOP, ERASED_LEFT, PARTNER = range(6, 12)

@@ -91,7 +91,7 @@ def test_channels_last_and_a_compiled_backbone_give_the_same_curve(fit):
 
 
 def test_a_backbone_that_channels_last_would_break_is_given_pictures_as_torch_has_them(fit):
-    viewing = "network={backbone: 'tests.pipelines.viewing:viewing'}"
+    viewing = "network={backbone: 'tests.pipelines.inspection.viewing:viewing'}"
     assert_same(fit(viewing), fit(viewing, "training.channels_last=false", store="channels_first"), rtol=0, atol=0)
 
 

@@ -24,7 +24,7 @@ from mtlcore import (
     log_implied,
     supervised_loss,
 )
-from tests.mtlcore import reference
+from tests.mtlcore.losses import reference
 
 
 class Problem:

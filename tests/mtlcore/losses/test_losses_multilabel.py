@@ -28,7 +28,7 @@ from mtlcore import (
     suggested_labels,
 )
 from mtlcore.losses.implied_multilabel import LogNoCause
-from tests.mtlcore import reference_by_labels as reference
+from tests.mtlcore.losses import reference_multilabel as reference
 
 
 class Problem:

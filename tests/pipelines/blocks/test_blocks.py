@@ -12,7 +12,7 @@ import pytest
 from pipelines.blocks.cache import BlockFiles, DamagedBlockError, local_blocks
 from pipelines.blocks.reader import BlockReader
 from pipelines.ingest.labels import label_array
-from tests.pipelines.block_files import KIND, block_table, traits, write_blocks
+from tests.pipelines.blocks.block_files import KIND, block_table, traits, write_blocks
 
 RNG = np.random.Generator(np.random.PCG64(0))
 
@@ -79,7 +79,7 @@ from pathlib import Path
 import numpy as np
 from pipelines.blocks.cache import BlockFiles
 from pipelines.blocks.reader import BlockReader
-from tests.pipelines.block_files import KIND, traits
+from tests.pipelines.blocks.block_files import KIND, traits
 
 def private():  # KiB of this process alone: not of mapped files, which the system takes back when it likes
     return int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("RssAnon")))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.mtlcore.reference import LOG_IMPOSSIBLE, log_sigmoid, log_softmax, logsumexp
+from tests.mtlcore.losses.reference import LOG_IMPOSSIBLE, log_sigmoid, log_softmax, logsumexp
 
 
 def implied(z_a, R, multiclass, tau, trust, base):

@@ -1,6 +1,6 @@
 """Train on a cluster of real nodes, on this machine, that die, join, and are taken away with a notice.
 
-A program, for a Ray of its own: ``python -m tests.pipelines.elastic_run FOLDER``; prints what came of it as JSON.
+A program, for a Ray of its own: ``python -m tests.pipelines.train.elastic_run FOLDER``; prints what came of it as JSON.
 """
 
 import json
@@ -36,7 +36,7 @@ def _train(cluster, folder):
     from pipelines.ingest.ingest import ingest, ingested
     from pipelines.train.launch import train
     from tests.pipelines.counted_case import write_counted_case
-    from tests.pipelines.test_deaths import newest_step
+    from tests.pipelines.train.test_deaths import newest_step
     from tests.processes import wait_until
 
     first = cluster.add_node(num_cpus=1)

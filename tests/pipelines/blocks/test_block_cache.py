@@ -12,7 +12,7 @@ from pipelines.base.storage import join, read_bytes
 from pipelines.blocks.cache import DamagedBlockError, local_blocks
 from pipelines.blocks.reader import BlockReader
 from tests.object_storage import environment_for, make_bucket, proxy, put, remove, s3_server, url_at
-from tests.pipelines.block_files import KIND, block_table, write_blocks
+from tests.pipelines.blocks.block_files import KIND, block_table, write_blocks
 
 ROWS = 40
 

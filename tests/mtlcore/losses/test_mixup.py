@@ -15,7 +15,7 @@ from mtlcore import (
     RelatedPair,
     SoftCoAnnotation,
 )
-from tests.mtlcore import reference
+from tests.mtlcore.losses import reference
 
 A, B = Multiclass("species", ("cat", "crow", "bee")), Multilabel("traits", ("furry", "flies", "black", "stings"))
 TABLE = np.array([[1.0, 0.0, 0.3, 0.0], [0.0, 0.9, 1.0, 0.1], [0.4, 1.0, 0.5, 0.9]])
