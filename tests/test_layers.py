@@ -1,4 +1,7 @@
-"""Dependencies point one way: cluster -> pipelines -> tune_spaces and mtlcore; mtlcore imports no Ray."""
+"""Imports point one way: between the four packages, and between the folders of each.
+
+The one ordered list is ORDER. A folder (or a module beside folders) imports only what stands before it.
+"""
 
 import ast
 import subprocess
@@ -8,46 +11,140 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MAY_IMPORT = {
-    "mtlcore": {"mtlcore"},
-    "tune_spaces": {"tune_spaces"},
-    "pipelines": {"pipelines", "mtlcore", "tune_spaces"},
-    "cluster": {"cluster", "pipelines"},
-}
+ORDER = (
+    "mtlcore.tasks",
+    "mtlcore.distributed",
+    "mtlcore.suggestions",
+    "mtlcore.relatedness",
+    "mtlcore.losses",
+    "mtlcore.networks",
+    "mtlcore.metrics",
+    "mtlcore.diagnostics",
+    "mtlcore.balancing",
+    "mtlcore",
+    "tune_spaces",
+    "pipelines.base",
+    "pipelines.sources",
+    "pipelines.case",
+    "pipelines.blocks",
+    "pipelines.batches",
+    "pipelines.ingest",
+    "pipelines.experiment",
+    "pipelines.inspection",
+    "pipelines.train",
+    "pipelines.evaluate",
+    "pipelines.report",
+    "pipelines.search",
+    "pipelines.use",
+    "pipelines.commands",
+    "pipelines.cli",
+    "pipelines",
+    "cluster",
+)
+PACKAGES = ("mtlcore", "tune_spaces", "pipelines", "cluster")
+# Third-party packages that mtlcore imports when a function that needs them is called, and never before.
+ON_DEMAND = {"safetensors", "timm", "transformers", "matplotlib"}
+
+
+def module_of(file):
+    """Return a file's dotted name."""
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(file) for package in PACKAGES for file in (ROOT / package).rglob("*.py")}
 
 
 def imported(file, *, at_once=False):
-    """What a file imports; ``at_once``: when it is imported itself, not where a function runs."""
+    """Yield what a file imports, by dotted name, ``import_module`` with a constant included.
+
+    ``at_once``: only what is imported with the file itself, not where a function runs.
+    """
     tree = ast.parse(file.read_text())
     later = {id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for n in ast.walk(f)} if at_once else set()
     for node in ast.walk(tree):
         if id(node) in later:
             continue
         if isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module.split(".")[0]
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            for alias in node.names:
+                dotted = f"{node.module}.{alias.name}"
+                yield dotted if dotted in MODULES else node.module
+        elif isinstance(node, ast.Call) and isinstance(node.args and node.args[0], ast.Constant):
+            called = getattr(node.func, "id", getattr(node.func, "attr", ""))
+            yield from [node.args[0].value] * (called == "import_module")
 
 
-@pytest.mark.parametrize("folder", MAY_IMPORT)
-def test_a_folder_imports_only_the_folders_below_it(folder):
-    files = sorted((ROOT / folder).rglob("*.py"))
-    assert files
+def package_of(name):
+    return name.partition(".")[0]
+
+
+def layer_of(module):
+    """Return the entry of ORDER that a module belongs to: the longest that it lies in."""
+    return max((entry for entry in ORDER if f"{module}.".startswith(f"{entry}.")), key=len)
+
+
+@pytest.mark.parametrize("layer", ORDER)
+def test_a_folder_imports_only_what_stands_before_it_in_the_order(layer):
+    files = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
+    files = [file for file in files if layer_of(module_of(file)) == layer]
+    assert files, f"{layer} is not there: take it out of ORDER"
+    if layer in PACKAGES and layer != "tune_spaces":
+        beside = {module_of(file) for file in files} - {layer, f"{layer}.__main__"}
+        assert layer == "cluster" or not beside, f"{beside}: a new folder or module needs its place in ORDER"
     for file in files:
-        assert set(imported(file)) & set(MAY_IMPORT) <= MAY_IMPORT[folder], file
+        for name in imported(file):
+            if package_of(name) in PACKAGES and layer_of(name) != layer and name != layer:
+                assert ORDER.index(layer_of(name)) < ORDER.index(layer), f"{file} imports {name}"
+
+
+def test_no_two_files_import_each_other():
+    """No circle of any length: every arrow is followed until it ends or comes back."""
+    arrows = {}
+    for package in PACKAGES:
+        for file in (ROOT / package).rglob("*.py"):
+            arrows[module_of(file)] = {name for name in imported(file) if name in MODULES} - {module_of(file)}
+    done, path = set(), []
+
+    def follow(module):
+        assert module not in path, " -> ".join([*path[path.index(module) :], module])
+        if module not in done:
+            path.append(module)
+            for name in arrows[module]:
+                follow(name)
+            done.add(path.pop())
+
+    for module in arrows:
+        follow(module)
+
+
+def test_cluster_and_tune_spaces_keep_to_their_own():
+    for file in sorted((ROOT / "cluster").rglob("*.py")):
+        assert {package_of(name) for name in imported(file)} & set(PACKAGES) <= {"cluster", "pipelines"}, file
+    for file in sorted((ROOT / "tune_spaces").rglob("*.py")):
+        assert {package_of(name) for name in imported(file)} <= {"ray", "tune_spaces", *sys.stdlib_module_names}, file
 
 
 def test_mtlcore_needs_only_torch_torchmetrics_and_torchjd():
     allowed = {"mtlcore", "torch", "torchmetrics", "torchjd", "numpy", *sys.stdlib_module_names}
-    where_they_are_asked_for = {"safetensors", "timm", "transformers"}
     for file in sorted((ROOT / "mtlcore").rglob("*.py")):
-        assert set(imported(file, at_once=True)) <= allowed, file
-        assert set(imported(file)) <= allowed | where_they_are_asked_for, file
+        assert {package_of(name) for name in imported(file, at_once=True)} <= allowed, file
+        assert {package_of(name) for name in imported(file)} <= allowed | ON_DEMAND, file
 
 
-def test_tune_spaces_need_only_rays_sampling_functions():
-    for file in sorted((ROOT / "tune_spaces").rglob("*.py")):
-        assert set(imported(file)) <= {"ray", "tune_spaces", *sys.stdlib_module_names}, file
+def test_a_name_without_tensors_imports_no_torch():
+    code = "import sys; from mtlcore.suggestions import did_you_mean; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_names_of_mtlcore_and_their_types_agree():
+    import mtlcore
+
+    stub = ast.parse((ROOT / "mtlcore" / "__init__.pyi").read_text())
+    typed = {(n.module, alias.name) for n in stub.body if isinstance(n, ast.ImportFrom) for alias in n.names}
+    assert typed == {(module, name) for module, names in mtlcore._NAMES.items() for name in names}
+    assert all(getattr(mtlcore, name) is not None for name in mtlcore.__all__)
 
 
 def test_importing_mtlcore_does_not_import_ray():

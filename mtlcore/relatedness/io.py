@@ -1,7 +1,6 @@
 """A relatedness saved to a file and loaded again, bit by bit the same."""
 
 import json
-from importlib import import_module
 from os import PathLike
 from typing import Any
 
@@ -38,8 +37,9 @@ def save_relatedness(relatedness: Relatedness, file: str | PathLike[str]) -> Non
         "provenance": relatedness.provenance,
     }
     tensors = {name: part.detach().cpu().contiguous() for name, part in parts.items() if part is not None}
-    safetensors = import_module("safetensors.torch")  # not on the import path of mtlcore
-    safetensors.save_file(tensors, file, metadata={"relatedness": json.dumps(header)})
+    from safetensors.torch import save_file  # only who keeps a table needs safetensors
+
+    save_file(tensors, file, metadata={"relatedness": json.dumps(header)})
 
 
 def load_relatedness(file: str | PathLike[str]) -> Relatedness:
@@ -57,12 +57,13 @@ def load_relatedness(file: str | PathLike[str]) -> Relatedness:
         ...     load_relatedness(f"{folder}/faces.safetensors").source.name
         'expression'
     """
-    safetensors = import_module("safetensors")
+    from safetensors import SafetensorError, safe_open
+
     try:
-        with safetensors.safe_open(str(file), framework="pt") as opened:
+        with safe_open(str(file), framework="pt") as opened:
             metadata = opened.metadata() or {}
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - it is no mapping
-    except safetensors.SafetensorError as error:
+    except SafetensorError as error:
         raise ValueError(f"{file}: not a safetensors file: {error}") from None
     try:
         header = json.loads(metadata["relatedness"])

@@ -1,32 +1,37 @@
-"""A relatedness table as a heat map."""
+"""A table of relatedness as a heat map, and the text of its cells."""
 
-from importlib import import_module
+import math
+from collections.abc import Sequence
 from typing import Any
 
-from mtlcore.relatedness.relatedness import Relatedness, shown
+from torch import Tensor
 
 _MOST_WRITTEN = 400  # cells that carry their number
 
 
-def relatedness_plot(relatedness: Relatedness) -> Any:
-    """Draw R, a row a class or label of A; unknown cells are grey, and small tables carry their numbers.
+def heat_map(table: Tensor, rows: Sequence[str], columns: Sequence[str], title: str) -> Any:
+    """Draw a table of probabilities; unknown cells are grey, and small tables carry their numbers.
+
+    Args:
+        table: floating point, shape (rows, columns), in [0, 1]; NaN is unknown.
+        rows: the names of the rows.
+        columns: the names of the columns.
+        title: above the table.
 
     Returns:
         a ``matplotlib.figure.Figure`` of its own, unknown to pyplot.
     """
-    figure_module = import_module("matplotlib.figure")  # not on the import path of mtlcore
-    R = relatedness.table.detach().cpu().numpy()
-    rows, columns = relatedness.source.outputs, relatedness.target.outputs
+    from matplotlib.figure import Figure  # only who draws needs matplotlib
+
+    R = table.detach().cpu().numpy()
     longest_row, longest_column = (max(map(len, names)) for names in (rows, columns))
     height = max(2.2, min(1.0 + 0.28 * len(rows) + 0.075 * longest_column, 40))
-    figure = figure_module.Figure(
-        figsize=(min(2.2 + 0.42 * len(columns) + 0.075 * longest_row, 60), height), layout="constrained"
-    )
+    figure = Figure(figsize=(min(2.2 + 0.42 * len(columns) + 0.075 * longest_row, 60), height), layout="constrained")
     axes = figure.add_subplot()
     axes.grid(visible=False)
     axes.set_facecolor("#d1d5db")
     image = axes.imshow(R, cmap="Blues", vmin=0, vmax=1, aspect="auto")  # NaN is not drawn
-    small = {"fontsize": 8 if max(len(rows), len(columns)) <= 40 else 5, "parse_math": False}
+    small: dict[str, Any] = {"fontsize": 8 if max(len(rows), len(columns)) <= 40 else 5, "parse_math": False}
     axes.set_yticks(range(len(rows)), rows, **small)
     axes.set_xticks(range(len(columns)), columns, rotation=90, **small)
     if R.size <= _MOST_WRITTEN:
@@ -34,8 +39,14 @@ def relatedness_plot(relatedness: Relatedness) -> Any:
             for j in range(len(columns)):
                 value = float(R[i, j])
                 ink = "white" if value > 0.6 else "#374151"
-                axes.text(j, i, shown(value), ha="center", va="center", fontsize=7, color=ink)
-    title = f"P({relatedness.target.name} | {relatedness.source.name})"
+                axes.text(j, i, cell_text(value), ha="center", va="center", fontsize=7, color=ink)
     axes.set_title(title, parse_math=False)
     figure.colorbar(image, ax=axes, shrink=0.8)
     return figure
+
+
+def cell_text(value: float) -> str:
+    """Return a cell as text: ``?`` where unknown, two decimals unless it is 0 or 1 exactly."""
+    if math.isnan(value):
+        return "?"
+    return f"{value:g}" if value in (0.0, 1.0) else f"{value:.2f}"

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mtlcore.relatedness.plot import cell_text, heat_map
 from mtlcore.relatedness.rows import expanded_row
 from mtlcore.suggestions import did_you_mean
 from mtlcore.tasks import Multiclass, Multilabel, Task
@@ -132,11 +133,11 @@ class Relatedness:
         title = f"P({self.target.name} | {self.source.name})"
         rows = [[title, *names]]
         rows += [
-            [name, *map(shown, row[:most])]
+            [name, *map(cell_text, row[:most])]
             for name, row in zip(self.source.outputs[:most], self.table.tolist(), strict=False)
         ]
         if self.base is not None:
-            rows.append(["(base)", *map(shown, self.base.tolist()[:most])])
+            rows.append(["(base)", *map(cell_text, self.base.tolist()[:most])])
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         lines = [
             "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
@@ -158,9 +159,8 @@ class Relatedness:
             >>> expression_to_au().plot().axes[0].get_title()
             'P(action_units | expression)'
         """
-        from mtlcore.relatedness.plot import relatedness_plot
-
-        return relatedness_plot(self)
+        title = f"P({self.target.name} | {self.source.name})"
+        return heat_map(self.table, self.source.outputs, self.target.outputs, title)
 
     @classmethod
     def from_rows(
@@ -233,10 +233,3 @@ def _place(label: str, target: Task, where: str) -> int:
     if label not in target.outputs:
         raise ValueError(f"{where}: {label!r} is not one of {target.name!r}{did_you_mean(label, target.outputs)}")
     return target.outputs.index(label)
-
-
-def shown(value: float) -> str:
-    """Return a cell as text: ``?`` where unknown, two decimals unless it is 0 or 1 exactly."""
-    if math.isnan(value):
-        return "?"
-    return f"{value:g}" if value in (0.0, 1.0) else f"{value:.2f}"
