@@ -93,8 +93,8 @@ def load_for_cluster(case: str, overrides: list[str]) -> "Case":
     if loaded.embedded and (loaded.data_root or "").startswith(f"{storage}/"):
         del paths["data_root"]  # it lies in the storage, and so is right or wrong with it
     problems = [
-        f"{case}: {key}: {f'found {path!r}' if path else 'missing'}; the run is on the cluster, where an "
-        f"absolute path that every node sees is right (--set {key}=/PATH/ON/THE/CLUSTER)"
+        f"{case}: {key}: {f'found {path!r}' if path else 'missing'}; the run is on the cluster; "
+        f"expected an absolute path that every node sees (--set {key}=/PATH/ON/THE/CLUSTER)"
         for key, path in paths.items()
         if path is None or not (path.startswith("/") or "://" in path)
     ]
@@ -127,7 +127,7 @@ def connect(address: str, verbose: bool = False) -> "JobSubmissionClient":
     except ValueError:  # a header that cannot be sent; the error's own text holds the token
         raise UserError(
             f"{address}: the token from {_token_source()} has a character that cannot be sent, such as a "
-            "line break in its middle; the token that the cluster was started with is right"
+            "line break in its middle; expected the token that the cluster was started with"
         ) from None
     except OSError as error:
         raise UserError(f"{address}: {error}") from None
@@ -198,7 +198,7 @@ def _commands(client: "JobSubmissionClient", job: str) -> str:
 
 
 def _check_address(address: str) -> None:
-    right = "the URL of the cluster's dashboard is right, such as http://127.0.0.1:8265"
+    right = "expected the URL of the cluster's dashboard, such as http://127.0.0.1:8265"
     if "@" in address:  # it would go into messages and logs
         raise UserError(f"--address: found a user name or password in the URL; {right}")
     try:

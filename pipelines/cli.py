@@ -75,11 +75,11 @@ def ingest(
 @app.command()
 def inspect(
     case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = False,
-    pictures: Annotated[int, typer.Option(min=0, max=100, help="Pictures a data set on the sheet; 0: no sheet.")] = 12,
-    seed: Annotated[int, typer.Option(min=0, help="Which pictures: the same for the same seed.")] = 0,
-    sheet: Annotated[str | None, typer.Option(metavar="FILE.png", help="Where to draw the pictures.")] = None,
+    pictures: Annotated[int, typer.Option(min=0, max=100, help="Images a dataset on the sheet; 0: no sheet.")] = 12,
+    seed: Annotated[int, typer.Option(min=0, help="Which images: the same for the same seed.")] = 0,
+    sheet: Annotated[str | None, typer.Option(metavar="FILE.png", help="Where to draw the images.")] = None,
 ) -> None:  # fmt: skip
-    """Look at the data before or after their ingest: counts, labels, overlap, leakage, and a sheet of pictures."""
+    """Look at the data before or after their ingest: counts, labels, overlap, leakage, and a sheet of images."""
     with _interruptible():
         from pipelines import commands as steps
         from pipelines.case.load import load_case
@@ -91,7 +91,7 @@ def inspect(
         return
     print(inspection_text(found))
     if found.sheet:
-        print(f"pictures: {found.sheet.file}")
+        print(f"images: {found.sheet.file}")
 
 
 @app.command()

@@ -56,11 +56,11 @@ def ingest(case: Case) -> dict[str, Manifest]:
 
 
 def inspect(case: Case, pictures: int = 12, seed: int = 0, sheet: str | None = None) -> Inspection:
-    """Look at the data sets, ingested or not, and draw pictures of each with their labels.
+    """Look at the datasets, ingested or not, and draw images of each with their labels.
 
     Args:
         case: the case.
-        pictures: how many of every data set; 0 for no sheet.
+        images: how many of every dataset; 0 for no sheet.
         seed: decides which.
         sheet: where to draw them; by default below storage.path.
 
@@ -137,7 +137,7 @@ def _sheet_file(case: Case, given: str | None) -> str:
         return sheet_file(case)
     file = Path(given).absolute()
     if file.suffix.lower() != ".png" or file.is_dir():
-        raise UserError(f"--sheet: found {given!r}; a file that ends in .png is right")
+        raise UserError(f"--sheet: found {given!r}; expected a file that ends in .png")
     return str(file)
 
 

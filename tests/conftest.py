@@ -12,7 +12,7 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 def shared_data(name):
-    """Return one of the real data sets, or skip the test where they are not."""
+    """Return one of the real datasets, or skip the test where they are not."""
     if not (SHARED_DATA / name).is_file():
         pytest.skip(f"../shared/data/{name} is not there")
     return SHARED_DATA / name

@@ -123,7 +123,7 @@ class AggregatedGradients(Balancer):
         unknown = set(state) - {"steps_done", *self._entry.state}
         if unknown or "steps_done" not in state:
             right = ", ".join(("steps_done", *self._entry.state))
-            raise ValueError(f"state: found {', '.join(state)}; {right} is right for {self._entry.class_name}")
+            raise ValueError(f"state: found {', '.join(state)}; expected {right} for {self._entry.class_name}")
         self._step = int(state["steps_done"])
         rest = {name: tensor for name, tensor in state.items() if name != "steps_done"}
         load_aggregator_state(self._aggregator, self._entry.state, rest, self._shared[0].device)

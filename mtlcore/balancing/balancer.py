@@ -57,4 +57,4 @@ class Balancer(ABC):
         shapes = {name: tuple(tensor.shape) for name, tensor in own.items()}
         found = {name: tuple(tensor.shape) for name, tensor in given.items()}
         if shapes != found:
-            raise ValueError(f"state: found {found}; {shapes} is right for {type(self).__name__}")
+            raise ValueError(f"state: found {found}; expected {shapes} for {type(self).__name__}")

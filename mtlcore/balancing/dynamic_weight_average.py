@@ -14,7 +14,7 @@ class DynamicWeightAverage(WeightedLosses):
     .. math:: w_k(t) = m \, \mathrm{softmax}_k(r_k(t - 1) / T), \qquad r_k(t - 1) = L_k(t - 1) / L_k(t - 2)
 
     S. Liu, E. Johns, A. J. Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019, equation 7. There
-    t counts epochs and L_k(t) is an epoch's mean loss; where data sets are mixed there is no epoch, so t counts
+    t counts epochs and L_k(t) is an epoch's mean loss; where datasets are mixed there is no epoch, so t counts
     periods of a fixed number of steps. In the first two periods all weights are 1. A step without anything that
     counts for an objective is left out of its mean. One backward pass.
 

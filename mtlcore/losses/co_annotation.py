@@ -192,7 +192,7 @@ def co_annotation_to_labels(
         0.6931
     """
     if form not in get_args(LabelForm):
-        raise ValueError(f"form: found {form!r}; one of {get_args(LabelForm)} is right")
+        raise ValueError(f"form: found {form!r}; expected one of {get_args(LabelForm)}")
     if isinstance(relatedness.source, Multilabel):
         return co_annotation_from_labels(z_B, y_A, relatedness, form=form, trust=trust)
     rows = cached_on_device(relatedness, identity_view, z_B.device, z_B.dtype)[y_A.clamp(min=0)]  # (N, L)

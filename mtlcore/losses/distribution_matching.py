@@ -67,7 +67,7 @@ def distribution_matching_loss(
     if not tau > 0:
         raise ValueError(f"tau: found {tau}; a matching temperature is positive")
     if direction not in get_args(Direction):
-        raise ValueError(f"direction: found {direction!r}; one of {get_args(Direction)} is right")
+        raise ValueError(f"direction: found {direction!r}; expected one of {get_args(Direction)}")
     rows = None if trust is None else trust.to(z_A)
     if isinstance(relatedness.source, Multilabel):
         implied, wholly_known = log_implied_by_labels(z_A, relatedness, tau, rows), False

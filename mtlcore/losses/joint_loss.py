@@ -153,7 +153,7 @@ class JointLoss(nn.Module):
         related = [frozenset((p.relatedness.source.name, p.relatedness.target.name)) for p in pairs]
         for i, pair in enumerate(pairs):
             if related.index(related[i]) < i:
-                raise ValueError(f"{pair.relatedness.edge}: a second edge between these tasks; one a pair is right")
+                raise ValueError(f"{pair.relatedness.edge}: a second edge between these tasks; expected one a pair")
 
     def terms(
         self,
@@ -220,11 +220,11 @@ class JointLoss(nn.Module):
             y, z = labels[task.name], logits[task.name]
             shape = z.shape[:1] if isinstance(task, Multiclass) else z.shape
             if y.dtype.is_floating_point or y.dtype is torch.bool:
-                raise ValueError(f"task {task.name!r}: found labels of {y.dtype}; integers are right, -1 where missing")
+                raise ValueError(f"task {task.name!r}: found labels of {y.dtype}; expected integers, -1 where missing")
             if y.shape != shape:
                 raise ValueError(
                     f"task {task.name!r}: found labels of shape {tuple(y.shape)} for logits of {tuple(z.shape)}; "
-                    f"{tuple(shape)} is right"
+                    f"expected {tuple(shape)}"
                 )
             # On an accelerator looking at values would make every step wait for the device.
             bound = len(task.outputs) if isinstance(task, Multiclass) else 2

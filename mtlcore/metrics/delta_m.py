@@ -105,7 +105,7 @@ def bootstrapped_delta_m(
                     f"{tasks[0].name!r} in the arm; a paired comparison needs the same, at least one"
                 )
         if len(np.unique(inputs[task.name].numpy())) < len(inputs[task.name]):
-            raise ValueError(f"inputs: found one twice in {task.name!r}; once is right")
+            raise ValueError(f"inputs: found one twice in {task.name!r}; expected once")
     generator = np.random.Generator(np.random.PCG64(seed))
     ids = np.unique(np.concatenate([inputs[task.name].numpy() for task in tasks]))
     places = {task.name: np.searchsorted(ids, inputs[task.name].numpy()) for task in tasks}

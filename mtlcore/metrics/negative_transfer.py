@@ -37,5 +37,5 @@ def negative_transfer_verdict(difference: Interval) -> Verdict:
         'no clear difference'
     """
     if not difference.low <= difference.high:
-        raise ValueError(f"interval: found [{difference.low}, {difference.high}]; low <= high is right")
+        raise ValueError(f"interval: found [{difference.low}, {difference.high}]; expected low <= high")
     return "better" if difference.low > 0 else "worse" if difference.high < 0 else "no clear difference"

@@ -64,13 +64,13 @@ def small_cnn(input_shape: Sequence[int], widths: Sequence[int] = (32, 64, 128))
     channels, height, width = input_shape
     if min(height, width) < 2 ** len(widths):
         raise ValueError(
-            f"widths: found {len(widths)} stages for pictures of {height}x{width}; each stage halves the picture, "
+            f"widths: found {len(widths)} stages for images of {height}x{width}; each stage halves the image, "
             f"at most {int(math.log2(min(height, width)))} fit"
         )
     layers: list[nn.Module] = []
     for size in widths:
         if size % 8:
-            raise ValueError(f"widths: found {size}; a multiple of 8 is right")
+            raise ValueError(f"widths: found {size}; expected a multiple of 8")
         layers += [
             nn.Conv2d(channels, size, 3, padding=1, bias=False),
             nn.GroupNorm(8, size),

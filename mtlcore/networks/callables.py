@@ -34,7 +34,7 @@ def from_callable(
     except Exception as error:  # importing runs somebody's code
         raise ValueError(
             f"backbone: found {name!r}, and {module_name!r} cannot be imported ({type(error).__name__}: {error}); "
-            "a module that is installed or on PYTHONPATH is right"
+            "expected a module that is installed or on PYTHONPATH"
         ) from None
     build = getattr(module, attribute, None)
     if not callable(build):
@@ -50,8 +50,8 @@ def from_callable(
     backbone, features = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(backbone, nn.Module):
         raise ValueError(
-            f"backbone: {name!r} returned {type(made).__name__}; a torch.nn.Module, alone or with its number of "
-            "features, is right"
+            f"backbone: {name!r} returned {type(made).__name__}; expected a torch.nn.Module, alone or with its "
+            "number of features"
         )
     if features is None:
         said = [getattr(backbone, attribute, None) for attribute in ("features", "num_features")]

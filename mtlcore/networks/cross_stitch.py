@@ -69,7 +69,7 @@ class CrossStitch(TaskTrunk):
     def __init__(self, backbone: nn.Module, features: int, task_names: Sequence[str], *, own: float = 0.9) -> None:
         super().__init__(task_names, features)
         if not 0 < own <= 1:
-            raise ValueError(f"sharing.own: found {own}; a weight in (0, 1] is right")
+            raise ValueError(f"sharing.own: found {own}; expected a weight in (0, 1]")
         tasks = len(self.task_names)
         columns = [stages_of(copy.deepcopy(backbone)) for _ in self.task_names]
         self.stages = nn.ModuleList(nn.ModuleList(stage) for stage in zip(*columns, strict=True))  # by stage, by task

@@ -35,7 +35,7 @@ def validate_backbone(
         raise ValueError(f"backbone: {name!r} does not take inputs of shape {shape}: {_first_line(error)}") from None
     if not isinstance(h, Tensor) or h.dim() != 2 or len(h) != 2:
         found = f"a tensor of shape {tuple(h.shape)}" if isinstance(h, Tensor) else f"a {type(h).__name__}"
-        raise ValueError(f"backbone: {name!r} makes {found} of 2 inputs; a tensor of shape (2, features) is right")
+        raise ValueError(f"backbone: {name!r} makes {found} of 2 inputs; expected a tensor of shape (2, features)")
     if features is not None and features != h.shape[1]:
         raise ValueError(f"backbone: {name!r} says it has {features} features and returns {h.shape[1]}")
     trained = [parameter for parameter in backbone.parameters() if parameter.requires_grad]

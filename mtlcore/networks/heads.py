@@ -23,7 +23,7 @@ def build_head(features: int, outputs: int, hidden: Sequence[int] = ()) -> nn.Mo
         torch.Size([2, 3])
     """
     if any(width < 1 for width in hidden):
-        raise ValueError(f"head.hidden: found {list(hidden)}; widths of at least 1 are right")
+        raise ValueError(f"head.hidden: found {list(hidden)}; expected widths of at least 1")
     if not hidden:
         return nn.Linear(features, outputs)
     layers: list[nn.Module] = []

@@ -1,4 +1,4 @@
-"""Backbones of transformers, for pictures."""
+"""Backbones of transformers, for images."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ POOLS = ("auto", "pooler", "cls", "mean")
 
 
 class PictureEncoder(nn.Module):
-    """A transformers model of pictures as a backbone: (N, channels, height, width) to (N, features).
+    """A transformers model of images as a backbone: (N, channels, height, width) to (N, features).
 
     Attributes:
         model: the transformers model.
@@ -31,7 +31,7 @@ class PictureEncoder(nn.Module):
         size = getattr(config, "image_size", None)
         sizes = (size, size) if isinstance(size, int) else tuple(size or input_shape[1:])
         takes = inspect.signature(model.forward).parameters
-        # Position embeddings are of the pictures that the model was configured for.
+        # Position embeddings are of the images that the model was configured for.
         other_size = sizes != tuple(input_shape[1:]) and "interpolate_pos_encoding" in takes
         self._more: dict[str, bool] = {"interpolate_pos_encoding": True} if other_size else {}
 
@@ -57,11 +57,11 @@ def hugging_face_model(
     *,
     pretrained: bool | str = False,
 ) -> tuple[nn.Module, int]:
-    """Build a backbone from a transformers model of pictures; returns it and its number of features.
+    """Build a backbone from a transformers model of images; returns it and its number of features.
 
     Wolf et al., "Transformers: state-of-the-art natural language processing", EMNLP 2020. No code from the hub is
     run, weights are read from safetensors files alone, and a local path asks no network. Without weights the number
-    of channels and the size of pictures follow the input.
+    of channels and the size of images follow the input.
 
     Args:
         name: a name on Hugging Face's hub, a folder with config.json, such a file, or a kind of model (``vit``).
@@ -83,7 +83,7 @@ def hugging_face_model(
     """
     called = f"hf:{name}"
     if len(input_shape) != 3:
-        raise ValueError(f"backbone: {called!r} takes pictures, and an input has shape {tuple(input_shape)}")
+        raise ValueError(f"backbone: {called!r} takes images, and an input has shape {tuple(input_shape)}")
     try:
         import transformers
     except ImportError as error:
@@ -94,7 +94,7 @@ def hugging_face_model(
     options = dict(options or {})
     pool = options.pop("pool", "auto")
     if pool not in POOLS:
-        raise ValueError(f"options.pool: found {pool!r}; one of {', '.join(POOLS)} is right")
+        raise ValueError(f"options.pool: found {pool!r}; expected one of {', '.join(POOLS)}")
     config = _configuration(name, called, input_shape, options, transformers, sized=not pretrained)
     missing: set[str] = set()
     try:
@@ -115,7 +115,7 @@ def hugging_face_model(
         key = "pretrained" if pretrained else "backbone"
         raise ValueError(f"{key}: {called!r} cannot be built: {str(error).strip().splitlines()[0]}") from None
     if getattr(model, "main_input_name", None) != "pixel_values":
-        raise ValueError(f"backbone: {called!r} is a {type(model).__name__}; a model of pictures is right")
+        raise ValueError(f"backbone: {called!r} is a {type(model).__name__}; expected a model of images")
     lacking = sorted(key for key in missing if not key.startswith("pooler."))
     if lacking:
         raise ValueError(f"pretrained: the weights lack {len(lacking)} of {called!r}: {', '.join(lacking[:3])}, ...")
@@ -140,14 +140,14 @@ def _configuration(
         return transformers.AutoConfig.from_pretrained(name, trust_remote_code=False, local_files_only=local, **given)
 
     if not local and name.startswith((".", "/", "~")):
-        raise ValueError(f"backbone: found {called!r}, no such file or folder; one with a config.json is right")
+        raise ValueError(f"backbone: found {called!r}, no such file or folder; expected one with a config.json")
     try:
         plain = configured({})
     except Exception as error:  # OSError, ValueError, JSON's, the hub client's
         raise ValueError(
             f"backbone: found {called!r}, and no configuration of that name can be read "
-            f"({str(error).strip().splitlines()[0]}); a name on Hugging Face's hub, a folder with config.json, or a "
-            f"kind of model is right{did_you_mean(name, kinds)}"
+            f"({str(error).strip().splitlines()[0]}); expected a name on Hugging Face's hub, a folder with "
+            f"config.json, or a kind of model{did_you_mean(name, kinds)}"
         ) from None
     for option in options:
         if not hasattr(plain, option):

@@ -62,7 +62,7 @@ class MultiGateMixtureOfExperts(TaskTrunk):
         expert_widths: Sequence[int] = (128,),
     ) -> None:
         if experts < 1:
-            raise ValueError(f"sharing.experts: found {experts}; at least 1 is right")
+            raise ValueError(f"sharing.experts: found {experts}; expected at least 1")
         made = [build_expert(features, expert_widths) for _ in range(experts)]
         super().__init__(task_names, expert_widths[-1])
         self.backbone = backbone

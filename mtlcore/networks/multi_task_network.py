@@ -47,7 +47,7 @@ class MultiTaskNetwork(nn.Module):
         if isinstance(backbone, TaskTrunk) and (backbone.task_names, backbone.features) != (self.task_names, features):
             raise ValueError(
                 f"backbone: found a trunk with {backbone.features} features for {', '.join(backbone.task_names)}; "
-                f"one with {features} for {', '.join(self.task_names)} is right"
+                f"expected one with {features} for {', '.join(self.task_names)}"
             )
         # With an ending of its own, a task may be called what a ModuleDict already has: type, keys, train.
         self.heads = nn.ModuleDict(
@@ -86,7 +86,7 @@ class MultiTaskNetwork(nn.Module):
             if name not in self.task_names:
                 raise ValueError(f"task_names: there is no task {name!r}{did_you_mean(name, self.task_names)}")
         if not task_names:
-            raise ValueError(f"task_names: found none; one of {', '.join(self.task_names)} at least is right")
+            raise ValueError(f"task_names: found none; expected one of {', '.join(self.task_names)} at least")
         network = copy.deepcopy(self)
         network.task_names = tuple(name for name in self.task_names if name in task_names)
         network.heads = nn.ModuleDict({f"{name}_head": network.heads[f"{name}_head"] for name in network.task_names})

@@ -33,7 +33,7 @@ def check_backbone_name(name: str) -> None:
         return
     kind, colon, rest = name.partition(":")
     if not (colon and kind and rest):
-        raise ValueError(f"{KINDS} is right{did_you_mean(name, BUILT_IN)}")
+        raise ValueError(f"expected {KINDS}{did_you_mean(name, BUILT_IN)}")
 
 
 def build_backbone(
@@ -53,7 +53,7 @@ def build_backbone(
     ``small_cnn``               :func:`mtlcore.small_cnn`
     ``resnet_small``            :func:`mtlcore.resnet_small`
     ``flatten``                 the input itself
-    ``hf:NAME``                 a model of pictures of transformers: a name on Hugging Face's hub, a folder
+    ``hf:NAME``                 a model of images of transformers: a name on Hugging Face's hub, a folder
                                 with config.json, such a file, or a kind of model (``vit``, ``convnext``)
     ``timm:NAME``               a model of timm, an optional extra
     ``package.module:callable`` anybody's: called with the input's shape and the options
@@ -91,7 +91,7 @@ def build_backbone(
     else:
         if pretrained and not from_file and not (kind == "timm" and pretrained is True):
             right = "true or a .safetensors file" if kind == "timm" else "a .safetensors file"
-            raise ValueError(f"pretrained: found {pretrained!r} for the backbone {name!r}; {right} is right")
+            raise ValueError(f"pretrained: found {pretrained!r} for the backbone {name!r}; expected {right}")
         if kind == "timm":
             backbone, features = timm_model(rest, input_shape, options, pretrained=pretrained is True)
         elif name in BUILT_IN:

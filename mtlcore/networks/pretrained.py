@@ -38,7 +38,7 @@ def load_pretrained(backbone: nn.Module, file: str | Path) -> None:
     import safetensors.torch
 
     if not Path(file).is_file():
-        raise ValueError(f"pretrained: found {str(file)!r}, no such file; a safetensors file is right")
+        raise ValueError(f"pretrained: found {str(file)!r}, no such file; expected a safetensors file")
     try:
         found = safetensors.torch.load_file(file)
     except safetensors.SafetensorError as error:

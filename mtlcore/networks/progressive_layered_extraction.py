@@ -90,7 +90,7 @@ class ProgressiveLayeredExtraction(TaskTrunk):
     ) -> None:
         for key, number in (("levels", levels), ("shared_experts", shared_experts), ("task_experts", task_experts)):
             if number < 1:
-                raise ValueError(f"sharing.{key}: found {number}; at least 1 is right")
+                raise ValueError(f"sharing.{key}: found {number}; expected at least 1")
         made: list[nn.Module] = []
         width = features
         for level in range(levels):

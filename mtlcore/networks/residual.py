@@ -58,19 +58,19 @@ def resnet_small(
         torch.Size([2, 16])
     """
     if len(input_shape) != 3:
-        raise ValueError(f"backbone: resnet_small takes pictures, and an input has shape {tuple(input_shape)}")
+        raise ValueError(f"backbone: resnet_small takes images, and an input has shape {tuple(input_shape)}")
     channels, height, width = input_shape
     halvings = len(widths) - 1
     if not widths or min(height, width) < 2**halvings:
         raise ValueError(
-            f"widths: found {len(widths)} stages for pictures of {height}x{width}; each but the first halves the "
-            f"picture, 1 to {int(math.log2(min(height, width))) + 1} fit"
+            f"widths: found {len(widths)} stages for images of {height}x{width}; each but the first halves the "
+            f"image, 1 to {int(math.log2(min(height, width))) + 1} fit"
         )
     if blocks < 1:
-        raise ValueError(f"options.blocks: found {blocks}; at least 1 is right")
+        raise ValueError(f"options.blocks: found {blocks}; expected at least 1")
     for size in widths:
         if size % _GROUPS:
-            raise ValueError(f"widths: found {size}; a multiple of {_GROUPS} is right")
+            raise ValueError(f"widths: found {size}; expected a multiple of {_GROUPS}")
     layers: list[nn.Module] = [
         nn.Sequential(
             nn.Conv2d(channels, widths[0], 3, padding=1, bias=False), nn.GroupNorm(_GROUPS, widths[0]), nn.ReLU()

@@ -27,7 +27,7 @@ def timm_model(
     """
     called = f"timm:{name}"
     if len(input_shape) != 3:
-        raise ValueError(f"backbone: {called!r} takes pictures, and an input has {math.prod(input_shape)} numbers")
+        raise ValueError(f"backbone: {called!r} takes images, and an input has {math.prod(input_shape)} numbers")
     try:
         import timm
     except Exception as error:  # torchvision beside another build of torch raises a RuntimeError

@@ -67,10 +67,10 @@ def _checked(what: str, prior: Tensor, task: Task) -> Tensor:
     is_class_prior = isinstance(task, Multiclass)
     rule = "one number >= 0 a class" if is_class_prior else "one probability a label"
     if prior.shape != (len(task.outputs),):
-        raise ValueError(f"{what}: found shape {tuple(prior.shape)}; {rule} of {task.name!r} is right")
+        raise ValueError(f"{what}: found shape {tuple(prior.shape)}; expected {rule} of {task.name!r}")
     for name, value in zip(task.outputs, prior.tolist(), strict=True):
         if not (value >= 0 and (is_class_prior or value <= 1)):
-            raise ValueError(f"{what}: found {value:g} for {name!r}; {rule} of {task.name!r} is right")
+            raise ValueError(f"{what}: found {value:g} for {name!r}; expected {rule} of {task.name!r}")
     if is_class_prior and not prior.sum() > 0:
-        raise ValueError(f"{what}: found zeros alone; {rule} of {task.name!r}, not all of them 0, is right")
+        raise ValueError(f"{what}: found zeros alone; expected {rule} of {task.name!r}, not all of them 0")
     return prior.double()

@@ -118,7 +118,7 @@ def count_annotations(y_A: Tensor, y_B: Tensor, source: Task, target: Task) -> A
         tensor([0., 2.], dtype=torch.float64)
     """
     if len(y_A) != len(y_B):
-        raise ValueError(f"y_A has {len(y_A)} inputs, y_B {len(y_B)}; the same inputs in the same order are right")
+        raise ValueError(f"y_A has {len(y_A)} inputs, y_B {len(y_B)}; expected the same inputs in the same order")
     _check_labels("y_A", y_A, source)
     _check_labels("y_B", y_B, target)
     of_A, _ = indicators(y_A, source)
@@ -186,7 +186,7 @@ def _check_labels(what: str, y: Tensor, task: Task) -> None:
     outputs = len(task.outputs)
     shape, bound = ((len(y),), outputs) if isinstance(task, Multiclass) else ((len(y), outputs), 2)
     if tuple(y.shape) != shape:
-        raise ValueError(f"{what}: found labels of shape {tuple(y.shape)}; {shape} is right for task {task.name!r}")
+        raise ValueError(f"{what}: found labels of shape {tuple(y.shape)}; expected {shape} for task {task.name!r}")
     if y.numel() and not -1 <= y.min() <= y.max() < bound:
         worst = int(y.max() if y.max() >= bound else y.min())
         raise ValueError(f"{what}: found the label {worst}; a label of task {task.name!r} lies in [-1, {bound})")
@@ -197,10 +197,10 @@ def _on_top_of(
 ) -> tuple[Tensor, Tensor]:
     """Return the posterior mean of every cell and the count it stands for."""
     if (prior.source, prior.target) != (source, target):
-        raise ValueError(f"prior: found {prior.edge}; relatedness {source.name} -> {target.name} of these is right")
+        raise ValueError(f"prior: found {prior.edge}; expected relatedness {source.name} -> {target.name} of these")
     s = torch.as_tensor(strength, dtype=torch.float64)
     if s.ndim > 1 or (s.ndim == 1 and len(s) != len(source.outputs)) or not bool((s >= 0).all()):
-        raise ValueError(f"strength: found {s.tolist()}; one number >= 0, or one a row of {source.name!r}, is right")
+        raise ValueError(f"strength: found {s.tolist()}; expected one number >= 0, or one a row of {source.name!r}")
     s = s.reshape(-1, 1).expand_as(counted)
     known, enough = ~prior.table.isnan() & (s > 0), ~counted.isnan()
     of_data = torch.where(enough, weight, torch.zeros_like(weight))

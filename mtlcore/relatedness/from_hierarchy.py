@@ -61,7 +61,7 @@ def composed_relatedness(lower: Relatedness, upper: Relatedness) -> Relatedness:
     if lower.target != upper.source:
         raise ValueError(f"{lower.edge}, {upper.edge}: the first does not lead to the task that the second starts from")
     if not isinstance(lower.target, Multiclass):
-        raise ValueError(f"{lower.edge}, {upper.edge}: the task between is multilabel; a multiclass one is right")
+        raise ValueError(f"{lower.edge}, {upper.edge}: the task between is multilabel; expected a multiclass one")
     table = lower.table.nan_to_num(0.0) @ upper.table.nan_to_num(0.0)
     reaches_unknown = (lower.table.nan_to_num(0.0) > 0).double() @ upper.table.isnan().double() > 0
     table = table.masked_fill(reaches_unknown | lower.table.isnan().any(dim=1, keepdim=True), torch.nan)
@@ -90,5 +90,5 @@ def _ancestor(name: str, source: Task, target: Task, parent_of: Mapping[str, str
             )
         passed.append(parent_of[passed[-1]])
         if passed[-1] in passed[:-1]:
-            raise ValueError(f"{edge}: {' -> '.join(passed)} goes in a circle; a tree is right")
+            raise ValueError(f"{edge}: {' -> '.join(passed)} goes in a circle; expected a tree")
     return passed[-1]

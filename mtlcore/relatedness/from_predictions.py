@@ -1,4 +1,4 @@
-"""Relatedness of tasks whose data sets are disjoint: each task's own network labels the other task's inputs."""
+"""Relatedness of tasks whose datasets are disjoint: each task's own network labels the other task's inputs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ def relatedness_from_predictions(
     prevalence from the results of a screening test", American Journal of Epidemiology 1978,
     (r + specificity - 1) / (sensitivity + specificity - 1), where that lies in [0, 1].
 
-    Assumes that a network errs alike on both data sets, and, given the true output of its own task, independently of
+    Assumes that a network errs alike on both datasets, and, given the true output of its own task, independently of
     the other task's: so where a label depends on the class alone the first way is right, and where a class's inputs
     with and without a label are equally hard the second is. The two are weighed by the inverse of their variances.
 
@@ -102,7 +102,7 @@ def relatedness_from_predictions(
         ways.append((_b_predicts(y_A, p_B.double(), source, target, held_out_B), f"{target.name} predicted"))
     if not ways or (p_A is None) != (y_B is None) or (y_A is None) != (p_B is None):
         given = ", ".join(n for n, v in (("p_A", p_A), ("y_B", y_B), ("y_A", y_A), ("p_B", p_B)) if v is not None)
-        raise ValueError(f"found {given or 'nothing'}; p_A with y_B, or y_A with p_B, or all four are right")
+        raise ValueError(f"found {given or 'nothing'}; expected p_A with y_B, or y_A with p_B, or all four")
     generator = torch.Generator().manual_seed(seed)
     tail = (1 - confidence) / 2
     shares, lows, highs, variances, supports = [], [], [], [], []
@@ -253,12 +253,12 @@ def _check_shapes(
 ) -> None:
     for (name, p, task), n in ((predicted, len(annotated[1])),):
         if tuple(p.shape) != (n, len(task.outputs)):
-            raise ValueError(f"{name}: found shape {tuple(p.shape)}; {(n, len(task.outputs))} is right")
+            raise ValueError(f"{name}: found shape {tuple(p.shape)}; expected {(n, len(task.outputs))}")
         if not bool(((p >= 0) & (p <= 1)).all()):
-            raise ValueError(f"{name}: found numbers outside [0, 1]; probabilities of task {task.name!r} are right")
+            raise ValueError(f"{name}: found numbers outside [0, 1]; expected probabilities of task {task.name!r}")
         if held_out is not None and tuple(held_out.p.shape) != (len(held_out.y), len(task.outputs)):
             raise ValueError(f"held_out: found predictions of shape {tuple(held_out.p.shape)} for {len(held_out.y)}")
     name, y, task = annotated
     shape = (len(y),) if _is_classes(task) else (len(y), len(task.outputs))
     if tuple(y.shape) != shape:
-        raise ValueError(f"{name}: found labels of shape {tuple(y.shape)}; {shape} is right for task {task.name!r}")
+        raise ValueError(f"{name}: found labels of shape {tuple(y.shape)}; expected {shape} for task {task.name!r}")

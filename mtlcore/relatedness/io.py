@@ -68,11 +68,11 @@ def load_relatedness(file: str | PathLike[str]) -> Relatedness:
     try:
         header = json.loads(metadata["relatedness"])
         if header["format"] != _FORMAT:
-            raise ValueError(f"{file}: found the format {header['format']!r}; {_FORMAT!r} is right")
+            raise ValueError(f"{file}: found the format {header['format']!r}; expected {_FORMAT!r}")
         source, target = _task(header["source"]), _task(header["target"])
         table, provenance = tensors["table"], str(header["provenance"])
     except (KeyError, TypeError, json.JSONDecodeError):
-        raise ValueError(f"{file}: holds no relatedness; a file of mtlcore.save_relatedness is right") from None
+        raise ValueError(f"{file}: holds no relatedness; expected a file of mtlcore.save_relatedness") from None
     parts: dict[str, torch.Tensor | None] = {name: tensors.get(name) for name in ("base", "support", "interval")}
     return Relatedness(source, target, table, **parts, provenance=provenance)  # type: ignore[arg-type]
 

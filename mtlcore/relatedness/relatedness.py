@@ -66,7 +66,7 @@ class Relatedness:
             if not math.isnan(value) and not 0.0 <= value <= 1.0:
                 raise ValueError(
                     f"{self.edge}, {where}, cell {cell_name!r}: found {value:g}; "
-                    "a probability in [0, 1] is right, or null where it is unknown"
+                    "expected a probability in [0, 1], or null where it is unknown"
                 )
         if isinstance(self.target, Multiclass) and not all(map(math.isnan, row)):
             total = sum(row)
@@ -88,24 +88,24 @@ class Relatedness:
             raise ValueError(f"{self.edge}: found a base; only a multilabel source can have nothing to say")
         if tuple(self.base.shape) != (len(self.target.outputs),):
             raise ValueError(
-                f"{self.edge}: the base has shape {tuple(self.base.shape)}, ({len(self.target.outputs)},) is right"
+                f"{self.edge}: the base has shape {tuple(self.base.shape)}; expected ({len(self.target.outputs)},)"
             )
         for cell_name, value in zip(self.target.outputs, self.base.tolist(), strict=True):
             if math.isnan(value):
-                raise ValueError(f"{self.edge}, base, cell {cell_name!r}: unknown; a probability in [0, 1] is right")
+                raise ValueError(f"{self.edge}, base, cell {cell_name!r}: unknown; expected a probability in [0, 1]")
         self._check_row("base", self.base.tolist())
 
     def _check_evidence(self) -> None:
         shape = tuple(self.table.shape)
         if self.support is not None:
             if tuple(self.support.shape) != shape:
-                raise ValueError(f"{self.edge}: the support has shape {tuple(self.support.shape)}, {shape} is right")
+                raise ValueError(f"{self.edge}: the support has shape {tuple(self.support.shape)}; expected {shape}")
             if bad := first_cell(~(self.support >= 0), self):
-                raise ValueError(f"{self.edge}, {bad}: found a support below 0; a count is right")
+                raise ValueError(f"{self.edge}, {bad}: found a support below 0; expected a count")
         if self.interval is not None:
             if tuple(self.interval.shape) != (*shape, 2):
                 found = tuple(self.interval.shape)
-                raise ValueError(f"{self.edge}: the interval has shape {found}, {(*shape, 2)} is right")
+                raise ValueError(f"{self.edge}: the interval has shape {found}; expected {(*shape, 2)}")
             low, high = self.interval.unbind(dim=2)
             if bad := first_cell((low > high) | (low < 0) | (high > 1) | (low.isnan() != high.isnan()), self):
                 raise ValueError(f"{self.edge}, {bad}: its interval is not low <= high within [0, 1]")

@@ -40,7 +40,7 @@ def expanded_row(
     if more := sorted(set(row) - _FORM):
         raise ValueError(
             f"{where}: found {more[0]!r} beside 'prototypical' and 'observational'; "
-            "either these two, or labels with their probabilities, are right"
+            "expected either these two, or labels with their probabilities"
         )
     certain, observed = row.get("prototypical") or [], row.get("observational") or {}
     certain = [certain] if isinstance(certain, str) else certain
@@ -50,7 +50,7 @@ def expanded_row(
         )
     for label in certain:
         if label in observed:
-            raise ValueError(f"{where}: {label!r} is both prototypical and observational; one of them is right")
+            raise ValueError(f"{where}: {label!r} is both prototypical and observational; expected one of them")
     cells = dict.fromkeys(certain, 1.0)
     return cells | {label: _number(value, f"{where}, cell {label!r}") for label, value in observed.items()}
 
@@ -59,5 +59,5 @@ def _number(value: Any, where: str) -> float:
     if value is None:
         return math.nan
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{where}: found {value!r}; a probability in [0, 1] is right, or null where it is unknown")
+        raise ValueError(f"{where}: found {value!r}; expected a probability in [0, 1], or null where it is unknown")
     return float(value)

@@ -28,7 +28,7 @@ def wilson_interval(share: Tensor, count: Tensor, confidence: float = 0.95) -> T
         tensor([[0.0000, 0.2775]], dtype=torch.float64)
     """
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence: found {confidence}; a number in (0, 1) is right")
+        raise ValueError(f"confidence: found {confidence}; expected a number in (0, 1)")
     z = torch.special.ndtri(torch.tensor(0.5 + confidence / 2, dtype=torch.float64))
     of_count = z**2 / count  # infinite for a count of 0: everything is possible
     finite = torch.where(count > 0, of_count, torch.zeros_like(of_count))

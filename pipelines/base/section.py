@@ -13,7 +13,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 def _not_a_truth_value(given: object) -> object:
     """Refuse `yes` and `true` for a number: Python would take them for 1. Text like 1e-3 is a number in YAML 1.2."""
     if isinstance(given, bool):
-        raise PydanticCustomError("truth_value", "a number is right")
+        raise PydanticCustomError("truth_value", "expected a number")
     return given
 
 

@@ -2,7 +2,7 @@
 
 Endpoint and credentials are read the way those clients read them: the AWS environment variables and profiles, also
 ``AWS_ENDPOINT_URL``; Google's application default credentials. Options of pyarrow's own may stand in the URL
-(``s3://bucket/pictures?endpoint_override=localhost:9000&scheme=http``), but no secret: URLs are written down.
+(``s3://bucket/images?endpoint_override=localhost:9000&scheme=http``), but no secret: URLs are written down.
 """
 
 import io
@@ -80,19 +80,19 @@ def file_system(url: str, *, attempts: int = _ATTEMPTS) -> tuple[Any, str]:
     scheme, _, rest = url.partition("://")
     place, _, query = rest.partition("?")
     if scheme.lower() not in REMOTE:
-        raise UserError(f"{url}: found the scheme {scheme!r}; a local path, s3:// or gs:// is right")
+        raise UserError(f"{url}: found the scheme {scheme!r}; expected a local path, s3:// or gs://")
     user, _, path = place.rpartition("@") if "@" in place.partition("/")[0] else ("", "", place)
     if user not in ("", "anonymous"):
         raise UserError(f"{scheme}://...@{path}: credentials do not belong in a URL, which is written down; {_CLIENTS}")
     bucket = path.partition("/")[0]
     if not bucket:
-        raise UserError(f"{url}: found no bucket; {scheme}://BUCKET/PATH is right")
+        raise UserError(f"{url}: found no bucket; expected {scheme}://BUCKET/PATH")
     kind = "s3" if scheme.lower() == "s3" else "gs"
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     return _remote(kind, bucket, user == "anonymous", query, attempts, endpoint), path.rstrip("/").replace("%3F", "?")
 
 
-_CLIENTS = "the environment variables and files that AWS's and Google's own clients read are right"
+_CLIENTS = "expected the environment variables and files that AWS's and Google's own clients read"
 
 
 @lru_cache
@@ -112,7 +112,7 @@ def _remote(scheme: str, bucket: str, anonymous: bool, query: str, attempts: int
         if endpoint and "endpoint_override" not in options:
             of = urlsplit(endpoint)
             if not of.netloc or of.scheme not in ("http", "https"):
-                raise UserError(f"AWS_ENDPOINT_URL: found {endpoint!r}; https://HOST:PORT is right")
+                raise UserError(f"AWS_ENDPOINT_URL: found {endpoint!r}; expected https://HOST:PORT")
             options |= {"endpoint_override": of.netloc, "scheme": of.scheme}
         if "endpoint_override" not in options and "region" not in options:
             options |= _region(bucket)
@@ -142,7 +142,7 @@ def _option(scheme: str, name: str, value: str) -> Any:
         return truth[value.lower()] if known[name] is bool else known[name](value)
     except (KeyError, ValueError):
         right = "true or false" if known[name] is bool else "a number"
-        raise UserError(f"{scheme}://...?{name}={value}: found {value!r}; {right} is right") from None
+        raise UserError(f"{scheme}://...?{name}={value}: found {value!r}; expected {right}") from None
 
 
 @contextmanager

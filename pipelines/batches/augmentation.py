@@ -1,4 +1,4 @@
-"""Training inputs altered at random, each as a function of (seed, step, data set, row) alone.
+"""Training inputs altered at random, each as a function of (seed, step, dataset, row) alone.
 
 A row's draws do not depend on the worker, on the rows beside it or on how many workers there are (counter_random.py),
 and every alteration has draws of its own, so that switching one on leaves the others as they were.
@@ -24,7 +24,7 @@ class _Draw(IntEnum):
     ERASE, ERASED_AREA, ERASED_RATIO, ERASED_TOP, ERASED_LEFT, PARTNER = range(6, 12)
 
 
-_ERASED_AREA = (0.02, 1 / 3)  # of the picture
+_ERASED_AREA = (0.02, 1 / 3)  # of the image
 _ERASED_RATIO = (0.3, 10 / 3)  # height over width
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
@@ -42,7 +42,7 @@ class RowDraws(NamedTuple):
 
 
 def draws_of(seed: int, step: int, data_set: int, rows: np.ndarray) -> RowDraws:
-    """Return what is random about some rows of a data set in a step.
+    """Return what is random about some rows of a dataset in a step.
 
     Args:
         seed: of the run.
@@ -57,12 +57,12 @@ def draws_of(seed: int, step: int, data_set: int, rows: np.ndarray) -> RowDraws:
 
 
 def partner_rows(draws: RowDraws, rows: np.ndarray, size: int) -> np.ndarray:
-    """Return for every row another of the same data set, any as likely; the row itself where there is no other.
+    """Return for every row another of the same dataset, any as likely; the row itself where there is no other.
 
     Args:
         draws: of the rows.
         rows: integer, shape (n,), each in [0, size).
-        size: rows of the data set.
+        size: rows of the dataset.
     """
     if size == 1:
         return rows
@@ -87,9 +87,9 @@ def augmented(
 ) -> Tensor:
     """Return inputs as the network sees them, altered and scaled; vectors are only scaled.
 
-    In this order: a horizontal flip; a crop of the picture's own size out of the picture with a margin that mirrors it
+    In this order: a horizontal flip; a crop of the image's own size out of the image with a margin that mirrors it
     (S. Zagoruyko, N. Komodakis, "Wide residual networks", BMVC 2016); brightness, contrast and saturation, each by a
-    factor from [1 - s, 1 + s], contrast about the picture's mean grey, saturation about each pixel's grey; the scaling
+    factor from [1 - s, 1 + s], contrast about the image's mean grey, saturation about each pixel's grey; the scaling
     of the case's ``input``; a rectangle that becomes 0, the mean (Z. Zhong et al., "Random erasing data augmentation",
     AAAI 2020).
 
@@ -130,7 +130,7 @@ def _moved(pictures: np.ndarray, draws: np.ndarray, settings: Augmentation) -> n
 
 def _coloured(values: Tensor, draws: np.ndarray, settings: Augmentation) -> Tensor:
     """Change values in [0, 1] in place. The three changes are linear in a pixel, so they are one: with its grey g and
-    the picture's mean grey m, b (c (s x + (1 - s) g) + (1 - c) m), cut off at 0 and 1."""
+    the image's mean grey m, b (c (s x + (1 - s) g) + (1 - c) m), cut off at 0 and 1."""
 
     def factor(at: _Draw, strength: float) -> Tensor:
         return torch.from_numpy(1 + strength * (2 * draws[:, at] - 1)).float().reshape(-1, 1, 1, 1)
@@ -152,7 +152,7 @@ def _erased(shape: tuple[int, ...], draws: np.ndarray, settings: Augmentation) -
     height, width = shape[2:]
     area = height * width * (_ERASED_AREA[0] + draws[:, _Draw.ERASED_AREA] * (_ERASED_AREA[1] - _ERASED_AREA[0]))
     ratio = _ERASED_RATIO[0] * (_ERASED_RATIO[1] / _ERASED_RATIO[0]) ** draws[:, _Draw.ERASED_RATIO]
-    # even where that is higher or wider than the picture
+    # even where that is higher or wider than the image
     high = np.clip(np.rint(np.sqrt(area * ratio)), 1, height)
     wide = np.clip(np.rint(np.sqrt(area / ratio)), 1, width)
     top = np.floor(draws[:, _Draw.ERASED_TOP] * (height - high + 1))

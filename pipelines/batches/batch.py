@@ -25,7 +25,7 @@ from pipelines.case.training import Mixing, ProportionalMixing, SharesMixing, Te
 
 @dataclass(frozen=True)
 class MixedBatch:
-    """Rows of several data sets as one batch.
+    """Rows of several datasets as one batch.
 
     Attributes:
         x: float32, (n, C, H, W) or (n, size), scaled as the case's ``input`` says.
@@ -44,7 +44,7 @@ class MixedBatch:
 
 
 def open_readers(case: Case, data_sets: Mapping[str, tuple[str, Manifest]], split: str) -> dict[str, BlockReader]:
-    """Open the blocks of a split, by data set."""
+    """Open the blocks of a split, by dataset."""
     tasks = list(tasks_of(case).values())
     return {
         name: BlockReader(local_blocks(folder, manifest), tasks, manifest.excluded)
@@ -54,19 +54,19 @@ def open_readers(case: Case, data_sets: Mapping[str, tuple[str, Manifest]], spli
 
 
 def training_sizes(data_sets: Mapping[str, tuple[str, Manifest]]) -> dict[str, int]:
-    """Return the number of rows of every training data set."""
+    """Return the number of rows of every training dataset."""
     return {name: manifest.rows_used for name, (_, manifest) in data_sets.items() if manifest.split == "train"}
 
 
 def batch_sampler(case: Case, sizes: Mapping[str, int], seed: int, tasks: Sequence[str]) -> BatchSampler:
     """Return the plan of a run.
 
-    The batch is divided over ALL training data sets; a run that serves some of the tasks takes its part of the
-    data sets labelled for them and leaves the rest of the batch out. So a single-task network sees the same
+    The batch is divided over ALL training datasets; a run that serves some of the tasks takes its part of the
+    datasets labelled for them and leaves the rest of the batch out. So a single-task network sees the same
     labelled rows in the same order, for as many updates, as a joint one.
 
     Raises:
-        UserError: ``training.mixing.max_repeats`` cannot be kept with one row of every data set in a batch.
+        UserError: ``training.mixing.max_repeats`` cannot be kept with one row of every dataset in a batch.
     """
     mixing = case.training.mixing
     shares = shares_of(mixing, sizes)
@@ -77,14 +77,14 @@ def batch_sampler(case: Case, sizes: Mapping[str, int], seed: int, tasks: Sequen
         except ValueError as error:
             raise UserError(
                 f"training.mixing.max_repeats: found {mixing.max_repeats:g}; {error} of {case.training.batch_size}; "
-                "a larger max_repeats or batch_size is right"
+                "expected a larger max_repeats or batch_size"
             ) from None
     wanted = {name: n for name, n in per_step.items() if set(case.datasets[name].labels) & set(tasks)}
     return BatchSampler(seed, {name: sizes[name] for name in wanted}, wanted)
 
 
 def shares_of(mixing: Mixing, sizes: Mapping[str, int]) -> dict[str, float]:
-    """Return every data set's share of a batch, from the number of its rows."""
+    """Return every dataset's share of a batch, from the number of its rows."""
     match mixing:
         case ProportionalMixing():
             shares = proportional(sizes)
@@ -126,7 +126,7 @@ def gather_batch(
     tasks: Sequence[Task],
     scale: PictureInput | VectorInput,
 ) -> MixedBatch:
-    """Read some rows of several data sets into one batch."""
+    """Read some rows of several datasets into one batch."""
     inputs, labels = _gathered(readers, rows, tasks)
     return MixedBatch(normalize(torch.from_numpy(inputs), scale), labels)
 

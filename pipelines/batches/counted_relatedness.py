@@ -19,7 +19,7 @@ def with_counted_tables(case: Case, readers: Mapping[str, BlockReader]) -> Case:
 
     Args:
         case: the case.
-        readers: the TRAINING split's, by data set.
+        readers: the TRAINING split's, by dataset.
 
     Raises:
         UserError: no input is annotated for both tasks of such an edge.
@@ -57,8 +57,8 @@ def counted_relatedness(
             counts = of_part if counts is None else counts + of_part
     if counts is None or not both:
         raise UserError(
-            f"{key}: no training input is annotated for both {edge.source} and {edge.target}; a 'table', a 'file', or "
-            "`kindred relate`, which needs no such inputs, is right"
+            f"{key}: no training input is annotated for both {edge.source} and {edge.target}; expected a 'table', a "
+            "'file', or `kindred relate`, which needs no such inputs"
         )
     return relatedness_from_counts(
         counts,

@@ -1,4 +1,4 @@
-"""How much of a batch each training data set gets: pure functions from sizes to shares.
+"""How much of a batch each training dataset gets: pure functions from sizes to shares.
 
 A share is a positive number; a batch is divided in proportion. The names are those of T5 and SeqIO (C. Raffel et al.,
 JMLR 21, 2020, section 3.5.2; A. Roberts et al., JMLR 24, 2023).
@@ -8,16 +8,16 @@ from collections.abc import Mapping
 
 
 def proportional(sizes: Mapping[str, int]) -> dict[str, float]:
-    """Return shares in proportion to size: every row of every data set is used equally often.
+    """Return shares in proportion to size: every row of every dataset is used equally often.
 
     Args:
-        sizes: the number of rows of each data set, at least 1.
+        sizes: the number of rows of each dataset, at least 1.
     """
     return {name: float(size) for name, size in sizes.items()}
 
 
 def uniform(sizes: Mapping[str, int]) -> dict[str, float]:
-    """Return the same share for every data set."""
+    """Return the same share for every dataset."""
     return dict.fromkeys(sizes, 1.0)
 
 
@@ -25,7 +25,7 @@ def temperature(sizes: Mapping[str, int], T: float) -> dict[str, float]:
     r"""Return shares :math:`size^{1/T}`: T = 1 is proportional, larger is closer to uniform.
 
     Args:
-        sizes: the number of rows of each data set, at least 1.
+        sizes: the number of rows of each dataset, at least 1.
         T: the temperature, > 0.
     """
     largest = max(sizes.values())
@@ -33,15 +33,15 @@ def temperature(sizes: Mapping[str, int], T: float) -> dict[str, float]:
 
 
 def capped(shares: Mapping[str, float], sizes: Mapping[str, int], max_repeats: float) -> dict[str, float]:
-    r"""Lower the shares of small data sets, so that none is gone through too often while the largest is once.
+    r"""Lower the shares of small datasets, so that none is gone through too often while the largest is once.
 
-    Data set d is gone through :math:`(s_d / n_d) / (s_L / n_L)` times while the largest, L, is gone through once. Where
+    Dataset d is gone through :math:`(s_d / n_d) / (s_L / n_L)` times while the largest, L, is gone through once. Where
     that is more than ``max_repeats``, the share is lowered to it; since a batch is divided in proportion, what becomes
     free goes to the others in proportion to theirs.
 
     Args:
-        shares: by data set, positive.
-        sizes: the number of rows of each data set, at least 1. Of several largest, the one with the largest share
+        shares: by dataset, positive.
+        sizes: the number of rows of each dataset, at least 1. Of several largest, the one with the largest share
             counts.
         max_repeats: at least 1.
     """
@@ -51,13 +51,13 @@ def capped(shares: Mapping[str, float], sizes: Mapping[str, int], max_repeats: f
 
 
 def rows_per_step(batch_size: int, shares: Mapping[str, float]) -> dict[str, int]:
-    """Divide a batch over data sets in proportion to their shares, by largest remainder; each gets at least one.
+    """Divide a batch over datasets in proportion to their shares, by largest remainder; each gets at least one.
 
     Raises:
-        ValueError: there are more data sets than rows.
+        ValueError: there are more datasets than rows.
     """
     if batch_size < len(shares):
-        raise ValueError(f"a batch of {batch_size} has no row for each of {len(shares)} data sets")
+        raise ValueError(f"a batch of {batch_size} has no row for each of {len(shares)} datasets")
     total = sum(shares.values())
     exact = {name: batch_size * share / total for name, share in shares.items()}
     rows = {name: max(1, int(value)) for name, value in exact.items()}
@@ -69,15 +69,15 @@ def rows_per_step(batch_size: int, shares: Mapping[str, float]) -> dict[str, int
 
 
 def capped_rows(rows: Mapping[str, int], sizes: Mapping[str, int], max_repeats: float) -> dict[str, int]:
-    """Move rows of a batch to the largest data set until whole rows keep the bound too: rounding may have broken it.
+    """Move rows of a batch to the largest dataset until whole rows keep the bound too: rounding may have broken it.
 
     Args:
-        rows: of each data set in a batch, as :func:`rows_per_step` gives them.
-        sizes: the number of rows of each data set.
+        rows: of each dataset in a batch, as :func:`rows_per_step` gives them.
+        sizes: the number of rows of each dataset.
         max_repeats: as for :func:`capped`.
 
     Raises:
-        ValueError: a data set is gone through more often with one row in a batch; its message says how often.
+        ValueError: a dataset is gone through more often with one row in a batch; its message says how often.
     """
     kept, largest = dict(rows), _largest(rows, sizes)
 

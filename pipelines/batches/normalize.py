@@ -6,7 +6,7 @@ from pipelines.case.data import PictureInput, VectorInput
 
 
 def normalize(inputs: Tensor, scale: PictureInput | VectorInput) -> Tensor:
-    """Turn inputs into the network's: (value - mean) / std in float32, where a picture's value is pixel / 255."""
+    """Turn inputs into the network's: (value - mean) / std in float32, where an image's value is pixel / 255."""
     values = inputs.float()
     if isinstance(scale, PictureInput):
         values = values.div_(255)

@@ -1,6 +1,6 @@
 """Which rows a step trains on: a function of (seed, step) alone.
 
-Every step takes a fixed number of rows from each data set. Data set d's rows come from an endless sequence: epoch
+Every step takes a fixed number of rows from each dataset. Dataset d's rows come from an endless sequence: epoch
 after epoch, each a permutation of its own. A worker takes every world_size-th row of the step's list, so another
 number of workers changes neither the rows nor their order.
 """
@@ -13,7 +13,7 @@ import numpy as np
 
 from pipelines.batches.permutation import permute_indices
 
-# Rows of so many positions of a data set's sequence are worked out in one go: it takes hardly longer than a step's.
+# Rows of so many positions of a dataset's sequence are worked out in one go: it takes hardly longer than a step's.
 _POSITIONS_AT_ONCE = 8192
 
 
@@ -23,7 +23,7 @@ class BatchSampler:
 
     Attributes:
         seed: chooses the permutations.
-        sizes: number of rows of each data set.
+        sizes: number of rows of each dataset.
         per_step: rows that a step takes from each; see :func:`pipelines.batches.mixing_rates.rows_per_step`.
     """
 
@@ -33,7 +33,7 @@ class BatchSampler:
     _made: dict[str, tuple[int, np.ndarray]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def rows(self, step: int) -> dict[str, np.ndarray]:
-        """Return the rows of the global batch of a step, by data set, int64."""
+        """Return the rows of the global batch of a step, by dataset, int64."""
         found = {}
         for name, count in self.per_step.items():
             steps = max(1, _POSITIONS_AT_ONCE // count)
@@ -46,7 +46,7 @@ class BatchSampler:
         return found
 
     def worker_rows(self, step: int, rank: int, world_size: int) -> dict[str, np.ndarray]:
-        """Return a worker's part of a step's rows: every world_size-th of the list that all data sets make."""
+        """Return a worker's part of a step's rows: every world_size-th of the list that all datasets make."""
         part = {}
         start = 0
         for name, rows in self.rows(step).items():

@@ -5,7 +5,7 @@ processes of a user on this machine share::
 
     <digest>.arrow              a block, named by the hash of its bytes
     .in-use/<random>            digests that one process uses; a lock on the file says that the process lives
-    .checked/<fingerprint>.json which files of a data set have been read and found right, by size, time and inode
+    .checked/<fingerprint>.json which files of a dataset have been read and found right, by size, time and inode
     .lock, .lock-0 ... .lock-f  held while room is made; while a block is fetched, by its digest's first letter
 
 The folder has a bound. What is least recently used goes first, and what a process that lives uses never goes; where
@@ -46,7 +46,7 @@ class DamagedBlockError(Exception):
 
 @dataclass(frozen=True)
 class BlockFiles:
-    """The block files of a data set on this machine, in order; the cache keeps them for as long as this is held."""
+    """The block files of a dataset on this machine, in order; the cache keeps them for as long as this is held."""
 
     files: tuple[Path, ...]
     lease: "Lease | None" = None
@@ -67,14 +67,14 @@ class Lease:
 
 
 def local_blocks(folder: str, manifest: Manifest, *, check: bool = True) -> BlockFiles:
-    """Return the block files of a data set on this machine, those in object storage fetched.
+    """Return the block files of a dataset on this machine, those in object storage fetched.
 
     Every file is read once and compared with the manifest's hash; it is read again only when its size, time of change
     or inode is another.
 
     Args:
         folder: where the blocks lie, a path or a URL.
-        manifest: of the data set.
+        manifest: of the dataset.
         check: False to take files on disk as they are.
 
     Raises:
@@ -155,8 +155,8 @@ def _reserve(cache: Path, folder: str, blocks: Sequence[BlockEntry]) -> Lease:
             beside = f", beside {_gb(sum(others.values()))} that running processes use" if others else ""
             raise UserError(
                 f"KINDRED_BLOCK_CACHE_GB: the blocks of {folder} take {_gb(sum(sizes[digest] for digest in mine))}"
-                f"{beside}; {cache} may hold {_gb(bound)}, and every step reads rows of all blocks. A larger bound, "
-                "another disk (KINDRED_BLOCK_CACHE), or storage.blocks in a folder that all machines share is right"
+                f"{beside}; {cache} may hold {_gb(bound)}, and every step reads rows of all blocks; expected a larger "
+                "bound, another disk (KINDRED_BLOCK_CACHE), or storage.blocks in a folder that all machines share"
             )
         held = kept + sum(found.st_size for digest, found in there.items() if digest not in mine | others.keys())
         for digest in sorted(there.keys() - mine - others.keys(), key=lambda digest: there[digest].st_atime_ns):
@@ -205,7 +205,7 @@ def _bound(cache: Path, held: int) -> float:
     except ValueError:
         bound = 0.0
     if not 0 < bound < float("inf"):
-        raise UserError(f"KINDRED_BLOCK_CACHE_GB: found {given!r}; a number of gigabytes above 0 is right")
+        raise UserError(f"KINDRED_BLOCK_CACHE_GB: found {given!r}; expected a number of gigabytes above 0")
     return bound
 
 
@@ -228,7 +228,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 class _Checked:
-    """Which files of a data set have been read and found to be what the ingest wrote; written when the block ends.
+    """Which files of a dataset have been read and found to be what the ingest wrote; written when the block ends.
 
     What stands in memory alone when the process is killed is checked again. So is what two processes find at once and
     one of them overwrites.

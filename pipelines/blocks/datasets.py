@@ -1,4 +1,4 @@
-"""What a case's ingest came to: the folder of every data set's blocks, and its manifest."""
+"""What a case's ingest came to: the folder of every dataset's blocks, and its manifest."""
 
 from pydantic import BaseModel
 

@@ -10,5 +10,5 @@ def blocks_root(case: Case) -> str:
 
 
 def blocks_folder(case: Case, data_set: str, of: str) -> str:
-    """Return the folder of a data set's blocks made with the settings of fingerprint ``of``."""
+    """Return the folder of a dataset's blocks made with the settings of fingerprint ``of``."""
     return join(blocks_root(case), f"{data_set}-{of}")

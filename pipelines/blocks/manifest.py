@@ -1,4 +1,4 @@
-"""What stands in a data set's blocks: counts, label histograms, hashes; the last file that an ingest writes."""
+"""What stands in a dataset's blocks: counts, label histograms, hashes; the last file that an ingest writes."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ class SourceCounts(_Entry):
 
 
 class Manifest(_Entry):
-    """A data set's blocks. ``rows_in`` is always ``rows + quarantined``, and both are sums over ``sources``.
+    """A dataset's blocks. ``rows_in`` is always ``rows + quarantined``, and both are sums over ``sources``.
 
     Attributes:
         fingerprint: of the settings that the blocks are made with; it names their folder.
@@ -48,7 +48,7 @@ class Manifest(_Entry):
         reasons: how many rows went to quarantine, by reason.
         labels: of the rows in the blocks, less those that are excluded.
         excluded: rows, numbered over all blocks, that take no part in this case: inputs that leaked.
-        leakage: how many rows' inputs stand in another data set of a later split too, by data set.
+        leakage: how many rows' inputs stand in another dataset of a later split too, by dataset.
     """
 
     data_set: str
@@ -82,7 +82,7 @@ MANIFEST, QUARANTINE = "manifest.json", "quarantine.parquet"
 
 
 def read_manifest(folder: str) -> Manifest | None:
-    """Return the manifest in a data set's folder, or None where its ingest has not ended."""
+    """Return the manifest in a dataset's folder, or None where its ingest has not ended."""
     try:
         content = read_bytes(join(folder, MANIFEST))
     except FileNotFoundError:

@@ -28,7 +28,7 @@ class Batch:
 
 
 class BlockReader:
-    """The blocks of a data set, rows numbered from 0 in the order of the manifest.
+    """The blocks of a dataset, rows numbered from 0 in the order of the manifest.
 
     Everything stays in the memory-mapped files until it is asked for; what is held is a few views a block, of up to
     2,048 rows.
@@ -87,7 +87,7 @@ class BlockReader:
     def label_parts(self, tasks: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:
         """Yield the labels of some tasks part by part, as :meth:`labels` returns the whole: what does not fit memory.
 
-        There is at least one part; a data set without rows has an empty one.
+        There is at least one part; a dataset without rows has an empty one.
         """
         wanted = [task for task in self._tasks if task.name in tasks]
         for start in range(0, max(1, len(self)), _ROWS_OF_A_PART):

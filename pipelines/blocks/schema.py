@@ -22,7 +22,7 @@ def label_type(task: Task) -> pa.DataType:
 
 
 def block_schema(shape: tuple[int, ...], tasks: Sequence[Task]) -> pa.Schema:
-    """Return the schema of every block of a case; inputs of three dimensions are pictures, of one vectors."""
+    """Return the schema of every block of a case; inputs of three dimensions are images, of one vectors."""
     return pa.schema(
         [
             pa.field("id", pa.string(), nullable=False),

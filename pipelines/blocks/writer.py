@@ -12,7 +12,7 @@ from pipelines.blocks.write_buffer import WriteBuffer, write_directly
 
 
 def input_type(shape: tuple[int, ...]) -> pa.DataType:
-    """Return the type of an input's numbers: uint8 of pictures, float32 of vectors."""
+    """Return the type of an input's numbers: uint8 of images, float32 of vectors."""
     return pa.float32() if len(shape) == 1 else pa.uint8()
 
 

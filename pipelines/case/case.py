@@ -40,7 +40,7 @@ class RelatednessEdge(Section):
 class Arm(Section):
     """A way of training to compare; what ``matching`` leaves out is as in ``training.matching``.
 
-    ``one_per_task`` trains a network for every task, on the same rows of the task's own data sets and for as many
+    ``one_per_task`` trains a network for every task, on the same rows of the task's own datasets and for as many
     updates as a shared network gets. ``balancing`` stands in the place of ``training.balancing`` as a whole.
     """
 
@@ -81,9 +81,9 @@ class Storage(Section):
 class Ingest(Section):
     """What becomes of rows that cannot be used.
 
-    More than ``most_quarantined`` of a data set's rows in quarantine fail the ingest, at its end. A label outside
+    More than ``most_quarantined`` of a dataset's rows in quarantine fail the ingest, at its end. A label outside
     the vocabulary, or an archive that cannot be listed, fails it at once, or goes to quarantine. ``leakage``: rows
-    for training whose input stands in a test or validation split too are removed (where inputs are pictures),
+    for training whose input stands in a test or validation split too are removed (where inputs are images),
     kept, or fail the ingest; they are counted whatever is done.
     """
 
@@ -141,5 +141,5 @@ class Case(Section):
     logging: Logging = Logging()
 
     def of_split(self, split: str) -> dict[str, DataSet]:
-        """Return the data sets of a split, by name, in the case file's order."""
+        """Return the datasets of a split, by name, in the case file's order."""
         return {name: data_set for name, data_set in self.datasets.items() if data_set.split == split}

@@ -60,18 +60,18 @@ _RESERVED = ("id", "input", "source", "split", "loss", "matching")
 def _tasks(case: Case) -> Iterator[str]:
     for name, task in case.tasks.items():
         if name in _RESERVED:
-            yield f"tasks.{name}: the name is taken; any but {', '.join(_RESERVED)} is right"
+            yield f"tasks.{name}: the name is taken; expected any but {', '.join(_RESERVED)}"
         what, outputs = ("classes", task.classes) if isinstance(task, MulticlassTask) else ("labels", task.labels)
         for alias, of in task.aliases.items():
             if of not in outputs:
                 yield f"tasks.{name}.aliases.{alias}: found {of!r}, none of the {what}{did_you_mean(of, outputs)}"
             elif alias in outputs:
-                yield f"tasks.{name}.aliases.{alias}: {alias!r} is itself one of the {what}; another word is right"
+                yield f"tasks.{name}.aliases.{alias}: {alias!r} is itself one of the {what}; expected another word"
         for twice in sorted({output for output in outputs if outputs.count(output) > 1}):
-            yield f"tasks.{name}.{what}: found {twice!r} twice; every name once is right"
+            yield f"tasks.{name}.{what}: found {twice!r} twice; expected every name once"
 
     if all(task.auxiliary for task in case.tasks.values()):
-        yield "tasks: found all of them auxiliary; one at least that is there for use is right"
+        yield "tasks: found all of them auxiliary; expected one at least that is there for use"
 
 
 def _relatedness(case: Case) -> Iterator[str]:
@@ -88,14 +88,14 @@ def _relatedness(case: Case) -> Iterator[str]:
         if unknown:
             continue
         if edge.source == edge.target:
-            yield f"{key}.to: found {edge.target!r}, the source itself; another task is right"
+            yield f"{key}.to: found {edge.target!r}, the source itself; expected another task"
         elif frozenset(ends.values()) in seen:
-            yield f"{key}: found a second edge between {edge.source} and {edge.target}; one a pair is right"
+            yield f"{key}: found a second edge between {edge.source} and {edge.target}; expected one a pair"
         elif edge.table is None and edge.counted is None:
             yield f"{key}: found neither 'table' nor 'file' nor 'counted'; one of them is needed"
         elif edge.counted is not None and not _labelled_for_both(case, edge):
             yield (
-                f"{key}.counted: found no data set of split 'train' labelled for both {edge.source} and {edge.target}; "
+                f"{key}.counted: found no dataset of split 'train' labelled for both {edge.source} and {edge.target}; "
                 "one is needed to count from (`kindred relate` estimates a table without)"
             )
         elif edge.table is not None:
@@ -129,17 +129,17 @@ def _datasets(case: Case) -> Iterator[str]:
 
 
 def _source_and_input(case: Case, key: str, source: Source) -> Iterator[str]:
-    """Pictures come from sources of pictures, vectors from columns of numbers or arrays."""
+    """Images come from sources of images, vectors from columns of numbers or arrays."""
     if isinstance(source, NumpyArrays):
         return
     vectors = getattr(source, "vector_columns", None)
     if isinstance(case.input, VectorInput):
         if vectors is None:
-            yield f"{key}.kind: found {source.kind!r}, a source of pictures, and inputs are vectors"
+            yield f"{key}.kind: found {source.kind!r}, a source of images, and inputs are vectors"
         elif not vectors:
             yield f"{key}.vector_columns: missing; inputs are vectors, so the columns that hold the numbers are needed"
     elif vectors:
-        yield f"{key}.vector_columns: found {list(vectors)}, and inputs are pictures (input.kind: vector is for these)"
+        yield f"{key}.vector_columns: found {list(vectors)}, and inputs are images (input.kind: vector is for these)"
 
 
 def _source_paths(case: Case) -> Iterator[str]:
@@ -151,7 +151,7 @@ def _source_paths(case: Case) -> Iterator[str]:
         if blocking is not None:
             yield (
                 f"storage.path: found {str(storage)!r}, and {blocking} is a file; "
-                "a folder, there or to be made, is right"
+                "expected a folder, there or to be made"
             )
     places = (
         ("storage.path", case.storage.path),
@@ -170,7 +170,7 @@ def _source_paths(case: Case) -> Iterator[str]:
         beside = sorted(p.name for p in Path(root).parent.iterdir()) if Path(root).parent.is_dir() else []
         name = Path(root).name
         near = did_you_mean(name, difflib.get_close_matches(name, beside, n=1))
-        yield f"data_root: found {root!r}, no such folder or archive; where your data lie is right{near}"
+        yield f"data_root: found {root!r}, no such folder or archive; expected where your data lie{near}"
         return
     for name, data_set in case.datasets.items():
         try:
@@ -179,7 +179,7 @@ def _source_paths(case: Case) -> Iterator[str]:
             yield _missing_path(f"datasets.{name}.source.path", str(error), root)
         except BrokenArchiveError as error:
             if case.ingest.broken_archives == "fail":
-                yield f"datasets.{name}.source.path: {error}; a whole archive is right"
+                yield f"datasets.{name}.source.path: {error}; expected a whole archive"
         except (UserError, OSError) as error:
             yield f"datasets.{name}.source.path: {error}"
 
@@ -194,29 +194,29 @@ def _not_there(key: str, url: str) -> str | None:
 
 def _missing_path(key: str, path: str, root: str) -> str:
     return (
-        f"{key}: found {path!r}, nothing lies at {join(root, path)}; a path below data_root is right "
+        f"{key}: found {path!r}, nothing lies at {join(root, path)}; expected a path below data_root "
         f"(--set data_root=DIR sets where your data lie){nothing_there(root, path)}"
     )
 
 
 def _label_rule(case: Case, key: str, task_name: str, rule: LabelRule, source: Source) -> Iterator[str]:
     if rule.where == "folder" and not isinstance(source, ImageFolder):
-        yield f"{key}.from: found 'folder' for a source of kind {source.kind!r}; 'column' or 'columns' is right"
+        yield f"{key}.from: found 'folder' for a source of kind {source.kind!r}; expected 'column' or 'columns'"
     if rule.where != "folder" and isinstance(source, ImageFolder):
-        yield f"{key}.from: found {rule.where!r} for a source of kind {source.kind!r}; 'folder' is right"
+        yield f"{key}.from: found {rule.where!r} for a source of kind {source.kind!r}; expected 'folder'"
     if (rule.where == "column") != (rule.column is not None):
         yield f"{key}.column: {'missing; needed' if rule.column is None else 'found, but used only'} with from: column"
     task = case.tasks[task_name]
     if rule.through is None:
         if rule.where == "folder" and isinstance(task, MultilabelTask):
-            yield f"{key}: a folder names one class, {task_name!r} is multilabel; 'through' a multiclass task is right"
+            yield f"{key}: a folder names one class, {task_name!r} is multilabel; expected 'through' a multiclass task"
         if rule.threshold is not None and rule.where != "columns":
             yield f"{key}.threshold: found, but used only with from: columns"
         if rule.where == "columns" and isinstance(task, MulticlassTask):
-            yield f"{key}.from: found 'columns' for the multiclass task {task_name!r}; 'column' is right"
+            yield f"{key}.from: found 'columns' for the multiclass task {task_name!r}; expected 'column'"
         return
     if rule.where == "columns":
-        yield f"{key}.from: found 'columns' with 'through', which reads one class; 'column' or 'folder' is right"
+        yield f"{key}.from: found 'columns' with 'through', which reads one class; expected 'column' or 'folder'"
     if rule.through not in case.tasks:
         yield _unknown(f"{key}.through", "task", rule.through, case.tasks)
         return
@@ -240,38 +240,38 @@ def _training(case: Case) -> Iterator[str]:
     if isinstance(training.mixing, SharesMixing):
         for name in training.mixing.shares:
             if name not in train_sets:
-                yield _unknown("training.mixing", "data set of split train", name, train_sets)
+                yield _unknown("training.mixing", "dataset of split train", name, train_sets)
         for name in train_sets:
             if name not in training.mixing.shares:
-                yield f"training.mixing: {name!r} is missing; every training data set needs a share"
+                yield f"training.mixing: {name!r} is missing; every training dataset needs a share"
     yield from _augmentation(case)
     for name in training.task_weights:
         if name not in case.tasks:
             yield _unknown("training.task_weights", "task", name, case.tasks)
     if training.batch_size < max(len(train_sets), training.max_workers):
         yield (
-            f"training.batch_size: found {training.batch_size}; at least one row for each of "
-            f"{len(train_sets)} data sets and {training.max_workers} workers is right"
+            f"training.batch_size: found {training.batch_size}; expected at least one row for each of "
+            f"{len(train_sets)} datasets and {training.max_workers} workers"
         )
     if training.batch_size < training.max_workers * training.accumulate:
         yield (
             f"training.accumulate: found {training.accumulate} pieces for each of {training.max_workers} workers, and "
-            f"a batch of {training.batch_size} rows; a row for each at least is right"
+            f"a batch of {training.batch_size} rows; expected a row for each at least"
         )
     for where, seeds in (("training", training.seeds), ("tuning", case.tuning.seeds)):
         if len(set(seeds)) != len(seeds):
-            yield f"{where}.seeds: found {list(seeds)}; every seed once is right"
+            yield f"{where}.seeds: found {list(seeds)}; expected every seed once"
 
 
 def _schedule(case: Case) -> Iterator[str]:
     schedule, steps = case.training.schedule, case.training.steps
     if schedule.warmup_steps >= steps:
         found = schedule.warmup_steps
-        yield f"training.schedule.warmup_steps: found {found}; fewer than training.steps ({steps}) is right"
+        yield f"training.schedule.warmup_steps: found {found}; expected fewer than training.steps ({steps})"
     if isinstance(schedule, MultistepSchedule):
         given = list(schedule.milestones)
         if given != sorted(set(given)) or given[-1] >= steps:
-            yield f"training.schedule.milestones: found {given}; rising, each below training.steps ({steps}), is right"
+            yield f"training.schedule.milestones: found {given}; expected rising, each below training.steps ({steps})"
 
 
 def _validation(case: Case) -> Iterator[str]:
@@ -282,7 +282,7 @@ def _validation(case: Case) -> Iterator[str]:
                 yield f"training.{key}: found, and no training.validation.every_steps, which says how often to validate"
         return
     if not labelled:
-        yield "training.validation.every_steps: found, and no data set of split 'validation'"
+        yield "training.validation.every_steps: found, and no dataset of split 'validation'"
         return
     if training.best is None or training.best.metric == "mean":
         return
@@ -290,7 +290,7 @@ def _validation(case: Case) -> Iterator[str]:
     if task not in case.tasks:
         yield _unknown("training.best.metric", "task", task, ["mean", *case.tasks])
     elif not any(task in data_set.labels for data_set in labelled):
-        yield f"training.best.metric: found {task!r}, and no data set of split 'validation' is labelled for it"
+        yield f"training.best.metric: found {task!r}, and no dataset of split 'validation' is labelled for it"
     elif dot and metric not in METRICS:
         yield _unknown("training.best.metric", "metric", metric, METRICS)
 
@@ -299,9 +299,9 @@ def _augmentation(case: Case) -> Iterator[str]:
     settings, key = case.training.augmentation, "training.augmentation"
     if isinstance(case.input, VectorInput):
         if settings.of_pictures:
-            yield f"{key}: found {', '.join(settings.of_pictures)}; inputs are vectors, for which mixup alone is right"
+            yield f"{key}: found {', '.join(settings.of_pictures)}; inputs are vectors; expected mixup alone"
     elif settings.crop >= (least := min(case.input.height, case.input.width)):
-        yield f"{key}.crop: found {settings.crop}; less than {least}, the picture's size, is right for this margin"
+        yield f"{key}.crop: found {settings.crop}; expected less than {least}, the image's size, for this margin"
 
 
 def _arms_and_evaluation(case: Case) -> Iterator[str]:
@@ -336,7 +336,7 @@ def _pieces_and_shards(case: Case) -> Iterator[str]:
     from mtlcore.balancing import BALANCED_IN_PIECES, BALANCED_IN_SHARDS
 
     if case.training.shard and case.training.compile:
-        yield "training.compile: found true, and training.shard too; one of the two is right"
+        yield "training.compile: found true, and training.shard too; expected one of the two"
     wanted = {
         f"training.accumulate: found {case.training.accumulate}": (case.training.accumulate > 1, BALANCED_IN_PIECES),
         "training.shard: found true": (case.training.shard, BALANCED_IN_SHARDS),

@@ -32,7 +32,7 @@ class MultilabelTask(Section):
 class LabelRule(Section):
     """Where a source's labels of a task stand.
 
-    ``folder``: the name of the picture's folder. ``column``: a column with a class, or with the labels that hold
+    ``folder``: the name of the image's folder. ``column``: a column with a class, or with the labels that hold
     (a list, or a string separated by ``|``). ``columns``: a column a label, true or false, empty where unknown.
     With ``through`` what is found is a class of that task, and the relatedness table's row is the label.
     An empty cell means "not annotated", as do the codes in ``not_annotated`` (-1, 9, 999, ...). With ``threshold``,
@@ -47,7 +47,7 @@ class LabelRule(Section):
 
 
 class Select(Section):
-    """A part of a source: ``rows`` pictures from place ``start`` on, after a shuffle that ``shuffle_seed`` fixes."""
+    """A part of a source: ``rows`` images from place ``start`` on, after a shuffle that ``shuffle_seed`` fixes."""
 
     rows: Positive
     start: Annotated[int, Field(ge=0)] = 0
@@ -64,7 +64,7 @@ class DataSet(Section):
 
 
 class PictureInput(Section):
-    """What every picture becomes: channels x height x width, scaled to (value / 255 - mean) / std."""
+    """What every image becomes: channels x height x width, scaled to (value / 255 - mean) / std."""
 
     kind: Literal["picture"] = "picture"
     height: Positive

@@ -97,7 +97,7 @@ def load_case(name: str, overrides: Sequence[str] = (), *, check_paths: bool = T
     path = find_case_file(name)
     given = read_yaml(path)
     if not isinstance(given, dict):
-        raise UserError(f"{path}: found {type(given).__name__}; a mapping with the keys of a case is right")
+        raise UserError(f"{path}: found {type(given).__name__}; expected a mapping with the keys of a case")
     for override in overrides:
         _apply(given, override, path, resolve=check_paths)
     _resolve_paths(given, path, resolve=check_paths)
@@ -155,7 +155,7 @@ def _key_in(place: Any, name: str, parents: Sequence[str], override: str) -> Any
     if isinstance(place, list):
         if not name.isdigit() or int(name) >= len(place):
             right = f"a number from 0 to {len(place) - 1}"
-            raise UserError(f"--set {override}: {where} is a list of {len(place)}; found {name!r}; {right} is right")
+            raise UserError(f"--set {override}: {where} is a list of {len(place)}; found {name!r}; expected {right}")
         return int(name)
     if not isinstance(place, dict):
         raise UserError(f"--set {override}: {where} is {place!r} in the case file and has no key {name!r}")
@@ -232,16 +232,16 @@ def _describe(problem: Any, given: Any) -> str:
         return f"{key}: missing; the key is needed"
     context = problem.get("ctx", {})
     if kind == "literal_error":
-        right = f"one of {context['expected']} is right"
+        right = f"expected one of {context['expected']}"
     elif kind.startswith("union_tag"):
         found = found.get("kind") if isinstance(found, dict) else found
         expected = str(context.get("expected_tags", "a mapping with the key 'kind'")).replace("'", "")
         key = f"{key}.kind"
-        right = f"one of {expected} is right{did_you_mean(found, expected.split(', ')) if found else ''}"
+        right = f"expected one of {expected}{did_you_mean(found, expected.split(', ')) if found else ''}"
     elif isinstance(found, bool) and kind.startswith("string"):
-        right = "text is right (YAML reads yes, no, on and off as truth values: put it in quotes)"
+        right = "expected text (YAML reads yes, no, on and off as truth values: put it in quotes)"
     elif kind == "string_pattern_mismatch":
-        right = "letters, digits, '_' and '-' are right, a letter or digit first"
+        right = "expected letters, digits, '_' and '-', a letter or digit first"
     else:
         right = message[0].lower() + message[1:]
     return f"{key}: found {found!r}; {right}"

@@ -56,7 +56,7 @@ def with_plain_tables(given: dict[str, Any], folder: Path, read_yaml: ReadYaml) 
             continue
         ways = [way for way in _WAYS if edge.get(way) is not None]
         if len(ways) > 1:
-            problems.append(f"relatedness.{i}: found both {ways[0]!r} and {ways[1]!r}; one of them is right")
+            problems.append(f"relatedness.{i}: found both {ways[0]!r} and {ways[1]!r}; expected one of them")
         elif ways == ["through"]:
             composed.append(i)
         elif ways:
@@ -80,7 +80,7 @@ def _plain(edge: dict[str, Any], way: str, given: dict[str, Any], folder: Path, 
         if isinstance(tree, str):
             tree = read_yaml(_existing(folder, tree))
         if not isinstance(tree, dict):
-            raise ValueError(f"found {type(tree).__name__}; a mapping from child to parent is right")
+            raise ValueError(f"found {type(tree).__name__}; expected a mapping from child to parent")
         source, target = _ends(edge, given)
         known = relatedness_from_hierarchy(source, target, {str(child): str(of) for child, of in tree.items()})
         edge["table"] = dict(known_rows(known))
@@ -88,7 +88,7 @@ def _plain(edge: dict[str, Any], way: str, given: dict[str, Any], folder: Path, 
         edge["table"] = _built_in(edge, given)
     stated = edge.pop("rows", None)
     if not isinstance(edge["table"], dict):
-        raise ValueError(f"found {type(edge['table']).__name__}; a mapping with a row a class is right")
+        raise ValueError(f"found {type(edge['table']).__name__}; expected a mapping with a row a class")
     if isinstance(stated, dict):
         edge["table"] = {name: row for name, row in edge["table"].items() if str(name) not in map(str, stated)} | stated
     names = f"relatedness {edge.get('from')} -> {edge.get('to')}"
@@ -110,7 +110,7 @@ def _is_label(row: dict[Any, Any], edge: dict[str, Any], given: dict[str, Any]) 
 def _built_in(edge: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     if edge["table"] not in _BUILT_IN:
         raise ValueError(
-            f"found {edge['table']!r}; rows, or one of {', '.join(_BUILT_IN)}, is right"
+            f"found {edge['table']!r}; expected rows, or one of {', '.join(_BUILT_IN)}"
             f"{did_you_mean(edge['table'], _BUILT_IN)}"
         )
     source, target = _ends(edge, given)
@@ -139,7 +139,7 @@ def _existing(folder: Path, name: str) -> Path:
     near = [p.name for p in file.parent.glob("*") if p.suffix in (".yaml", ".yml", ".csv", ".tsv", ".safetensors")]
     where = file.parent if file.parent.is_dir() else folder
     raise ValueError(
-        f"found {name!r}, no such file; a path relative to {where} is right{did_you_mean(file.name, near)}"
+        f"found {name!r}, no such file; expected a path relative to {where}{did_you_mean(file.name, near)}"
     )
 
 
@@ -165,7 +165,7 @@ def _read_file(edge: dict[str, Any], given: dict[str, Any], folder: Path, read_y
         else:
             edge["table"] = content
     if edge["table"] is None:
-        raise ValueError(f"{file}: holds no table; a row a class is right")
+        raise ValueError(f"{file}: holds no table; expected a row a class")
 
 
 def read_csv_table(file: Path) -> dict[str, dict[str, float | None]]:
@@ -182,7 +182,7 @@ def read_csv_table(file: Path) -> dict[str, dict[str, float | None]]:
         raise ValueError(f"{file}: not a table in UTF-8: {error}") from None
     lines = [[cell.strip() for cell in line] for line in lines]
     if not lines or len(lines[0]) < 2:
-        raise ValueError(f"{file}: found no header; a first line with a column a label is right")
+        raise ValueError(f"{file}: found no header; expected a first line with a column a label")
     header = lines[0][1:]
     twice = next((name for name in header if header.count(name) > 1), None)
     if twice is not None:
@@ -192,7 +192,7 @@ def read_csv_table(file: Path) -> dict[str, dict[str, float | None]]:
         if not any(line):
             continue
         if len(line) != len(lines[0]):
-            raise ValueError(f"{file}, line {number}: found {len(line)} cells; {len(lines[0])} as in line 1 is right")
+            raise ValueError(f"{file}, line {number}: found {len(line)} cells; expected {len(lines[0])} as in line 1")
         if line[0] in rows:
             raise ValueError(f"{file}, line {number}: the row {line[0]!r} stands twice")
         rows[line[0]] = {
@@ -208,7 +208,7 @@ def _cell(text: str, where: str) -> float | None:
     try:
         return float(text)
     except ValueError:
-        raise ValueError(f"{where}: found {text!r}; a number is right, or nothing where it is unknown") from None
+        raise ValueError(f"{where}: found {text!r}; expected a number, or nothing where it is unknown") from None
 
 
 def _ends(edge: Mapping[str, Any], given: dict[str, Any]) -> tuple[Task, Task]:

@@ -187,7 +187,7 @@ class ProportionalMixing(_Mixing):
 
 
 class UniformMixing(_Mixing):
-    """The same share for every data set."""
+    """The same share for every dataset."""
 
     kind: Literal["uniform"]
 
@@ -200,7 +200,7 @@ class TemperatureMixing(_Mixing):
 
 
 class SharesMixing(_Mixing):
-    """A share for every training data set, by name."""
+    """A share for every training dataset, by name."""
 
     kind: Literal["shares"]
     shares: dict[str, PositiveFloat]
@@ -215,8 +215,8 @@ def _mixing_as_section(given: object) -> object:
     return given | {"kind": "proportional"} if set(given) <= {"max_repeats"} else {"kind": "shares", "shares": given}
 
 
-# How a batch is divided over the training data sets, see mixing_rates.py: a kind alone, a section, or shares by data
-# set. ``max_repeats``: how often a data set may be gone through while the largest is gone through once.
+# How a batch is divided over the training datasets, see mixing_rates.py: a kind alone, a section, or shares by data
+# set. ``max_repeats``: how often a dataset may be gone through while the largest is gone through once.
 Mixing = Annotated[
     ProportionalMixing | UniformMixing | TemperatureMixing | SharesMixing,
     Field(discriminator="kind"),
@@ -227,7 +227,7 @@ Mixing = Annotated[
 class Augmentation(Section):
     """How training inputs are altered at random; 0: not at all. What each does: augmentation.py.
 
-    ``flip`` and ``erasing`` are how likely a picture is flipped, and loses a rectangle; ``crop`` is the margin in
+    ``flip`` and ``erasing`` are how likely an image is flipped, and loses a rectangle; ``crop`` is the margin in
     pixels; ``brightness``, ``contrast`` and ``saturation`` how far a factor may lie from 1; ``mixup`` is alpha.
     """
 
@@ -241,7 +241,7 @@ class Augmentation(Section):
 
     @property
     def of_pictures(self) -> tuple[str, ...]:
-        """The settings that are on and alter pictures alone."""
+        """The settings that are on and alter images alone."""
         return tuple(name for name, value in self.model_dump().items() if value and name != "mixup")
 
 
@@ -257,7 +257,7 @@ def _workers(given: object) -> object:
     fewest, most = given if isinstance(given, (list, tuple)) and len(given) == 2 else (given, given)
     numbers = all(isinstance(n, int) and not isinstance(n, bool) for n in (fewest, most))
     if not numbers or not 1 <= fewest <= most:  # type: ignore[operator]
-        raise PydanticCustomError("workers", "a number of workers, or [fewest, most], is right")
+        raise PydanticCustomError("workers", "expected a number of workers, or [fewest, most]")
     return fewest if fewest == most else (fewest, most)
 
 
@@ -271,7 +271,7 @@ class Training(Section):
     ``precision``: what the network computes in; parameters, losses and everything that looks at gradients stay
     float32. ``accumulate``: in how many pieces, one after the other, a worker works through its part of the batch;
     the step stays the same. ``clip_norm``: the most that the norm of the whole gradient may be. ``compile``: compile
-    the backbone. ``channels_last``: the memory layout of pictures and of convolutions. ``shard``: each worker keeps
+    the backbone. ``channels_last``: the memory layout of images and of convolutions. ``shard``: each worker keeps
     only its part of the parameters and of the optimiser's moments, for a network that does not fit one device.
     """
 

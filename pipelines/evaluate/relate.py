@@ -70,7 +70,7 @@ def edges_asked_for(case: Case, edges: Sequence[str]) -> list[tuple[str, str]]:
             if name not in case.tasks:
                 raise UserError(f"--edge {edge}: found {name!r}, no such task{did_you_mean(name, case.tasks)}")
         if source == target:
-            raise UserError(f"--edge {edge}: found the same task twice; FROM:TO of two tasks is right")
+            raise UserError(f"--edge {edge}: found the same task twice; expected FROM:TO of two tasks")
         found.append((source, target))
     found = found or [(edge.source, edge.target) for edge in case.relatedness]
     if not found:
@@ -179,7 +179,7 @@ def _estimate(A: Task, B: Task, predicted: Mapping[str, _Predicted]) -> Relatedn
     if not bool(only_A.any() or only_B.any()):
         raise UserError(
             f"{A.name}:{B.name}: every training input is annotated for both or for neither; "
-            "'counted: {}' on the edge is right"
+            "expected 'counted: {}' on the edge"
         )
     given: dict[str, Any] = {}
     if bool(only_B.any()):

@@ -107,7 +107,7 @@ class EdgeTrust(_Part):
 
 
 class DataSetSummary(_Part):
-    """What a data set held."""
+    """What a dataset held."""
 
     split: str
     rows: int

@@ -3,11 +3,11 @@
 ::
 
     sources/<embedded>/                          data written from an installed library
-    blocks/<case>-<fingerprint>.json             what a case's last ingest came to: a manifest a data set
-    blocks/<data set>-<fingerprint>/             its blocks; storage.blocks may put all of blocks/ elsewhere
+    blocks/<case>-<fingerprint>.json             what a case's last ingest came to: a manifest a dataset
+    blocks/<dataset>-<fingerprint>/             its blocks; storage.blocks may put all of blocks/ elsewhere
         <chunk>.arrow, .inputs.arrow, .json      a block, its rows' stamps and digests, and what came of it
         manifest.json, quarantine.parquet
-    inspect/<case>.png                           pictures with their labels: what `kindred inspect` draws
+    inspect/<case>.png                           images with their labels: what `kindred inspect` draws
     <case>-<fingerprint>/                        an experiment: one case with its settings
         case.yaml, data_sets.json                the case, complete in itself, and the blocks it trains on
         runs/<arm>/<network>/seed-<k>/           model.safetensors, history.parquet, run.json
@@ -41,7 +41,7 @@ WHO_TRAINS = (
 
 
 def sheet_file(case: Case) -> str:
-    """Return where `kindred inspect` draws pictures with their labels."""
+    """Return where `kindred inspect` draws images with their labels."""
     return join(case.storage.path, "inspect", f"{case.name}.png")
 
 

@@ -26,8 +26,8 @@ def begun_case(run: str, overrides: Sequence[str] = ()) -> Case:
     folder = _experiment_at(run)
     if folder is None:
         raise UserError(
-            f"RUN: found {run!r}, and no {CASE_FILE} there or in a folder above; the folder of an experiment, "
-            "STORAGE/CASE-FINGERPRINT, is right"
+            f"RUN: found {run!r}, and no {CASE_FILE} there or in a folder above; expected the folder of an "
+            "experiment, STORAGE/CASE-FINGERPRINT"
         )
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / CASE_FILE
@@ -44,7 +44,7 @@ def begun_case(run: str, overrides: Sequence[str] = ()) -> Case:
 
 
 def begun_data_sets(case: Case) -> DataSets:
-    """Return the data sets that an experiment was begun with, wherever its storage lies now.
+    """Return the datasets that an experiment was begun with, wherever its storage lies now.
 
     Raises:
         UserError: it has not come so far.

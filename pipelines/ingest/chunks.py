@@ -1,4 +1,4 @@
-"""Cut the rows of a data set into chunks, one a block, so that a row more or less changes the blocks near it alone.
+"""Cut the rows of a dataset into chunks, one a block, so that a row more or less changes the blocks near it alone.
 
 Rows stand sorted by id, and a chunk ends after an id whose checksum says so (content-defined chunking, as in
 A. Muthitacharoen et al., "A low-bandwidth network file system", SOSP 2001). So the blocks are a function of the rows
@@ -28,7 +28,7 @@ class Chunk:
 
     Attributes:
         key: names the block: a digest of the rows, with their labels and stamps.
-        start: the first row's place in the data set's rows that can be read.
+        start: the first row's place in the dataset's rows that can be read.
         rows: how many there are.
     """
 

@@ -1,4 +1,4 @@
-"""From what a source holds to the input that the case declares: a picture of its size, or a vector of its width."""
+"""From what a source holds to the input that the case declares: an image of its size, or a vector of its width."""
 
 import io
 
@@ -7,9 +7,9 @@ from PIL import Image
 
 from pipelines.case.data import PictureInput, VectorInput
 
-# Formats of pictures, and none that starts another program (EPS) or is a document.
+# Formats of images, and none that starts another program (EPS) or is a document.
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
-_MOST_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485  # more in one picture is taken for a decompression bomb
+_MOST_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485  # more in one image is taken for a decompression bomb
 
 
 def decode_input(found: bytes | np.ndarray, declared: PictureInput | VectorInput) -> np.ndarray:
@@ -34,7 +34,7 @@ def decode_input(found: bytes | np.ndarray, declared: PictureInput | VectorInput
 
 
 def decode_picture(encoded: bytes, shape: tuple[int, int, int]) -> np.ndarray:
-    """Decode and resize a picture.
+    """Decode and resize an image.
 
     Args:
         encoded: JPEG, PNG or another format that Pillow reads.
@@ -44,7 +44,7 @@ def decode_picture(encoded: bytes, shape: tuple[int, int, int]) -> np.ndarray:
         uint8, of that shape.
 
     Raises:
-        OSError, ValueError, Image.DecompressionBombError: the bytes are not a whole, sane picture.
+        OSError, ValueError, Image.DecompressionBombError: the bytes are not a whole, sane image.
     """
     if not encoded:
         raise ValueError("the file is empty")
@@ -74,14 +74,14 @@ def _picture_of(pixels: np.ndarray) -> Image.Image:
         pixels = pixels[:, :, 0]
     if pixels.dtype != np.uint8 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))):
         raise ValueError(
-            f"pixels of shape {pixels.shape} and type {pixels.dtype}; uint8, height x width (x 3) is right"
+            f"pixels of shape {pixels.shape} and type {pixels.dtype}; expected uint8, height x width (x 3)"
         )
     return Image.fromarray(pixels)
 
 
 def _vector(numbers: np.ndarray, size: int) -> np.ndarray:
     if numbers.shape != (size,):
-        raise ValueError(f"wrong width: found {numbers.size} numbers; {size} is right")
+        raise ValueError(f"wrong width: found {numbers.size} numbers; expected {size}")
     with np.errstate(over="ignore"):
         vector = numbers.astype(np.float32)
     if not np.isfinite(vector).all():

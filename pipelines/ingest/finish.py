@@ -1,4 +1,4 @@
-"""End a data set's ingest: count, write quarantine.parquet and, last, manifest.json."""
+"""End a dataset's ingest: count, write quarantine.parquet and, last, manifest.json."""
 
 import json
 from collections import Counter
@@ -28,7 +28,7 @@ _FILES_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Finished:
-    """What a data set's ingest came to.
+    """What a dataset's ingest came to.
 
     Attributes:
         manifest: what stands in the blocks.
@@ -49,14 +49,14 @@ def finish_data_set(
     outcomes: Mapping[tuple[str, str], str],
     before: Manifest | None,
 ) -> Finished:
-    """Write the quarantine and the manifest of a data set whose blocks are all there.
+    """Write the quarantine and the manifest of a dataset whose blocks are all there.
 
     Args:
         case: the case.
-        listed: the data set's rows.
+        listed: the dataset's rows.
         folder: where its blocks are.
         settings: what they were made with.
-        outcomes: what came of the chunks made just now, by data set and key.
+        outcomes: what came of the chunks made just now, by dataset and key.
         before: the manifest that stands there.
 
     Returns:
@@ -134,7 +134,7 @@ def _write_quarantine(folder: str, quarantined: pa.Table) -> None:
 
 
 def by_source(listed: ListedDataSet, quarantined: pa.Table) -> dict[str, SourceCounts]:
-    """Count a data set's rows by the places of its source; ``quarantined`` are those that are not used."""
+    """Count a dataset's rows by the places of its source; ``quarantined`` are those that are not used."""
     all_in = Counter(_counted(listed.rows["source"])) + Counter(_counted(listed.refused["source"]))
     out = Counter(_counted(quarantined["source"]))
     return {

@@ -6,8 +6,8 @@
         -> cut into chunks that depend on the rows alone                                      chunks.py
         -> shared out to Ray Data's tasks                                                     ingest_tasks.py
         -> in a task, a chunk at a time: fetch, decode, resize, write one block               make_block.py
-        -> quarantine.parquet and manifest.json a data set                                    finish_data_set.py
-        -> leakage between data sets; what the case's ingest came to, the last file           leakage.py, here
+        -> quarantine.parquet and manifest.json a dataset                                    finish_data_set.py
+        -> leakage between datasets; what the case's ingest came to, the last file           leakage.py, here
 
 A chunk's block depends on its rows alone, so the result is the same bytes however the work is spread and however
 often it was stopped. A block that is there is not made again; and of a chunk that has changed, only the inputs that
@@ -47,7 +47,7 @@ _CHUNKS_AT_ONCE = 1024  # given to Ray Data at a time: their rows lie in its mem
 
 @dataclass(frozen=True)
 class _Planned:
-    """A data set and the chunks of it that are to be made."""
+    """A dataset and the chunks of it that are to be made."""
 
     listed: ListedDataSet
     settings: dict[str, Any]
@@ -57,10 +57,10 @@ class _Planned:
 
 
 def ingest(case: Case) -> DataSets:
-    """Make the blocks of every data set of a case that are not there yet; needs a running Ray.
+    """Make the blocks of every dataset of a case that are not there yet; needs a running Ray.
 
     Returns:
-        folder and manifest by data set.
+        folder and manifest by dataset.
 
     Raises:
         UserError: a source cannot be used, a label is outside the vocabulary, too many rows could not be read, or
@@ -68,7 +68,7 @@ def ingest(case: Case) -> DataSets:
     """
     write_embedded(case.embedded, case.data_root)
     planned: list[_Planned] = []
-    with bar("list sources", len(case.datasets), "data sets") as shown:
+    with bar("list sources", len(case.datasets), "datasets") as shown:
         for name in case.datasets:
             shown.show(len(planned), name)
             planned.append(_plan(case, list_data_set(case, name)))
@@ -101,7 +101,7 @@ def _same_as_before(case: Case, made: DataSets) -> DataSets | None:
 
 
 def ingested(case: Case) -> DataSets:
-    """Return folder and manifest of every data set, as the last ingest of this case has left them.
+    """Return folder and manifest of every dataset, as the last ingest of this case has left them.
 
     Raises:
         UserError: it has not been ingested with these settings.
@@ -116,7 +116,7 @@ def ingested(case: Case) -> DataSets:
 
 
 def _settings(case: Case, name: str) -> dict[str, Any]:
-    """Return what a data set's blocks depend on, beside its rows."""
+    """Return what a dataset's blocks depend on, beside its rows."""
     data_set = case.datasets[name].model_dump(mode="json", by_alias=True)
     vocabulary = {task: of.model_dump(mode="json", exclude={"auxiliary"}) for task, of in case.tasks.items()}
     size = case.input.model_dump(mode="json", include={"kind", "height", "width", "channels", "size"})
@@ -146,7 +146,7 @@ def _plan(case: Case, listed: ListedDataSet) -> _Planned:
 
 
 def _tell_what_changed(case: Case, name: str, folder: str, settings: dict[str, Any]) -> None:
-    """Say it where a data set was ingested before with other settings: all of it is read again."""
+    """Say it where a dataset was ingested before with other settings: all of it is read again."""
     mine = folder.rstrip("/").rpartition("/")[2]
     for other in list_folder(blocks_root(case)):
         prefix, _, of = other.rpartition("-")
@@ -179,7 +179,7 @@ def _size(of: Mapping[str, Any]) -> str:
 
 
 def _make_blocks(case: Case, planned: Sequence[_Planned]) -> dict[tuple[str, str], str]:
-    """Make the chunks that are missing; return what came of each, by data set and key."""
+    """Make the chunks that are missing; return what came of each, by dataset and key."""
     missing = [(one, chunk) for one in planned for chunk in one.missing]
     outcomes: dict[tuple[str, str], str] = {}
     schema = block_schema(case.input.shape, list(tasks_of(case).values()))

@@ -201,7 +201,7 @@ def _truths(values: pa.Array, rule: LabelRule, width: int) -> Aligned:
         if all(truth is None for truth in truths):
             continue
         if len(truths) != width:
-            wrong[i] = f"found {len(truths)} truth values; {width}, one a label, is right"
+            wrong[i] = f"found {len(truths)} truth values; expected {width}, one a label"
             continue
         wrong[i] = next((str(truth) for truth in truths if isinstance(truth, _Wrong)), None)
         holds[i] = [truth is True for truth in truths]
@@ -251,12 +251,12 @@ def _truth(rule: LabelRule) -> Callable[[str], bool | _Wrong | None]:
             try:
                 intensity = float(text)
             except ValueError:
-                return _Wrong(f"found {text!r}; a number is right")
+                return _Wrong(f"found {text!r}; expected a number")
             return None if math.isnan(intensity) else intensity >= rule.threshold
         lower = text.lower()
         if lower in _TRUE or lower in _FALSE:
             return lower in _TRUE
-        return _Wrong(f"found {text!r}; 1, 0, true, false or empty is right")
+        return _Wrong(f"found {text!r}; expected 1, 0, true, false or empty")
 
     return mean
 

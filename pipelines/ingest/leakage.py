@@ -1,4 +1,4 @@
-"""Inputs that stand in a test split and in training too: with tasks labelled apart, no single data set shows them.
+"""Inputs that stand in a test split and in training too: with tasks labelled apart, no single dataset shows them.
 
 Two inputs are the same when their decoded pixels are, at the declared size; byte-equal files are among them. Rows for
 training that stand in a test or validation split too leak, and rows for validation that stand in a test split.
@@ -34,18 +34,18 @@ def input_digests(folder: str, manifest: Manifest) -> pa.ChunkedArray:
 def without_leaks(
     case: Case, made: Mapping[str, tuple[str, Manifest]], rows: Mapping[str, pa.Table]
 ) -> dict[str, tuple[str, Manifest]]:
-    """Count the rows of every data set that leak and, if the case says so, exclude them.
+    """Count the rows of every dataset that leak and, if the case says so, exclude them.
 
     Args:
         case: the case.
-        made: folder and manifest by data set.
-        rows: the rows in each data set's blocks, with a column a labelled task.
+        made: folder and manifest by dataset.
+        rows: the rows in each dataset's blocks, with a column a labelled task.
 
     Returns:
         the same with ``excluded``, ``leakage`` and, where rows are excluded, ``labels`` as they are without them.
 
     Raises:
-        UserError: the case forbids leakage and there is some, or nothing is left of a data set.
+        UserError: the case forbids leakage and there is some, or nothing is left of a dataset.
     """
     what = case.ingest.leakage or ("remove" if isinstance(case.input, PictureInput) else "keep")
     digests = {name: input_digests(folder, manifest) for name, (folder, manifest) in made.items()}
@@ -60,7 +60,7 @@ def without_leaks(
         if what == "fail":
             raise UserError(
                 f"datasets.{name}: {manifest.split} inputs stand in later splits too: {told}; "
-                "none may, by ingest.leakage: fail (remove takes them out of this data set)"
+                "none may, by ingest.leakage: fail (remove takes them out of this dataset)"
             )
         leaked = np.flatnonzero(np.logical_or.reduce(list(shared.values())))
         excluded = leaked if what == "remove" else leaked[:0]
@@ -68,7 +68,7 @@ def without_leaks(
             raise UserError(
                 f"datasets.{name}: nothing is left for {manifest.split}: every input stands in a later split too: "
                 f"{told}; "
-                "other inputs are right (ingest.leakage: keep trains on them all the same)"
+                "expected other inputs (ingest.leakage: keep trains on them all the same)"
             )
         update = {"leakage": leakage, "excluded": tuple(excluded.tolist())}
         labels = _labels_without(case, manifest, rows[name], excluded) if len(excluded) else manifest.labels

@@ -1,4 +1,4 @@
-"""A data set before its inputs are read: rows listed, labels aligned, what cannot be used set apart, chunks cut."""
+"""A dataset before its inputs are read: rows listed, labels aligned, what cannot be used set apart, chunks cut."""
 
 import json
 from collections.abc import Iterator
@@ -25,10 +25,10 @@ from pipelines.sources.listing import Listing
 
 @dataclass(frozen=True)
 class ListedDataSet:
-    """The rows of a data set.
+    """The rows of a dataset.
 
     Attributes:
-        name: the data set's.
+        name: the dataset's.
         rows: the rows whose inputs are to be read, sorted by id: schema ``ROWS``, and a column a labelled task.
         fields: the source's own columns of the same rows.
         refused: rows that cannot be used, whatever their inputs hold: ``id``, ``source``, ``reason``, ``row`` (the
@@ -72,7 +72,7 @@ def original_rows(fields: pa.Table, rows: pa.Table, at: np.ndarray) -> list[str]
 
 
 def list_data_set(case: Case, name: str) -> ListedDataSet:
-    """List a data set's rows.
+    """List a dataset's rows.
 
     Raises:
         UserError: its source cannot be read, is empty, lacks a column, or, if the case says so, has a label outside

@@ -36,7 +36,7 @@ class Job:
     """A chunk to be made.
 
     Attributes:
-        data_set: its data set.
+        data_set: its dataset.
         folder: where to.
         key: of the chunk.
         older: keys of blocks in the folder that may hold inputs of these rows.
@@ -135,7 +135,7 @@ def make_block(encoded_job: str, rows: pa.Table, recipe: Recipe, room: BlockBuff
     for i in range(len(ids)):
         try:
             inputs[len(kept)] = known[i] if i in known else _made(next(found), recipe.input)
-        except Exception as error:  # whatever a broken picture raises, the row goes to quarantine
+        except Exception as error:  # whatever a broken image raises, the row goes to quarantine
             if isinstance(error, StorageUnavailableError | MemoryError | StopIteration):
                 raise
             failed.append({"id": ids[i], "reason": reason_of(error)})
@@ -182,9 +182,9 @@ def reason_of(error: Exception) -> str:
         return "missing file"
     words = re.sub(r" ?<[^<>]* at 0x[0-9a-f]+>", "", str(error).replace("\n", " "))  # the same in every process
     if words.startswith("cannot identify image file"):
-        return "no picture: in no format that is read"
+        return "no image: in no format that is read"
     for begins, reason in (
-        ("image file is truncated", "truncated picture"),
+        ("image file is truncated", "truncated image"),
         ("the file is empty", "empty file"),
         ("broken archive", "broken archive"),
         ("wrong width", "wrong width"),
@@ -227,7 +227,7 @@ def read_inputs(rows: pa.Table, data_set: DataSet) -> Iterator[bytes | np.ndarra
 
     Args:
         rows: schema ``pipelines.sources.listing.ROWS``.
-        data_set: the rows' data set.
+        data_set: the rows' dataset.
     """
     if rows["vector"].null_count < len(rows):
         for value in rows["vector"]:

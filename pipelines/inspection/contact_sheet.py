@@ -1,6 +1,6 @@
-"""Draw pictures with their labels under each, data set by data set, as one PNG.
+"""Draw images with their labels under each, dataset by dataset, as one PNG.
 
-Small pictures are enlarged by a whole number, pixel by pixel: what is seen is what the network gets. The same samples
+Small images are enlarged by a whole number, pixel by pixel: what is seen is what the network gets. The same samples
 are the same bytes.
 """
 
@@ -16,10 +16,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipelines.inspection.samples import Caption, Sample, Samples
 
-_WIDTH = 1400  # of the pictures of a row, at most
+_WIDTH = 1400  # of the images of a row, at most
 _MARGIN, _GAP, _PADDING = 40, 18, 10
-_SIDE, _LEAST_TILE, _LONGEST_SIDE = 160, 150, 256  # what a picture is enlarged to; a tile's width; no picture is larger
-_MOST_LINES = 7  # of one task's labels under a picture
+_SIDE, _LEAST_TILE, _LONGEST_SIDE = 160, 150, 256  # what an image is enlarged to; a tile's width; no image is larger
+_MOST_LINES = 7  # of one task's labels under an image
 _INK, _GREY, _FAINT, _AMBER = "#111827", "#6b7280", "#9ca3af", "#b45309"
 _PAPER, _CARD, _EDGE, _NO_PICTURE = "#f3f4f6", "#ffffff", "#d1d5db", "#e5e7eb"
 _SPLITS = {"train": "#2563eb", "validation": "#d97706", "test": "#059669"}
@@ -33,7 +33,7 @@ class Sheet:
 
     Attributes:
         png: the file.
-        pictures: where the picture of every tile is, in the order of the samples: left, top, right, bottom.
+        images: where the image of every tile is, in the order of the samples: left, top, right, bottom.
     """
 
     png: bytes
@@ -57,7 +57,7 @@ class _Line:
 
 @dataclass(frozen=True)
 class _Tile:
-    """A picture as it is drawn, and the lines below it."""
+    """An image as it is drawn, and the lines below it."""
 
     picture: Image.Image
     lines: tuple[_Line, ...]
@@ -74,7 +74,7 @@ def draw_sheet(title: str, subtitle: str, data_sets: Sequence[Samples], shape: t
         title: of it.
         subtitle: a line below the title.
         data_sets: what to draw.
-        shape: of every picture: (channels, height, width).
+        shape: of every image: (channels, height, width).
     """
     size = _shown_size(shape)
     tile_width = max(size[0], _LEAST_TILE)
@@ -101,7 +101,7 @@ def _columns(tiles: int, most: int) -> int:
 
 
 def _shown_size(shape: tuple[int, int, int]) -> tuple[int, int]:
-    """Return (width, height) of a picture on the sheet: enlarged by a whole number, or made smaller to fit."""
+    """Return (width, height) of an image on the sheet: enlarged by a whole number, or made smaller to fit."""
     _, height, width = shape
     longest = max(height, width)
     if longest > _LONGEST_SIDE:

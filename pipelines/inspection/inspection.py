@@ -1,11 +1,11 @@
-"""What is known about a case's data sets before they are trained on, before their ingest or after it.
+"""What is known about a case's datasets before they are trained on, before their ingest or after it.
 
 ::
 
     rows and their labels, listed or from blocks         inspected_rows.py
         -> counts, leakage, what is annotated for what   here, overlap.py
         -> tables for the terminal                       inspection_table.py
-    a few rows at random -> pictures with their labels   samples.py -> contact_sheet.py
+    a few rows at random -> images with their labels   samples.py -> contact_sheet.py
 """
 
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ class LabelCount(_Part):
 
 
 class TaskCounts(_Part):
-    """The labels of a task in a data set; ``annotated`` rows have at least one. ``kind`` is as in the case file."""
+    """The labels of a task in a dataset; ``annotated`` rows have at least one. ``kind`` is as in the case file."""
 
     task: str
     kind: str
@@ -60,7 +60,7 @@ class Reason(_Part):
 
 
 class InspectedDataSet(_Part):
-    """What is known about a data set.
+    """What is known about a dataset.
 
     Attributes:
         rows_in: the rows of its source, or those that ``select`` takes: ``rows + quarantined``.
@@ -88,7 +88,7 @@ class InspectedDataSet(_Part):
 
 
 class Leak(_Part):
-    """Rows of a data set whose inputs stand in a later split too, and what was done: ``removed`` or ``kept``."""
+    """Rows of a dataset whose inputs stand in a later split too, and what was done: ``removed`` or ``kept``."""
 
     data_set: str
     split: str
@@ -99,7 +99,7 @@ class Leak(_Part):
 
 
 class SheetTile(_Part):
-    """A picture of the contact sheet; ``problem`` is why it could not be read."""
+    """An image of the contact sheet; ``problem`` is why it could not be read."""
 
     data_set: str
     id: str
@@ -115,13 +115,13 @@ class SheetInfo(_Part):
 
 
 class Inspection(_Part):
-    """What is known about a case's data sets.
+    """What is known about a case's datasets.
 
     Attributes:
         ingested: whether it was looked at after the ingest, else before.
-        shape: of an input; of three dimensions for pictures, of one for vectors.
+        shape: of an input; of three dimensions for images, of one for vectors.
         leakage: None where it is not known yet; empty where there is none.
-        sheet: None where there is none: inputs are vectors, or no pictures were asked for.
+        sheet: None where there is none: inputs are vectors, or no images were asked for.
     """
 
     case: str
@@ -134,7 +134,7 @@ class Inspection(_Part):
 
 
 def open_data_sets(case: Case) -> dict[str, Rows]:
-    """Open every data set of a case: its blocks if it is ingested with these settings, else its source.
+    """Open every dataset of a case: its blocks if it is ingested with these settings, else its source.
 
     Raises:
         UserError: a source cannot be listed, or a block is gone.
@@ -145,7 +145,7 @@ def open_data_sets(case: Case) -> dict[str, Rows]:
         made = None
         write_embedded(case.embedded, case.data_root)
     opened: dict[str, Rows] = {}
-    with bar("read labels" if made else "list sources", len(case.datasets), "data sets") as shown:
+    with bar("read labels" if made else "list sources", len(case.datasets), "datasets") as shown:
         for name in case.datasets:
             shown.show(len(opened), name)
             opened[name] = BlockRows(case, name, *made[name]) if made else ListedRows(case, name)

@@ -15,9 +15,9 @@ class Overlap(BaseModel):
     """Inputs of a split by the tasks that they are annotated for.
 
     Attributes:
-        by: what counts as one input: a decoded input, wherever it stands ("input"), or a row of a data set ("row").
+        by: what counts as one input: a decoded input, wherever it stands ("input"), or a row of a dataset ("row").
         inputs: how many there are; ``rows`` of them where each counts for itself.
-        rows: how many rows the split's data sets have.
+        rows: how many rows the split's datasets have.
         tasks: the rows and columns of ``counts``.
         counts: inputs annotated for both tasks; on the diagonal, for the task.
     """
@@ -33,7 +33,7 @@ class Overlap(BaseModel):
 
 
 def overlap_of(split: str, tasks: Sequence[str], data_sets: Sequence[Rows]) -> Overlap:
-    """Count the inputs of a split's data sets by the tasks that they are annotated for.
+    """Count the inputs of a split's datasets by the tasks that they are annotated for.
 
     Args:
         split: its name.
@@ -55,7 +55,7 @@ def overlap_of(split: str, tasks: Sequence[str], data_sets: Sequence[Rows]) -> O
 
 
 def _inputs(data_sets: Sequence[Rows]) -> tuple[np.ndarray, int]:
-    """Number the inputs; return every row's, data set by data set, and how many there are."""
+    """Number the inputs; return every row's, dataset by dataset, and how many there are."""
     if not _have_digests(data_sets):
         n = sum(len(rows) for rows in data_sets)
         return np.arange(n), n

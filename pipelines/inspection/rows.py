@@ -1,4 +1,4 @@
-"""A data set's rows, whatever is known of them yet: as its source lists them, or as they stand in blocks.
+"""A dataset's rows, whatever is known of them yet: as its source lists them, or as they stand in blocks.
 
 Neither needs a Ray. Labels are read at once; inputs stay where they are until some are asked for.
 """
@@ -31,7 +31,7 @@ class ListedRows:
     how many there are.
 
     Attributes:
-        listed: the data set as listed.
+        listed: the dataset as listed.
         labels: by task, int64 (n,) or int8 (n, L); -1 where not annotated. Tasks without labels have no entry.
     """
 
@@ -60,14 +60,14 @@ class ListedRows:
         for found in read_inputs(self.listed.rows.take(pa.array(rows, pa.int64())), self._data_set):
             try:
                 yield found if isinstance(found, Exception) else decode_input(found, self._declared)
-            except Exception as error:  # whatever a broken picture raises, as in the ingest
+            except Exception as error:  # whatever a broken image raises, as in the ingest
                 if isinstance(error, StorageUnavailableError):
                     raise
                 yield error
 
 
 class BlockRows:
-    """The rows of a data set's blocks that take part in the case.
+    """The rows of a dataset's blocks that take part in the case.
 
     Attributes:
         folder: where the blocks lie.

@@ -1,4 +1,4 @@
-"""Pictures at random, with their labels in words: what goes on a contact sheet."""
+"""Images at random, with their labels in words: what goes on a contact sheet."""
 
 import zlib
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Samples:
-    """Some rows of a data set, of how many, and the tasks that it has no labels for."""
+    """Some rows of a dataset, of how many, and the tasks that it has no labels for."""
 
     data_set: str
     split: str
@@ -53,18 +53,18 @@ class Samples:
 
 
 def draw_samples(case: Case, opened: Mapping[str, Rows], pictures: int, seed: int) -> tuple[Samples, ...]:
-    """Draw rows of every data set at random and read their pictures.
+    """Draw rows of every dataset at random and read their images.
 
     Args:
         case: the case.
-        opened: its data sets.
-        pictures: how many of each; all of a smaller one.
-        seed: decides which; what is drawn from one data set does not depend on the others.
+        opened: its datasets.
+        images: how many of each; all of a smaller one.
+        seed: decides which; what is drawn from one dataset does not depend on the others.
     """
     tasks = tasks_of(case)
     chosen = {name: _chosen(name, len(rows), pictures, seed) for name, rows in opened.items()}
     drawn, done = [], 0
-    with bar("read pictures", sum(len(at) for at in chosen.values()), "pictures") as shown:
+    with bar("read images", sum(len(at) for at in chosen.values()), "pictures") as shown:
         for name, rows in opened.items():
             samples = []
             shown.show(done, name)

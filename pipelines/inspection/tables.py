@@ -1,4 +1,4 @@
-"""What `kindred inspect` prints: a table a data set, what is annotated for what, and what leaks."""
+"""What `kindred inspect` prints: a table a dataset, what is annotated for what, and what leaks."""
 
 from collections.abc import Iterator, Sequence
 
@@ -39,7 +39,7 @@ def _parts(inspection: Inspection) -> Iterator[RenderableType]:
     yield _overlaps(inspection.overlap)
     yield _leakage(inspection.leakage)
     if inspection.sheet is None and len(inspection.shape) == 1:
-        yield Text("no contact sheet: inputs are vectors, not pictures")
+        yield Text("no contact sheet: inputs are vectors, not images")
 
 
 def _data_set(of: InspectedDataSet, ingested: bool) -> Panel:
@@ -180,9 +180,9 @@ def _overlaps(overlaps: Sequence[Overlap]) -> Group:
     """A matrix a split, side by side; its diagonal is what is annotated for a task."""
     by_input = any(of.by == "input" for of in overlaps)
     how = (
-        "counted by decoded input: one that stands in several data sets counts once"
+        "counted by decoded input: one that stands in several datasets counts once"
         if by_input
-        else "counted by row: which picture stands in several data sets is known only after the ingest"
+        else "counted by row: which image stands in several datasets is known only after the ingest"
     )
     title = Text.assemble(("overlap", "bold"), f": inputs annotated for one task and for another, {how}")
     return Group(title, Columns([Padding(_overlap(of), (1, 4, 1, 0)) for of in overlaps]))
@@ -207,7 +207,7 @@ def _leakage(leaks: Sequence[Leak] | None) -> RenderableType:
         return Text.assemble(("leakage", "bold"), ": none; no input stands in a later split too\n")
     table = Table(title="leakage: inputs that stand in a later split too", title_justify="left", title_style="bold")
     table.box = box.SIMPLE_HEAD
-    for name in ("data set", "rows", "also in", "what was done"):
+    for name in ("dataset", "rows", "also in", "what was done"):
         table.add_column(name, justify="right" if name == "rows" else "left")
     for leak in leaks:
         done = "removed from it" if leak.done == "removed" else "kept: it is trained on them all the same"

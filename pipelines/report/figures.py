@@ -276,7 +276,7 @@ def _name_axes(axes: plt.Axes, rows: Sequence[str], columns: Sequence[str]) -> N
 
 
 def mixing_figure(data_sets: Mapping[str, DataSetSummary], steps: int) -> str:
-    """Draw how a batch is put together, and how often each data set's rows are used."""
+    """Draw how a batch is put together, and how often each dataset's rows are used."""
     mixed = {name: of for name, of in data_sets.items() if of.rows_per_step}
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 0.55 * len(mixed) + 1.2), sharey=True)
     for i, of in enumerate(mixed.values()):

@@ -29,7 +29,7 @@ def run_trial(
     Args:
         settings: by key of an arm's ``matching``.
         case: the case that is tuned.
-        data_sets: folder and manifest by data set, without the test split.
+        data_sets: folder and manifest by dataset, without the test split.
         folder: of the search; a trial has a folder of its own below it.
     """
     tried = with_settings(case, settings)

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pipelines.base.storage import RemoteFile, StorageUnavailableError, is_remote, open_file, open_ranges, read_bytes
 from pipelines.sources.archives import DECOMPRESSED
 
-_REQUESTS_AT_ONCE = 16  # to object storage, where one answer takes longer than decoding a picture
+_REQUESTS_AT_ONCE = 16  # to object storage, where one answer takes longer than decoding an image
 _MOST_OF_ONE_REQUEST = 4 << 20  # bytes of neighbours in an archive that are asked for together
 _WORTH_SKIPPING = 64 << 10  # bytes between two of them that are read along rather than asked around
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a zip member: signature, lengths of name and extra field

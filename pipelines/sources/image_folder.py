@@ -1,4 +1,4 @@
-"""Pictures in folders, on disk, in storage or in an archive."""
+"""Images in folders, on disk, in storage or in an archive."""
 
 import posixpath
 from typing import Literal
@@ -13,7 +13,7 @@ from pipelines.sources.settings import Paths
 
 
 class ImageFolder(Section):
-    """Pictures in folders; the folder that a picture lies in may be its class."""
+    """Images in folders; the folder that an image lies in may be its class."""
 
     kind: Literal["image_folder"]
     path: Paths
@@ -41,7 +41,7 @@ PICTURE_ENDINGS = frozenset(
 
 
 def list_image_folder(place: Place) -> Listing:
-    """List every picture below a place; ``folder`` is the name of the folder that it lies in."""
+    """List every image below a place; ``folder`` is the name of the folder that it lies in."""
     files = place.tree().files
     names = files["name"].to_pylist()
     kept = pa.array([i for i, name in enumerate(names) if is_picture(name)], pa.int64())
@@ -53,6 +53,6 @@ def list_image_folder(place: Place) -> Listing:
 
 
 def is_picture(name: str) -> bool:
-    """Say whether a file's name has a picture's ending."""
+    """Say whether a file's name has an image's ending."""
     _, dot, ending = name.rpartition(".")
     return dot + ending.lower() in PICTURE_ENDINGS

@@ -83,17 +83,17 @@ def list_source(root: str, source: Source, *, quarantine_broken_archives: bool =
         if quarantine_broken_archives:
             path = source.path[0]
             return rejected(Place(error.url, "", None, path), f"broken archive: {error.why}")
-        raise UserError(f"{error}; a whole archive is right") from None
+        raise UserError(f"{error}; expected a whole archive") from None
     except NothingThereError as error:
         raise UserError(f"nothing lies at {error} below {root}") from None
     found = _each(source, places)
     if not quarantine_broken_archives:
         for one in found:
             if isinstance(one, BrokenArchiveError):
-                raise UserError(f"{one}; a whole archive is right (ingest.broken_archives: quarantine goes on without)")
+                raise UserError(f"{one}; expected a whole archive (ingest.broken_archives: quarantine goes on without)")
     for place, one in zip(places, found, strict=True):
         if isinstance(one, Listing) and not len(one):
-            raise UserError(f"{place}: found no row in it; at least one input is right, or the path left out")
+            raise UserError(f"{place}: found no row in it; expected at least one input, or the path left out")
     return joined(
         [
             rejected(p, f"broken archive: {one.why}") if isinstance(one, BrokenArchiveError) else one

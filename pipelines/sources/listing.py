@@ -30,7 +30,7 @@ class Listing:
 
     Attributes:
         rows: schema ``ROWS``.
-        fields: the source's own columns, as many rows; for pictures in folders, ``folder``.
+        fields: the source's own columns, as many rows; for images in folders, ``folder``.
     """
 
     rows: pa.Table

@@ -22,7 +22,7 @@ from pipelines.sources.settings import Paths
 class NumpyArrays(Section):
     """Arrays with a row an input: one ``.npz`` file with all of them, or ``.npy`` files.
 
-    ``array`` is the inputs' (float, n x size, or uint8 pictures) in an ``.npz`` file, whose other arrays are columns;
+    ``array`` is the inputs' (float, n x size, or uint8 images) in an ``.npz`` file, whose other arrays are columns;
     beside a ``.npy`` file of inputs, ``columns`` names a file for every column. A column of n x L values that hold
     or not is a multilabel column.
     """

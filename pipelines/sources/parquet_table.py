@@ -23,7 +23,7 @@ from pipelines.sources.text_tables import vectors_of
 class ParquetTable(Section):
     """A Parquet file with a row an input.
 
-    ``image_column`` holds the encoded picture's bytes (also as ``{bytes, path}``, the Hugging Face way), its path
+    ``image_column`` holds the encoded image's bytes (also as ``{bytes, path}``, the Hugging Face way), its path
     relative to the table's folder, or its pixels (uint8, height x width or height x width x channels);
     ``vector_columns`` the numbers, where inputs are vectors: columns of numbers, or one column of lists.
     """
@@ -36,7 +36,7 @@ class ParquetTable(Section):
 
 
 class HuggingFace(Section):
-    """A data set in the Parquet layout of Hugging Face's hub: ``data/train-00000-of-00002.parquet`` and the like.
+    """A dataset in the Parquet layout of Hugging Face's hub: ``data/train-00000-of-00002.parquet`` and the like.
 
     ``part`` is the set's own split, ``config`` its configuration. Classes stored as numbers get their names back.
     """
@@ -134,13 +134,13 @@ def _picture(value: Any) -> bytes | np.ndarray | Exception:
     if isinstance(found, dict):  # the Hugging Face layout: {"bytes": ..., "path": ...}
         found = found.get("bytes")
     if found is None:
-        return ValueError("no picture in this row")
+        return ValueError("no image in this row")
     if isinstance(found, bytes):
         return found
     try:
         return np.asarray(found, dtype=np.uint8)
     except (ValueError, OverflowError, TypeError):
-        return ValueError("neither an encoded picture nor pixels from 0 to 255")
+        return ValueError("neither an encoded image nor pixels from 0 to 255")
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -149,7 +149,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
-    """Say whether a column holds bytes, as the pictures beside the one that is wanted do: no label stands there."""
+    """Say whether a column holds bytes, as the images beside the one that is wanted do: no label stands there."""
     if pa.types.is_struct(kind):
         return any(_is_bytes(kind.field(i).type) for i in range(kind.num_fields))
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
@@ -220,5 +220,5 @@ def check_hugging_face(source: HuggingFace, tried: Sequence[str]) -> UserError:
     """Say that a split was not found."""
     return UserError(
         f"hugging_face: found no Parquet file of the part {source.part!r} at {', '.join(tried[:3])}, ...; "
-        "the folder that holds data/train-*.parquet is right"
+        "expected the folder that holds data/train-*.parquet"
     )

@@ -92,7 +92,7 @@ def _check_apart(places: Sequence[Place]) -> None:
     inside = sorted((f"{str(place).rstrip('/')}/", place.name) for place in places if place.file is None)
     for (outer, first), (inner, second) in pairwise(inside):
         if inner.startswith(outer):
-            raise UserError(f"found {second!r}, which lies in {first!r}: its rows would stand twice; one is right")
+            raise UserError(f"found {second!r}, which lies in {first!r}: its rows would stand twice; expected one")
 
 
 def _matches(root: str, path: str, files: bool) -> Iterator[Place]:

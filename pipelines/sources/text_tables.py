@@ -1,4 +1,4 @@
-"""Tables in text, CSV and JSON Lines: a row names a picture's file, or holds a vector."""
+"""Tables in text, CSV and JSON Lines: a row names an image's file, or holds a vector."""
 
 import json
 import posixpath
@@ -30,7 +30,7 @@ from pipelines.sources.settings import Columns, Paths
 class CsvTable(Section):
     """A table in text with a row an input.
 
-    ``file_column`` holds the picture's path, relative to the table's folder; ``vector_columns`` the numbers, where
+    ``file_column`` holds the image's path, relative to the table's folder; ``vector_columns`` the numbers, where
     inputs are vectors (names, or patterns like ``feature_*``); ``id_column`` a name for the row.
     """
 
@@ -65,10 +65,10 @@ def list_csv(place: Place, source: CsvTable) -> Listing:
     assert place.file is not None
     content = place.tree().read(place.file)
     if not content.strip():
-        raise UserError(f"{place}: the file is empty; a line with the columns' names is right")
+        raise UserError(f"{place}: the file is empty; expected a line with the columns' names")
     quote = False if source.delimiter == "\t" else '"'  # a table between tabs has captions and inches, not quotes
     if quote and content.count(b'"') % 2:
-        raise UserError(f"{place}: found an odd number of quotation marks, so one is not closed; pairs are right")
+        raise UserError(f"{place}: found an odd number of quotation marks, so one is not closed; expected pairs")
     content = content if content.endswith((b"\n", b"\r")) else content + b"\n"
     broken: list[_Broken] = []
 
@@ -95,7 +95,7 @@ def list_csv(place: Place, source: CsvTable) -> Listing:
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         raise UserError(f"{place}: {_not_utf8(content) or str(error)}") from None
     for twice in sorted({name for name in header if header.count(name) > 1}):
-        raise UserError(f"{place}: found two columns {twice!r}; every name once is right")
+        raise UserError(f"{place}: found two columns {twice!r}; expected every name once")
     return _with_broken(place, _list_table(place, source, table), broken)
 
 
@@ -108,7 +108,7 @@ def _not_utf8(content: bytes) -> str | None:
     try:
         content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        return f"byte {error.start} is not UTF-8; a table in UTF-8 is right"
+        return f"byte {error.start} is not UTF-8; expected a table in UTF-8"
     return None
 
 
@@ -133,7 +133,7 @@ def list_json_lines(place: Place, source: JsonLines) -> Listing:
         except ValueError as error:
             broken.append((number, f"not a JSON object: {error}", line))
     if not rows:
-        raise UserError(f"{place}: found no line that holds a JSON object; one an input is right")
+        raise UserError(f"{place}: found no line that holds a JSON object; expected one an input")
     names = list({name: None for row in rows for name in row})
     table = pa.table({name: column_of([row.get(name) for row in rows]) for name in names})
     return _with_broken(place, _list_table(place, source, table), broken)

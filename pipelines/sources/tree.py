@@ -153,7 +153,7 @@ class Tree:
         try:
             return self.read(name).decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise UserError(f"{self}: {name!r}: byte {error.start} is not UTF-8; a table in UTF-8 is right") from None
+            raise UserError(f"{self}: {name!r}: byte {error.start} is not UTF-8; expected a table in UTF-8") from None
 
     def find(self, names: pa.Array) -> pa.Table:
         """Find files by name.

@@ -19,7 +19,7 @@ from pipelines.sources.text_tables import column_of
 class WebDataset(Section):
     """Tar files of samples: members that share a name up to its first dot.
 
-    The member with a picture's ending is the input. Columns: ``cls``, ``txt`` and other short members by their
+    The member with an image's ending is the input. Columns: ``cls``, ``txt`` and other short members by their
     ending, and the keys of a ``json`` member.
     """
 
@@ -33,8 +33,8 @@ _LARGEST_FIELD = 1 << 20  # bytes: a longer member is no label
 def list_webdataset(place: Place) -> Listing:
     """List the samples of a tar file.
 
-    The member with a picture's ending is the input. Columns: short members by their ending (``cls``, ``txt``, ...),
-    and the keys of a ``json`` member. A sample without a picture goes to quarantine.
+    The member with an image's ending is the input. Columns: short members by their ending (``cls``, ``txt``, ...),
+    and the keys of a ``json`` member. A sample without an image goes to quarantine.
     """
     files = place.tree().files
     samples: dict[str, dict[str, int]] = {}
@@ -62,7 +62,7 @@ def list_webdataset(place: Place) -> Listing:
     table = {name: column_of([fields[key].get(name) for key in keys]) for name in columns} or {"key": pa.array(keys)}
     found = files.take(pa.array(pictures, pa.int64()))
     reasons = [
-        "no picture in this sample" if i is None else reason
+        "no image in this sample" if i is None else reason
         for i, reason in zip(pictures, found["refused"].to_pylist(), strict=True)
     ]
     at = found.schema.get_field_index("refused")

@@ -18,7 +18,7 @@ class WorkerAssignment:
     Attributes:
         case: the case.
         runs: what to train.
-        data_sets: folder and manifest by data set.
+        data_sets: folder and manifest by dataset.
         experiment: the experiment's folder.
         attempt: names this call of the trainer, whatever workers come and go in it.
         allow_version_mismatch: go on from checkpoints that other code or another torch has made, too.

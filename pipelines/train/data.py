@@ -12,11 +12,11 @@ from pipelines.case.case import Case
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Data sets by split, and what is counted of the training labels.
+    """Datasets by split, and what is counted of the training labels.
 
     Attributes:
-        readers: the training split's, by data set.
-        validation: the validation split's, by data set; none where the case does not validate as it trains.
+        readers: the training split's, by dataset.
+        validation: the validation split's, by dataset; none where the case does not validate as it trains.
         related: the case with a table on every edge.
         priors: by task, how often each of its outputs holds.
     """
@@ -28,7 +28,7 @@ class TrainingData:
 
 
 def open_training_data(case: Case, data_sets: Mapping[str, tuple[str, Manifest]]) -> TrainingData:
-    """Open the blocks of a case's training and validation data sets; reads the training labels once."""
+    """Open the blocks of a case's training and validation datasets; reads the training labels once."""
     readers = open_readers(case, data_sets, "train")
     validates = case.training.validation.every_steps is not None
     validation = open_readers(case, data_sets, "validation") if validates else {}

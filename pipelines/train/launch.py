@@ -44,7 +44,7 @@ def train(
 
     Args:
         case: the case.
-        data_sets: folder and manifest by data set, as :func:`pipelines.ingest.ingest.ingested` gives them.
+        data_sets: folder and manifest by dataset, as :func:`pipelines.ingest.ingest.ingested` gives them.
         fresh: train all runs again, from the beginning.
         allow_version_mismatch: go on from checkpoints that other code or another torch has made, too.
 
@@ -54,7 +54,7 @@ def train(
     Raises:
         TrainingFailedError: a run failed; the others' results are kept.
         UserError: the case logs to wandb, which is not installed, or compiles, without a compiler; its mixing cannot be
-            kept with these data sets; or a run was begun by other code or on other data.
+            kept with these datasets; or a run was begun by other code or on other data.
     """
     check_wandb(case)
     check_compiler(case)

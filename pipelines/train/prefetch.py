@@ -31,7 +31,7 @@ def prefetch(make: Callable[[int], T], numbers: Iterable[int]) -> Generator[T]:
 
 
 def to_layout(batch: MixedBatch, device: torch.device, channels_last: bool) -> MixedBatch:
-    """Return the batch as a step wants it: pictures with channels last, and in memory from which a GPU copies by
+    """Return the batch as a step wants it: images with channels last, and in memory from which a GPU copies by
     itself."""
     if channels_last and batch.x.ndim == 4:
         batch = replace(batch, x=batch.x.contiguous(memory_format=torch.channels_last))

@@ -36,7 +36,7 @@ def prepare(
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     network.to(worker.device)
     if training.shard and worker.world_size > 1:
-        shard(network, worker.device)  # which takes no other layout; pictures laid out so are enough to compute in it
+        shard(network, worker.device)  # which takes no other layout; images laid out so are enough to compute in it
     elif channels_last:
         _lay_out(network, torch.channels_last)
     if training.compile:
@@ -51,7 +51,7 @@ def prepare(
 
 
 def _takes_channels_last(network: MultiTaskNetwork, shape: tuple[int, ...]) -> bool:
-    """Say whether a network works with channels last; one that uses ``view`` after layers of pictures does not."""
+    """Say whether a network works with channels last; one that uses ``view`` after layers of images does not."""
     if len(shape) != 3:
         return False
     _lay_out(network, torch.channels_last)

@@ -15,7 +15,7 @@ from pipelines.train.worker_loop import train_runs
 
 # Actors of Ray Train 2.60 that have nothing to do, by the callback that starts them. Each is a process to start and to
 # import Ray in, and wakes a hundred times a second: 0.7 to 1.3 % of a processor, taken from whoever trains.
-_IDLE = ("DatasetsCallback",)  # training reads blocks, not Ray Data's data sets
+_IDLE = ("DatasetsCallback",)  # training reads blocks, not Ray Data's datasets
 _IDLE_ALONE = ("PlacementGroupCleanerCallback",)  # where nobody waits for its place
 _WATCHER = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
 

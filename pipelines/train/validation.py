@@ -28,13 +28,13 @@ _ROWS_AT_ONCE = 512
 class Validation:
     """Scores a run's network on fixed rows, keeps the best weights, and says when to stop.
 
-    The rows are those of the data sets labelled for the run's tasks among what :func:`validation_rows` draws, so that
+    The rows are those of the datasets labelled for the run's tasks among what :func:`validation_rows` draws, so that
     every arm and seed is scored on the same ones.
 
     Args:
         case: the case.
         run: the run.
-        readers: the validation split's, by data set; none where the case does not validate as it trains.
+        readers: the validation split's, by dataset; none where the case does not validate as it trains.
         worker: this worker; all of them score a part of the rows.
     """
 
@@ -152,14 +152,14 @@ class Validation:
 
 
 def validation_rows(sizes: Mapping[str, int], rows: int) -> dict[str, np.ndarray]:
-    """Choose the rows that runs are validated on: as many of each data set, all of those that have no more.
+    """Choose the rows that runs are validated on: as many of each dataset, all of those that have no more.
 
     Args:
-        sizes: rows by data set.
+        sizes: rows by dataset.
         rows: how many in all, at the most.
 
     Returns:
-        by data set, in their order, the rows' numbers, int64, rising; they depend on the arguments alone.
+        by dataset, in their order, the rows' numbers, int64, rising; they depend on the arguments alone.
     """
     counts, left = {}, rows
     for i, name in enumerate(sorted(sizes, key=lambda name: (sizes[name], name))):

@@ -84,7 +84,7 @@ class Exported:
         """Return logits by task, float32, (N, outputs).
 
         Args:
-            inputs: pictures, uint8, (N, channels, height, width), or vectors, floating point, (N, size), unscaled.
+            inputs: images, uint8, (N, channels, height, width), or vectors, floating point, (N, size), unscaled.
 
         Raises:
             ValueError: the inputs are of another shape or type.
@@ -94,8 +94,8 @@ class Exported:
         if tuple(inputs.shape[1:]) != tuple(declared.shape) or not right_type:
             wanted = "uint8" if isinstance(declared, PictureInput) else "floating point"
             raise ValueError(
-                f"inputs: found {inputs.dtype} of shape {tuple(inputs.shape)}; {wanted} of shape "
-                f"(N, {', '.join(map(str, declared.shape))}) is right"
+                f"inputs: found {inputs.dtype} of shape {tuple(inputs.shape)}; expected {wanted} of shape "
+                f"(N, {', '.join(map(str, declared.shape))})"
             )
         return self.network(normalize(inputs, declared))  # type: ignore[no-any-return]
 
@@ -112,7 +112,7 @@ def export_run(
 
     Args:
         case: the case.
-        data_sets: folder and manifest by data set, as :func:`pipelines.ingest.ingest.ingested` gives them.
+        data_sets: folder and manifest by dataset, as :func:`pipelines.ingest.ingest.ingested` gives them.
         arm: the arm.
         seed: the seed; the case's first where it is None.
         task: of an arm with a network for every task, which; None for an arm with a shared network.
@@ -123,7 +123,7 @@ def export_run(
     """
     run = _find(case, arm, seed, task)
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / DESCRIPTION).is_file())):
-        raise UserError(f"OUT: found {str(folder)!r}, which is there and no export; a folder to be made is right")
+        raise UserError(f"OUT: found {str(folder)!r}, which is there and no export; expected a folder to be made")
     experiment = experiment_folder(case)
     check_trained([run], experiment, data_sets)
     tasks = tasks_of(case)
@@ -176,7 +176,7 @@ def load_exported(folder: str | Path, *, run_code: bool = False) -> Exported:
         weights = safetensors.torch.load_file(folder / WEIGHTS)
     except FileNotFoundError as error:
         raise UserError(
-            f"{error.filename or folder / WEIGHTS}: no such file; what `kindred export` writes is right"
+            f"{error.filename or folder / WEIGHTS}: no such file; expected what `kindred export` writes"
         ) from None
     except (OSError, UnicodeDecodeError, ValidationError, safetensors.SafetensorError) as error:
         raise UserError(f"{folder}: not what `kindred export` writes: {str(error).splitlines()[0]}") from None
@@ -207,7 +207,7 @@ def _find(case: Case, arm: str, seed: int | None, task: str | None) -> Run:
         raise UserError(f"--arm: found {arm!r}, no such arm{did_you_mean(arm, case.arms)}")
     seeds = case.training.seeds
     if seed is not None and seed not in seeds:
-        raise UserError(f"--seed: found {seed}; one of {', '.join(map(str, seeds))} is right")
+        raise UserError(f"--seed: found {seed}; expected one of {', '.join(map(str, seeds))}")
     shared = case.arms[arm].networks == "shared"
     if shared and task is not None:
         raise UserError(f"--task: found {task!r}, and the arm {arm!r} has one network for all tasks; leave it out")

@@ -3,11 +3,11 @@
     pip install --no-deps --target libmtl LibMTL==1.1.5
     python tests/benchmarks/against_libmtl.py --libmtl libmtl
 
-LibMTL (B. Lin, Y. Zhang, 2022) trains data sets that are labelled apart by a forward pass a task (`multi_input=True`).
+LibMTL (B. Lin, Y. Zhang, 2022) trains datasets that are labelled apart by a forward pass a task (`multi_input=True`).
 Here its own Trainer does so: hard parameter sharing, equal weights, Adam, its own loss and accuracy classes, from
 tensors in memory. Kindred trains by the same code as `kindred train`, from blocks, with one forward pass over the mixed
 batch, on one thread as well; the losses are the supervised ones alone, since LibMTL has no others. Each has a process
-of its own, and they take turns, a round each. With `--same-layout` LibMTL's pictures and convolutions are laid out with
+of its own, and they take turns, a round each. With `--same-layout` LibMTL's images and convolutions are laid out with
 channels last and its process keeps freed memory, as Kindred's do by default: what is left is the one pass over the
 mixed batch.
 

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/data_path.py --rounds 200
 
-Pictures are 3x32x32 with a class of ten and twelve yes/no labels, a third of them missing; a batch is 128 rows at
+Images are 3x32x32 with a class of ten and twelve yes/no labels, a third of them missing; a batch is 128 rows at
 random of 50,000 in blocks of 1,250. Ways alternate in one process on one thread, and each gets the same rows. Printed
 are medians of rows a second, and of the ratios to NumPy's gather of the same inputs and labels from arrays in memory.
 Where `grain` (PyPI) is installed, its map mode reads the same arrays in batches of 128. A step is forward,

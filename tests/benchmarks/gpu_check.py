@@ -2,7 +2,7 @@
 
     python tests/benchmarks/gpu_check.py
 
-The shipped case `digits` and the small CNN on pictures of noise are trained for `--steps` steps on the CPU and with
+The shipped case `digits` and the small CNN on images of noise are trained for `--steps` steps on the CPU and with
 `training.device=cuda`: the curves agree to rounding, which grows step by step. Then, on the GPU alone: bfloat16,
 channels first, a compiled backbone, a batch in pieces, a bound on the gradient that none reaches; each against the
 GPU's own plain curve. With two GPUs or more, two workers and two sharded workers too. Exit code 0: all agree; 1: one

@@ -1,6 +1,6 @@
-"""Pictures a second from JPEG files to blocks, beside the ceiling of this machine, measured in turns in one run.
+"""Images a second from JPEG files to blocks, beside the ceiling of this machine, measured in turns in one run.
 
-    python tests/benchmarks/ingest_speed.py --pictures ../shared/data/grocery-store.zip --rows 20000
+    python tests/benchmarks/ingest_speed.py --images ../shared/data/grocery-store.zip --rows 20000
 
 The ceiling: a process a core, the same decoder in its fastest mode (the JPEG decoder's own scaling), the same resize,
 and nothing else: no labels, no digests, nothing written. The ingest: `kindred ingest` as a case file starts it, less
@@ -30,7 +30,7 @@ SOURCE_SIZE = (348, 348)
 
 
 def write_pictures(archive: Path, folder: Path, rows: int) -> None:
-    """Write ``rows`` JPEG files of 348x348: the archive's pictures, each as often as it takes, none twice the same."""
+    """Write ``rows`` JPEG files of 348x348: the archive's images, each as often as it takes, none twice the same."""
     with zipfile.ZipFile(archive) as packed:
         names = [name for name in packed.namelist() if name.endswith(".jpg")]
         originals = []
@@ -57,7 +57,7 @@ def decode_all(files: list[str]) -> int:
 
 
 def ceiling(folder: Path, cores: int) -> float:
-    """Pictures a second of a process a core, in a process that knows nothing of Ray."""
+    """Images a second of a process a core, in a process that knows nothing of Ray."""
     arguments = [sys.executable, __file__, "--ceiling", str(folder), str(cores)]
     return float(subprocess.run(arguments, check=True, capture_output=True, text=True).stdout)
 
@@ -71,7 +71,7 @@ def measured_ceiling(folder: Path, cores: int) -> float:
 
 
 def case_file(folder: Path, store: Path) -> Path:
-    """A case that ingests the pictures."""
+    """A case that ingests the images."""
     case = {
         "name": "speed",
         "data_root": str(folder.parent),

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/label_table.py --rows 1000000
 
-A row has an id, a picture's file, a class of 100 and twelve yes/no labels with gaps. Listing finds every file's size
+A row has an id, an image's file, a class of 100 and twelve yes/no labels with gaps. Listing finds every file's size
 and time of change, aligns all labels, looks for ids that stand twice, sorts by id and cuts the chunks.
 """
 

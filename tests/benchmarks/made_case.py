@@ -1,4 +1,4 @@
-"""A case with pictures of noise, of any number of rows and tasks, for the benchmarks of training."""
+"""A case with images of noise, of any number of rows and tasks, for the benchmarks of training."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,13 +18,13 @@ SHAPE = (32, 32, 3)  # height, width, channels
 def made_case(
     folder: Path, rows: int, tasks: int = 2, *, related: bool = True, overrides: Sequence[str] = (), name: str = "made"
 ) -> Case:
-    """Write a case's data and return the case: tasks of ten classes and of twelve labels in turn, a data set each.
+    """Write a case's data and return the case: tasks of ten classes and of twelve labels in turn, a dataset each.
 
     The network is the small CNN of CIFAR-10's case, the batch 128, one thread, AdamW; a run trains a shared network.
 
     Args:
         folder: where data and runs lie.
-        rows: training rows in all, shared evenly by the data sets.
+        rows: training rows in all, shared evenly by the datasets.
         tasks: how many.
         related: relate each task of classes to the task of labels after it, with DM and SCA.
         overrides: as ``--set`` takes them.

@@ -3,9 +3,9 @@
     python tests/benchmarks/matching_cost.py --rounds 15
 
 A step is forward, losses, backward and AdamW of ``resnet_small`` with ResNet-18's stages (four of two blocks, 64 to
-512 channels, 11 M parameters, GroupNorm, the 3x3 stem of small pictures) on 32 pictures of 32x32: 0.56 G
-multiply-adds a picture forward, under a third of the 1.8 G of an ImageNet ResNet-18 at 224x224, beside which the
-losses cost three times less. ``--picture 64`` makes it 2.2 G. Half of the pictures are annotated for each task.
+512 channels, 11 M parameters, GroupNorm, the 3x3 stem of small images) on 32 images of 32x32: 0.56 G
+multiply-adds an image forward, under a third of the 1.8 G of an ImageNet ResNet-18 at 224x224, beside which the
+losses cost three times less. ``--image 64`` makes it 2.2 G. Half of the images are annotated for each task.
 
 Steps without any pair, with DM and SCA in both directions, and with the estimate of trust besides alternate in one
 process on one thread, in an order that turns; times are of the processor, which other programs disturb least. Printed

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/training_speed.py --rounds 5 --peer
 
-CIFAR-10-sized pictures, two tasks in two data sets, the small CNN, a batch of 128, one worker on one thread. Rounds of
+CIFAR-10-sized images, two tasks in two datasets, the small CNN, a batch of 128, one worker on one thread. Rounds of
 the pipeline and of the loop in memory alternate inside the one worker process, so both have its priority, its
 allocator's settings and its neighbours. In memory there are two loops: the same step, with the estimate of trust that
 every run with related pairs makes, and that step without it. ``--peer`` adds a plain Ray Data loop over Parquet files

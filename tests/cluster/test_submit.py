@@ -298,10 +298,10 @@ def test_without_waiting_the_command_ends_when_the_job_is_sent(head: Head, case_
 @pytest.mark.parametrize(
     ("address", "says"),
     [
-        ("127.0.0.1:8265", "found '127.0.0.1:8265'; the URL of the cluster's dashboard is right"),
+        ("127.0.0.1:8265", "found '127.0.0.1:8265'; expected the URL of the cluster's dashboard"),
         (
             "ray://127.0.0.1:10001",
-            "found 'ray://127.0.0.1:10001'; the URL of the cluster's dashboard is right",
+            "found 'ray://127.0.0.1:10001'; expected the URL of the cluster's dashboard",
         ),
         ("http://127.0.0.1:99999", "Port out of range"),
         ("http://somebody:secret@127.0.0.1:8265", "found a user name or password in the URL"),

@@ -42,7 +42,7 @@ WITH_DIGIT, WITH_TRAITS, TEST = 50, 947, 500
 
 
 def pictures_and_labels():
-    """Pictures (N, 1, 8, 8) and, by task, labels: the first 50 carry the digit, 947 others traits, 500 both."""
+    """Images (N, 1, 8, 8) and, by task, labels: the first 50 carry the digit, 947 others traits, 500 both."""
     digits = load_digits()
     order = np.random.Generator(np.random.PCG64(0)).permutation(len(digits.target))[: WITH_DIGIT + WITH_TRAITS + TEST]
     x = torch.tensor(digits.images[order], dtype=torch.float32)[:, None] / 8 - 1
@@ -54,7 +54,7 @@ def pictures_and_labels():
 
 
 def train(network, loss, x, labels, *, seed, steps=200, lr=3e-3):
-    """Train on mixed batches of 16 pictures with the digit and 48 with traits."""
+    """Train on mixed batches of 16 images with the digit and 48 with traits."""
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)

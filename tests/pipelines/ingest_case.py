@@ -1,4 +1,4 @@
-"""What the tests of ingest share: pictures, a case of cats and dogs, and the rows in its blocks."""
+"""What the tests of ingest share: images, a case of cats and dogs, and the rows in its blocks."""
 
 import io
 
@@ -17,7 +17,7 @@ from pipelines.ingest.ingest import ingested
 KINDS = ("cat", "dog")
 TRAITS = ("furry", "flies")
 
-# A test split that has nothing to do with the training pictures: every case needs one.
+# A test split that has nothing to do with the training images: every case needs one.
 TEST = {
     "source": {"kind": "image_folder", "path": "for-test"},
     "labels": {"kind": {"from": "folder"}, "traits": {"from": "folder", "through": "kind"}},
@@ -27,17 +27,17 @@ TRAITS_TO_LEARN = {
     "source": {"kind": "image_folder", "path": "for-traits"},
     "labels": {"traits": {"from": "folder", "through": "kind"}},
 }
-REST = {"test": TEST, "for_traits": TRAITS_TO_LEARN}  # what a case needs beside the data set that a test is about
+REST = {"test": TEST, "for_traits": TRAITS_TO_LEARN}  # what a case needs beside the dataset that a test is about
 FOLDER = {"source": {"kind": "image_folder", "path": "pets"}, "labels": {"kind": {"from": "folder"}}}
 
 
 def pixels(seed, size=(12, 10)):
-    """A picture as an array, (height, width, 3)."""
+    """An image as an array, (height, width, 3)."""
     return np.random.Generator(np.random.PCG64(seed)).integers(0, 256, (*size, 3), dtype=np.uint8)
 
 
 def picture(seed, size=(12, 10)):
-    """The same picture as a PNG file."""
+    """The same image as a PNG file."""
     buffer = io.BytesIO()
     Image.fromarray(pixels(seed, size)).save(buffer, "PNG")
     return buffer.getvalue()
@@ -51,14 +51,14 @@ def write(file, content):
 
 
 def write_what_every_case_needs(root):
-    """Write the pictures of TEST and TRAITS_TO_LEARN."""
+    """Write the images of TEST and TRAITS_TO_LEARN."""
     for i in range(2):
         write(root / "for-test" / KINDS[i] / f"{i}.png", picture(1000 + i))
         write(root / "for-traits" / KINDS[i] / f"{i}.png", picture(2000 + i))
 
 
 def case_of(root, tmp_path, datasets, *overrides, **sections):
-    """Load a case of cats and dogs with these data sets, at ``root``."""
+    """Load a case of cats and dogs with these datasets, at ``root``."""
     given = {
         "name": "pets",
         "data_root": str(root),
@@ -80,13 +80,13 @@ def case_of(root, tmp_path, datasets, *overrides, **sections):
 
 
 def read(case, name):
-    """Open a data set's blocks; return the reader and all of its rows."""
+    """Open a dataset's blocks; return the reader and all of its rows."""
     folder, manifest = ingested(case)[name]
     reader = BlockReader(local_blocks(folder, manifest), list(tasks_of(case).values()), manifest.excluded)
     return reader, reader.gather(np.arange(len(reader)))
 
 
 def quarantine(case, name):
-    """Return the rows of a data set's quarantine."""
+    """Return the rows of a dataset's quarantine."""
     folder, _ = ingested(case)[name]
     return pq.read_table(join(folder, "quarantine.parquet")).to_pylist()

@@ -1,4 +1,4 @@
-"""The CIFAR-10 case on the real pictures, cut down; skips where they are not."""
+"""The CIFAR-10 case on the real images, cut down; skips where they are not."""
 
 from pathlib import Path
 

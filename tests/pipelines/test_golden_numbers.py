@@ -34,7 +34,7 @@ SOFT = {"cat": {"furry": 0.9, "flies": 0.1}, "dog": {"furry": 0.7, "flies": 0.2}
 
 
 def datasets():
-    """Pictures in folders labelled with the kind, a table with traits, both for validation and the test."""
+    """Images in folders labelled with the kind, a table with traits, both for validation and the test."""
     both = {"kind": {"from": "column", "column": "kind"}, "traits": {"from": "columns"}}
     return {
         "folders": {"source": {"kind": "image_folder", "path": "pets"}, "labels": {"kind": {"from": "folder"}}},
@@ -46,7 +46,7 @@ def datasets():
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """Lossless pictures of several sizes: what a JPEG decodes to is another library's business."""
+    """Lossless images of several sizes: what a JPEG decodes to is another library's business."""
     root = tmp_path_factory.mktemp("golden")
     for i in range(30):
         write(root / "pets" / KINDS[i % 2] / f"{i}.png", picture(i, size=(9 + i % 5, 14 - i % 4)))

@@ -133,7 +133,7 @@ def run(command, case_file, store, port=None, blocks="pets/blocks", more=None, *
 
 
 def hashes(blocks):
-    """Return the content hash and the rows in quarantine by data set, of what lies in a folder of blocks."""
+    """Return the content hash and the rows in quarantine by dataset, of what lies in a folder of blocks."""
     manifests = [
         Manifest.model_validate_json(read_bytes(join(blocks, found.name)))
         for found in list_below(blocks)
@@ -279,10 +279,10 @@ def test_an_endpoint_that_is_gone_is_one_message(case_file, tmp_path):
             "datasets.folder.source.path: found 's3://pest/cats', nothing lies at s3://pest/cats",
         ),
         ({"storage.path": "s3://pest/store"}, "storage.path: found 's3://pest/store', and there is no bucket 'pest'"),
-        ({"data_root": "ftp://pets/data"}, "found the scheme 'ftp'; a local path, s3:// or gs:// is right"),
-        ({"data_root": "s3:///data"}, "found no bucket; s3://BUCKET/PATH is right"),
+        ({"data_root": "ftp://pets/data"}, "found the scheme 'ftp'; expected a local path, s3:// or gs://"),
+        ({"data_root": "s3:///data"}, "found no bucket; expected s3://BUCKET/PATH"),
         ({"data_root": "s3://pets/data?anonymos=true"}, "unknown option; did you mean 'anonymous'?"),
-        ({"data_root": "s3://pets/data?anonymous=maybe"}, "found 'maybe'; true or false is right"),
+        ({"data_root": "s3://pets/data?anonymous=maybe"}, "found 'maybe'; expected true or false"),
         ({"data_root": f"s3://key:{SECRET}@pets/data"}, "credentials do not belong in a URL, which is written down"),
         ({"data_root": f"s3://pets/data?secret_key={SECRET}"}, "secrets do not belong in a URL, which is written down"),
     ],

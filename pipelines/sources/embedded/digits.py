@@ -1,7 +1,7 @@
 """scikit-learn's 1,797 scanned digits, written out as separately labelled sources of different kinds.
 
 =============================  ==============================================  ========
-source                         labelled with                                   pictures
+source                         labelled with                                   images
 =============================  ==============================================  ========
 ``digits/<class>/<id>.png``    the digit alone                                       50
 ``traits.parquet``             the traits alone                                     947
@@ -9,7 +9,7 @@ source                         labelled with                                   p
 ``test.csv``, ``.png``         both; for the comparison                             500
 =============================  ==============================================  ========
 
-No picture stands in two of them. E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine
+No image stands in two of them. E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine
 Learning Repository, 1998.
 """
 

@@ -66,7 +66,7 @@ def find(tree: Tree, source: PublishedSet, *endings: str) -> str | None:
         hit = pc.or_(pc.equal(names, ending), pc.ends_with(names, f"/{ending}"))
         found = sorted(names.filter(hit).to_pylist(), key=lambda name: name.count("/"))
         if len(found) > 1 and found[0].count("/") == found[1].count("/"):
-            raise UserError(f"{source.kind}: {tree}: found both {found[0]!r} and {found[1]!r}; one of them is right")
+            raise UserError(f"{source.kind}: {tree}: found both {found[0]!r} and {found[1]!r}; expected one of them")
         if found:
             return str(found[0])
     return None
@@ -75,7 +75,7 @@ def find(tree: Tree, source: PublishedSet, *endings: str) -> str | None:
 def matching(tree: Tree, pattern: str) -> pa.Table:
     """Return the files whose names hold a pattern (RE2): ``name``, and a column a named group of it."""
     names = tree.files["name"].combine_chunks()
-    names = names.filter(pc.invert(pc.match_substring_regex(names, r"(^|/)__MACOSX/")))  # not pictures, but named so
+    names = names.filter(pc.invert(pc.match_substring_regex(names, r"(^|/)__MACOSX/")))  # not images, but named so
     groups = pc.extract_regex(names, pattern)
     hit = groups.is_valid()
     table = pa.table({"name": names.filter(hit)})
@@ -98,7 +98,7 @@ def _holds(tree: Tree) -> str:
 
 def malformed(tree: Tree, name: str, line: int, found: object, right: str) -> UserError:
     """Return the error for a line that is not as the layout has it."""
-    return UserError(f"{tree}: {name!r}: line {line}: found {str(found)[:100]!r}; {right} is right")
+    return UserError(f"{tree}: {name!r}: line {line}: found {str(found)[:100]!r}; expected {right}")
 
 
 def read_all(tree: Tree, names: pa.Array | pa.ChunkedArray) -> list[bytes]:
@@ -181,7 +181,7 @@ def parse(
     except pa.ArrowInvalid as error:
         told = re.search(r"Row #(\d+): (?:Expected .*? columns, got \d+: |CSV .*?invalid value )?(.*)", str(error))
         if told is None:
-            raise UserError(f"{tree}: {name!r}: {error}; {right} a line is right") from None
+            raise UserError(f"{tree}: {name!r}: {error}; expected {right} a line") from None
         raise malformed(tree, name, int(told[1]), told[2].strip("'"), right) from None
 
 
@@ -225,17 +225,17 @@ def coded_units(table: pa.Table) -> pa.Table:
 
 
 def at_frames(pictures: pa.Table, labels: pa.Table) -> pa.Table:
-    """Give labels of the frames of sequences to the pictures of these frames; the others of either are left out.
+    """Give labels of the frames of sequences to the images of these frames; the others of either are left out.
 
-    A picture's number is its frame where the numbers of its folder start above 0; where they start at 0, frame 1 is
-    picture 0.
+    An image's number is its frame where the numbers of its folder start above 0; where they start at 0, frame 1 is
+    image 0.
 
     Args:
-        pictures: ``name``, ``sequence``, ``number`` (digits).
-        labels: ``sequence``, ``frame`` (int32, the first is 1), and what the pictures are to have.
+        images: ``name``, ``sequence``, ``number`` (digits).
+        labels: ``sequence``, ``frame`` (int32, the first is 1), and what the images are to have.
 
     Returns:
-        ``picture``, and the columns of ``labels`` but its keys, by the pictures' names.
+        ``image``, and the columns of ``labels`` but its keys, by the images' names.
     """
     folders = pc.replace_substring_regex(pictures["name"], r"[^/]*$", "").combine_chunks().dictionary_encode()
     codes = np.asarray(folders.indices)

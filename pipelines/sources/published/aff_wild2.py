@@ -42,7 +42,7 @@ def read_aff_wild2(tree: Tree, source: PublishedSet) -> pa.Table:
         cropped_aligned/VIDEO/00001.jpg                      the face in frame 1
 
     The folders of other years' competitions (EXPR_Recognition_Challenge, EXPR_Set, ...) are read as well; what a code
-    stands for is in each file's first line. A frame in which no face was found has no picture: such frames are left
+    stands for is in each file's first line. A frame in which no face was found has no image: such frames are left
     out.
 
     Parts: train, val. A video may be in different parts of different tasks: with a part, only that part's annotations
@@ -66,7 +66,7 @@ def read_aff_wild2(tree: Tree, source: PublishedSet) -> pa.Table:
         known = videos.setdefault(row["video"], {})
         if known.keys() & fields.keys():
             raise UserError(
-                f"{tree}: {row['name']!r}: found the video annotated twice; one competition's files are right"
+                f"{tree}: {row['name']!r}: found the video annotated twice; expected one competition's files"
             )
         known.update(fields)
     units = action_units(field for fields in videos.values() for field in fields)

@@ -58,7 +58,7 @@ def read_affectnet(tree: Tree, source: PublishedSet) -> pa.Table:
         train_set/images/0.jpg, val_set/images/0.jpg
         train_set/annotations/0_exp.npy, 0_val.npy, 0_aro.npy           (numbers, or strings that are numbers)
 
-    The whole picture is read, not the face's box in it (the second release is cropped).
+    The whole image is read, not the face's box in it (the second release is cropped).
 
     Parts: train (training.csv, train_set), val (validation.csv, val_set).
 
@@ -105,7 +105,7 @@ def _in_arrays(tree: Tree, source: PublishedSet, part: str) -> pa.Table:
     unknown = pc.invert(pc.is_in(codes, pa.array(list(EXPRESSIONS), pa.float64())))
     if pc.any(unknown).as_py():
         i = pc.index(unknown, True).as_py()
-        raise UserError(f"{tree}: {found['name'][i].as_py()!r}: found the code {codes[i]}; one of 0 to 10 is right")
+        raise UserError(f"{tree}: {found['name'][i].as_py()!r}: found the code {codes[i]}; expected one of 0 to 10")
     return pa.table(
         {
             "picture": pc.binary_join_element_wise(found["set"], "images/", found["picture"], ".jpg", ""),
@@ -121,7 +121,7 @@ def _number(tree: Tree, name: str, raw: bytes) -> float:
         value: float = np.load(io.BytesIO(raw), allow_pickle=False).astype(np.float64).item()
         return value
     except (ValueError, EOFError, TypeError) as error:
-        raise UserError(f"{tree}: {name!r}: {error}; an array of one number is right") from None
+        raise UserError(f"{tree}: {name!r}: {error}; expected an array of one number") from None
 
 
 def _annotated(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:

@@ -66,5 +66,5 @@ def read_bp4d(tree: Tree, source: PublishedSet) -> pa.Table:
     pictures = pictures.append_column("sequence", sequences)
     table = at_frames(pictures, pa.concat_tables(tables, promote_options="default"))
     if not len(table):
-        raise nothing(tree, source, "picture of a coded frame ('F001/T1/0000.jpg')")
+        raise nothing(tree, source, "image of a coded frame ('F001/T1/0000.jpg')")
     return coded_units(table)

@@ -17,11 +17,11 @@ def read_celeba(tree: Tree, source: PublishedSet) -> pa.Table:
 
     Layout (the set's README; the folders Anno, Eval and Img may be there or not)::
 
-        Anno/list_attr_celeba.txt          a line with the number of pictures, a line with the attributes' names, then
+        Anno/list_attr_celeba.txt          a line with the number of images, a line with the attributes' names, then
                                            000001.jpg -1  1  1 ...      (1 holds, -1 does not; there is no "unknown")
         Eval/list_eval_partition.txt       000001.jpg 0                 (0 train, 1 val, 2 test)
         Anno/identity_CelebA.txt           000001.jpg 2880              (may be left out)
-        Img/img_align_celeba/000001.jpg    the aligned and cropped pictures
+        Img/img_align_celeba/000001.jpg    the aligned and cropped images
 
     Parts: train, val, test.
 
@@ -33,13 +33,13 @@ def read_celeba(tree: Tree, source: PublishedSet) -> pa.Table:
     raw = tree.read(name)
     head = raw[:10_000].decode("utf-8", "replace").splitlines()[:2]
     if len(head) < 2 or not head[0].strip().isdigit():
-        raise malformed(tree, name, 1, head[0] if head else "", "the number of pictures")
+        raise malformed(tree, name, 1, head[0] if head else "", "the number of images")
     attributes = head[1].split()
     types = {"picture": pa.string(), **dict.fromkeys(attributes, pa.int8())}
-    right = f"a picture and {len(attributes)} times -1 or 1"
+    right = f"an image and {len(attributes)} times -1 or 1"
     rows = parse(tree, name, raw, list(types), types, delimiter=" ", skip=2, right=right)
     if len(rows) != int(head[0]):
-        raise UserError(f"{tree}: {name!r}: found {len(rows)} rows; {head[0].strip()}, as its line 1 says, is right")
+        raise UserError(f"{tree}: {name!r}: found {len(rows)} rows; expected {head[0].strip()}, as its line 1 says")
     columns = {"picture": rows["picture"]}
     for attribute in attributes:
         columns[attribute] = decode(tree, name, rows[attribute], {-1: False, 1: True}, first_line=3)
@@ -61,4 +61,4 @@ def read_celeba(tree: Tree, source: PublishedSet) -> pa.Table:
 
 def _pairs(tree: Tree, name: str, kind: pa.DataType) -> pa.Table:
     types = {"picture": pa.string(), "value": kind}
-    return parse(tree, name, tree.read(name), list(types), types, delimiter=" ", right="'picture value'")
+    return parse(tree, name, tree.read(name), list(types), types, delimiter=" ", right="'image value'")

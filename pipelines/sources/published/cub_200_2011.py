@@ -81,7 +81,7 @@ def _pairs(tree: Tree, name: str, kind: pa.DataType) -> pa.Table:
 def _decoded(
     tree: Tree, source: PublishedSet, name: str, ids: pa.ChunkedArray, meaning: dict[int, str]
 ) -> pa.ChunkedArray:
-    """Return what a file of lines ``id code`` says of some pictures; null where it says nothing."""
+    """Return what a file of lines ``id code`` says of some images; null where it says nothing."""
     rows = _pairs(tree, locate(tree, source, name), pa.int32())
     return decode(tree, name, rows["value"], meaning).take(pc.index_in(ids, rows["id"]))
 
@@ -121,7 +121,7 @@ def _attributes(tree: Tree, source: PublishedSet, root: str, ids: pa.ChunkedArra
         mended.append([line.number, *map(int, parts[:4])])
         return True
 
-    right = "'picture attribute present certainty seconds'"
+    right = "'image attribute present certainty seconds'"
     rows = parse(tree, name, tree.read(name), fields, types, delimiter=" ", mend=mend, right=right)
     others = np.array(mended, np.int32).reshape(-1, 5)
     numbers = np.delete(np.arange(1, len(rows) + len(others) + 1), others[:, 0] - 1)

@@ -63,5 +63,5 @@ def read_disfa(tree: Tree, source: PublishedSet) -> pa.Table:
     pictures = matching(tree, rf"(?P<sequence>SN\d{{3}})[^/]*/(?:.*/)?[^/]*?(?P<number>\d+){PICTURE}")
     table = at_frames(pictures, labels)
     if not len(table):
-        raise nothing(tree, source, "picture of a labelled frame ('Images/SN001/1.jpg')")
+        raise nothing(tree, source, "image of a labelled frame ('Images/SN001/1.jpg')")
     return coded_units(table)

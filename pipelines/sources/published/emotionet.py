@@ -1,4 +1,4 @@
-"""EmotioNet: pictures from the web with action units."""
+"""EmotioNet: images from the web with action units."""
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,14 +28,14 @@ def read_emotionet(tree: Tree, source: PublishedSet) -> pa.Table:
     Automatic Annotation of a Million Facial Expressions in the Wild", CVPR 2016, as the EmotioNet challenge distributes
     it (http://cbcsl.ece.ohio-state.edu/EmotionNetChallenge).
 
-    The set is lists of URLs; the pictures are downloaded by who uses them, each under the file name of its first
+    The set is lists of URLs; the images are downloaded by who uses them, each under the file name of its first
     URL, in folders of any name. Layout::
 
         EmotioNet_FACS_aws_2020_24600.csv    URL,URL orig,AU 1,AU 2,...,AU 60    (comma or tab; names in quotes or not)
         dataFile_0001.txt, ...               the same without a header: two URLs and 60 numbers, with tabs
         images/N_0000000001_00001.jpg        of https://.../N_0000000001/N_0000000001_00001.jpg
 
-    A URL whose picture was not downloaded keeps its row, under the name that the picture would have.
+    A URL whose image was not downloaded keeps its row, under the name that the image would have.
 
     Parts: none.
 
@@ -52,7 +52,7 @@ def read_emotionet(tree: Tree, source: PublishedSet) -> pa.Table:
     files = pc.replace_substring_regex(pictures["name"], r"^.*/", "")
     at = pc.index_in(rows["picture"], files)
     if len(rows) and at.null_count == len(rows):
-        raise nothing(tree, source, f"picture {rows['picture'][0].as_py()!r}, nor that of any other URL")
+        raise nothing(tree, source, f"image {rows['picture'][0].as_py()!r}, nor that of any other URL")
     found = pc.coalesce(pictures["name"].take(at), rows["picture"])
     return coded_units(rows.set_column(0, "picture", found))
 

@@ -19,7 +19,7 @@ def read_grocery_store(tree: Tree, source: PublishedSet) -> pa.Table:
 
         classes.csv                   Class Name (str),Class ID (int),Coarse Class Name (str),Coarse Class ID (int),...
         train.txt, val.txt, test.txt  train/Fruit/Apple/Golden-Delicious/Golden-Delicious_001.jpg, 0, 0
-        train/..., val/..., test/...  the pictures
+        train/..., val/..., test/...  the images
 
     Parts: train, val, test.
 

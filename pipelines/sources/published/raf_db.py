@@ -20,16 +20,16 @@ def read_raf_db(tree: Tree, source: PublishedSet) -> pa.Table:
 
         basic/EmoLabel/list_patition_label.txt         train_00001.jpg 5
         basic/Image/aligned/train_00001_aligned.jpg    the aligned faces, read where they are there
-        basic/Image/original/train_00001.jpg           else the pictures as they were found
+        basic/Image/original/train_00001.jpg           else the images as they were found
 
-    Parts: train, test (how a picture's name starts).
+    Parts: train, test (how an image's name starts).
 
     Columns: ``expression``.
     """
     refuse_intensity(source)
     name = locate(tree, source, f"basic/{_LIST}", _LIST)
     types = {"picture": pa.string(), "code": pa.int32()}
-    rows = parse(tree, name, tree.read(name), list(types), types, delimiter=" ", right="'picture code'")
+    rows = parse(tree, name, tree.read(name), list(types), types, delimiter=" ", right="'image code'")
     rows = rows.append_column("expression", decode(tree, name, rows["code"], EXPRESSIONS))
     parts = pc.struct_field(pc.extract_regex(rows["picture"], r"^(?P<part>train|test)_.*\.jpg$"), "part")
     if parts.null_count:

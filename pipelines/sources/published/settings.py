@@ -9,7 +9,7 @@ from pipelines.sources.settings import Paths
 
 
 class PublishedSet(Section):
-    """A data set in the layout that its authors publish; what it has columns for: pipelines/sources/published.
+    """A dataset in the layout that its authors publish; what it has columns for: pipelines/sources/published.
 
     Attributes:
         part: one of the set's own parts (train, val, test, ...); all of them where it is not given.

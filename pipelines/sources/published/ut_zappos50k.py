@@ -37,11 +37,11 @@ def read_ut_zappos50k(tree: Tree, source: PublishedSet) -> pa.Table:
                                            100627-72,Shoes,Oxfords,,,Lace up,Men,Rubber,Capped Toe;Round Toe
         ut-zap50k-images-square/Shoes/Oxfords/Bostonian/100627.72.jpg     (or ut-zap50k-images/...)
 
-    A picture is found by its name, which is the CID with a dot for the dash; image-path.mat is not needed. Where both
-    folders of pictures are there, ut-zap50k-images-square is read. A shoe without a picture keeps its row, under the
-    name that the picture would have.
+    An image is found by its name, which is the CID with a dot for the dash; image-path.mat is not needed. Where both
+    folders of images are there, ut-zap50k-images-square is read. A shoe without an image keeps its row, under the
+    name that the image would have.
 
-    Parts: none (the set's splits are of pairs of pictures).
+    Parts: none (the set's splits are of pairs of images).
 
     Columns: ``category``, ``sub_category``, and with several values joined by ``|``: ``heel_height``, ``insole``,
     ``closure``, ``gender``, ``material``, ``toe_style``; null where the shop says nothing.

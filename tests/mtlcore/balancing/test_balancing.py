@@ -365,7 +365,12 @@ def test_every_aggregator_of_torchjd_has_a_name_a_paper_and_a_line_in_the_docs()
         ("krum", "ab", {}, "method: 'krum' needs 3 objectives; found a, b"),
         ("trimmed_mean", "abcd", {"trim_number": 2}, "'trimmed_mean' needs 5 objectives"),
         ("constant", "abc", {}, "weights: missing"),
-        ("constant", "abc", {"weights": {"a": 1, "q": 2}}, "weights: found a, q; a number for each of a, b, c"),
+        (
+            "constant",
+            "abc",
+            {"weights": {"a": 1, "q": 2}},
+            "weights: found a, q; a number for each of a, b, c",
+        ),
         ("cagrad", "abc", {"c": -1}, "c must be non-negative"),
     ],
 )

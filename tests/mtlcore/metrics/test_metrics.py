@@ -259,5 +259,5 @@ def test_it_is_negative_transfer_where_the_whole_interval_lies_below_nothing(low
 
 def test_an_interval_the_wrong_way_round_has_no_verdict():
     for low, high in ((1.0, 0.0), (math.nan, 1.0)):
-        with pytest.raises(ValueError, match="low <= high is right"):
+        with pytest.raises(ValueError, match="expected low <= high"):
             negative_transfer_verdict(Interval(0.5, low, high))

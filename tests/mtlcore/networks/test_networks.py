@@ -56,8 +56,8 @@ def test_parameters_come_from_the_seed_and_nobody_elses_random_state_is_touched(
     ("build", "words"),
     [
         (lambda: mlp((4,), ()), "hidden: found none"),
-        (lambda: small_cnn((3, 8, 8), (8,) * 4), "widths: found 4 stages for pictures of 8x8; .* at most 3"),
-        (lambda: small_cnn((3, 8, 8), (12,)), "widths: found 12; a multiple of 8"),
+        (lambda: small_cnn((3, 8, 8), (8,) * 4), "widths: found 4 stages for images of 8x8; .* at most 3"),
+        (lambda: small_cnn((3, 8, 8), (12,)), "widths: found 12; expected a multiple of 8"),
     ],
 )
 def test_what_cannot_be_built_is_refused(build, words):

@@ -51,7 +51,7 @@ def test_a_row_may_be_prototypical_and_observational_or_unknown_as_a_whole():
         ({"prototypical": ["smile"], "observational": {"smile": 0.5}}, "row 'sad': 'smile' is both"),
         ({"prototypical": ["smile"], "tears": 0.5}, "row 'sad': found 'tears' beside 'prototypical'"),
         ({"observational": ["smile"]}, "row 'sad': 'prototypical' is a list"),
-        ({"observational": {"smile": "much"}}, "row 'sad', cell 'smile': found 'much'; a probability"),
+        ({"observational": {"smile": "much"}}, "row 'sad', cell 'smile': found 'much'; expected a probability"),
         ({"smile": True}, "row 'sad', cell 'smile': found True"),
         ({"prototypical": ["smil"]}, "row 'sad': 'smil' is not one of 'units'; did you mean 'smile'"),
         ({"observational": {"smile": 1.5}}, "row 'sad', cell 'smile': found 1.5"),
@@ -81,7 +81,7 @@ def test_the_published_table_fits_a_task_with_more_and_fewer_names_and_says_what
         ({"support": torch.zeros(2, 2)}, r"the support has shape \(2, 2\)"),
         ({"support": torch.tensor([[0, 1, 2], [0, -1, 2]])}, "row 'sad', cell 'frown': found a support below 0"),
         ({"interval": torch.tensor([0.5, 0.4]).expand(2, 3, 2)}, "row 'happy', cell 'smile': its interval is not"),
-        ({"interval": torch.zeros(2, 3)}, r"the interval has shape \(2, 3\), \(2, 3, 2\) is right"),
+        ({"interval": torch.zeros(2, 3)}, r"the interval has shape \(2, 3\); expected \(2, 3, 2\)"),
     ],
 )
 def test_what_goes_with_a_table_is_checked_at_the_door(fields, words):
@@ -257,7 +257,7 @@ def test_a_wrong_prior_is_refused(more, words):
 def test_labels_that_are_not_the_tasks_are_refused():
     with pytest.raises(ValueError, match=r"y_A: found the label 2; a label of task 'mood' lies in \[-1, 2\)"):
         relatedness_from_annotations(torch.tensor([2]), torch.zeros(1, 3).long(), MOOD, UNITS)
-    with pytest.raises(ValueError, match=r"y_B: found labels of shape \(1, 2\); \(1, 3\) is right for task 'units'"):
+    with pytest.raises(ValueError, match=r"y_B: found labels of shape \(1, 2\); expected \(1, 3\) for task 'units'"):
         relatedness_from_annotations(torch.tensor([1]), torch.zeros(1, 2).long(), MOOD, UNITS)
 
 
@@ -345,7 +345,7 @@ def noisy_labels(true, rate, seed):
 
 
 class Disjoint:
-    """Two disjoint data sets and the predictions of two networks that err, one draw of a known R."""
+    """Two disjoint datasets and the predictions of two networks that err, one draw of a known R."""
 
     CLASSES = Multiclass("A", ("a", "b", "c"))
     LABELS = Multilabel("B", ("l0", "l1", "l2", "l3"))
@@ -442,11 +442,11 @@ def test_every_kind_of_pair_is_recovered_from_disjoint_data(source, target):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({}, "found nothing; p_A with y_B"),
-        ({"p_A": torch.rand(4, 2)}, "found p_A; p_A with y_B"),
-        ({"p_A": torch.rand(4, 3), "y_B": torch.zeros(4, 3)}, r"p_A: found shape \(4, 3\); \(4, 2\) is right"),
+        ({}, "found nothing; expected p_A with y_B"),
+        ({"p_A": torch.rand(4, 2)}, "found p_A; expected p_A with y_B"),
+        ({"p_A": torch.rand(4, 3), "y_B": torch.zeros(4, 3)}, r"p_A: found shape \(4, 3\); expected \(4, 2\)"),
         ({"p_A": torch.rand(4, 2) - 2, "y_B": torch.zeros(4, 3)}, "p_A: found numbers outside"),
-        ({"p_B": torch.rand(4, 3), "y_A": torch.zeros(4, 3)}, r"y_A: found labels of shape \(4, 3\); \(4,\) is right"),
+        ({"p_B": torch.rand(4, 3), "y_A": torch.zeros(4, 3)}, r"y_A: found labels of shape \(4, 3\); expected \(4,\)"),
     ],
 )
 def test_predictions_that_do_not_fit_are_refused(given, words):

@@ -1,4 +1,4 @@
-"""What becomes of a training row is a function of (seed, step, row): the right pictures, the same on any workers."""
+"""What becomes of a training row is a function of (seed, step, row): the right images, the same on any workers."""
 
 import zlib
 
@@ -30,7 +30,7 @@ def picture_input(height, width, channels=3):
 
 
 def draws(n=1, **of):
-    """Draws that leave a picture as it is but for those that are given: no flip, the middle crop, factors of 1."""
+    """Draws that leave an image as it is but for those that are given: no flip, the middle crop, factors of 1."""
     found = np.full((n, 12), 0.5)
     found[:, [FLIP, ERASE]] = 0.999
     for name, value in of.items():
@@ -146,7 +146,7 @@ def test_the_own_share_is_the_larger_part_of_a_beta_draw():
 
 @pytest.fixture
 def opened(tmp_path, monkeypatch):
-    """Two small data sets of pictures, or of vectors: the case, its tasks, its readers, and a plan."""
+    """Two small datasets of images, or of vectors: the case, its tasks, its readers, and a plan."""
     monkeypatch.setenv("KINDRED_BLOCK_CACHE", str(tmp_path / "cache"))
 
     def open_with(augmentation, vectors=False):
@@ -175,7 +175,7 @@ def test_workers_together_have_the_batch_that_one_has_bit_for_bit(opened, world_
     for step in (0, 1, 12):
         whole = training_batch(case, readers, plan, step, 0, 1, tasks)
         parts = [training_batch(case, readers, plan, step, rank, world_size, tasks) for rank in range(world_size)]
-        # a worker has every world_size-th row of each data set, the first of the second set by where the first ends
+        # a worker has every world_size-th row of each dataset, the first of the second set by where the first ends
         for rank, part in enumerate(parts):
             mine = np.arange(28)[rank::world_size]
             assert torch.equal(part.x, whole.x[mine])
@@ -237,8 +237,8 @@ def test_nothing_is_altered_where_nothing_is_asked_for(opened):
     ("settings", "words"),
     [
         ("{flip: 2}", "training.augmentation.flip: found 2; input should be less than or equal to 1"),
-        ("{crop: 8}", "training.augmentation.crop: found 8; less than 8, the picture's size, is right"),
-        ("{mixup: yes}", "training.augmentation.mixup: found True; a number is right"),
+        ("{crop: 8}", "training.augmentation.crop: found 8; expected less than 8, the image's size,"),
+        ("{mixup: yes}", "training.augmentation.mixup: found True; expected a number"),
         ("{flips: 0.5}", "training.augmentation: unknown key 'flips'; did you mean 'flip'"),
     ],
 )
@@ -253,4 +253,4 @@ def test_alterations_of_pictures_are_one_mistake_where_inputs_are_vectors():
     with pytest.raises(UserError) as caught:
         load_case("digits", ["input={kind: vector, size: 3}", "training.augmentation={flip: 1, crop: 2, mixup: 1}"])
     (told,) = (line for line in str(caught.value).splitlines() if "augmentation" in line)
-    assert told.endswith("training.augmentation: found flip, crop; inputs are vectors, for which mixup alone is right")
+    assert told.endswith("training.augmentation: found flip, crop; inputs are vectors; expected mixup alone")

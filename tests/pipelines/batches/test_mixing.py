@@ -88,7 +88,7 @@ def test_workers_share_a_steps_rows_evenly_and_without_overlap(workers):
 
 
 def test_a_data_set_alone_is_taken_as_in_the_mixture():
-    """What a single-task network sees is the joint network's own rows of that data set."""
+    """What a single-task network sees is the joint network's own rows of that dataset."""
     alone = BatchSampler(5, {"large": 50}, {"large": 5})
     assert all(alone.rows(step)["large"].tolist() == PLAN.rows(step)["large"].tolist() for step in range(30))
 
@@ -168,7 +168,9 @@ def test_a_share_may_be_set_alone_and_a_bound_that_one_row_breaks_is_told():
     case = load_case("digits", ["training.mixing.digit_pictures=5"])
     assert case.training.mixing.shares == {"digit_pictures": 5, "trait_pictures": 3}
     case = load_case("digits", ["training.mixing={kind: uniform, max_repeats: 2}", "training.batch_size=8"])
-    with pytest.raises(UserError, match=r"training.mixing.max_repeats: found 2; 'digit_pictures' \(50 rows\) is gone"):
+    with pytest.raises(
+        UserError, match=r"training.mixing.max_repeats: found 2; 'digit_pictures' \(50 rows\) is gone"
+    ):
         batch_sampler(case, {"digit_pictures": 50, "trait_pictures": 100_000}, 0, ["digit", "traits"])
 
 

@@ -41,7 +41,7 @@ def block_table(rows, tasks, shape, rng, first=0):
 
 
 def write_blocks(folder, tables, name="pets", excluded=()):
-    """Write tables as the blocks of a data set in a folder, a path or a URL; return its manifest."""
+    """Write tables as the blocks of a dataset in a folder, a path or a URL; return its manifest."""
     blocks = []
     for i, table in enumerate(tables):
         ids = table["id"].to_pylist() or [""]

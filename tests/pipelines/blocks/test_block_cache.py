@@ -26,7 +26,7 @@ def s3():
 
 @pytest.fixture
 def stored(s3, tmp_path, monkeypatch):
-    """Write data sets of a few blocks each to the bucket; return folder and manifest of each, and a block's bytes."""
+    """Write datasets of a few blocks each to the bucket; return folder and manifest of each, and a block's bytes."""
     for name, value in environment_for(s3, KINDRED_BLOCK_CACHE=str(tmp_path / "cache")).items():
         monkeypatch.setenv(name, value)
 
@@ -72,10 +72,12 @@ def test_what_is_in_use_stays_and_blocks_that_do_not_fit_beside_it_are_told(stor
     local_blocks(b, of_b)
     assert cached(tmp_path) >= digests(of_b)
     monkeypatch.setenv("KINDRED_BLOCK_CACHE_GB", str(size / 1e9))
-    with pytest.raises(UserError, match=r"every step reads rows of all blocks. A larger bound"):
+    with pytest.raises(UserError, match=r"every step reads rows of all blocks; expected a larger bound"):
         local_blocks(a, of_a)
     monkeypatch.setenv("KINDRED_BLOCK_CACHE_GB", "many")
-    with pytest.raises(UserError, match=r"KINDRED_BLOCK_CACHE_GB: found 'many'; a number of gigabytes above 0"):
+    with pytest.raises(
+        UserError, match=r"KINDRED_BLOCK_CACHE_GB: found 'many'; expected a number of gigabytes above 0"
+    ):
         local_blocks(a, of_a)
 
 
@@ -90,7 +92,7 @@ sys.stdin.read()
 
 
 def holder(folder, manifest):
-    """A process that uses a data set's blocks until its standard input ends."""
+    """A process that uses a dataset's blocks until its standard input ends."""
     command = [sys.executable, "-c", HOLDER, folder, manifest.model_dump_json()]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 

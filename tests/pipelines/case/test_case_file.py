@@ -18,7 +18,7 @@ def told(*overrides, case="digits"):
     [
         ("training.stepz=3", ["digits.yaml: training: unknown key 'stepz'", "did you mean 'steps'"]),
         ("training.steps=0", ["training.steps: found 0", "greater than or equal to 1"]),
-        ("training.optimizer.lr=yes", ["training.optimizer.lr: found True", "a number is right"]),
+        ("training.optimizer.lr=yes", ["training.optimizer.lr: found True", "expected a number"]),
         ("training.seeds=[1, 1]", ["training.seeds: found [1, 1]", "every seed once"]),
         ("training.batch_size=1", ["training.batch_size: found 1", "at least one row"]),
         ("training.mixing={digit_picture: 1, trait_pictures: 1}", ["'digit_picture'", "did you mean 'digit_pictures'"]),
@@ -96,7 +96,7 @@ def test_a_row_over_classes_must_sum_to_one_and_every_class_needs_one():
     [
         ("name: [", "line 1, column"),
         ("name: a\nname: b\n", "line 2, column 1: not valid YAML: the key 'name' stands twice"),
-        ("- 1\n", "found list; a mapping"),
+        ("- 1\n", "found list; expected a mapping"),
         ("{{x}}: 1\n", "line 1, column 2: not valid YAML: the key {'x': None} is not a name"),
         ("!!python/object/apply:os.getcwd []\n", "not valid YAML"),
     ],
@@ -139,7 +139,7 @@ def test_one_mistake_is_told_once():
 
 def test_a_storage_path_that_is_a_file_is_told(tmp_path):
     (tmp_path / "file").write_text("")
-    assert f"{tmp_path}/file is a file; a folder" in told(f"storage.path={tmp_path}/file/below")
+    assert f"{tmp_path}/file is a file; expected a folder" in told(f"storage.path={tmp_path}/file/below")
 
 
 def test_a_missing_case_names_the_nearest():

@@ -81,7 +81,7 @@ def write(folder, text):
         ("network.sharing={kind: mmoe, expert: 3}", ["network.sharing", "unknown key 'expert'", "'experts'"]),
         ("network.sharing={kind: ple, levels: 0}", ["levels: found 0", "greater than or equal to 1"]),
         ("network.head={hiden: [3]}", ["network.head: unknown key 'hiden'", "did you mean 'hidden'"]),
-        ("network={backbone: resnet_small, widths: [12]}", ["network.widths: found 12; a multiple of 8"]),
+        ("network={backbone: resnet_small, widths: [12]}", ["network.widths: found 12; expected a multiple of 8"]),
         ("network={backbone: resnet_small, options: {block: 1}}", ["network.options: found 'block'", "'blocks'"]),
         ("network={backbone: 'hf:vit', widths: [8]}", ["network.widths: found [8] for the backbone 'hf:vit'"]),
         ("network={backbone: 'nobody.here:build'}", ["network.backbone: found 'nobody.here:build'", "PYTHONPATH"]),

@@ -143,8 +143,8 @@ def test_a_hierarchy_gives_every_pair_of_levels_and_edges_compose(tmp_path):
         (FACES, {"table": "expression_to_aus"}, "0.table: found 'expression_to_aus'; .*mean 'expression_to_au'"),
         (FACES, {"table": {}, "file": "t.csv"}, "relatedness.0: found both 'table' and 'file'"),
         (FACES, {"file": "t.cvs"}, "0.file: found 't.cvs', no such file"),
-        (FACES, {"file": "short.csv"}, "short.csv, line 2: found 2 cells; 3 as in line 1 is right"),
-        (FACES, {"file": "word.csv"}, "word.csv, line 2, row 'happy', cell 'AU6': found 'much'; a number"),
+        (FACES, {"file": "short.csv"}, "short.csv, line 2: found 2 cells; expected 3 as in line 1"),
+        (FACES, {"file": "word.csv"}, "word.csv, line 2, row 'happy', cell 'AU6': found 'much'; expected a number"),
         (FACES, {"file": "twice.csv"}, "twice.csv, line 3: the row 'happy' stands twice"),
         (FACES, {"file": "column.csv"}, "column.csv, line 1: the column 'AU1' stands twice"),
         (FACES, {"file": "empty.csv"}, "empty.csv: found no header"),
@@ -171,7 +171,7 @@ def test_a_wrong_way_is_told_by_key_row_and_cell(tmp_path, tasks, edge, words):
 
 
 def test_counting_needs_a_training_set_that_is_labelled_for_both():
-    with pytest.raises(UserError, match=r"relatedness.0.counted: found no data set of split 'train' labelled for both"):
+    with pytest.raises(UserError, match=r"relatedness.0.counted: found no dataset of split 'train' labelled for both"):
         load_case("digits", ["relatedness=[{from: digit, to: traits, counted: {}}]"])
 
 

@@ -19,7 +19,7 @@ from tests.pipelines.ingest_case import KINDS, TRAITS, case_of, picture, quarant
 
 @pytest.fixture
 def sources(tmp_path):
-    """A folder, a CSV and a Parquet source of the same four pictures' kind."""
+    """A folder, a CSV and a Parquet source of the same four images' kind."""
     root = tmp_path / "data"
     for i in range(4):
         file = root / "pets" / KINDS[i % 2] / f"{i}.png"
@@ -158,7 +158,9 @@ def test_only_an_empty_cell_is_not_annotated(sources, tmp_path, ray_local):
     assert read(case, "table")[1].labels["traits"].tolist() == [[1, -1], [0, 1]]
 
     (sources / "traits.csv").write_text("file,furry,flies,kind\npets/cat/0.png,1,-1,cat\n")
-    with pytest.raises(UserError, match=r"row pets/cat/0.png, column 'flies': found '-1'; 1, 0, true, false or empty"):
+    with pytest.raises(
+        UserError, match=r"row pets/cat/0.png, column 'flies': found '-1'; expected 1, 0, true, false or empty"
+    ):
         ingest(case)
 
 
@@ -199,5 +201,5 @@ def test_selected_parts_of_one_source_are_disjoint_and_fixed(sources, tmp_path, 
     first, second = read(case, "first")[0].ids, read(case, "second")[0].ids
     assert sorted(first + second) == ["cat/0.png", "cat/2.png", "dog/1.png", "dog/3.png"]
     too_many = case_of(sources, tmp_path, parts, "datasets.first.select.rows=9")
-    with pytest.raises(UserError, match=r"datasets.first.select: found rows 0 to 9; the source has 4"):
+    with pytest.raises(UserError, match=r"datasets.first.select: found rows 0 to 9; expected the source has 4"):
         ingest(too_many)

@@ -57,7 +57,7 @@ def blocks_in_order(case, name):
 
 
 def break_but_keep_the_stamp(file):
-    """Change a picture so that nothing but reading it can tell: same size, same time."""
+    """Change an image so that nothing but reading it can tell: same size, same time."""
     stat = file.stat()
     file.write_bytes(b"\0" * stat.st_size)
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))

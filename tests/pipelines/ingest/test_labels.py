@@ -59,7 +59,7 @@ def test_labels_that_hold_stand_in_a_list_or_between_bars():
 def test_a_list_as_wide_as_the_task_holds_truth_values():
     for values in ([[True, False], None, [None, True]], [[1, 0], None, [None, 1]], [[1.0, 0.0], None, [None, 1.0]]):
         assert aligned(UNITS, values) == ([[True, False], None, [None, True]], [None] * 3)
-    assert aligned(UNITS, [[True]])[1] == ["found 1 truth values; 2, one a label, is right"]
+    assert aligned(UNITS, [[True]])[1] == ["found 1 truth values; expected 2, one a label"]
 
 
 @pytest.mark.parametrize(
@@ -117,8 +117,8 @@ def test_a_code_is_never_a_label_by_accident():
     labels, wrong = by_columns({"AU1": ["9", "1"], "AU12": ["0", "-1"]})
     assert labels == [[None, False], [True, None]]
     assert wrong == [
-        "column 'AU1': found '9'; 1, 0, true, false or empty is right",
-        "column 'AU12': found '-1'; 1, 0, true, false or empty is right",
+        "column 'AU1': found '9'; expected 1, 0, true, false or empty",
+        "column 'AU12': found '-1'; expected 1, 0, true, false or empty",
     ]
 
 

@@ -1,4 +1,4 @@
-"""A test picture that stands in another task's training data is found, counted and taken out of training."""
+"""A test image that stands in another task's training data is found, counted and taken out of training."""
 
 import io
 import json
@@ -44,7 +44,7 @@ def root(tmp_path):
         write(root / "traits" / f"{i}.png", picture(10 + i))
         write(root / "validation" / KINDS[i % 2] / f"{i}.png", picture(20 + i))
         write(root / "test" / KINDS[i % 2] / f"{i}.png", picture(30 + i))
-    write(root / "traits" / "of-test.png", picture(31))  # byte-equal to a test picture of the other task
+    write(root / "traits" / "of-test.png", picture(31))  # byte-equal to a test image of the other task
     write(root / "traits" / "of-test.bmp", as_bmp(32))  # the same pixels in another format
     write(root / "traits" / "of-validation.png", picture(23))
     write(root / "kinds" / "cat" / "of-traits.png", picture(10))  # in two training sets: no leak

@@ -117,7 +117,7 @@ def test_rows_of_a_table_are_refused_by_their_reason_and_keep_their_original_row
     assert found["wrong label: found the label 'wolf', which the task does not have; valid: cat, dog"] == {
         "file": "pets/dog/good1.png", "kind": "wolf", "furry": "1", "flies": "0",
     }  # fmt: skip
-    assert "wrong label: column 'furry': found 'maybe'; 1, 0, true, false or empty is right" in found
+    assert "wrong label: column 'furry': found 'maybe'; expected 1, 0, true, false or empty" in found
     assert found["3 columns where the table has 4"] == {"line": "pets/dog/good3.png,dog,1"}
 
 
@@ -223,7 +223,7 @@ def test_an_archive_that_cannot_be_listed_fails_by_name_or_is_set_aside(root, tm
         archive.writestr("cat/5.png", picture(5))
     pets = FOLDER | {"source": {"kind": "image_folder", "path": "packs/*"}}
     with pytest.raises(
-        UserError, match=rf"datasets.pets: .*packs/a.{ending}: broken archive: .*; a whole archive is right"
+        UserError, match=rf"datasets.pets: .*packs/a.{ending}: broken archive: .*; expected a whole archive"
     ):
         ingest(case_of(root, tmp_path, {"pets": pets} | REST))
     case = case_of(root, tmp_path, {"pets": pets} | REST, ANY, "ingest.broken_archives=quarantine")

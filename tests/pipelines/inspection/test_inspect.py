@@ -1,4 +1,4 @@
-"""Looking at the data before and after their ingest: the counts are the data's own, and the pictures too."""
+"""Looking at the data before and after their ingest: the counts are the data's own, and the images too."""
 
 import io
 import json
@@ -68,7 +68,7 @@ def after(before, ray_local):
 
 
 def counted(inspection):
-    """Return what an inspection says of every data set, in short."""
+    """Return what an inspection says of every dataset, in short."""
     return {
         of.name: (
             of.split,
@@ -170,7 +170,7 @@ def test_a_row_that_would_stop_the_ingest_is_counted_and_said_to(root, tmp_path)
 
 
 def test_the_sheet_shows_the_pixels_of_every_drawn_picture_before_and_after(before, ray_local, tmp_path):
-    """Every picture of the test split, read back from the PNG where its tile is."""
+    """Every image of the test split, read back from the PNG where its tile is."""
     shown = {}
     for when in ("before", "after"):
         if when == "after":
@@ -354,7 +354,7 @@ def test_of_a_long_vocabulary_the_most_and_the_least_frequent_are_shown(tmp_path
         (["inspect", "digts"], "error: digts: no such case file; did you mean 'digits'?"),
         (
             ["inspect", "digits", "--sheet", "sheet.jpg"],
-            "--sheet: found 'sheet.jpg'; a file that ends in .png is right",
+            "--sheet: found 'sheet.jpg'; expected a file that ends in .png",
         ),
         (["inspect", "digits", "--sheet", "/dev/null/x.png"], "--sheet: /dev/null/x.png cannot be written"),
         (["inspect", "digits", "--seed", "-1"], "Invalid value for '--seed'"),

@@ -31,7 +31,7 @@ from tests.pipelines.ingest_case import (
 
 SOURCE = TypeAdapter(Source)
 
-# Five pictures; what is known of each: the kind, and whether it is furry and flies.
+# Five images; what is known of each: the kind, and whether it is furry and flies.
 WORDS = ["cat", "dog", None, "dog", "cat"]
 HELD = [["furry"], [], None, ["furry", "flies"], ["flies"]]
 KIND = [0, 1, -1, 1, 0]
@@ -503,7 +503,7 @@ def test_a_network_learns_from_vectors(tmp_path, ray_local):
     ("change", "words"),
     [
         ({"input": INPUT}, r"datasets.pets.source.vector_columns: missing; inputs are vectors"),
-        ({"vector_columns": ["f1"]}, r"datasets.pets.source.vector_columns: found \['f1'\], and inputs are pictures"),
+        ({"vector_columns": ["f1"]}, r"datasets.pets.source.vector_columns: found \['f1'\], and inputs are images"),
         ({"path": "petz.csv"}, r"nothing lies at .*petz.csv.*did you mean 'pets.csv'"),
         ({"file_column": "fil"}, r"there is no column 'fil'; did you mean 'file'"),
     ],

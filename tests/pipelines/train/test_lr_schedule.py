@@ -70,8 +70,8 @@ def test_a_schedule_is_torchs_of_the_same_name(schedule, reference):
     [
         ("training.schedule=cosin", "training.schedule.kind: found 'cosin'"),
         ("training.schedule={kind: step}", "training.schedule"),
-        ("training.schedule={kind: linear, warmup_steps: 40}", "fewer than training.steps (40) is right"),
-        ("training.schedule={kind: multistep, milestones: [10, 5]}", "found [10, 5]; rising"),
+        ("training.schedule={kind: linear, warmup_steps: 40}", "expected fewer than training.steps (40)"),
+        ("training.schedule={kind: multistep, milestones: [10, 5]}", "found [10, 5]; expected rising"),
         ("training.schedule={kind: multistep, milestones: [50]}", "each below training.steps (40)"),
     ],
 )

@@ -22,7 +22,7 @@ from pipelines.train.launch import TrainingFailedError, fit_runs, train
 from tests.pipelines.one_worker import train_here
 
 SHORT = ["training.steps=25", "training.seeds=[3]", "training.batch_size=8", "evaluation.replicates=20"]
-# One digit-labelled picture a batch: of two workers, one holds no label of the digit task in any step.
+# One digit-labelled image a batch: of two workers, one holds no label of the digit task in any step.
 ONE_DIGIT = ["training.mixing={digit_pictures: 1, trait_pictures: 7}"]
 ALL_LOSSES = [
     "training.matching={dm: {weight: 0.5, direction: symmetric}, sca: {weight: 0.5, tau_co: 0.1}, ill: {weight: 0.3}}"

@@ -234,7 +234,7 @@ def test_the_first_of_equal_scores_is_the_best_and_undefined_ones_are_never():
         ([*EVERY, "training.early_stopping={min_delta: 0.1}"], "training.early_stopping.patience: missing"),
         (
             [*EVERY, "datasets.validation_pictures.split=train", "training.mixing=null"],
-            "training.validation.every_steps: found, and no data set of split 'validation'",
+            "training.validation.every_steps: found, and no dataset of split 'validation'",
         ),
     ],
 )

@@ -21,7 +21,7 @@ def _picture():
 
 @pytest.fixture(params=["folder", "zip"])
 def read(request, tmp_path):
-    """``read(kind, files, **settings)``: the table; ``files`` are texts or bytes by name, None for a picture."""
+    """``read(kind, files, **settings)``: the table; ``files`` are texts or bytes by name, None for an image."""
 
     def read(kind, files, **settings):
         contents = {name: _picture() if content is None else content for name, content in files.items()}

@@ -73,7 +73,7 @@ def test_parts_are_read_alone(read, files, train, val):
 def test_mistakes_are_told(read):
     with pytest.raises(UserError, match=r"'Manually_Annotated_file_lists/training.csv': line 2: found 'the code 11'"):
         read("affectnet", LISTED | {TRAINING: f"{HEADER}689/737db2.jpg,{FACE},11,0,0\n"})
-    with pytest.raises(UserError, match=r"line 3: found '392/c4db2f.jpg,1'; 'subDirectory_filePath,face_x"):
+    with pytest.raises(UserError, match=r"line 3: found '392/c4db2f.jpg,1'; expected 'subDirectory_filePath,face_x"):
         read("affectnet", LISTED | {TRAINING: f"{HEADER}689/737db2.jpg,{FACE},1,0,0\n392/c4db2f.jpg,1\n"})
     with pytest.raises(UserError, match=r"no 'training.csv' or 'validation.csv', and no 'train_set/annotations/"):
         read("affectnet", {"images/0.jpg": None})
@@ -82,5 +82,5 @@ def test_mistakes_are_told(read):
 
 
 def test_arrays_of_python_objects_are_refused(read):
-    with pytest.raises(UserError, match=r"0_val.npy.*an array of one number is right"):
+    with pytest.raises(UserError, match=r"0_val.npy.*expected an array of one number"):
         read("affectnet", ARRAYS | {"train_set/annotations/0_val.npy": npy(np.array([None], object))}, part="train")

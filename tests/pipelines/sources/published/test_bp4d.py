@@ -12,7 +12,7 @@ FILES = {
     "Sequences(2D+3D)/F001/T1/0001.jpg": None,
     "Sequences(2D+3D)/F001/T1/0002.jpg": None,
     "Sequences(2D+3D)/F001/T2/0001.jpg": None,  # not coded
-    "Sequences(2D+3D)/M009/T8/100.jpg": None,  # no picture 0: named by its frame
+    "Sequences(2D+3D)/M009/T8/100.jpg": None,  # no image 0: named by its frame
 }
 
 
@@ -35,7 +35,7 @@ def test_mistakes_are_told(read):
         read("bp4d", FILES, part="train")
     with pytest.raises(UserError, match="says only whether an action unit occurs"):
         read("bp4d", FILES, intensity=2)
-    with pytest.raises(UserError, match=f"{CODES}': line 3: found 'the code 3'; one of 0, 1, 9 is right"):
+    with pytest.raises(UserError, match=f"{CODES}': line 3: found 'the code 3'; expected one of 0, 1, 9"):
         read("bp4d", FILES | {CODES: "0,1\n2,0\n3,3\n"})
     with pytest.raises(UserError, match=f"{CODES}': line 1: found 'frame,AU1'"):
         read("bp4d", FILES | {CODES: "frame,AU1\n2,0\n"})

@@ -47,15 +47,15 @@ def test_the_files_may_lie_beside_the_pictures_and_the_identities_be_missing(rea
 
 def test_mistakes_are_told(read):
     attributes = "Anno/list_attr_celeba.txt"
-    with pytest.raises(UserError, match="line 4: found 'the code 0'; one of -1, 1 is right"):
+    with pytest.raises(UserError, match="line 4: found 'the code 0'; expected one of -1, 1"):
         read("celeba", FILES | {attributes: "2\nMale\n000001.jpg 1\n000002.jpg 0\n"})
     with pytest.raises(
-        UserError, match=r"list_eval_partition.txt': line 2: found 'the code 3'; one of 0, 1, 2 is right"
+        UserError, match=r"list_eval_partition.txt': line 2: found 'the code 3'; expected one of 0, 1, 2"
     ):
         read("celeba", FILES | {"Eval/list_eval_partition.txt": "000001.jpg 0\n000002.jpg 3\n"}, part="train")
-    with pytest.raises(UserError, match="found 1 rows; 2, as its line 1 says, is right"):
+    with pytest.raises(UserError, match="found 1 rows; expected 2, as its line 1 says"):
         read("celeba", FILES | {attributes: "2\nMale\n000001.jpg 1\n"})
-    with pytest.raises(UserError, match="line 1: found 'Male'; the number of pictures is right"):
+    with pytest.raises(UserError, match="line 1: found 'Male'; expected the number of images"):
         read("celeba", FILES | {attributes: "Male\n000001.jpg 1\n"})
     with pytest.raises(UserError, match=r"there is no 'img_align_celeba/000001.jpg', .*; found Anno/, Eval/"):
         read("celeba", {name: text for name, text in FILES.items() if text})

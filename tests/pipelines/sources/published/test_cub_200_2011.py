@@ -63,11 +63,11 @@ def test_higher_ranks_come_from_the_users_table(read):
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("4 1 0 4 8.1", "line 3: found 'picture 4'; an id of images.txt is right"),
-        ("3 3 0 4 8.1", "line 3: found 'attribute 3'; an id of attributes.txt is right"),
-        ("3 1 2 4 8.1", "line 3: found 'present 2'; 0 or 1 is right"),
+        ("4 1 0 4 8.1", "line 3: found 'picture 4'; expected an id of images.txt"),
+        ("3 3 0 4 8.1", "line 3: found 'attribute 3'; expected an id of attributes.txt"),
+        ("3 1 2 4 8.1", "line 3: found 'present 2'; expected 0 or 1"),
         ("3 1 0 0 8.1", "line 3: found 'certainty 0'"),
-        ("3 1 0 4 7 8.1", "line 3: found '3 1 0 4 7 8.1'; 'picture attribute present certainty seconds' is right"),
+        ("3 1 0 4 7 8.1", "line 3: found '3 1 0 4 7 8.1'; expected 'image attribute present certainty seconds'"),
         ("3 1 0", "line 3: found '3 1 0'"),
     ],
 )
@@ -79,7 +79,7 @@ def test_a_malformed_line_of_the_labels_is_told_by_its_number(read, line, told):
 def test_mistakes_are_told(read):
     with pytest.raises(UserError, match="part 'val', which the set does not have; valid: train, test"):
         read("cub_200_2011", FILES, part="val")
-    with pytest.raises(UserError, match=r"image_class_labels.txt': line 2: found 'the code 3'; one of 1, 2 is right"):
+    with pytest.raises(UserError, match=r"image_class_labels.txt': line 2: found 'the code 3'; expected one of 1, 2"):
         read("cub_200_2011", FILES | {"CUB_200_2011/image_class_labels.txt": "3 1\n1 3\n2 1\n"})
     with pytest.raises(UserError, match=r"there is no 'attributes/attributes.txt' or 'attributes.txt'"):
         read("cub_200_2011", {name: text for name, text in FILES.items() if name != "attributes.txt"})

@@ -50,9 +50,9 @@ def test_mistakes_are_told(read):
         read("disfa", FILES, part="train")
     with pytest.raises(UserError, match=f"{LABELS}': line 2: found 'the code 6'"):
         read("disfa", FILES | {LABELS: "1,5\n2,6\n3,0\n4,0\n"})
-    with pytest.raises(UserError, match=f"{LABELS}': line 2: found '2'; 'frame,intensity' is right"):
+    with pytest.raises(UserError, match=f"{LABELS}': line 2: found '2'; expected 'frame,intensity'"):
         read("disfa", FILES | {LABELS: "1,5\n2\n3,0\n4,0\n"})
     with pytest.raises(UserError, match=f"{LABELS}': found other frames than the subject's other files have"):
         read("disfa", FILES | {LABELS: "1,5\n"})
-    with pytest.raises(UserError, match="there is no picture of a labelled frame"):
+    with pytest.raises(UserError, match="there is no image of a labelled frame"):
         read("disfa", {name: text for name, text in FILES.items() if text})

@@ -53,7 +53,7 @@ def test_mistakes_are_told(read):
         read("emotionet", FILES, part="train")
     with pytest.raises(UserError, match="only whether it occurs"):
         read("emotionet", FILES, intensity=2)
-    with pytest.raises(UserError, match="line 3: found 'the code 2'; one of 0, 1, 999 is right"):
+    with pytest.raises(UserError, match="line 3: found 'the code 2'; expected one of 0, 1, 999"):
         read("emotionet", FILES | {LIST: f"URL,URL orig,AU 1\n{URL}_1.jpg,x,0\n{URL}_2.jpg,x,2\n"})
-    with pytest.raises(UserError, match=r"no picture 'N_0000000001_00001.jpg', nor that of any other URL"):
+    with pytest.raises(UserError, match=r"no image 'N_0000000001_00001.jpg', nor that of any other URL"):
         read("emotionet", {LIST: FILES[LIST]})

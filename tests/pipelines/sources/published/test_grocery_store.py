@@ -58,10 +58,10 @@ def test_a_mistake_is_told_with_what_was_found_and_what_would_be_right(read):
     [
         (
             f"{PICTURES[0]}, 0",
-            "'train.txt': line 2: found 'train/Fruit.*; 'picture, class id, coarse class id' is right",
+            "'train.txt': line 2: found 'train/Fruit.*; expected 'picture, class id, coarse class id'",
         ),
         (f"{PICTURES[0]}, x, 0", r"'train.txt': line 2: found 'x'"),
-        (f"{PICTURES[0]}, 81, 0", r"'train.txt': line 2: found 'the code 81'; one of 0, 34, 74 is right"),
+        (f"{PICTURES[0]}, 81, 0", r"'train.txt': line 2: found 'the code 81'; expected one of 0, 34, 74"),
         ("", "'train.txt': line 2: found ''"),
     ],
 )

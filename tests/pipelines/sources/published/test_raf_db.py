@@ -29,9 +29,11 @@ def test_the_originals_are_read_where_no_aligned_ones_are_there(read):
 def test_mistakes_are_told(read):
     with pytest.raises(UserError, match="part 'val', which the set does not have; valid: train, test"):
         read("raf_db", FILES, part="val")
-    with pytest.raises(UserError, match="line 2: found 'the code 8'; one of 1, 2, 3, 4, 5, 6, 7 is right"):
+    with pytest.raises(UserError, match="line 2: found 'the code 8'; expected one of 1, 2, 3, 4, 5, 6, 7"):
         read("raf_db", FILES | {LIST: "train_00001.jpg 5\ntrain_00002.jpg 8\n"})
-    with pytest.raises(UserError, match=r"line 2: found 'valid_1.jpg'; a name that starts with train_ or test_"):
+    with pytest.raises(
+        UserError, match=r"line 2: found 'valid_1.jpg'; expected a name that starts with train_ or test_"
+    ):
         read("raf_db", FILES | {LIST: "train_00001.jpg 5\nvalid_1.jpg 1\n"})
     with pytest.raises(UserError, match=r"there is no 'basic/EmoLabel/list_patition_label.txt' or .*; found Image/"):
         read("raf_db", {"Image/aligned/train_00001_aligned.jpg": None})

@@ -48,7 +48,7 @@ def test_the_pictures_that_are_not_square_are_read_where_they_are_alone(read):
 def test_mistakes_are_told(read):
     with pytest.raises(UserError, match="no parts of its own; leave it out"):
         read("ut_zappos50k", FILES, part="train")
-    with pytest.raises(UserError, match="line 1: found 'CID,Category'; a header with SubCategory, HeelHeight"):
+    with pytest.raises(UserError, match="line 1: found 'CID,Category'; expected a header with SubCategory, HeelHeight"):
         read("ut_zappos50k", FILES | {META: "CID,Category\n1-2,Shoes\n"})
     with pytest.raises(UserError, match=r"there is no 'ut-zap50k-images-square/"):
         read("ut_zappos50k", {META: FILES[META]})
