@@ -52,7 +52,7 @@ class Outcome:
 
 def ingest(case: Case) -> dict[str, Manifest]:
     """Make the blocks that are not there."""
-    return {name: manifest for name, (_, manifest) in _ingest(case).items()}
+    return dict(_ingest(case).manifests)
 
 
 def inspect(case: Case, pictures: int = 12, seed: int = 0, sheet: str | None = None) -> Inspection:

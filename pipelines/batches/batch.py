@@ -15,7 +15,7 @@ from pipelines.batches.mixing_rates import capped, capped_rows, proportional, ro
 from pipelines.batches.normalize import normalize
 from pipelines.batches.sampler import BatchSampler
 from pipelines.blocks.cache import local_blocks
-from pipelines.blocks.manifest import Manifest
+from pipelines.blocks.datasets import DataSets
 from pipelines.blocks.reader import BlockReader
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
@@ -43,19 +43,18 @@ class MixedBatch:
         return MixedBatch(self.x.to(device, non_blocking=True), labels, self.mixed and self.mixed.to(device))
 
 
-def open_readers(case: Case, data_sets: Mapping[str, tuple[str, Manifest]], split: str) -> dict[str, BlockReader]:
+def open_readers(case: Case, data_sets: DataSets, split: str) -> dict[str, BlockReader]:
     """Open the blocks of a split, by dataset."""
     tasks = list(tasks_of(case).values())
     return {
-        name: BlockReader(local_blocks(folder, manifest), tasks, manifest.excluded)
-        for name, (folder, manifest) in data_sets.items()
-        if manifest.split == split
+        name: BlockReader(local_blocks(data_sets.folders[name], manifest), tasks, manifest.excluded)
+        for name, manifest in data_sets.of_split(split).manifests.items()
     }
 
 
-def training_sizes(data_sets: Mapping[str, tuple[str, Manifest]]) -> dict[str, int]:
+def training_sizes(data_sets: DataSets) -> dict[str, int]:
     """Return the number of rows of every training dataset."""
-    return {name: manifest.rows_used for name, (_, manifest) in data_sets.items() if manifest.split == "train"}
+    return {name: manifest.rows_used for name, manifest in data_sets.of_split("train").manifests.items()}
 
 
 def batch_sampler(case: Case, sizes: Mapping[str, int], seed: int, tasks: Sequence[str]) -> BatchSampler:

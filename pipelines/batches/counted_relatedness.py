@@ -8,7 +8,7 @@ from mtlcore import MISSING, Relatedness, count_annotations, relatedness_from_co
 from mtlcore.relatedness.relatedness import known_rows
 from pipelines.base.errors import UserError
 from pipelines.batches.batch import open_readers
-from pipelines.blocks.manifest import Manifest
+from pipelines.blocks.datasets import DataSets
 from pipelines.blocks.reader import BlockReader
 from pipelines.case.build import relatedness_of, tasks_of
 from pipelines.case.case import Case, RelatednessEdge
@@ -76,7 +76,7 @@ def _annotated(y: torch.Tensor) -> torch.Tensor:
     return (y != MISSING).reshape(len(y), -1).any(dim=1)
 
 
-def check_counted(case: Case, data_sets: Mapping[str, tuple[str, Manifest]]) -> None:
+def check_counted(case: Case, data_sets: DataSets) -> None:
     """Refuse a case, before anything trains, where an edge has nothing to be counted from.
 
     Raises:

@@ -1,25 +1,50 @@
-"""What a case's ingest came to: the folder of every dataset's blocks, and its manifest."""
+"""What the ingest of a case's datasets came to: where the blocks of each lie, and what stands in them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from pydantic import BaseModel
 
 from pipelines.base.storage import read_bytes, write_whole
 from pipelines.blocks.manifest import Manifest
 
-DataSets = dict[str, tuple[str, Manifest]]
+
+@dataclass(frozen=True)
+class DataSets:
+    """The ingested datasets of a case.
+
+    Attributes:
+        folders: where each dataset's blocks lie, a path or URL by the dataset's name.
+        manifests: what stands in them, by the same names in the same order.
+    """
+
+    folders: Mapping[str, str]
+    manifests: Mapping[str, Manifest]
+
+    def __post_init__(self) -> None:
+        assert list(self.folders) == list(self.manifests)
+
+    def of_split(self, *splits: str) -> "DataSets":
+        """Return the datasets of some splits."""
+        manifests = {name: manifest for name, manifest in self.manifests.items() if manifest.split in splits}
+        return DataSets({name: self.folders[name] for name in manifests}, manifests)
 
 
 class _Record(BaseModel):
-    data_sets: DataSets
+    data_sets: dict[str, tuple[str, Manifest]]
 
 
 def write_data_sets(file: str, data_sets: DataSets) -> None:
     """Write them down, to a path or URL."""
-    write_whole(file, _Record(data_sets=data_sets).model_dump_json(indent=1))
+    pairs = {name: (data_sets.folders[name], manifest) for name, manifest in data_sets.manifests.items()}
+    write_whole(file, _Record(data_sets=pairs).model_dump_json(indent=1))
 
 
 def read_data_sets(file: str) -> DataSets | None:
     """Read what :func:`write_data_sets` wrote, or None where there is nothing."""
     try:
-        return _Record.model_validate_json(read_bytes(file)).data_sets
+        pairs = _Record.model_validate_json(read_bytes(file)).data_sets
     except FileNotFoundError:
         return None
+    folders = {name: folder for name, (folder, _) in pairs.items()}
+    return DataSets(folders, {name: manifest for name, (_, manifest) in pairs.items()})

@@ -23,7 +23,7 @@ from pipelines.base.errors import UserError
 from pipelines.base.progress import bar
 from pipelines.batches.batch import batch_sampler, open_readers, training_sizes
 from pipelines.batches.normalize import normalize
-from pipelines.blocks.manifest import Manifest
+from pipelines.blocks.datasets import DataSets
 from pipelines.blocks.reader import BlockReader
 from pipelines.case.build import build_network, tasks_of
 from pipelines.case.case import Case
@@ -56,7 +56,7 @@ class TaskTest:
     logits: dict[Run, Tensor]
 
 
-def evaluate(case: Case, data_sets: Mapping[str, tuple[str, Manifest]]) -> Results:
+def evaluate(case: Case, data_sets: DataSets) -> Results:
     """Evaluate every run of a case on its test split; needs a running Ray and finished runs.
 
     Raises:
@@ -114,7 +114,7 @@ def evaluate(case: Case, data_sets: Mapping[str, tuple[str, Manifest]]) -> Resul
     )
 
 
-def check_trained(runs: Sequence[Run], experiment: str, data_sets: Mapping[str, tuple[str, Manifest]]) -> None:
+def check_trained(runs: Sequence[Run], experiment: str, data_sets: DataSets) -> None:
     """Refuse to go on where a run has not been trained by this very code on these very blocks.
 
     Raises:
@@ -132,7 +132,7 @@ def check_trained(runs: Sequence[Run], experiment: str, data_sets: Mapping[str, 
 def predict_split(
     case: Case,
     runs: Sequence[Run],
-    data_sets: Mapping[str, tuple[str, Manifest]],
+    data_sets: DataSets,
     experiment: str,
     split: str,
 ) -> dict[str, TaskTest]:
@@ -146,7 +146,7 @@ def predict_split(
     # What does not fit at once waits: so a cluster that grows has something to grow for.
     room = max(1, min(len(runs), int(max(ray.cluster_resources().get("CPU", 1), len(runs) // 4))))
     predict = ray.remote(num_cpus=1)(predict_runs)
-    waiting = [predict.remote(case, runs[i::room], dict(data_sets), experiment, split) for i in range(room)]
+    waiting = [predict.remote(case, runs[i::room], data_sets, experiment, split) for i in range(room)]
     predicted: dict[Run, dict[str, Tensor]] = {}
     with bar("predict", len(runs), "runs") as shown:
         while waiting:
@@ -160,7 +160,7 @@ def predict_split(
 def split_tests(
     case: Case,
     predicted: Mapping[Run, dict[str, Tensor]],
-    data_sets: Mapping[str, tuple[str, Manifest]],
+    data_sets: DataSets,
     split: str,
 ) -> dict[str, TaskTest]:
     """Pair predictions of a split with its labels, task by task, over the inputs annotated for the task."""
@@ -180,7 +180,7 @@ def split_tests(
 def predict_runs(
     case: Case,
     runs: Sequence[Run],
-    data_sets: Mapping[str, tuple[str, Manifest]],
+    data_sets: DataSets,
     experiment: str,
     split: str,
 ) -> dict[Run, dict[str, Tensor]]:
@@ -286,7 +286,7 @@ def _trust(case: Case, runs: Sequence[Run], experiment: str) -> dict[str, dict[s
     return found
 
 
-def _summaries(case: Case, data_sets: Mapping[str, tuple[str, Manifest]]) -> dict[str, DataSetSummary]:
+def _summaries(case: Case, data_sets: DataSets) -> dict[str, DataSetSummary]:
     per_step = batch_sampler(case, training_sizes(data_sets), 0, list(case.tasks)).per_step
     return {
         name: DataSetSummary(
@@ -297,7 +297,7 @@ def _summaries(case: Case, data_sets: Mapping[str, tuple[str, Manifest]]) -> dic
             content_hash=manifest.used_hash,
             rows_per_step=per_step.get(name),
         )
-        for name, (_, manifest) in data_sets.items()
+        for name, manifest in data_sets.manifests.items()
     }
 
 

@@ -151,7 +151,7 @@ def _predict_splits(
 
     predict = ray.remote(num_cpus=1)(predict_runs)
     found = {}
-    logits = ray.get([predict.remote(case, runs, dict(data_sets), experiment, split) for split in splits])
+    logits = ray.get([predict.remote(case, runs, data_sets, experiment, split) for split in splits])
     for split, of_runs in zip(splits, logits, strict=True):
         readers = open_readers(case, data_sets, split)
         labels = {

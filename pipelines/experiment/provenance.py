@@ -1,20 +1,19 @@
 """What a run was made from: by this it is told whether a run is done, and whether it can be resumed."""
 
-from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-from pipelines.blocks.manifest import Manifest
+from pipelines.blocks.datasets import DataSets
 
 # Raised whenever the same case, seed and blocks train to other numbers than before: what was trained by another
 # version is not done, and is not resumed. tests/pipelines/test_golden_numbers.py fails where it was forgotten.
 TRAINING_VERSION = 1
 
 
-def provenance(data_sets: Mapping[str, tuple[str, Manifest]]) -> dict[str, Any]:
+def provenance(data_sets: DataSets) -> dict[str, Any]:
     """Return what, beside the case, a run depends on: training version, torch, and all blocks but the test split's.
 
     Validation may choose the weights, and when to stop.
     """
-    blocks = {name: of.used_hash for name, (_, of) in data_sets.items() if of.split != "test"}
+    blocks = {name: of.used_hash for name, of in data_sets.manifests.items() if of.split != "test"}
     return {"training_version": TRAINING_VERSION, "torch": version("torch"), "blocks": blocks}

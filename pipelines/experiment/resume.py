@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pipelines.base.errors import UserError
@@ -54,7 +55,8 @@ def begun_data_sets(case: Case) -> DataSets:
     if found is None:
         raise UserError(f"RUN: found no {file}: nothing has been trained; `kindred run` begins")
     root = blocks_root(case)
-    return {name: (join(root, folder.rstrip("/").rpartition("/")[2]), of) for name, (folder, of) in found.items()}
+    folders = {name: join(root, folder.rstrip("/").rpartition("/")[2]) for name, folder in found.folders.items()}
+    return replace(found, folders=folders)
 
 
 def _experiment_at(run: str) -> str | None:

@@ -1,7 +1,6 @@
 """The runs of a case: one network trained once. An arm is a run a seed, or a run a seed and task."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,7 +8,7 @@ import safetensors.torch
 from torch import Tensor
 
 from pipelines.base.storage import join, read_bytes, write_whole
-from pipelines.blocks.manifest import Manifest
+from pipelines.blocks.datasets import DataSets
 from pipelines.case.case import Case
 from pipelines.experiment.provenance import provenance
 
@@ -55,7 +54,7 @@ WEIGHTS, HISTORY, RECORD, PREDICTIONS = "model.safetensors", "history.parquet", 
 VALIDATIONS = "validation.parquet"
 
 
-def write_record(folder: str, run: Run, data_sets: Mapping[str, tuple[str, Manifest]], content: dict[str, Any]) -> None:
+def write_record(folder: str, run: Run, data_sets: DataSets, content: dict[str, Any]) -> None:
     """Write run.json, the last file of a run: where it stands the run is whole."""
     record = {"run": asdict(run), "provenance": provenance(data_sets), **content}
     write_whole(join(folder, RECORD), json.dumps(record, indent=1))
@@ -80,7 +79,7 @@ def read_weights(folder: str) -> dict[str, Tensor]:
     return weights
 
 
-def is_done(run: Run, experiment: str, data_sets: Mapping[str, tuple[str, Manifest]]) -> bool:
+def is_done(run: Run, experiment: str, data_sets: DataSets) -> bool:
     """Say whether a run has ended and was made by this training version from these data: it need not be made again."""
     record = read_record(run.folder(experiment))
     return record is not None and record.get("provenance") == provenance(data_sets)

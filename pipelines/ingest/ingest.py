@@ -57,10 +57,7 @@ class _Planned:
 
 
 def ingest(case: Case) -> DataSets:
-    """Make the blocks of every dataset of a case that are not there yet; needs a running Ray.
-
-    Returns:
-        folder and manifest by dataset.
+    """Make the blocks of every dataset of a case that are not there yet, and return them; needs a running Ray.
 
     Raises:
         UserError: a source cannot be used, a label is outside the vocabulary, too many rows could not be read, or
@@ -79,7 +76,8 @@ def ingest(case: Case) -> DataSets:
     }
     if problems := [of.problem for of in finished.values() if of.problem is not None]:
         raise UserError("\n".join(problems))
-    made = {one.listed.name: (one.folder, finished[one.listed.name].manifest) for one in planned}
+    folders = {one.listed.name: one.folder for one in planned}
+    made = DataSets(folders, {name: finished[name].manifest for name in folders})
     if (before := _same_as_before(case, made)) is not None:
         return before
     made = without_leaks(case, made, {name: of.rows for name, of in finished.items()})
@@ -93,15 +91,17 @@ def _same_as_before(case: Case, made: DataSets) -> DataSets | None:
     before = read_data_sets(_record_file(case))
     if before is None:
         return None
+    if before.folders != made.folders:
+        return None
     alone = {
-        name: (folder, of.model_copy(update={"excluded": (), "leakage": {}, "labels": made[name][1].labels}))
-        for name, (folder, of) in before.items()
+        name: manifest.model_copy(update={"excluded": (), "leakage": {}, "labels": made.manifests[name].labels})
+        for name, manifest in before.manifests.items()
     }
-    return before if alone == made else None
+    return before if alone == made.manifests else None
 
 
 def ingested(case: Case) -> DataSets:
-    """Return folder and manifest of every dataset, as the last ingest of this case has left them.
+    """Return the datasets as the last ingest of this case has left them.
 
     Raises:
         UserError: it has not been ingested with these settings.
@@ -225,9 +225,9 @@ def _check_annotated(case: Case, made: DataSets) -> None:
     for split in ("train", "test"):
         for task in case.tasks:
             labelled = [name for name, data_set in case.of_split(split).items() if task in data_set.labels]
-            if not sum(made[name][1].labels[task].annotated for name in labelled):
+            if not sum(made.manifests[name].labels[task].annotated for name in labelled):
                 raise UserError(
                     f"datasets: no row of split {split!r} is annotated for task {task!r} (found in "
-                    f"{', '.join(f'{name}: {made[name][1].rows_used} rows' for name in labelled)}, "
+                    f"{', '.join(f'{name}: {made.manifests[name].rows_used} rows' for name in labelled)}, "
                     "all with empty labels)"
                 )

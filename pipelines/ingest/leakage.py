@@ -6,12 +6,14 @@ training that stand in a test or validation split too leak, and rows for validat
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.base.errors import UserError
+from pipelines.blocks.datasets import DataSets
 from pipelines.blocks.manifest import LabelCounts, Manifest
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
@@ -31,14 +33,12 @@ def input_digests(folder: str, manifest: Manifest) -> pa.ChunkedArray:
     return pa.chunked_array([chunk for table in tables for chunk in table.chunks], pa.binary(16))
 
 
-def without_leaks(
-    case: Case, made: Mapping[str, tuple[str, Manifest]], rows: Mapping[str, pa.Table]
-) -> dict[str, tuple[str, Manifest]]:
+def without_leaks(case: Case, made: DataSets, rows: Mapping[str, pa.Table]) -> DataSets:
     """Count the rows of every dataset that leak and, if the case says so, exclude them.
 
     Args:
         case: the case.
-        made: folder and manifest by dataset.
+        made: the datasets.
         rows: the rows in each dataset's blocks, with a column a labelled task.
 
     Returns:
@@ -48,15 +48,15 @@ def without_leaks(
         UserError: the case forbids leakage and there is some, or nothing is left of a dataset.
     """
     what = case.ingest.leakage or ("remove" if isinstance(case.input, PictureInput) else "keep")
-    digests = {name: input_digests(folder, manifest) for name, (folder, manifest) in made.items()}
-    found = dict(made)
-    for name, (folder, manifest) in made.items():
-        later = [other for other, (_, of) in made.items() if of.split in _LATER[manifest.split]]
+    digests = {name: input_digests(made.folders[name], manifest) for name, manifest in made.manifests.items()}
+    manifests = dict(made.manifests)
+    for name, manifest in made.manifests.items():
+        later = made.of_split(*_LATER[manifest.split]).manifests
         shared = {other: pc.is_in(digests[name], digests[other].combine_chunks()).to_numpy() for other in later}
         leakage = {other: int(rows.sum()) for other, rows in shared.items() if rows.any()}
         if not leakage:
             continue
-        told = ", ".join(f"{n:,} in {other} ({made[other][1].split})" for other, n in leakage.items())
+        told = ", ".join(f"{n:,} in {other} ({made.manifests[other].split})" for other, n in leakage.items())
         if what == "fail":
             raise UserError(
                 f"datasets.{name}: {manifest.split} inputs stand in later splits too: {told}; "
@@ -72,8 +72,8 @@ def without_leaks(
             )
         update = {"leakage": leakage, "excluded": tuple(excluded.tolist())}
         labels = _labels_without(case, manifest, rows[name], excluded) if len(excluded) else manifest.labels
-        found[name] = folder, manifest.model_copy(update={**update, "labels": labels})
-    return found
+        manifests[name] = manifest.model_copy(update={**update, "labels": labels})
+    return replace(made, manifests=manifests)
 
 
 def _labels_without(case: Case, manifest: Manifest, rows: pa.Table, excluded: np.ndarray) -> dict[str, LabelCounts]:

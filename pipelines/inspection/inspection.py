@@ -148,7 +148,9 @@ def open_data_sets(case: Case) -> dict[str, Rows]:
     with bar("read labels" if made else "list sources", len(case.datasets), "datasets") as shown:
         for name in case.datasets:
             shown.show(len(opened), name)
-            opened[name] = BlockRows(case, name, *made[name]) if made else ListedRows(case, name)
+            opened[name] = (
+                BlockRows(case, name, made.folders[name], made.manifests[name]) if made else ListedRows(case, name)
+            )
     return opened
 
 

@@ -1,7 +1,6 @@
 """One trial of a search: train the tuned arm with some settings, score it on the validation split."""
 
 import uuid
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from mtlcore import primary_metric, task_metrics
 from pipelines.base.fingerprint import fingerprint
 from pipelines.base.progress import Bar
 from pipelines.base.storage import join
-from pipelines.blocks.manifest import Manifest
+from pipelines.blocks.datasets import DataSets
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
 from pipelines.evaluate.evaluate import check_trained, predict_runs, split_tests
@@ -21,15 +20,13 @@ from pipelines.train.assignment import WorkerAssignment
 from pipelines.train.trainer import group_trainer
 
 
-def run_trial(
-    settings: dict[str, float], case: Case, data_sets: Mapping[str, tuple[str, Manifest]], folder: str
-) -> None:
+def run_trial(settings: dict[str, float], case: Case, data_sets: DataSets, folder: str) -> None:
     """Train and score one configuration: the function that Ray Tune calls.
 
     Args:
         settings: by key of an arm's ``matching``.
         case: the case that is tuned.
-        data_sets: folder and manifest by dataset, without the test split.
+        data_sets: without the test split.
         folder: of the search; a trial has a folder of its own below it.
     """
     tried = with_settings(case, settings)

@@ -9,7 +9,6 @@ import io
 import json
 import math
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +21,7 @@ from pipelines.base.progress import bar
 from pipelines.base.ray_storage import ray_storage
 from pipelines.base.storage import join, write_whole
 from pipelines.base.terminal import as_text
-from pipelines.blocks.manifest import Manifest
+from pipelines.blocks.datasets import DataSets
 from pipelines.case.case import Case
 from pipelines.case.load import as_yaml
 from pipelines.experiment.layout import experiment_folder
@@ -72,7 +71,7 @@ class Tuned:
         return as_text(table, width=120)
 
 
-def tune(case: Case, data_sets: Mapping[str, tuple[str, Manifest]], verbose: bool = False) -> Tuned:
+def tune(case: Case, data_sets: DataSets, verbose: bool = False) -> Tuned:
     """Run the search of ``case.tuning``; needs a running Ray.
 
     The first trial is the case as it stands, so that what is found is at least as good on the validation split.
@@ -88,7 +87,7 @@ def tune(case: Case, data_sets: Mapping[str, tuple[str, Manifest]], verbose: boo
     from tune_spaces import load_space
 
     _check_tunable(case)
-    seen = {name: found for name, found in data_sets.items() if found[1].split != "test"}
+    seen = data_sets.of_split("train", "validation")
     folder = join(experiment_folder(case), "tuning", fingerprint(case.tuning.model_dump(mode="json")))
     at_once = trainers_that_fit(case)
     space = load_space(case.tuning.space)

@@ -1,10 +1,10 @@
 """What a group of workers is given."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.blocks.manifest import Manifest
+from pipelines.blocks.datasets import DataSets
 from pipelines.case.case import Case
 from pipelines.experiment.provenance import provenance
 from pipelines.experiment.run import Run
@@ -18,7 +18,7 @@ class WorkerAssignment:
     Attributes:
         case: the case.
         runs: what to train.
-        data_sets: folder and manifest by dataset.
+        data_sets: the datasets, ingested.
         experiment: the experiment's folder.
         attempt: names this call of the trainer, whatever workers come and go in it.
         allow_version_mismatch: go on from checkpoints that other code or another torch has made, too.
@@ -27,7 +27,7 @@ class WorkerAssignment:
 
     case: Case
     runs: tuple[Run, ...]
-    data_sets: Mapping[str, tuple[str, Manifest]]
+    data_sets: DataSets
     experiment: str
     attempt: str
     allow_version_mismatch: bool = False

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pipelines.batches.batch import class_priors, open_readers
 from pipelines.batches.counted_relatedness import with_counted_tables
-from pipelines.blocks.manifest import Manifest
+from pipelines.blocks.datasets import DataSets
 from pipelines.blocks.reader import BlockReader
 from pipelines.case.case import Case
 
@@ -27,7 +27,7 @@ class TrainingData:
     priors: Mapping[str, tuple[float, ...]]
 
 
-def open_training_data(case: Case, data_sets: Mapping[str, tuple[str, Manifest]]) -> TrainingData:
+def open_training_data(case: Case, data_sets: DataSets) -> TrainingData:
     """Open the blocks of a case's training and validation datasets; reads the training labels once."""
     readers = open_readers(case, data_sets, "train")
     validates = case.training.validation.every_steps is not None

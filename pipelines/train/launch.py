@@ -5,7 +5,7 @@ the cluster at once and are worth their start, each a TorchTrainer whose workers
 """
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from pipelines.base.ray_session import is_own_ray
 from pipelines.base.storage import delete, join
 from pipelines.batches.batch import batch_sampler, training_sizes
 from pipelines.batches.counted_relatedness import check_counted
-from pipelines.blocks.manifest import Manifest
+from pipelines.blocks.datasets import DataSets
 from pipelines.case.case import Case
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.run import RECORD, Run, is_done, list_runs
@@ -37,14 +37,12 @@ class TrainingFailedError(Exception):
     """A run failed; the message says which and why."""
 
 
-def train(
-    case: Case, data_sets: Mapping[str, tuple[str, Manifest]], fresh: bool = False, allow_version_mismatch: bool = False
-) -> int:
+def train(case: Case, data_sets: DataSets, fresh: bool = False, allow_version_mismatch: bool = False) -> int:
     """Train the runs of a case that are not done, those that were begun from where they stand; needs a running Ray.
 
     Args:
         case: the case.
-        data_sets: folder and manifest by dataset, as :func:`pipelines.ingest.ingest.ingested` gives them.
+        data_sets: as :func:`pipelines.ingest.ingest.ingested` returns them.
         fresh: train all runs again, from the beginning.
         allow_version_mismatch: go on from checkpoints that other code or another torch has made, too.
 
@@ -77,7 +75,7 @@ def train(
 def fit_runs(
     case: Case,
     runs: Sequence[Run],
-    data_sets: Mapping[str, tuple[str, Manifest]],
+    data_sets: DataSets,
     experiment: str,
     shown: Bar,
     allow_version_mismatch: bool = False,

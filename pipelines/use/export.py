@@ -8,7 +8,6 @@
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,7 +24,7 @@ from mtlcore.suggestions import did_you_mean
 from pipelines.base.atomic import write_atomically
 from pipelines.base.errors import UserError
 from pipelines.batches.normalize import normalize
-from pipelines.blocks.manifest import Manifest
+from pipelines.blocks.datasets import DataSets
 from pipelines.case.build import build_network, tasks_of
 from pipelines.case.build_network import network_of
 from pipelines.case.case import Case
@@ -102,7 +101,7 @@ class Exported:
 
 def export_run(
     case: Case,
-    data_sets: Mapping[str, tuple[str, Manifest]],
+    data_sets: DataSets,
     arm: str,
     seed: int | None,
     task: str | None,
@@ -112,7 +111,7 @@ def export_run(
 
     Args:
         case: the case.
-        data_sets: folder and manifest by dataset, as :func:`pipelines.ingest.ingest.ingested` gives them.
+        data_sets: as :func:`pipelines.ingest.ingest.ingested` returns them.
         arm: the arm.
         seed: the seed; the case's first where it is None.
         task: of an arm with a network for every task, which; None for an arm with a shared network.

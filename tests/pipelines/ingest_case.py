@@ -81,12 +81,14 @@ def case_of(root, tmp_path, datasets, *overrides, **sections):
 
 def read(case, name):
     """Open a dataset's blocks; return the reader and all of its rows."""
-    folder, manifest = ingested(case)[name]
-    reader = BlockReader(local_blocks(folder, manifest), list(tasks_of(case).values()), manifest.excluded)
+    data_sets = ingested(case)
+    manifest = data_sets.manifests[name]
+    reader = BlockReader(
+        local_blocks(data_sets.folders[name], manifest), list(tasks_of(case).values()), manifest.excluded
+    )
     return reader, reader.gather(np.arange(len(reader)))
 
 
 def quarantine(case, name):
     """Return the rows of a dataset's quarantine."""
-    folder, _ = ingested(case)[name]
-    return pq.read_table(join(folder, "quarantine.parquet")).to_pylist()
+    return pq.read_table(join(ingested(case).folders[name], "quarantine.parquet")).to_pylist()

@@ -346,7 +346,7 @@ def test_sources_in_several_buckets_and_objects_with_odd_names(s3, tmp_path, ray
             "test": {"source": {"kind": "image_folder", "path": places[0]}, "labels": FROM_FOLDER, "split": "test"},
         },
     )
-    made = {name: manifest for name, (_, manifest) in ingest(case).items()}
+    made = ingest(case).manifests
     assert (made["train"].rows, made["train"].quarantined) == (4, 0)
     assert read(case, "shards")[1].labels["kind"].tolist() == [0, 1, 0, 1]
     assert sorted(made["train"].sources) == ["s3://first/pets", "s3://second/pets"]
@@ -355,7 +355,7 @@ def test_sources_in_several_buckets_and_objects_with_odd_names(s3, tmp_path, ray
 
 def test_google_cloud_storage_gives_the_same_blocks_with_every_tenth_request_failing(data, tmp_path, ray_local):
     some = {name: DATASETS[name] for name in ("folder", "zipped", "in_tars", "parquet", "test")}
-    on_disk = {name: of.content_hash for name, (_, of) in ingest(case_of(data, tmp_path, some)).items()}
+    on_disk = {name: of.content_hash for name, of in ingest(case_of(data, tmp_path, some)).manifests.items()}
     with gcs_server() as port:
         for file in sorted(data.rglob("*")):
             if file.is_file():
@@ -368,9 +368,9 @@ def test_google_cloud_storage_gives_the_same_blocks_with_every_tenth_request_fai
             passing.count()
             first = passing.requests
             ingest(case)
-    assert {name: of.content_hash for name, (_, of) in made.items()} == on_disk
+    assert {name: of.content_hash for name, of in made.manifests.items()} == on_disk
     assert passing.failed.total() >= 10
-    assert not any(of.quarantined for _, of in made.values())
+    assert not any(manifest.quarantined for manifest in made.manifests.values())
     assert first.total() > 2 * PICTURES
     assert not [path for _, path in passing.requests - first if path.endswith(".png")]
 

@@ -1,19 +1,17 @@
 """Runs that were begun: can they go on with what is installed now?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from pipelines.base.errors import UserError
 from pipelines.base.storage import join
-from pipelines.blocks.manifest import Manifest
+from pipelines.blocks.datasets import DataSets
 from pipelines.experiment.provenance import provenance
 from pipelines.experiment.run import Run
 from pipelines.train.checkpoints.file import NotACheckpointError
 from pipelines.train.checkpoints.store import CHECKPOINTS, checkpoint_names, read_about
 
 
-def check_resumable(
-    runs: Sequence[Run], experiment: str, data_sets: Mapping[str, tuple[str, Manifest]], allow_version_mismatch: bool
-) -> None:
+def check_resumable(runs: Sequence[Run], experiment: str, data_sets: DataSets, allow_version_mismatch: bool) -> None:
     """Refuse to begin again in silence what was begun by other code or on other data.
 
     Raises:

@@ -57,7 +57,7 @@ PARQUET = {
 
 def test_every_kind_of_source_becomes_the_pictures_and_labels_that_it_holds(sources, tmp_path, ray_local):
     case = case_of(sources, tmp_path, {"folder": FOLDER, "table": TABLE, "parquet": PARQUET})
-    manifests = {name: manifest for name, (_, manifest) in ingest(case).items()}
+    manifests = ingest(case).manifests
 
     reader, batch = read(case, "folder")
     assert reader.ids == ["cat/0.png", "cat/2.png", "dog/1.png", "dog/3.png"]
@@ -81,8 +81,8 @@ def test_every_kind_of_source_becomes_the_pictures_and_labels_that_it_holds(sour
 def test_a_missing_annotation_is_an_arrow_null(sources, tmp_path, ray_local):
     case = case_of(sources, tmp_path, {"table": TABLE, "train": FOLDER})
     ingest(case)
-    folder, manifest = ingested(case)["table"]
-    block = pa.ipc.open_file(local_blocks(folder, manifest).files[0]).read_all()
+    made = ingested(case)
+    block = pa.ipc.open_file(local_blocks(made.folders["table"], made.manifests["table"]).files[0]).read_all()
     assert block["kind"].to_pylist() == [0, 0, None]
     assert block["traits"].to_pylist() == [[True, False], [None, None], [True, None]]
     assert block.schema.field("input").type.shape == [3, 12, 10]
@@ -131,7 +131,7 @@ def test_too_many_broken_pictures_fail_with_their_reasons_and_are_tried_again(so
         good = picture(i)
         file.write_bytes(good + b"\0" * (kept.st_size - len(good)))
         os.utime(file, ns=stamp)
-    assert ingest(case)["folder"][1].rows == 4
+    assert ingest(case).manifests["folder"].rows == 4
 
 
 def test_other_pictures_under_the_same_names_in_an_archive_are_other_blocks(sources, tmp_path, ray_local):

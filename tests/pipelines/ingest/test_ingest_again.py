@@ -52,8 +52,8 @@ def files_below(folder):
 
 
 def blocks_in_order(case, name):
-    folder, manifest = ingested(case)[name]
-    return [Path(folder, block.file).read_bytes() for block in manifest.blocks]
+    made = ingested(case)
+    return [Path(made.folders[name], block.file).read_bytes() for block in made.manifests[name].blocks]
 
 
 def break_but_keep_the_stamp(file):
@@ -66,8 +66,8 @@ def break_but_keep_the_stamp(file):
 def test_a_second_ingest_writes_nothing(root, tmp_path, ray_local, small_chunks):
     case = case_of(root, tmp_path, {"pets": FOLDER} | REST)
     first = ingest(case)
-    assert len(first["pets"][1].blocks) > 3
-    folder = Path(first["pets"][0])
+    assert len(first.manifests["pets"].blocks) > 3
+    folder = Path(first.folders["pets"])
     times = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
     assert ingest(case) == first
     assert {file: file.stat().st_mtime_ns for file in folder.iterdir()} == times
@@ -77,19 +77,19 @@ def test_of_files_that_are_added_only_those_are_read_and_the_blocks_are_a_fresh_
     root, tmp_path, ray_local, small_chunks
 ):
     case = case_of(root, tmp_path, {"pets": FOLDER} | REST)
-    before = ingest(case)["pets"][1]
+    before = ingest(case).manifests["pets"]
     for file in (root / "pets").rglob("*.png"):
         break_but_keep_the_stamp(file)  # an input that is read again would fail
     for i in range(3):
         write(root / "pets" / "cat" / f"new-{i}.png", picture(500 + i))
-    after = ingest(case)["pets"][1]
+    after = ingest(case).manifests["pets"]
     assert (before.rows, after.rows, after.quarantined) == (PICTURES, PICTURES + 3, 0)
     assert {block.file for block in before.blocks} & {block.file for block in after.blocks}
 
     for i in range(PICTURES):
         write(root / "pets" / KINDS[i % 2] / f"{i:03d}.png", picture(i))
     fresh = case_of(root, tmp_path, {"pets": FOLDER} | REST, f"storage.path={tmp_path / 'fresh'}")
-    assert ingest(fresh)["pets"][1].content_hash == after.content_hash
+    assert ingest(fresh).manifests["pets"].content_hash == after.content_hash
     assert blocks_in_order(fresh, "pets") == blocks_in_order(case, "pets")
 
 
@@ -100,7 +100,7 @@ def test_a_file_that_is_taken_away_is_in_no_block_and_a_changed_one_is_read_agai
     ingest(case)
     (root / "pets" / "cat" / "002.png").unlink()
     write(root / "pets" / "cat" / "004.png", picture(999))
-    assert ingest(case)["pets"][1].rows == PICTURES - 1
+    assert ingest(case).manifests["pets"].rows == PICTURES - 1
     reader, batch = read(case, "pets")
     assert "cat/002.png" not in reader.ids
     assert (batch.inputs[reader.ids.index("cat/004.png")] == pixels(999).transpose(2, 0, 1)).all()
@@ -121,7 +121,7 @@ def test_a_changed_label_changes_the_block_and_reads_no_picture(root, tmp_path, 
         root / "pets.csv",
         "file,kind\n" + "".join(f"{name},{'dog' if i == 7 else 'cat'}\n" for i, name in enumerate(names)),
     )
-    manifest = ingest(case)["pets"][1]
+    manifest = ingest(case).manifests["pets"]
     assert manifest.labels["kind"].histogram == {"cat": PICTURES - 1, "dog": 1}
     assert read(case, "pets")[1].labels["kind"].tolist() == [1 if i == 7 else 0 for i in range(PICTURES)]
 
@@ -143,7 +143,7 @@ def test_the_order_of_rows_and_of_files_and_the_number_of_tasks_change_nothing(
             rows = [name for name in names if (int(name[-7:-4]) % 3 == 0) == (part == "one")]
             write(root / f"{part}.csv", "file,kind\n" + "".join(f"{name},{name.split('/')[1]}\n" for name in rows))
         case = case_of(root, tmp_path, {"pets": table} | REST, f"storage.path={tmp_path / str(seed)}")
-        found.append((ingest(case)["pets"][1].content_hash, blocks_in_order(case, "pets")))
+        found.append((ingest(case).manifests["pets"].content_hash, blocks_in_order(case, "pets")))
     assert found[0] == found[1] == found[2]
 
 

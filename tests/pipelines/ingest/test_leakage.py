@@ -56,7 +56,7 @@ def root(tmp_path):
 
 def test_leaked_rows_are_counted_by_where_they_stand_and_taken_out(root, tmp_path, ray_local):
     case = case_of(root, tmp_path, SETS, ingest={})
-    made = {name: manifest for name, (_, manifest) in ingest(case).items()}
+    made = ingest(case).manifests
     assert made["traits"].leakage == {"validation": 1, "test": 2}
     assert made["validation"].leakage == {"test": 1}
     assert made["kinds"].leakage == made["test"].leakage == {}
@@ -73,7 +73,7 @@ def test_leaked_rows_are_counted_by_where_they_stand_and_taken_out(root, tmp_pat
 
 def test_kept_or_forbidden_if_the_case_says_so(root, tmp_path, ray_local):
     kept = case_of(root, tmp_path, SETS, ingest={"leakage": "keep"})
-    manifest = ingest(kept)["traits"][1]
+    manifest = ingest(kept).manifests["traits"]
     assert (manifest.leakage, manifest.rows_used) == ({"validation": 1, "test": 2}, 9)
     assert len(read(kept, "traits")[0]) == 9
     words = r"datasets.traits: train inputs stand in later splits .*: 2 in test \(test\), 1 in validation"
@@ -85,10 +85,10 @@ def test_cases_that_share_blocks_exclude_each_for_itself(root, tmp_path, ray_loc
     removing, keeping = (
         case_of(root, tmp_path, SETS, ingest=i, name=n) for i, n in (({}, "a"), ({"leakage": "keep"}, "b"))
     )
-    folders = [ingest(case)["traits"][0] for case in (removing, keeping)]
+    folders = [ingest(case).folders["traits"] for case in (removing, keeping)]
     assert folders[0] == folders[1]
     assert [len(read(case, "traits")[0]) for case in (removing, keeping)] == [6, 9]
-    assert ingest(removing)["traits"][1].used_hash != ingest(keeping)["traits"][1].used_hash
+    assert ingest(removing).manifests["traits"].used_hash != ingest(keeping).manifests["traits"].used_hash
 
 
 def test_where_every_picture_leaks_the_ingest_says_so(root, tmp_path, ray_local):
@@ -102,7 +102,7 @@ def test_class_priors_are_counted_without_what_leaked(root, tmp_path, ray_local)
         write(root / "kinds" / "dog" / f"leak{i}.png", picture(30 + i))
     case = case_of(root, tmp_path, SETS, ingest={})
     made = ingest(case)
-    assert made["kinds"][1].leakage == {"test": 3}
+    assert made.manifests["kinds"].leakage == {"test": 3}
     assert class_priors(case, open_readers(case, made, "train"))["kind"] == pytest.approx((5 / 9, 4 / 9))
 
 
@@ -120,5 +120,5 @@ def test_equal_vectors_are_counted_and_kept(tmp_path, ray_local):
         for name in ("train", "test")
     }
     case = case_of(root, tmp_path, sets, ingest={}, input={"kind": "vector", "size": 2})
-    manifest = ingest(case)["train"][1]
+    manifest = ingest(case).manifests["train"]
     assert (manifest.leakage, manifest.excluded) == ({"test": 4}, ())

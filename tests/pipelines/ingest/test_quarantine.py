@@ -63,7 +63,7 @@ def jpeg(seed):
 
 
 def check_sums(case, made):
-    for name, (_, manifest) in made.items():
+    for name, manifest in made.manifests.items():
         assert manifest.rows_in == manifest.rows + manifest.quarantined
         assert manifest.quarantined == sum(manifest.reasons.values())
         for part in ("rows_in", "rows", "quarantined"):
@@ -91,7 +91,7 @@ def test_every_kind_of_broken_picture_goes_to_quarantine_by_its_reason(root, tmp
         name: reason for name, (_, reason) in broken.items()
     }
     assert all(json.loads(row["row"]) == {"folder": "cat"} and row["source"] == "pets" for row in found.values())
-    assert made["pets"][1].reasons["truncated picture"] == 2
+    assert made.manifests["pets"].reasons["truncated picture"] == 2
     assert read(case, "pets")[0].ids == [
         f"{kind}/good{i}.png" for kind, i in zip(["cat", "cat", "dog", "dog"], (0, 2, 1, 3), strict=True)
     ]
@@ -110,7 +110,7 @@ def test_rows_of_a_table_are_refused_by_their_reason_and_keep_their_original_row
     case = case_of(root, tmp_path, {"pets": TABLE} | REST, ANY, "ingest.unknown_labels=quarantine")
     made = ingest(case)
     check_sums(case, made)
-    assert made["pets"][1].reasons == {
+    assert made.manifests["pets"].reasons == {
         "3 columns where the table has 4": 1, "missing file": 2, "wrong label": 2,
     }  # fmt: skip
     found = {row["reason"]: json.loads(row["row"]) for row in quarantine(case, "pets")}
@@ -170,7 +170,7 @@ def test_vectors_with_nan_or_of_another_width_go_to_quarantine(root, tmp_path, r
     case = case_of(root, tmp_path, sets, ANY, input={"kind": "vector", "size": 3})
     made = ingest(case)
     check_sums(case, made)
-    assert made["pets"][1].reasons == {"NaN or infinite features": 2, "not a JSON object": 2, "wrong width": 3}
+    assert made.manifests["pets"].reasons == {"NaN or infinite features": 2, "not a JSON object": 2, "wrong width": 3}
     assert {json.loads(row["row"]).get("line") for row in quarantine(case, "pets")} == {None, "{broken", '["a list"]'}
 
 
@@ -304,7 +304,7 @@ def test_more_quarantined_rows_than_the_setting_allows_fail_the_ingest_at_its_en
     write(root / "pets" / "cat" / "text.png", b"this is no picture")
     write(root / "pets" / "cat" / "empty.png", b"")
     sets = {"pets": FOLDER} | REST
-    assert ingest(case_of(root, tmp_path, sets, "ingest.most_quarantined=0.34"))["pets"][1].quarantined == 2
+    assert ingest(case_of(root, tmp_path, sets, "ingest.most_quarantined=0.34")).manifests["pets"].quarantined == 2
     with pytest.raises(UserError) as caught:
         ingest(case_of(root, tmp_path, sets, "ingest.most_quarantined=0.33"))
     words = str(caught.value)

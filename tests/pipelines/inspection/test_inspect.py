@@ -134,7 +134,7 @@ def test_after_the_ingest_rows_are_counted_as_they_take_part_and_overlap_by_inpu
         "train": ("input", 6, 7, {"kind": (3, 1), "traits": (1, 3)}),
         "test": ("input", 3, 3, {"kind": (3, 3), "traits": (3, 3)}),
     }
-    for name, (_, manifest) in ingested(after).items():
+    for name, manifest in ingested(after).manifests.items():
         (of,) = (one for one in found.data_sets if one.name == name)
         histograms = {task.task: {count.label: count.holds for count in task.labels} for task in of.tasks}
         assert histograms == {task: counts.histogram for task, counts in manifest.labels.items()}
@@ -378,7 +378,8 @@ def test_a_source_that_cannot_be_listed_is_told(root, tmp_path):
 
 
 def test_a_block_that_is_gone_is_told_with_what_makes_it_again(after, tmp_path):
-    folder, manifest = ingested(after)["kinds"]
+    made = ingested(after)
+    folder, manifest = made.folders["kinds"], made.manifests["kinds"]
     (tmp_path / "store" / "blocks" / folder.rpartition("/")[2] / manifest.blocks[0].file).unlink()
     done = kindred("inspect", str(tmp_path / "pets.yaml"), *(word for one in MILD for word in ("--set", one)))
     assert done.returncode == 2
@@ -388,10 +389,10 @@ def test_a_block_that_is_gone_is_told_with_what_makes_it_again(after, tmp_path):
 def test_inputs_are_counted_from_their_digests(after):
     """The numbers of the overlap again, from the digests of the blocks and the labels that were written by hand."""
     made = ingested(after)
-    kept = {name: set(np.arange(of.rows)) - set(of.excluded) for name, (_, of) in made.items()}
+    kept = {name: set(np.arange(of.rows)) - set(of.excluded) for name, of in made.manifests.items()}
     digests = {
-        name: {d for i, d in enumerate(input_digests(folder, of).to_pylist()) if i in kept[name]}
-        for name, (folder, of) in made.items()
+        name: {d for i, d in enumerate(input_digests(made.folders[name], of).to_pylist()) if i in kept[name]}
+        for name, of in made.manifests.items()
     }
     train = steps.inspect(after, pictures=0).overlap[0]
     assert train.inputs == len(digests["kinds"] | digests["traits"])

@@ -233,7 +233,7 @@ def test_every_kind_of_source_gives_the_same_inputs_and_labels(tmp_path, ray_loc
     made = ingest(case)
     for name in sets:
         check_rows(case, name)
-        assert made[name][1].rows_in == made[name][1].rows == 5
+        assert made.manifests[name].rows_in == made.manifests[name].rows == 5
 
 
 @pytest.mark.parametrize("pack", ["zip", "deflated zip", "tar", "tar.gz", "tar.xz"])

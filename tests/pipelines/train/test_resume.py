@@ -6,6 +6,7 @@ import multiprocessing.connection
 import resource
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -275,9 +276,9 @@ def test_a_run_begun_by_other_code_is_refused_with_what_can_be_done(case, begun,
         check_resumable(list_runs(case), str(begun), ingested(case), allow_version_mismatch=False)
     assert "--fresh begins again" in str(told.value)
     check_resumable(list_runs(case), str(begun), ingested(case), allow_version_mismatch=True)
-    other = {
-        name: (folder, of.model_copy(update={"content_hash": "0"})) for name, (folder, of) in ingested(case).items()
-    }
+    made = ingested(case)
+    manifests = {name: of.model_copy(update={"content_hash": "0"}) for name, of in made.manifests.items()}
+    other = replace(made, manifests=manifests)
     with pytest.raises(UserError, match=r"the training data have changed\. --fresh"):
         check_resumable(list_runs(case), str(begun), other, allow_version_mismatch=True)
 

@@ -1,6 +1,7 @@
 """Training on a real local Ray: the same numbers whatever the workers, and every arm on the same rows."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -149,11 +150,12 @@ def test_only_what_is_missing_or_of_another_version_is_trained_again(case_of):
     assert [record.stat().st_mtime_ns for record in records[2:]] == kept
 
     def on(blocks):
-        folder, manifest = ingested(case)["trait_pictures"]
-        changed = ingested(case) | {"trait_pictures": (folder, manifest.model_copy(update={"content_hash": blocks}))}
+        made = ingested(case)
+        other = made.manifests["trait_pictures"].model_copy(update={"content_hash": blocks})
+        changed = replace(made, manifests={**made.manifests, "trait_pictures": other})
         return [is_done(run, experiment_folder(case), changed) for run in list_runs(case)]
 
-    assert all(on(ingested(case)["trait_pictures"][1].content_hash))
+    assert all(on(ingested(case).manifests["trait_pictures"].content_hash))
     assert not any(on("0" * 12)), "other labels or pictures under the same settings are other data"
 
 
@@ -177,8 +179,8 @@ def test_a_loss_that_is_not_finite_fails_the_run_with_its_step_and_parts(case_of
 
 def test_a_damaged_block_is_named_before_anything_trains_on_it(case_of):
     case = case_of()
-    folder, manifest = ingested(case)["trait_pictures"]
-    file = Path(folder) / manifest.blocks[0].file
+    manifest = ingested(case).manifests["trait_pictures"]
+    file = Path(ingested(case).folders["trait_pictures"]) / manifest.blocks[0].file
     right = file.read_bytes()
     file.write_bytes(right[:1000] + bytes([right[1000] ^ 1]) + right[1001:])
     try:
