@@ -106,7 +106,7 @@ def test_an_archive_gives_the_same_blocks_as_the_folder_it_was_packed_from(sourc
 def test_a_broken_picture_is_quarantined_and_the_rows_add_up(sources, tmp_path, ray_local):
     (sources / "pets" / "cat" / "0.png").write_bytes(picture(0)[:60])
     case = case_of(sources, tmp_path, {"folder": FOLDER, "table": TABLE}, "ingest.most_quarantined=0.5")
-    _, manifest = ingest(case)["folder"]
+    manifest = ingest(case).manifests["folder"]
     assert (manifest.rows_in, manifest.rows, manifest.quarantined) == (4, 3, 1)
     assert manifest.labels["kind"].histogram == {"cat": 1, "dog": 2}
     (row,) = quarantine(case, "folder")

@@ -165,7 +165,8 @@ def test_a_row_that_names_another_file_gets_its_input_however_alike_the_files_lo
 
 def test_a_block_that_is_gone_is_made_again(root, tmp_path, ray_local, small_chunks):
     case = case_of(root, tmp_path, {"pets": FOLDER} | REST)
-    folder, manifest = ingest(case)["pets"]
+    made = ingest(case)
+    folder, manifest = made.folders["pets"], made.manifests["pets"]
     whole = files_below(folder)
     for ending in (".arrow", ".inputs.arrow", ".json"):
         Path(folder, manifest.blocks[1].file.replace(".arrow", ending)).unlink()
