@@ -1,4 +1,4 @@
-"""scikit-learn's 1,797 scanned digits, written out as separately labelled sources of different kinds.
+"""1,797 scanned digits, which come with this package, written out as separately labelled sources of different kinds.
 
 =============================  ==============================================  ========
 source                         labelled with                                   images
@@ -10,13 +10,15 @@ source                         labelled with                                   i
 =============================  ==============================================  ========
 
 No image stands in two of them. E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine
-Learning Repository, 1998.
+Learning Repository, 1998, CC BY 4.0; see digits.NOTICE.txt.
 """
 
 import csv
+import gzip
 import io
 import os
 import tempfile
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -39,10 +41,7 @@ def write_digits(root: Path) -> None:
     """Write the sources below ``root``, all or nothing; where they stand already, do nothing."""
     if root.exists():
         return
-    from sklearn.datasets import load_digits
-
-    data = load_digits()
-    pictures = np.round(data.images * (255 / 16)).astype(np.uint8)
+    pictures, digits = _scans()
     order = np.random.Generator(np.random.PCG64(0)).permutation(len(pictures))
     ends = np.cumsum([_DIGIT_LABELLED, _VALIDATION, _TEST])
     labelled, validation, test, traits = np.split(order, ends)
@@ -52,17 +51,25 @@ def write_digits(root: Path) -> None:
         place = Path(scratch) / root.name
         place.mkdir()
         for i in labelled:
-            folder = place / "digits" / str(data.target[i])
+            folder = place / "digits" / str(digits[i])
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{i:04d}.png").write_bytes(_png(pictures[i]))
-        _write_traits(place / "traits.parquet", traits, pictures, data.target)
+        _write_traits(place / "traits.parquet", traits, pictures, digits)
         for name, rows in (("validation", validation), ("test", test)):
-            _write_both(place, name, rows, pictures, data.target)
+            _write_both(place, name, rows, pictures, digits)
         try:
             os.replace(place, root)
         except OSError:
             if not root.exists():  # else somebody else has just written the same
                 raise
+
+
+def _scans() -> tuple[np.ndarray, np.ndarray]:
+    """Return the images, uint8 (n, 8, 8), and the digit that each shows, int64 (n,)."""
+    file = resources.files(__package__) / "digits.csv.gz"
+    table = np.loadtxt(gzip.decompress(file.read_bytes()).decode().splitlines(), delimiter=",")
+    pictures = np.round(table[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    return pictures, table[:, -1].astype(np.int64)
 
 
 def _png(picture: np.ndarray) -> bytes:
