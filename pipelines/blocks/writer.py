@@ -8,7 +8,7 @@ import xxhash
 
 from pipelines.base.atomic import writing_atomically
 from pipelines.base.storage import is_remote, write_whole
-from pipelines.blocks.write_buffer import WriteBuffer, write_directly
+from pipelines.blocks.write_buffer import WriteBuffer
 
 
 def input_type(shape: tuple[int, ...]) -> pa.DataType:
@@ -28,14 +28,13 @@ def write_block(url: str, block: pa.Table, memory: WriteBuffer | None = None) ->
     counted = pa.MockOutputStream()
     _write_ipc(counted, block)
     size = counted.size()
-    pages = (memory or WriteBuffer()).at_least(size)
-    _write_ipc(pa.FixedSizeBufferWriter(pa.py_buffer(pages)), block)
-    content = pages[:size]
+    content = (memory or WriteBuffer()).at_least(size)[:size]
+    _write_ipc(pa.FixedSizeBufferWriter(pa.py_buffer(content)), block)
     if is_remote(url):
         write_whole(url, content)
     else:
         with writing_atomically(Path(url)) as file:
-            write_directly(file.name, pages, size)
+            file.write(content)
     return xxhash.xxh3_128_hexdigest(content)
 
 

@@ -1,6 +1,6 @@
 """Images a second from JPEG files to blocks, beside the ceiling of this machine, measured in turns in one run.
 
-    python tests/benchmarks/ingest_speed.py --images ../shared/data/grocery-store.zip --rows 20000
+    python tests/benchmarks/ingest_speed.py --pictures ../shared/data/grocery-store.zip --rows 20000
 
 The ceiling: a process a core, the same decoder in its fastest mode (the JPEG decoder's own scaling), the same resize,
 and nothing else: no labels, no digests, nothing written. The ingest: `kindred ingest` as a case file starts it, less
