@@ -4,7 +4,7 @@ Blocks on disk are used where they lie. Those in object storage are fetched to a
 processes of a user on this machine share::
 
     <digest>.arrow              a block, named by the hash of its bytes
-    .in-use/<random>            digests that one process uses; a lock on the file says that the process lives
+    .in-use/<random>.json       digests that one process uses; it lives while it holds <random>.lock
     .checked/<fingerprint>.json which files of a dataset have been read and found right, by size, time and inode
     .lock, .lock-0 ... .lock-f  held while room is made; while a block is fetched, by its digest's first letter
 
@@ -13,21 +13,21 @@ its blocks do not fit beside those, a process is told so before it fetches any. 
 fetching them in turn would be far slower than any network trains.
 """
 
-import fcntl
 import json
 import os
 import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import xxhash
+from filelock import BaseFileLock, FileLock, Timeout
 
 from pipelines.base.atomic import write_atomically
 from pipelines.base.errors import UserError
@@ -55,13 +55,14 @@ class BlockFiles:
 class Lease:
     """Blocks of the cache that this process uses; given back with :meth:`end`, or when the process ends."""
 
-    def __init__(self, file: BinaryIO, path: Path) -> None:
-        self._file, self._path = file, path
+    def __init__(self, record: Path, lock: BaseFileLock) -> None:
+        self._record, self._lock = record, lock
 
     def end(self) -> None:
         """Give the blocks back."""
-        self._path.unlink(missing_ok=True)
-        self._file.close()
+        self._record.unlink(missing_ok=True)
+        self._lock.release()
+        Path(self._lock.lock_file).unlink(missing_ok=True)
 
     __del__ = end
 
@@ -87,7 +88,7 @@ def local_blocks(folder: str, manifest: Manifest, *, check: bool = True) -> Bloc
     if not is_remote(folder):
         files = tuple(Path(folder) / block.file for block in manifest.blocks)
         if check:
-            with _locked(checked.lock), checked, ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+            with FileLock(checked.lock), checked, ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
                 for file, right in zip(files, pool.map(checked.is_right, files, manifest.blocks), strict=True):
                     if not right:
                         raise DamagedBlockError(
@@ -99,7 +100,7 @@ def local_blocks(folder: str, manifest: Manifest, *, check: bool = True) -> Bloc
     lease = _reserve(cache, folder, manifest.blocks)
 
     def ready(block: BlockEntry) -> Path:
-        with _locked(cache / f".lock-{block.digest[0]}"):
+        with FileLock(cache / f".lock-{block.digest[0]}"):
             file = cache / f"{block.digest}.arrow"
             if not (file.is_file() and checked.is_right(file, block)):
                 _fetch(folder, block, file)
@@ -140,7 +141,7 @@ def _fetch(folder: str, block: BlockEntry, file: Path) -> None:
 
 def _reserve(cache: Path, folder: str, blocks: Sequence[BlockEntry]) -> Lease:
     """Make room for blocks, and keep what is there of them from being deleted."""
-    with _locked(cache / ".lock"):
+    with FileLock(cache / ".lock"):
         there = {file.stem: file.stat() for file in cache.glob("*.arrow")}
         sizes = {digest: found.st_size for digest, found in there.items()}
         mine = {block.digest for block in blocks}
@@ -173,26 +174,25 @@ def _reserve(cache: Path, folder: str, blocks: Sequence[BlockEntry]) -> Lease:
 def _lease(cache: Path, sizes: dict[str, int]) -> Lease:
     folder = cache / ".in-use"
     folder.mkdir(exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=folder)
-    file = os.fdopen(descriptor, "r+b")
-    fcntl.flock(file, fcntl.LOCK_EX)
-    file.write(json.dumps(sizes).encode())
-    file.flush()
-    return Lease(file, Path(name))
+    record = folder / f"{uuid.uuid4().hex}.json"
+    lock = FileLock(record.with_suffix(".lock"), thread_local=False)  # whichever thread ends with it gives it back
+    lock.acquire()
+    record.write_text(json.dumps(sizes))
+    return Lease(record, lock)
 
 
 def _in_use(cache: Path) -> dict[str, int]:
     """Return the blocks, and their sizes, that processes use that live; forget those that ended without a word."""
     found: dict[str, int] = {}
-    for path in (cache / ".in-use").glob("*"):
+    for record in (cache / ".in-use").glob("*.json"):
+        lock = FileLock(record.with_suffix(".lock"))
         try:
-            with path.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                path.unlink(missing_ok=True)
-        except BlockingIOError:
-            found |= json.loads(path.read_bytes())
-        except FileNotFoundError:  # it has just been given back
-            continue
+            with lock.acquire(timeout=0):
+                record.unlink(missing_ok=True)
+                Path(lock.lock_file).unlink(missing_ok=True)
+        except Timeout:
+            with suppress(FileNotFoundError):  # it has just been given back
+                found |= json.loads(record.read_bytes())
     return found
 
 
@@ -218,15 +218,6 @@ def _used_now(file: Path) -> None:
     os.utime(file, ns=(time.time_ns(), found.st_mtime_ns))
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock that no other process, and no other thread of this one, holds."""
-    path.parent.mkdir(exist_ok=True)
-    with path.open("wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 class _Checked:
     """Which files of a dataset have been read and found to be what the ingest wrote; written when the block ends.
 
@@ -236,8 +227,9 @@ class _Checked:
 
     def __init__(self, cache: Path, folder: str, manifest: Manifest) -> None:
         name = fingerprint([os.path.abspath(folder) if not is_remote(folder) else folder, manifest.content_hash])
-        self._file = cache / ".checked" / f"{name}.json"
-        self.lock = cache / ".checked" / f"{name}.lock"
+        place = cache / ".checked"
+        place.mkdir(exist_ok=True)
+        self._file, self.lock = place / f"{name}.json", place / f"{name}.lock"
         self._known: dict[str, list[int | str]] = {}
         self._changed, self._writing = False, threading.Lock()
 
