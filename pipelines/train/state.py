@@ -135,6 +135,9 @@ def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name[len(prefix) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")}
 
 
+# torch.distributed.checkpoint.state_dict does this too, but a parameter that has had no gradient yet, as of a head
+# whose labels have not come up, it refuses to restore, or gives a step that it never took: a run would not resume to
+# the bit. To import it takes half as long again as to import torch, in each of a run's processes.
 def _slots(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, Tensor]:
     """Return what an optimiser keeps of each parameter (moments, its count of steps), as ``parameter|slot``."""
     found = {}
