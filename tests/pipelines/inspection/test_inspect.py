@@ -44,7 +44,7 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("data")
     for i in range(4):
         write(root / "kinds" / "cat" / f"{i}.png", picture(i))
-    write(root / "kinds" / "cat" / "broken.png", b"no picture at all")
+    write(root / "kinds" / "cat" / "broken.png", b"no image at all")
     write(root / "more-kinds" / "dog" / "0.png", picture(10))
     for i in range(4):
         write(root / "pictures" / f"{i}.png", picture(20 + i))
@@ -121,7 +121,7 @@ def test_after_the_ingest_rows_are_counted_as_they_take_part_and_overlap_by_inpu
     assert counted(found)["kinds"] == (
         "train",
         (6, 5, 1, 2),
-        {"no picture": 1},
+        {"no image": 1},
         {"kind": (3, [("cat", 3, 3), ("dog", 0, 3)])},
     )
     assert counted(found)["traits"][1:] == (
@@ -199,7 +199,7 @@ def test_the_sheet_shows_the_pixels_of_every_drawn_picture_before_and_after(befo
 def test_a_picture_that_cannot_be_read_is_a_grey_tile_with_the_reason(before):
     found = steps.inspect(before, pictures=6)
     problems = {tile.id: tile.problem for tile in found.sheet.tiles if tile.problem}
-    assert problems == {"kinds/cat/broken.png": "no picture: in no format that is read"}
+    assert problems == {"kinds/cat/broken.png": "no image: in no format that is read"}
     opened = open_data_sets(before)
     samples = draw_samples(before, opened, pictures=6, seed=0)
     sheet = draw_sheet("pets", "", samples, before.input.shape)
@@ -268,7 +268,7 @@ def test_json_is_what_the_tables_show_and_the_sheet_lies_where_it_says(root, tmp
     assert Image.open(found.sheet.file).format == "PNG"
 
     shown = kindred("inspect", str(tmp_path / "pets.yaml"), *settings, "--pictures", "2", "--seed", "5")
-    assert shown.stdout == f"{inspection_text(found)}\npictures: {found.sheet.file}\n"
+    assert shown.stdout == f"{inspection_text(found)}\nimages: {found.sheet.file}\n"
     lines = [" ".join(Text.from_ansi(line).plain.strip("│ ").split()) for line in shown.stdout.splitlines()]
     assert "6 rows in the source" in lines
     assert "kind: 6 of 6 rows annotated" in lines
@@ -282,7 +282,7 @@ def test_no_ray_is_started_before_or_after_the_ingest(root, tmp_path, ray_local)
     case = case_of(root, tmp_path, DATA, *MILD)
     code = (
         "import sys\n"
-        "from pipelines import steps\n"
+        "from pipelines import commands as steps\n"
         "from pipelines.case.load import load_case\n"
         "found = steps.inspect(load_case(sys.argv[1], sys.argv[2:]))\n"
         "import ray\n"
