@@ -4,6 +4,7 @@ import io
 import json
 import re
 import struct
+from functools import partial
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,9 +13,7 @@ from rich.console import Console
 
 from pipelines.base.progress import Bar
 from pipelines.base.storage import is_remote, read_bytes
-from pipelines.case.load import load_case
 from pipelines.experiment.run import HISTORY, VALIDATIONS, WEIGHTS, read_record
-from pipelines.ingest.ingest import ingest
 from pipelines.train.checkpoints.file import Event
 from pipelines.train.logs.jsonl_log import LOG, LogLine, RunLog
 from pipelines.train.logs.progress_line import progress_of
@@ -46,13 +45,8 @@ def killed_at(step):
 
 
 @pytest.fixture
-def case_of(ray_local, digits_store):
-    def load(*overrides):
-        case = load_case("digits", [f"storage.path={digits_store}", *SETTINGS, *overrides])
-        ingest(case)
-        return case
-
-    return load
+def case_of(digits_case):
+    return partial(digits_case, *SETTINGS)
 
 
 def lines_of(folder):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,9 @@ from pipelines.base.progress import bar
 from pipelines.batches.batch import batch_sampler, open_readers
 from pipelines.blocks.cache import DamagedBlockError
 from pipelines.case.build import build_network
-from pipelines.case.load import load_case
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.run import HISTORY, WEIGHTS, is_done, list_runs
-from pipelines.ingest.ingest import ingest, ingested
+from pipelines.ingest.ingest import ingested
 from pipelines.train.launch import TrainingFailedError, fit_runs, train
 from tests.pipelines.one_worker import train_here
 
@@ -31,13 +31,8 @@ ALL_LOSSES = [
 
 
 @pytest.fixture
-def case_of(ray_local, digits_store):
-    def load(*overrides):
-        case = load_case("digits", [f"storage.path={digits_store}", *SHORT, *overrides])
-        ingest(case)
-        return case
-
-    return load
+def case_of(digits_case):
+    return partial(digits_case, *SHORT)
 
 
 def trained(case, by=train_here):

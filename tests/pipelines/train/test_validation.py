@@ -18,7 +18,7 @@ from pipelines.batches.batch import normalize, open_readers
 from pipelines.case.build import build_network, tasks_of
 from pipelines.case.load import load_case
 from pipelines.experiment.run import HISTORY, VALIDATIONS, WEIGHTS, list_runs, read_record
-from pipelines.ingest.ingest import ingest, ingested
+from pipelines.ingest.ingest import ingested
 from pipelines.report.results_table import results_table
 from pipelines.train.logs.validation_history import ValidationHistory, best_of, scored_columns, without_gain
 from pipelines.train.validation import validation_rows
@@ -29,13 +29,8 @@ EVERY = ["training.validation={every_steps: 10, rows: 60}"]
 
 
 @pytest.fixture
-def case_of(ray_local, digits_store):
-    def load(*overrides):
-        case = load_case("digits", [f"storage.path={digits_store}", *SHORT, *overrides])
-        ingest(case)
-        return case
-
-    return load
+def case_of(digits_case):
+    return partial(digits_case, *SHORT)
 
 
 def weights_of(folder):
