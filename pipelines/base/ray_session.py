@@ -20,8 +20,10 @@ _QUIET = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
 }
 
-# A Ray of one's own listens on loopback alone; without this, Ray takes the machine's address in its place.
-_ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+_OF_OWN_RAY = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # it listens on loopback alone; Ray would take the machine's address
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # nobody takes its one node away, so no actor need watch for that
+}
 
 # What Ray Data 2.60 calls its threads.
 _OF_RAY_DATA = ("StreamingExecutor", "iter_threaded", "Prefetcher", "ray-data-metadata-prefetch")
@@ -36,7 +38,7 @@ def ray_session(verbose: bool = False) -> Iterator[None]:
         verbose: let Ray's own log lines through.
     """
     own = is_own_ray()
-    for name, value in (_QUIET | (_ON_LOOPBACK if own else {})).items():
+    for name, value in (_QUIET | (_OF_OWN_RAY if own else {})).items():
         os.environ.setdefault(name, value)
     with bar("load Ray", None, ""):
         import ray

@@ -30,8 +30,8 @@ PHASES = (  # what it is called, and the mark that ends it
     ("the data are looked up", "fit_runs begins"),
     ("workers start", "train_runs begins"),
     ("blocks are opened", "open_training_data ends"),
-    ("network, loss and optimiser are built", "_beginning ends"),
-    ("the checkpoint is read", "_go_on ends"),
+    ("network, loss and optimiser are built", "build_state ends"),
+    ("the checkpoint is read", "restore_latest ends"),
     ("the first step", "Step.take ends"),
 )
 

@@ -160,7 +160,7 @@ def main() -> None:
     from pipelines.experiment.run import list_runs
     from pipelines.ingest.ingest import ingest
     from pipelines.train.assignment import WorkerAssignment
-    from pipelines.train.trainer import GroupTrainer, group_trainer
+    from pipelines.train.trainer import group_trainer
 
     with tempfile.TemporaryDirectory() as scratch, ray_session():
         import ray.data
@@ -171,7 +171,7 @@ def main() -> None:
         case = made_case(folder, given.rows, overrides=overrides)
         data_sets = ingest(case)
         work = WorkerAssignment(case, tuple(list_runs(case)), data_sets, experiment_folder(case), "benchmark")
-        shipped = group_trainer(work, "speed", alone=True)
+        shipped = group_trainer(work, "speed")
         config = {"work": work, "steps": given.steps, "rounds": given.rounds, "peer": given.peer, "skipped": SKIPPED}
         measured = {
             "train_loop_per_worker": compare,
@@ -184,7 +184,7 @@ def main() -> None:
             parquet = parquet_of(case, data_sets, folder / "parquet")
             TorchTrainer(**measured, datasets={"train": ray.data.read_parquet(parquet)}).fit()
         else:
-            GroupTrainer(**measured, alone=True).fit()
+            TorchTrainer(**measured).fit()
         found = json.loads((folder / "rates.json").read_text())
     rates = found["rates"]
     answer: dict[str, Any] = {"load": os.getloadavg(), "worker_nice": found["nice"], "waited_for_data": found["waited"]}

@@ -159,12 +159,12 @@ def take_turns(config: dict[str, Any]) -> None:
 
 def fit_in_turns(works: dict[int, Any], given: argparse.Namespace, folder: Path) -> None:
     from ray.train import ScalingConfig
+    from ray.train.torch import TorchTrainer
 
     from pipelines.train.no_process_group import NoProcessGroup
-    from pipelines.train.trainer import GroupTrainer, group_trainer
+    from pipelines.train.trainer import group_trainer
 
-    GroupTrainer(
-        alone=True,
+    TorchTrainer(
         train_loop_per_worker=take_turns,
         train_loop_config={
             "works": works,
@@ -175,7 +175,7 @@ def fit_in_turns(works: dict[int, Any], given: argparse.Namespace, folder: Path)
         },
         torch_config=NoProcessGroup(),
         scaling_config=ScalingConfig(num_workers=2, resources_per_worker={"CPU": 1}),
-        run_config=group_trainer(works[given.batch], "two", alone=True).run_config,
+        run_config=group_trainer(works[given.batch], "two").run_config,
     ).fit()
 
 

@@ -15,7 +15,7 @@ FUNCTIONS = {
     "pipelines.commands": ("ingested",),
     "pipelines.train.launch": ("train", "fit_runs"),
     "pipelines.train.worker_loop": ("train_runs", "open_training_data"),
-    "pipelines.train.loop": ("_beginning", "_go_on"),
+    "pipelines.train.loop": ("build_state", "restore_latest"),
     "pipelines.train.step": ("Step.take",),
 }
 

@@ -91,8 +91,8 @@ def test_a_driver_that_is_killed_leaves_a_run_that_resume_ends_with_the_same_bit
     driver.kill()
     driver.wait()
     wait_until(lambda: not any(process.is_running() for process in started), "its processes ended")
-    # What would idle takes a share of a processor; see pipelines/train/trainer.py.
-    assert working == {"ProgressActor", "TrainController", "SynchronizationActor", "RayTrainWorker"}
+    assert working >= {"ProgressActor", "TrainController", "RayTrainWorker"}
+    assert "PreemptionWatcher" not in working, "nobody takes the one node of a Ray of its own away"
     assert newest_step(case) < STEPS
 
     # Neither the case file nor the sources are needed, and the storage may lie elsewhere.
