@@ -1,8 +1,8 @@
 """The case file as one typed object. Its sections: data.py, network.py, training.py, and here."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from pipelines.base.section import Name, Number, Positive, PositiveFloat, Section, Weight
 from pipelines.case.data import DataSet, Input, MulticlassTask, MultilabelTask
@@ -37,16 +37,28 @@ class RelatednessEdge(Section):
     counted: Counted | None = None
 
 
+def _matching_form(given: Any) -> str:
+    return "losses" if isinstance(given, (dict, Matching)) else "none"
+
+
 class Arm(Section):
     """A way of training to compare; what ``matching`` leaves out is as in ``training.matching``.
 
-    ``one_per_task`` trains a network for every task, on the same rows of the task's own datasets and for as many
-    updates as a shared network gets. ``balancing`` stands in the place of ``training.balancing`` as a whole.
+    ``matching: none`` is training without any loss of related pairs, whatever ``training.matching`` says. ``networks:
+    one_per_task`` trains a network for every task, on the same rows of the task's own datasets and for as many updates
+    as a shared network gets. ``balancing`` stands in the place of ``training.balancing`` as a whole.
     """
 
     networks: Literal["shared", "one_per_task"] = "shared"
-    matching: Matching = Matching()
+    matching: Annotated[
+        Annotated[Matching, Tag("losses")] | Annotated[Literal["none"], Tag("none")], Discriminator(_matching_form)
+    ] = Matching()
     balancing: Balancing | None = None
+
+    @property
+    def weighs_by_trust(self) -> bool:
+        """Whether a relatedness row counts as far as training finds that the data bear it out."""
+        return isinstance(self.matching, Matching) and self.matching.trust == "estimated"
 
 
 class Evaluation(Section):

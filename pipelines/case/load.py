@@ -185,14 +185,15 @@ def _resolve_paths(given: dict[str, Any], path: Path, *, resolve: bool) -> None:
 # are, and joint training with training.matching.
 _DEFAULT_ARMS: dict[str, Any] = {
     "single-task": {"networks": "one_per_task"},
-    "naive": {"matching": {"dm": {"weight": 0}, "sca": {"weight": 0}, "ill": {"weight": 0}}},
+    "naive": {"matching": "none"},
     "co-trained": {},
 }
 
 
 def _merge_matching_into_arms(given: dict[str, Any]) -> None:
-    """An arm's matching starts from training.matching, so that an arm says only what differs."""
-    given.setdefault("arms", copy.deepcopy(_DEFAULT_ARMS))
+    """An arm's matching starts from training.matching, so that an arm says only what differs; ``none`` stays."""
+    if given.get("arms") is None:
+        given["arms"] = copy.deepcopy(_DEFAULT_ARMS)
     training, arms = given.get("training"), given.get("arms")
     if not isinstance(training, dict) or not isinstance(arms, dict):
         return
@@ -200,7 +201,7 @@ def _merge_matching_into_arms(given: dict[str, Any]) -> None:
         if arm is None:
             arms[arm_name] = arm = {}
         if isinstance(arm, dict):
-            arm["matching"] = _merged(training.get("matching") or {}, arm.get("matching") or {})
+            arm["matching"] = _merged(training.get("matching") or {}, arm.get("matching", {}))
 
 
 def _merged(base: Any, over: Any) -> Any:
@@ -218,7 +219,7 @@ def _described(error: ValidationError, given: Any) -> list[str]:
         _describe(problem, given)
         for problem, place in zip(found, places, strict=True)
         if not any(other[: len(place)] == place and len(other) > len(place) for other in places)
-        and not (len(place) > 3 and place[0] == "arms" and place[2] == "matching" and place[3:] in common)
+        and not (len(place) > 4 and place[0] == "arms" and place[2] == "matching" and place[4:] in common)
     ]
 
 

@@ -4,7 +4,10 @@ import pytest
 import yaml
 
 from pipelines.base.errors import UserError
-from pipelines.case.load import find_case_file, load_case
+from pipelines.case.build import build_loss
+from pipelines.case.case import Case
+from pipelines.case.load import as_yaml, find_case_file, load_case
+from pipelines.search.tune import check_tunable
 
 
 def told(*overrides, case="digits"):
@@ -46,7 +49,7 @@ def told(*overrides, case="digits"):
         ("relatedness.0.file=tabel.yaml", ["digits.yaml"]),
         ("network.backbone=vgg", ["network.backbone: found 'vgg'", "small_cnn"]),
         ("network={backbone: small_cnn, widths: [8, 8, 8, 8]}", ["network.widths: found 4 stages", "at most 3"]),
-        ("arms.naive.matching.dm.wieght=1", ["arms.naive.matching.dm: unknown key 'wieght'", "'weight'"]),
+        ("arms.co-trained.matching.dm.wieght=1", ["arms.co-trained.matching.dm: unknown key 'wieght'", "'weight'"]),
         ("training.balancing.method=upgrade", ["training.balancing.method: found 'upgrade'", "did you mean 'upgrad'"]),
         ("training.balancing.metod=upgrad", ["training.balancing: unknown key 'metod'", "did you mean 'method'"]),
         ("training.balancing={method: dwa, lr: 0.1}", ["training.balancing.lr: found", "'dwa' has no such option"]),
@@ -147,11 +150,30 @@ def test_a_missing_case_names_the_nearest():
 
 
 def test_an_arm_says_only_what_differs_from_the_common_matching():
-    case = load_case("digits", ["training.matching.sca.tau_co=0.7", "arms.naive.matching.dm.tau=2"])
-    assert case.arms["naive"].matching.sca.tau_co == 0.7
-    assert case.arms["naive"].matching.sca.weight == 0
-    assert case.arms["naive"].matching.dm.tau == 2
+    case = load_case("digits", ["training.matching.sca.tau_co=0.7", "arms.warm={matching: {dm: {tau: 2}}}"])
+    assert case.arms["warm"].matching.sca == case.training.matching.sca
+    assert case.arms["warm"].matching.sca.tau_co == 0.7
+    assert case.arms["warm"].matching.dm.tau == 2
     assert case.arms["co-trained"].matching.dm.tau == 1
+
+
+EVERY_LOSS = [f"training.matching.{loss}.weight=0.5" for loss in ("dm", "sca", "ill")]
+
+
+@pytest.mark.parametrize("arms", [[], ["arms=null"]], ids=["of the file", "default"])
+def test_the_naive_arm_has_no_related_pair_whatever_training_says(arms):
+    """Not a pair whose weights are zero: then a loss that is added later would take part."""
+    case = load_case("digits", [*EVERY_LOSS, *arms])
+    for reread in (case, Case.model_validate(yaml.safe_load(as_yaml(case)))):
+        loss = {name: build_loss(case, list(case.tasks), arm.matching, {}) for name, arm in reread.arms.items()}
+        assert loss["naive"].pairs == ()
+        assert loss["naive"].objective_names == ("digit", "traits")
+        assert len(loss["co-trained"].pairs) == 1
+
+
+def test_an_arm_without_matching_cannot_be_tuned_and_says_so():
+    with pytest.raises(UserError, match=r"tuning.arm: found 'naive', an arm with matching: none"):
+        check_tunable(load_case("digits", ["tuning.arm=naive"]))
 
 
 def test_a_relatedness_file_is_read_relative_to_the_case_file(tmp_path):
