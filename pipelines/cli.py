@@ -4,12 +4,13 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipelines.base.errors import UserError
+from pipelines.base.own_packages import import_own_packages
 
 if TYPE_CHECKING:
     from pipelines.case.case import Case
@@ -22,6 +23,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"kindred {version('kindred-mtl')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
 
 CaseArgument = Annotated[str, typer.Argument(metavar="CASE.yaml", help="A case file, or the name of a shipped case.")]
 SetOption = Annotated[
@@ -255,6 +272,7 @@ def _add_commands_from_above() -> None:
 
 def main() -> None:
     """Run the command line; exit code 0, 1 for a failed run, 2 for a wrong call or case file."""
+    import_own_packages()
     _add_commands_from_above()
     try:
         app()
