@@ -190,6 +190,18 @@ def export(
 
 
 @app.command()
+def schema(
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the reference of all keys in Markdown.")] = False,
+) -> None:
+    """Print the JSON Schema of a case file, with which an editor completes and checks its keys."""
+    from pipelines.case.schema import case_reference, case_schema
+
+    print(
+        case_reference() if markdown else json.dumps(case_schema(), indent=1, ensure_ascii=False), end="\n"[markdown:]
+    )
+
+
+@app.command()
 def tune(
     case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = False, verbose: VerboseOption = False
 ) -> None:

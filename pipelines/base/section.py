@@ -27,7 +27,9 @@ Probability = Annotated[float, Field(ge=0, le=1), Number]
 class Section(BaseModel):
     """A section of the case file: immutable, and a misspelt key is an error that names the nearest one."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True, populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", coerce_numbers_to_str=True, populate_by_name=True, use_attribute_docstrings=True
+    )
 
     @model_validator(mode="before")
     @classmethod

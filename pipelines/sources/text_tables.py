@@ -36,10 +36,15 @@ class CsvTable(Section):
 
     kind: Literal["csv"]
     path: Paths
+    """Where it lies below data_root: a path, a list of them, a pattern with *; also inside an archive, or a URL."""
     file_column: str = "file"
+    """The column with the image's path, relative to the table."""
     vector_columns: Columns = ()
+    """The columns that hold the numbers, names or patterns like ``feature_*``, where inputs are vectors."""
     id_column: str | None = None
+    """The column with a row's name; its number by default."""
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    """What stands between columns."""
 
 
 class JsonLines(Section):
@@ -47,9 +52,13 @@ class JsonLines(Section):
 
     kind: Literal["json_lines"]
     path: Paths
+    """Where it lies below data_root: a path, a list of them, a pattern with *; also inside an archive, or a URL."""
     file_column: str = "file"
+    """The column with the image's path, relative to the table."""
     vector_columns: Columns = ()
+    """The columns that hold the numbers, names or patterns like ``feature_*``, where inputs are vectors."""
     id_column: str | None = None
+    """The column with a row's name; its number by default."""
 
 
 _Broken = tuple[int, str, str]  # a line's number, what is wrong with it, and the line
