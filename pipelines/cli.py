@@ -62,7 +62,7 @@ def run(
     fresh: FreshOption = False,
 ) -> None:  # fmt: skip
     """Ingest, train every arm, evaluate on the test split, and write the report."""
-    with _on_ray(_loading(case, overrides), verbose) as loaded:
+    with _on_ray(_loading(case, overrides), verbose, trains=True) as loaded:
         from pipelines import commands as steps
 
         outcome = steps.run(loaded, fresh)
@@ -96,7 +96,10 @@ def inspect(
     seed: Annotated[int, typer.Option(min=0, help="Which images: the same for the same seed.")] = 0,
     sheet: Annotated[str | None, typer.Option(metavar="FILE.png", help="Where to draw the images.")] = None,
 ) -> None:  # fmt: skip
-    """Look at the data before or after their ingest: counts, labels, overlap, leakage, and a sheet of images."""
+    """Look at the data before or after their ingest: counts, labels, overlap, leakage, and a sheet of images.
+
+    Exits with 1 where it says that the ingest will stop.
+    """
     with _interruptible():
         from pipelines import commands as steps
         from pipelines.case.load import load_case
@@ -105,10 +108,12 @@ def inspect(
         found = steps.inspect(load_case(case, overrides), pictures, seed, sheet)
     if as_json:
         print(found.model_dump_json())
-        return
-    print(inspection_text(found))
-    if found.sheet:
-        print(f"images: {found.sheet.file}")
+    else:
+        print(inspection_text(found))
+        if found.sheet:
+            print(f"images: {found.sheet.file}")
+    if any(data_set.stops for data_set in found.data_sets):
+        raise typer.Exit(EXIT_FAILED)
 
 
 @app.command()
@@ -117,7 +122,7 @@ def train(
     fresh: FreshOption = False,
 ) -> None:  # fmt: skip
     """Train every arm on the ingested blocks."""
-    with _on_ray(_loading(case, overrides), verbose) as loaded:
+    with _on_ray(_loading(case, overrides), verbose, trains=True) as loaded:
         from pipelines import commands as steps
 
         trained, folder = steps.train(loaded, fresh)
@@ -143,7 +148,7 @@ def resume(
 
         return begun_case(run, overrides)
 
-    with _on_ray(load, verbose) as begun:
+    with _on_ray(load, verbose, trains=True) as begun:
         from pipelines import commands as steps
 
         outcome = steps.resume(begun, allow_version_mismatch)
@@ -206,7 +211,7 @@ def tune(
     case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = False, verbose: VerboseOption = False
 ) -> None:
     """Search loss weights and temperatures on the validation split; write the best as a case file."""
-    with _on_ray(_loading(case, overrides), verbose) as loaded:
+    with _on_ray(_loading(case, overrides), verbose, trains=True) as loaded:
         from pipelines import commands as steps
 
         found = steps.tune(loaded, verbose)
@@ -226,7 +231,7 @@ def relate(
     ] = [],
 ) -> None:  # fmt: skip
     """Estimate how tasks relate where no input is annotated for both: each task's network labels the other's data."""
-    with _on_ray(_loading(case, overrides), verbose) as loaded:
+    with _on_ray(_loading(case, overrides), verbose, trains=True) as loaded:
         from pipelines import commands as steps
 
         found = steps.relate(loaded, edges)
@@ -247,12 +252,20 @@ def _loading(case: str, overrides: list[str]) -> "Callable[[], Case]":
 
 
 @contextmanager
-def _on_ray(load: "Callable[[], Case]", verbose: bool) -> "Iterator[Case]":
-    """Validate the case, then start or join a Ray for as long as the command works on it."""
+def _on_ray(load: "Callable[[], Case]", verbose: bool, *, trains: bool = False) -> "Iterator[Case]":
+    """Validate the case, then start or join a Ray for as long as the command works on it.
+
+    What only training needs is looked for before anything is ingested, where it is this machine that trains.
+    """
     with _interruptible():
-        from pipelines.base.ray_session import ray_session
+        from pipelines.base.ray_session import is_own_ray, ray_session
 
         loaded = load()
+        if trains and is_own_ray():
+            from pipelines.case.checks import check_machine
+
+            if problems := check_machine(loaded):
+                raise UserError("\n".join(problems))
         with ray_session(verbose):
             yield loaded
 

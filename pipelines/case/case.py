@@ -2,12 +2,12 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from pipelines.base.section import Name, Number, Positive, PositiveFloat, Section, Weight
 from pipelines.case.data import DataSet, Input, MulticlassTask, MultilabelTask
 from pipelines.case.network import Network
-from pipelines.case.training import Balancing, Matching, Training
+from pipelines.case.training import Balancing, Matching, Training, method_alone
 
 
 class Counted(Section):
@@ -65,7 +65,7 @@ class Arm(Section):
         Annotated[Matching, Tag("losses")] | Annotated[Literal["none"], Tag("none")], Discriminator(_matching_form)
     ] = Matching()
     """What differs from ``training.matching``; ``none``: no loss of related pairs."""
-    balancing: Balancing | None = None
+    balancing: Annotated[Balancing | None, BeforeValidator(method_alone)] = None
     """In the place of ``training.balancing``."""
 
     @property

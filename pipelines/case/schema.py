@@ -8,7 +8,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pipelines.base.section import kind_alone, one_or_more
 from pipelines.case.case import Case
 from pipelines.case.relatedness import EDGE_FORMS
-from pipelines.case.training import metric_alone, mixing_as_section
+from pipelines.case.training import method_alone, metric_alone, mixing_as_section
 
 Schema = dict[str, Any]
 
@@ -18,6 +18,7 @@ _SHARES = {"type": "object", "additionalProperties": {"type": "number", "exclusi
 _SHORT_FORMS: dict[Any, tuple[Schema, ...]] = {
     one_or_more: (_WORD,),
     metric_alone: (_WORD,),
+    method_alone: (_WORD,),
     kind_alone: ({"kind_alone": True},),
     mixing_as_section: ({"kind_alone": True}, _SHARES),
 }
@@ -169,8 +170,8 @@ def _type(value: Schema, sections: dict[str, str]) -> str:
         inside = [*value.get("patternProperties", {}).values(), value.get("additionalProperties")]
         held = next((v for v in inside if isinstance(v, dict)), None)
         return f"by name: {_type(held, sections)}" if held else "mapping"
-    words = {"string": "text", "integer": "whole number", "boolean": "true or false"}
-    word = "text" if isinstance(kind, list) else words.get(str(kind), str(kind or "anything"))
+    names = {"string": "text", "integer": "whole number", "boolean": "true or false"}
+    word = "text" if isinstance(kind, list) else names.get(str(kind), str(kind or "anything"))
     limits = (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))
     bounds = [f"{sign} {value[limit]:g}" for limit, sign in limits if limit in value]
     return " ".join([word, ", ".join(bounds)]).strip()

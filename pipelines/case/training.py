@@ -167,6 +167,11 @@ class Matching(Section):
     """Whether tables count in full, or as far as the data bear them out."""
 
 
+def method_alone(given: object) -> object:
+    """Make a section of a method alone."""
+    return {"method": given} if isinstance(given, str) else given
+
+
 ByObjective = dict[str, Annotated[float, Field(allow_inf_nan=False), Number]]
 
 
@@ -365,7 +370,7 @@ class Training(Section):
     """Weight of a task's loss, 1 by default."""
     matching: Matching = Matching()
     """The losses of related pairs."""
-    balancing: Balancing = Balancing()
+    balancing: Annotated[Balancing, BeforeValidator(method_alone)] = Balancing()
     """How objectives are weighed."""
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
     """A run for each."""

@@ -64,6 +64,8 @@ SHORT_FORMS = [
     ("training.mixing", {"digit_pictures": 1, "trait_pictures": 2.5}),
     ("training.mixing", {"kind": "temperature", "T": 2}),
     ("training.workers", [1, 2]),
+    ("training.balancing", "upgrad"),
+    ("arms.naive.balancing", "pcgrad"),
     ("network.sharing", "mmoe"),
     ("arms.naive.matching", "none"),
     ("arms.naive", None),

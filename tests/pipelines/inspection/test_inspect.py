@@ -10,9 +10,11 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 from rich.text import Text
+from typer.testing import CliRunner
 
 from mtlcore import Multilabel
 from pipelines import commands as steps
+from pipelines.cli import app
 from pipelines.ingest.ingest import ingest, ingested
 from pipelines.ingest.labels import label_array
 from pipelines.ingest.leakage import input_digests
@@ -169,6 +171,17 @@ def test_a_row_that_would_stop_the_ingest_is_counted_and_said_to(root, tmp_path)
     assert [of.stops for of in mild.data_sets] == [(), (), ()]
 
 
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_the_command_exits_with_1_where_it_says_that_the_ingest_will_stop(root, tmp_path, form):
+    case_of(root, tmp_path, DATA)
+    command = ["inspect", str(tmp_path / "pets.yaml"), "--pictures", "0", *form]
+    stopped = CliRunner().invoke(app, [*command, "--set", "ingest.most_quarantined=0.1"])
+    assert stopped.exit_code == 1
+    assert "1 row with a wrong label" in " ".join(stopped.stdout.split()), "what it found is shown in any case"
+    mild = CliRunner().invoke(app, [*command, *(word for setting in MILD for word in ("--set", setting))])
+    assert mild.exit_code == 0, mild.output
+
+
 def test_the_sheet_shows_the_pixels_of_every_drawn_picture_before_and_after(before, ray_local, tmp_path):
     """Every image of the test split, read back from the PNG where its tile is."""
     shown = {}
@@ -268,7 +281,7 @@ def test_json_is_what_the_tables_show_and_the_sheet_lies_where_it_says(root, tmp
     assert Image.open(found.sheet.file).format == "PNG"
 
     shown = kindred("inspect", str(tmp_path / "pets.yaml"), *settings, "--pictures", "2", "--seed", "5")
-    assert shown.stdout == f"{inspection_text(found)}\npictures: {found.sheet.file}\n"
+    assert shown.stdout == f"{inspection_text(found)}\nimages: {found.sheet.file}\n"
     lines = [" ".join(Text.from_ansi(line).plain.strip("│ ").split()) for line in shown.stdout.splitlines()]
     assert "6 rows in the source" in lines
     assert "kind: 6 of 6 rows annotated" in lines
@@ -282,7 +295,7 @@ def test_no_ray_is_started_before_or_after_the_ingest(root, tmp_path, ray_local)
     case = case_of(root, tmp_path, DATA, *MILD)
     code = (
         "import sys\n"
-        "from pipelines import steps\n"
+        "from pipelines import commands as steps\n"
         "from pipelines.case.load import load_case\n"
         "found = steps.inspect(load_case(sys.argv[1], sys.argv[2:]))\n"
         "import ray\n"
