@@ -4,12 +4,13 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipelines.base.errors import UserError
+from pipelines.base.own_packages import import_own_packages
 
 if TYPE_CHECKING:
     from pipelines.case.case import Case
@@ -22,6 +23,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"kindred {version('kindred-mtl')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
 
 CaseArgument = Annotated[str, typer.Argument(metavar="CASE.yaml", help="A case file, or the name of a shipped case.")]
 SetOption = Annotated[
@@ -45,7 +62,7 @@ def run(
     fresh: FreshOption = False,
 ) -> None:  # fmt: skip
     """Ingest, train every arm, evaluate on the test split, and write the report."""
-    with _on_ray(_loading(case, overrides), verbose) as loaded:
+    with _on_ray(_loading(case, overrides), verbose, trains=True) as loaded:
         from pipelines import commands as steps
 
         outcome = steps.run(loaded, fresh)
@@ -79,7 +96,10 @@ def inspect(
     seed: Annotated[int, typer.Option(min=0, help="Which images: the same for the same seed.")] = 0,
     sheet: Annotated[str | None, typer.Option(metavar="FILE.png", help="Where to draw the images.")] = None,
 ) -> None:  # fmt: skip
-    """Look at the data before or after their ingest: counts, labels, overlap, leakage, and a sheet of images."""
+    """Look at the data before or after their ingest: counts, labels, overlap, leakage, and a sheet of images.
+
+    Exits with 1 where it says that the ingest will stop.
+    """
     with _interruptible():
         from pipelines import commands as steps
         from pipelines.case.load import load_case
@@ -88,10 +108,12 @@ def inspect(
         found = steps.inspect(load_case(case, overrides), pictures, seed, sheet)
     if as_json:
         print(found.model_dump_json())
-        return
-    print(inspection_text(found))
-    if found.sheet:
-        print(f"images: {found.sheet.file}")
+    else:
+        print(inspection_text(found))
+        if found.sheet:
+            print(f"images: {found.sheet.file}")
+    if any(data_set.stops for data_set in found.data_sets):
+        raise typer.Exit(EXIT_FAILED)
 
 
 @app.command()
@@ -100,7 +122,7 @@ def train(
     fresh: FreshOption = False,
 ) -> None:  # fmt: skip
     """Train every arm on the ingested blocks."""
-    with _on_ray(_loading(case, overrides), verbose) as loaded:
+    with _on_ray(_loading(case, overrides), verbose, trains=True) as loaded:
         from pipelines import commands as steps
 
         trained, folder = steps.train(loaded, fresh)
@@ -126,7 +148,7 @@ def resume(
 
         return begun_case(run, overrides)
 
-    with _on_ray(load, verbose) as begun:
+    with _on_ray(load, verbose, trains=True) as begun:
         from pipelines import commands as steps
 
         outcome = steps.resume(begun, allow_version_mismatch)
@@ -173,11 +195,23 @@ def export(
 
 
 @app.command()
+def schema(
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the reference of all keys in Markdown.")] = False,
+) -> None:
+    """Print the JSON Schema of a case file, with which an editor completes and checks its keys."""
+    from pipelines.case.schema import case_reference, case_schema
+
+    print(
+        case_reference() if markdown else json.dumps(case_schema(), indent=1, ensure_ascii=False), end="\n"[markdown:]
+    )
+
+
+@app.command()
 def tune(
     case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = False, verbose: VerboseOption = False
 ) -> None:
     """Search loss weights and temperatures on the validation split; write the best as a case file."""
-    with _on_ray(_loading(case, overrides), verbose) as loaded:
+    with _on_ray(_loading(case, overrides), verbose, trains=True) as loaded:
         from pipelines import commands as steps
 
         found = steps.tune(loaded, verbose)
@@ -197,7 +231,7 @@ def relate(
     ] = [],
 ) -> None:  # fmt: skip
     """Estimate how tasks relate where no input is annotated for both: each task's network labels the other's data."""
-    with _on_ray(_loading(case, overrides), verbose) as loaded:
+    with _on_ray(_loading(case, overrides), verbose, trains=True) as loaded:
         from pipelines import commands as steps
 
         found = steps.relate(loaded, edges)
@@ -218,12 +252,20 @@ def _loading(case: str, overrides: list[str]) -> "Callable[[], Case]":
 
 
 @contextmanager
-def _on_ray(load: "Callable[[], Case]", verbose: bool) -> "Iterator[Case]":
-    """Validate the case, then start or join a Ray for as long as the command works on it."""
+def _on_ray(load: "Callable[[], Case]", verbose: bool, *, trains: bool = False) -> "Iterator[Case]":
+    """Validate the case, then start or join a Ray for as long as the command works on it.
+
+    What only training needs is looked for before anything is ingested, where it is this machine that trains.
+    """
     with _interruptible():
-        from pipelines.base.ray_session import ray_session
+        from pipelines.base.ray_session import is_own_ray, ray_session
 
         loaded = load()
+        if trains and is_own_ray():
+            from pipelines.case.checks import check_machine
+
+            if problems := check_machine(loaded):
+                raise UserError("\n".join(problems))
         with ray_session(verbose):
             yield loaded
 
@@ -255,6 +297,7 @@ def _add_commands_from_above() -> None:
 
 def main() -> None:
     """Run the command line; exit code 0, 1 for a failed run, 2 for a wrong call or case file."""
+    import_own_packages()
     _add_commands_from_above()
     try:
         app()

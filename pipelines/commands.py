@@ -27,7 +27,7 @@ from pipelines.inspection.contact_sheet import draw_sheet
 from pipelines.inspection.inspection import Inspection, SheetInfo, SheetTile, inspection_of, open_data_sets
 from pipelines.inspection.samples import draw_samples
 from pipelines.report.report import write_report
-from pipelines.search.tune import Tuned
+from pipelines.search.tune import Tuned, check_tunable
 from pipelines.search.tune import tune as _tune
 from pipelines.train.launch import train as _train
 from pipelines.use.export import export_run
@@ -123,6 +123,7 @@ def resume(case: Case, allow_version_mismatch: bool) -> Outcome:
 
 def tune(case: Case, verbose: bool = False) -> Tuned:
     """Search, and write the best configuration as a case file."""
+    check_tunable(case)
     return _tune(case, _ingest(case), verbose)
 
 

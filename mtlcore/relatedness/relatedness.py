@@ -203,7 +203,11 @@ class Relatedness:
         table = torch.zeros(len(source.outputs), len(target.outputs), dtype=torch.float64)
         for c, class_name in enumerate(source.outputs):
             if class_name not in rows:
-                raise ValueError(f"{edge}: the table lacks a row for {what} {class_name!r} of {source.name!r}")
+                nothing = f", or `{class_name}: []` where nothing holds" if isinstance(target, Multilabel) else ""
+                raise ValueError(
+                    f"{edge}: the table lacks a row for {what} {class_name!r} of {source.name!r}; expected one: "
+                    f"`{class_name}: null` where it is unknown{nothing}"
+                )
             where = f"{edge}, row {class_name!r}"
             for label, value in expanded_row(rows[class_name], target.outputs, where).items():
                 table[c, _place(label, target, where)] = value

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pipelines.base.own_packages import worker_environment
 from pipelines.base.progress import bar
 
 # Read by Ray when it is imported, and by Ray Train in the processes that it starts.
@@ -53,6 +54,7 @@ def ray_session(verbose: bool = False) -> Iterator[None]:
             address="local" if own else None,
             include_dashboard=False if own else None,
             _node_ip_address="127.0.0.1" if own else None,
+            runtime_env=worker_environment() or None,
             log_to_driver=verbose,
             logging_level=level,
         )

@@ -1,5 +1,6 @@
 """What the sections of a case file are made of: an immutable model whose mistakes are told well, and its numbers."""
 
+import re
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -7,17 +8,18 @@ from pydantic_core import PydanticCustomError
 
 from mtlcore.suggestions import did_you_mean
 
+_SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 
-def _not_a_truth_value(given: object) -> object:
-    """Refuse `yes` and `true` for a number: Python would take them for 1. Text like 1e-3 is a number in YAML 1.2."""
+def _number(given: object) -> object:
+    """Refuse `yes` and `true` for a number: Python would take them for 1. Text like 1e4 is a number in YAML 1.2."""
     if isinstance(given, bool):
         raise PydanticCustomError("truth_value", "expected a number")
-    return given
+    return float(given) if isinstance(given, str) and _SCIENTIFIC.fullmatch(given) else given
 
 
-Number = BeforeValidator(_not_a_truth_value)
+Number = BeforeValidator(_number)
 Positive = Annotated[int, Field(ge=1), Number]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False), Number]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False), Number]
@@ -27,7 +29,9 @@ Probability = Annotated[float, Field(ge=0, le=1), Number]
 class Section(BaseModel):
     """A section of the case file: immutable, and a misspelt key is an error that names the nearest one."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True, populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", coerce_numbers_to_str=True, populate_by_name=True, use_attribute_docstrings=True
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Literal
 
 import torch
 
@@ -63,14 +64,14 @@ def build_network(case: Case, task_names: list[str], seed: int) -> MultiTaskNetw
 
 
 def build_loss(
-    case: Case, task_names: list[str], matching: Matching, priors: Mapping[str, tuple[float, ...]]
+    case: Case, task_names: list[str], matching: Matching | Literal["none"], priors: Mapping[str, tuple[float, ...]]
 ) -> JointLoss:
     """Build the objective for some of the tasks: every edge between two of them, with the arm's matching.
 
     Args:
         case: the case.
         task_names: the tasks that the network serves.
-        matching: the arm's.
+        matching: the arm's; with ``none`` there are no related pairs, so that no loss of theirs can take part.
         priors: by task, of its classes or labels; a multilabel source without a base takes a multiclass target's.
     """
     tasks = tasks_of(case)
@@ -86,16 +87,20 @@ def build_loss(
             R = replace(R, base=torch.tensor(priors[edge.target], dtype=torch.float64))
         return R
 
-    pairs = [
-        RelatedPair(
-            of(edge),
-            DistributionMatching(**matching.dm.model_dump()),
-            SoftCoAnnotation(**matching.sca.model_dump(), prior=priors.get(edge.source)),
-            ImpliedLikelihood(**matching.ill.model_dump()),
-        )
-        for edge in case.relatedness
-        if edge.source in task_names and edge.target in task_names
-    ]
+    pairs = (
+        []
+        if not isinstance(matching, Matching)
+        else [
+            RelatedPair(
+                of(edge),
+                DistributionMatching(**matching.dm.model_dump()),
+                SoftCoAnnotation(**matching.sca.model_dump(), prior=priors.get(edge.source)),
+                ImpliedLikelihood(**matching.ill.model_dump()),
+            )
+            for edge in case.relatedness
+            if edge.source in task_names and edge.target in task_names
+        ]
+    )
     weights = {name: weight for name, weight in case.training.task_weights.items() if name in task_names}
     return JointLoss([tasks[name] for name in task_names], pairs, weights)
 

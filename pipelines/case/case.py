@@ -1,13 +1,13 @@
 """The case file as one typed object. Its sections: data.py, network.py, training.py, and here."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from pipelines.base.section import Name, Number, Positive, PositiveFloat, Section, Weight
 from pipelines.case.data import DataSet, Input, MulticlassTask, MultilabelTask
 from pipelines.case.network import Network
-from pipelines.case.training import Balancing, Matching, Training
+from pipelines.case.training import Balancing, Matching, Training, method_alone
 
 
 class Counted(Section):
@@ -17,9 +17,13 @@ class Counted(Section):
     """
 
     a: PositiveFloat = 1.0
+    """Added to the count of inputs for which a label holds, before dividing."""
     b: PositiveFloat = 1.0
+    """Added to the count of those for which it does not."""
     least_support: Positive = 10
+    """A row counted from fewer inputs is unknown."""
     strength: Weight = 0.0
+    """For how many inputs of every class the ``table`` counts."""
 
 
 class RelatednessEdge(Section):
@@ -31,41 +35,71 @@ class RelatednessEdge(Section):
     """
 
     source: str = Field(alias="from")
+    """The task from which the other follows."""
     target: str = Field(alias="to")
+    """The task that follows."""
     table: dict[str, str | list[str] | dict[str, float | None] | None] | None = None
+    """By class (or label) what holds of the other task: one name, a list of names, or a probability by name; null:
+    unknown. Or the name of a published table."""
     base: dict[str, float] | None = None
+    """What holds where no label of a multilabel source does."""
     counted: Counted | None = None
+    """Count it from inputs annotated for both tasks."""
+
+
+def _matching_form(given: Any) -> str:
+    return "losses" if isinstance(given, (dict, Matching)) else "none"
 
 
 class Arm(Section):
     """A way of training to compare; what ``matching`` leaves out is as in ``training.matching``.
 
-    ``one_per_task`` trains a network for every task, on the same rows of the task's own datasets and for as many
-    updates as a shared network gets. ``balancing`` stands in the place of ``training.balancing`` as a whole.
+    ``matching: none`` is training without any loss of related pairs, whatever ``training.matching`` says. ``networks:
+    one_per_task`` trains a network for every task, on the same rows of the task's own datasets and for as many updates
+    as a shared network gets. ``balancing`` stands in the place of ``training.balancing`` as a whole.
     """
 
     networks: Literal["shared", "one_per_task"] = "shared"
-    matching: Matching = Matching()
-    balancing: Balancing | None = None
+    """One network for all tasks, or one for each."""
+    matching: Annotated[
+        Annotated[Matching, Tag("losses")] | Annotated[Literal["none"], Tag("none")], Discriminator(_matching_form)
+    ] = Matching()
+    """What differs from ``training.matching``; ``none``: no loss of related pairs."""
+    balancing: Annotated[Balancing | None, BeforeValidator(method_alone)] = None
+    """In the place of ``training.balancing``."""
+
+    @property
+    def weighs_by_trust(self) -> bool:
+        """Whether a relatedness row counts as far as training finds that the data bear it out."""
+        return isinstance(self.matching, Matching) and self.matching.trust == "estimated"
 
 
 class Evaluation(Section):
     """How arms are compared, on the test split alone."""
 
     baseline: str = "single-task"
+    """The arm that others are compared with."""
     main_task: str | None = None
+    """The task whose confusion is reported; the first by default."""
     replicates: Positive = 1000
+    """Bootstrap replicates."""
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """Of the intervals."""
 
 
 class Tuning(Section):
     """A search over a space of tune_spaces, for one arm, scored on the validation split."""
 
     space: str = "matching"
+    """A module of tune_spaces."""
     trials: Positive = 8
+    """How many configurations are tried."""
     arm: str = "co-trained"
+    """The arm whose losses are tuned."""
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
+    """The seeds that a trial trains."""
     search_seed: int = 0
+    """Decides which configurations are drawn."""
 
 
 class Storage(Section):
@@ -75,7 +109,9 @@ class Storage(Section):
     """
 
     path: str = "kindred-runs"
+    """The folder or URL below which all is written."""
     blocks: str | None = None
+    """Where blocks lie, if elsewhere."""
 
 
 class Ingest(Section):
@@ -88,16 +124,22 @@ class Ingest(Section):
     """
 
     most_quarantined: Annotated[float, Field(ge=0, le=1), Number] = 0.01
+    """The share of a dataset's rows that may be unusable."""
     unknown_labels: Literal["fail", "quarantine"] = "fail"
+    """What a label outside the vocabulary does."""
     broken_archives: Literal["fail", "quarantine"] = "fail"
+    """What an archive that cannot be listed does."""
     leakage: Literal["remove", "keep", "fail"] | None = None
+    """What is done with training inputs that stand in a later split."""
 
 
 class Wandb(Section):
     """Weights & Biases; nothing is sent unless the mode is ``online``."""
 
     mode: Literal["disabled", "offline", "online"] = "disabled"
+    """Whether anything is recorded, and sent."""
     project: str = "kindred"
+    """The project's name."""
 
 
 class Logging(Section):
@@ -110,9 +152,13 @@ class Logging(Section):
     """
 
     wandb: Wandb = Wandb()
+    """Weights & Biases."""
     tensorboard: bool = False
+    """Write event files."""
     every: Positive = 10
+    """Steps between entries."""
     relatedness_every: Annotated[int, Field(ge=0), Number] | None = None
+    """Steps between measurements of how tasks relate; 0: never; by default 100 a task."""
 
 
 class Case(Section):
@@ -122,23 +168,38 @@ class Case(Section):
     """
 
     name: Name
+    """Names the experiment's folder."""
     embedded: Literal["digits"] | None = None
+    """Data that come with an installed library, in the place of data_root."""
     data_root: str | None = None
+    """The folder, archive or URL that sources lie below; the case file's folder by default."""
     input: Input
+    """What every input becomes."""
     tasks: Annotated[
         dict[Name, Annotated[MulticlassTask | MultilabelTask, Field(discriminator="kind")]],
         Field(min_length=1),
     ]
+    """What is learnt, by name."""
     datasets: Annotated[dict[Name, DataSet], Field(min_length=1)]
+    """Where labels and inputs come from, by name."""
     relatedness: tuple[RelatednessEdge, ...] = ()
+    """How tasks follow from each other."""
     network: Network = Network()
+    """The network of every arm."""
     training: Training
+    """How every arm is trained."""
     arms: Annotated[dict[Name, Arm], Field(min_length=1)]
+    """The ways of training that are compared: single-task, naive and co-trained by default."""
     evaluation: Evaluation = Evaluation()
+    """How arms are compared."""
     tuning: Tuning = Tuning()
+    """What ``kindred tune`` searches."""
     ingest: Ingest = Ingest()
+    """What becomes of unusable rows."""
     storage: Storage = Storage()
+    """Where everything is written."""
     logging: Logging = Logging()
+    """Where metrics go."""
 
     def of_split(self, split: str) -> dict[str, DataSet]:
         """Return the datasets of a split, by name, in the case file's order."""

@@ -1,7 +1,11 @@
 """What a case file must satisfy beyond the form of each key: names that refer to each other, tables, paths."""
 
 import difflib
+import os
+import shutil
+import sys
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from mtlcore import METRICS
@@ -9,7 +13,7 @@ from mtlcore.suggestions import did_you_mean
 from pipelines.base.errors import UserError
 from pipelines.base.storage import is_remote, join, missing_bucket
 from pipelines.case.build_network import builds_anywhere
-from pipelines.case.case import Case, RelatednessEdge
+from pipelines.case.case import Case, RelatednessEdge, Tuning
 from pipelines.case.data import LabelRule, MulticlassTask, MultilabelTask, VectorInput
 from pipelines.case.training import MultistepSchedule, SharesMixing
 from pipelines.sources.image_folder import ImageFolder
@@ -46,6 +50,33 @@ def check_case(case: Case, *, check_paths: bool = True) -> list[str]:
         problems += check(case)
         if problems and check in (_tasks, _relatedness):
             break  # what follows builds on these
+    return problems
+
+
+def check_machine(case: Case) -> list[str]:
+    """Return what training needs and this machine lacks, a line a mistake; for a Ray of this machine's own."""
+    training, problems = case.training, []
+    mode = case.logging.wandb.mode
+    wandb = find_spec("wandb")
+    if mode != "disabled" and (wandb is None or wandb.origin is None):  # a folder `wandb` is no package
+        problems.append(
+            f"logging.wandb.mode: found {mode!r}, and wandb is not installed; "
+            "pip install 'kindred-mtl[wandb]' installs it"
+        )
+    compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+    if training.compile and shutil.which(compiler) is None:
+        problems.append(
+            f"training.compile: found true, and there is no C++ compiler {compiler!r} on this machine; "
+            "expected one there, or its path in the environment variable CXX"
+        )
+    if training.device == "cuda":
+        import torch
+
+        if (gpus := torch.cuda.device_count()) < training.min_workers:
+            problems.append(
+                f"training.device: found 'cuda' for {training.min_workers} workers, and torch finds {gpus} GPUs on "
+                "this machine; expected cpu, or RAY_ADDRESS set to a cluster that has them"
+            )
     return problems
 
 
@@ -351,13 +382,25 @@ def _pieces_and_shards(case: Case) -> Iterator[str]:
 def _tuning(case: Case) -> Iterator[str]:
     from tune_spaces import space_names
 
+    if case.tuning.arm not in case.arms and case.tuning.arm != Tuning().arm:
+        # The default need not be among the arms of a case that is never tuned; `kindred tune` asks for it.
+        yield _unknown("tuning.arm", "arm", case.tuning.arm, case.arms)
     if case.tuning.space not in space_names():
         yield _unknown("tuning.space", "search space", case.tuning.space, space_names())
+
+
+_OF_IMAGES = ("small_cnn", "resnet_small")
 
 
 def _network(case: Case) -> Iterator[str]:
     from pipelines.case.build import build_network
 
+    if isinstance(case.input, VectorInput) and case.network.backbone in _OF_IMAGES:
+        yield (
+            f"network.backbone: found {case.network.backbone!r}, which takes images, and inputs are vectors of "
+            f"{case.input.size} numbers; expected mlp, flatten, or package.module:callable"
+        )
+        return
     try:
         build_network(case, list(case.tasks), seed=0)
     except ValueError as error:

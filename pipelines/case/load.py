@@ -102,6 +102,7 @@ def load_case(name: str, overrides: Sequence[str] = (), *, check_paths: bool = T
         _apply(given, override, path, resolve=check_paths)
     _resolve_paths(given, path, resolve=check_paths)
     _merge_matching_into_arms(given)
+    _choose_backbone(given)
     if problems := with_plain_tables(given, path.absolute().parent, read_yaml):
         raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
     try:
@@ -185,14 +186,15 @@ def _resolve_paths(given: dict[str, Any], path: Path, *, resolve: bool) -> None:
 # are, and joint training with training.matching.
 _DEFAULT_ARMS: dict[str, Any] = {
     "single-task": {"networks": "one_per_task"},
-    "naive": {"matching": {"dm": {"weight": 0}, "sca": {"weight": 0}, "ill": {"weight": 0}}},
+    "naive": {"matching": "none"},
     "co-trained": {},
 }
 
 
 def _merge_matching_into_arms(given: dict[str, Any]) -> None:
-    """An arm's matching starts from training.matching, so that an arm says only what differs."""
-    given.setdefault("arms", copy.deepcopy(_DEFAULT_ARMS))
+    """An arm's matching starts from training.matching, so that an arm says only what differs; ``none`` stays."""
+    if given.get("arms") is None:
+        given["arms"] = copy.deepcopy(_DEFAULT_ARMS)
     training, arms = given.get("training"), given.get("arms")
     if not isinstance(training, dict) or not isinstance(arms, dict):
         return
@@ -200,7 +202,14 @@ def _merge_matching_into_arms(given: dict[str, Any]) -> None:
         if arm is None:
             arms[arm_name] = arm = {}
         if isinstance(arm, dict):
-            arm["matching"] = _merged(training.get("matching") or {}, arm.get("matching") or {})
+            arm["matching"] = _merged(training.get("matching") or {}, arm.get("matching", {}))
+
+
+def _choose_backbone(given: dict[str, Any]) -> None:
+    """The backbone follows the input where a case file names none: ``small_cnn`` cannot take vectors."""
+    declared, network = given.get("input"), given.get("network")
+    if isinstance(declared, dict) and declared.get("kind") == "vector" and isinstance(network, dict | None):
+        given["network"] = {"backbone": "mlp"} | (network or {})
 
 
 def _merged(base: Any, over: Any) -> Any:
@@ -218,8 +227,53 @@ def _described(error: ValidationError, given: Any) -> list[str]:
         _describe(problem, given)
         for problem, place in zip(found, places, strict=True)
         if not any(other[: len(place)] == place and len(other) > len(place) for other in places)
-        and not (len(place) > 3 and place[0] == "arms" and place[2] == "matching" and place[3:] in common)
+        and not (len(place) > 4 and place[0] == "arms" and place[2] == "matching" and place[4:] in common)
     ]
+
+
+# Where something is that is looked for elsewhere, by the word that one would use.
+_ELSEWHERE = {
+    **dict.fromkeys(("lr", "learning_rate"), "the learning rate is training.optimizer.lr"),
+    "weight_decay": "it is training.optimizer.weight_decay",
+    "momentum": "it is training.optimizer.momentum",
+    **dict.fromkeys(("warmup", "warmup_steps"), "it is training.schedule.warmup_steps"),
+    **dict.fromkeys(
+        ("epochs", "num_epochs", "max_epochs", "iterations", "max_steps"),
+        "how long a run trains is training.steps, a number of updates",
+    ),
+    **dict.fromkeys(("gpu", "gpus", "use_gpu"), "it is training.device: cuda, and training.workers how many"),
+    **dict.fromkeys(("dm", "sca", "ill"), "losses of related tasks are below training.matching, or an arm's matching"),
+    "freeze": "a network's weights cannot be frozen",
+}
+# The form of a section, by its class, for who wrote something else in its place.
+_FORMS = {
+    "LabelRule": "{from: folder}, {from: column, column: NAME}, or {from: columns}",
+    "RelatednessEdge": "{from: TASK, to: TASK, table: {CLASS: [LABEL, ...]}}",
+    "DataSet": "{source: {kind: csv, path: PATH}, labels: {TASK: {from: columns}}}",
+    "Training": "{steps: 1000, batch_size: 64}",
+    "Optimizer": "{name: adamw, lr: 0.001}",
+    "Network": "{backbone: mlp, widths: [64]}",
+    "Arm": "{matching: none} or {networks: one_per_task}",
+    "Matching": "{dm: {weight: 0.3}, sca: {weight: 1}}",
+    "Best": "a metric, or {metric: mean}",
+}
+_EDGES = "expected a list of edges, [{from: TASK, to: TASK, table: {CLASS: [LABEL, ...]}}]"
+_TASK = "expected {kind: multiclass, classes: [...]} or {kind: multilabel, labels: [...]}"
+
+
+def _expected(kind: str, key: str, found: Any, context: dict[str, Any]) -> str | None:
+    """Say the form that is right where one of another type was found; None where pydantic's words say it."""
+    if kind == "tuple_type":
+        example = f", such as [{found}]" if isinstance(found, (str, int, float)) else ""
+        return _EDGES if key == "relatedness" else f"expected a list{example}"
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        if key.startswith("tasks."):
+            return _TASK
+        form = _FORMS.get(str(context.get("class_name")))
+        return f"expected {form}" if form else "expected a mapping by name, {NAME: ...}"
+    if kind.startswith("int_") or kind.startswith("float_"):
+        return "expected a whole number" if kind.startswith("int_") else "expected a number"
+    return None
 
 
 def _describe(problem: Any, given: Any) -> str:
@@ -227,11 +281,15 @@ def _describe(problem: Any, given: Any) -> str:
     found, kind, message = problem["input"], problem["type"], problem["msg"]
     key = ".".join(_path_in_file(problem["loc"], given, may_be_missing=kind != "unknown_key"))
     if kind == "unknown_key":
-        return f"{key + ': ' if key else ''}{message}"
+        known, _, hint = message.partition("; ")
+        elsewhere = None if hint.startswith("did you mean") else _ELSEWHERE.get(problem["ctx"]["key"].strip("'"))
+        return f"{key + ': ' if key else ''}{f'{known}; {elsewhere}' if elsewhere else message}"
     if kind == "missing":
         return f"{key}: missing; the key is needed"
     context = problem.get("ctx", {})
-    if kind == "literal_error":
+    if kind == "literal_error" and context["expected"] == "'none'":
+        right = f"expected none (no loss of related tasks), or a section such as {_FORMS['Matching']}"
+    elif kind == "literal_error":
         right = f"expected one of {context['expected']}"
     elif kind.startswith("union_tag"):
         found = found.get("kind") if isinstance(found, dict) else found
@@ -243,7 +301,7 @@ def _describe(problem: Any, given: Any) -> str:
     elif kind == "string_pattern_mismatch":
         right = "expected letters, digits, '_' and '-', a letter or digit first"
     else:
-        right = message[0].lower() + message[1:]
+        right = _expected(kind, key, found, context) or message[0].lower() + message[1:]
     return f"{key}: found {found!r}; {right}"
 
 

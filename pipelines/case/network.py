@@ -11,6 +11,7 @@ class Head(Section):
     """The heads: linear, or an MLP with these ``hidden`` widths."""
 
     hidden: tuple[Positive, ...] = ()
+    """Widths of hidden layers; empty: linear heads."""
 
 
 class HardSharing(Section):
@@ -24,6 +25,7 @@ class CrossStitchSharing(Section):
 
     kind: Literal["cross_stitch"]
     own: Annotated[float, Field(gt=0, le=1), Number] = 0.9
+    """How much of its own features a task starts with."""
 
 
 Widths = Annotated[tuple[Positive, ...], Field(min_length=1)]
@@ -34,7 +36,9 @@ class MixtureOfExpertsSharing(Section):
 
     kind: Literal["mmoe"]
     experts: Positive = 4
+    """How many."""
     expert_widths: Widths = (128,)
+    """Layers of an expert."""
 
 
 class CustomizedGateControlSharing(Section):
@@ -42,8 +46,11 @@ class CustomizedGateControlSharing(Section):
 
     kind: Literal["cgc"]
     shared_experts: Positive = 2
+    """Experts for all tasks."""
     task_experts: Positive = 2
+    """Experts of each task."""
     expert_widths: Widths = (128,)
+    """Layers of an expert."""
 
 
 class LayeredExtractionSharing(Section):
@@ -51,9 +58,13 @@ class LayeredExtractionSharing(Section):
 
     kind: Literal["ple"]
     levels: Positive = 2
+    """How many levels."""
     shared_experts: Positive = 2
+    """Experts for all tasks, a level."""
     task_experts: Positive = 2
+    """Experts of each task, a level."""
     expert_widths: Widths = (128,)
+    """Layers of an expert."""
 
 
 Sharing = Annotated[
@@ -84,8 +95,15 @@ class Network(Section):
     """
 
     backbone: Annotated[str, AfterValidator(_backbone_name)] = "small_cnn"
+    """mlp, small_cnn, resnet_small, flatten, hf:NAME, timm:NAME or package.module:callable; by default small_cnn
+    for images, mlp for vectors."""
     widths: Widths | None = None
+    """Hidden sizes (mlp) or channels by stage."""
     options: dict[str, Any] = {}
+    """Further arguments of the backbone."""
     pretrained: bool | str | None = None
+    """A .safetensors file, or true for a hub's weights."""
     sharing: Sharing = HardSharing()
+    """What tasks share."""
     head: Head = Head()
+    """What each task has of its own."""

@@ -36,6 +36,17 @@ from mtlcore.suggestions import did_you_mean
 _BUILT_IN = ("expression_to_au",)
 _WAYS = ("table", "file", "hierarchy", "through")
 _IN_A_FILE = {"table", "base", "support", "interval", "provenance", "tasks"}
+
+# The same for an editor: the JSON Schema of the keys that become a ``table`` when a case file is read.
+EDGE_FORMS: dict[str, Any] = {
+    "file": {"type": "string", "description": "A table's file (.csv, .tsv, .yaml, .safetensors) by the case file."},
+    "hierarchy": {
+        "anyOf": [{"type": "string"}, {"type": "object"}],
+        "description": "A tree, child: parent, or the YAML file that holds it.",
+    },
+    "through": {"type": "string", "description": "A task: the edges from -> task and task -> to are composed."},
+    "rows": {"type": "object", "description": "Rows that stand above those of the table, file or hierarchy."},
+}
 ReadYaml = Callable[[Path], Any]
 
 

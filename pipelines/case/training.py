@@ -12,15 +12,20 @@ class Optimizer(Section):
     """torch.optim's AdamW or SGD."""
 
     name: Literal["adamw", "sgd"] = "adamw"
+    """The optimiser."""
     lr: PositiveFloat = 1e-3
+    """The learning rate."""
     weight_decay: Weight = 1e-4
+    """Weight decay."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Of SGD."""
 
 
 class _Schedule(Section):
     """``warmup_steps``: the learning rate first rises over so many steps, by the same amount each."""
 
     warmup_steps: Annotated[int, Field(ge=0), Number] = 0
+    """Steps in which the learning rate rises first."""
 
 
 class ConstantSchedule(_Schedule):
@@ -34,6 +39,7 @@ class CosineSchedule(_Schedule):
 
     kind: Literal["cosine"] = "cosine"
     end: Probability = 0.0
+    """Where it ends, as a share of ``lr``."""
 
 
 class LinearSchedule(_Schedule):
@@ -41,6 +47,7 @@ class LinearSchedule(_Schedule):
 
     kind: Literal["linear"]
     end: Probability = 0.0
+    """Where it ends, as a share of ``lr``."""
 
 
 class StepSchedule(_Schedule):
@@ -48,7 +55,9 @@ class StepSchedule(_Schedule):
 
     kind: Literal["step"]
     every: Positive
+    """Steps between two changes."""
     factor: Annotated[float, Field(gt=0, le=1), Number] = 0.1
+    """What ``lr`` is multiplied by."""
 
 
 class MultistepSchedule(_Schedule):
@@ -56,7 +65,9 @@ class MultistepSchedule(_Schedule):
 
     kind: Literal["multistep"]
     milestones: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    """The steps of the changes."""
     factor: Annotated[float, Field(gt=0, le=1), Number] = 0.1
+    """What ``lr`` is multiplied by."""
 
 
 Schedule = Annotated[
@@ -73,10 +84,13 @@ class Validation(Section):
     """
 
     every_steps: Positive | None = None
+    """Steps between two validations; never by default."""
     rows: Positive = 5000
+    """Rows that are scored, at most."""
 
 
-def _metric_alone(given: object) -> object:
+def metric_alone(given: object) -> object:
+    """Make a section of a metric alone."""
     return {"metric": given} if isinstance(given, str) else given
 
 
@@ -88,6 +102,7 @@ class Best(Section):
     """
 
     metric: str = "mean"
+    """``mean``, a task, or ``task.metric``."""
 
 
 class EarlyStopping(Section):
@@ -95,32 +110,44 @@ class EarlyStopping(Section):
     (``mean`` where there is none)."""
 
     patience: Positive
+    """Validations without a gain."""
     min_delta: Weight = 0.0
+    """What counts as a gain is more than this."""
 
 
 class DistributionMatchingSettings(Section):
     """lambda_DM, its temperature and variant; see mtlcore.distribution_matching_loss."""
 
     weight: Weight = 0.0
+    """lambda_DM; 0: off."""
     tau: PositiveFloat = 1.0
+    """The temperature."""
     direction: Literal["own_is_target", "implied_is_target", "symmetric"] = "own_is_target"
+    """Which side is the target."""
     stop_gradient: bool = False
+    """Whether the target's gradient is cut."""
 
 
 class SoftCoAnnotationSettings(Section):
     """lambda_SCA, its temperature and variant; see mtlcore.co_annotation_to_classes and _to_labels."""
 
     weight: Weight = 0.0
+    """lambda_SCA; 0: off."""
     tau_co: PositiveFloat = 1.0
+    """The temperature."""
     form: Literal["positive", "full"] = "positive"
+    """Whether labels that do not hold count."""
     to_source: bool = True
+    """Annotate inputs of the target for the source."""
     to_target: bool = True
+    """Annotate inputs of the source for the target."""
 
 
 class ImpliedLikelihoodSettings(Section):
     """lambda_ILL; see mtlcore.implied_likelihood_loss."""
 
     weight: Weight = 0.0
+    """lambda_ILL; 0: off."""
 
 
 class Matching(Section):
@@ -131,9 +158,18 @@ class Matching(Section):
     """
 
     dm: DistributionMatchingSettings = DistributionMatchingSettings()
+    """Distribution matching."""
     sca: SoftCoAnnotationSettings = SoftCoAnnotationSettings()
+    """Soft co-annotation."""
     ill: ImpliedLikelihoodSettings = ImpliedLikelihoodSettings()
+    """The likelihood of labels by what they imply."""
     trust: Literal["full", "estimated"] = "full"
+    """Whether tables count in full, or as far as the data bear them out."""
+
+
+def method_alone(given: object) -> object:
+    """Make a section of a method alone."""
+    return {"method": given} if isinstance(given, str) else given
 
 
 ByObjective = dict[str, Annotated[float, Field(allow_inf_nan=False), Number]]
@@ -147,29 +183,53 @@ class Balancing(Section):
     """
 
     method: str = "fixed"
+    """The method."""
     lr: PositiveFloat | None = None
+    """uncertainty, gradnorm: the learning rate of the weights."""
     alpha: Weight | None = None
+    """gradnorm: how strongly slow objectives are pushed. fairgrad: which fairness."""
     temperature: PositiveFloat | None = None
+    """dwa: of the softmax over the rates of descent."""
     period: Positive | None = None
+    """dwa: the steps over which losses are averaged."""
     scale_mode: Literal["min", "median", "rmse"] | None = None
+    """aligned_mtl: the eigenvalue that all are scaled to."""
     pref_vector: ByObjective | None = None
+    """aligned_mtl, config, dualproj, upgrad: the preference, by objective."""
     weights: ByObjective | None = None
+    """constant: the weight, by objective."""
     leak: ByObjective | None = None
+    """graddrop: how much of its gradient passes unchanged, by objective."""
     tau: Weight | ByObjective | None = None
+    """pcd: the part of the first task's progress that is left to others, one number or by objective."""
     beta: Weight | None = None
+    """gradvac, pcd: the decay of the moving average."""
     eps: Weight | None = None
+    """gradvac, pcd: added to divisors."""
     epsilon: PositiveFloat | None = None
+    """mgda: the step below which it stops."""
     c: Weight | None = None
+    """cagrad: the radius around the mean gradient."""
     norm_eps: Weight | None = None
+    """cagrad: added to a norm that is divided by."""
     max_iters: Positive | None = None
+    """fairgrad, mgda: iterations at most."""
     max_norm: Weight | None = None
+    """nash_mtl: the norm of an update at most; 0: any."""
     update_weights_every: Positive | None = None
+    """nash_mtl: steps between two solutions."""
     optim_niter: Positive | None = None
+    """nash_mtl: iterations of the solver."""
     robust_step_size: PositiveFloat | None = None
+    """excess_mtl: the step size of the weights."""
     n_warmup_steps: Annotated[int, Field(ge=0), Number] | None = None
+    """excess_mtl: steps with equal weights at first."""
     n_byzantine: Annotated[int, Field(ge=0), Number] | None = None
+    """krum: gradients that may be wrong."""
     n_selected: Positive | None = None
+    """krum: gradients that are kept."""
     trim_number: Annotated[int, Field(ge=0), Number] | None = None
+    """trimmed_mean: values that are left out at each end."""
 
     def options(self) -> dict[str, Any]:
         """Return the options that are given."""
@@ -178,6 +238,7 @@ class Balancing(Section):
 
 class _Mixing(Section):
     max_repeats: Annotated[float, Field(ge=1, allow_inf_nan=False), Number] | None = None
+    """How often a dataset may be gone through while the largest is gone through once."""
 
 
 class ProportionalMixing(_Mixing):
@@ -197,6 +258,7 @@ class TemperatureMixing(_Mixing):
 
     kind: Literal["temperature"]
     T: PositiveFloat
+    """The temperature; 1: proportional."""
 
 
 class SharesMixing(_Mixing):
@@ -204,9 +266,10 @@ class SharesMixing(_Mixing):
 
     kind: Literal["shares"]
     shares: dict[str, PositiveFloat]
+    """By training dataset; what they sum to does not matter."""
 
 
-def _mixing_as_section(given: object) -> object:
+def mixing_as_section(given: object) -> object:
     """A kind alone is a section; a mapping without a kind holds shares."""
     if not isinstance(given, dict):
         return {"kind": "proportional" if given is None else given}
@@ -220,7 +283,7 @@ def _mixing_as_section(given: object) -> object:
 Mixing = Annotated[
     ProportionalMixing | UniformMixing | TemperatureMixing | SharesMixing,
     Field(discriminator="kind"),
-    BeforeValidator(_mixing_as_section),
+    BeforeValidator(mixing_as_section),
 ]
 
 
@@ -232,12 +295,19 @@ class Augmentation(Section):
     """
 
     flip: Probability = 0.0
+    """How likely an image is flipped."""
     crop: Annotated[int, Field(ge=0), Number] = 0
+    """The margin in pixels."""
     brightness: Probability = 0.0
+    """How far its factor may lie from 1."""
     contrast: Probability = 0.0
+    """How far its factor may lie from 1."""
     saturation: Probability = 0.0
+    """How far its factor may lie from 1."""
     erasing: Probability = 0.0
+    """How likely an image loses a rectangle."""
     mixup: Weight = 0.0
+    """Alpha of the Beta distribution."""
 
     @property
     def of_pictures(self) -> tuple[str, ...]:
@@ -249,8 +319,11 @@ class Checkpoints(Section):
     """A run's state is written every ``every_s`` seconds, or every ``every_steps`` steps; the newest are kept."""
 
     every_s: PositiveFloat = 60.0
+    """Seconds between two."""
     every_steps: Positive | None = None
+    """Steps between two, in the place of seconds."""
     keep: Positive = 2
+    """How many are kept."""
 
 
 def _workers(given: object) -> object:
@@ -276,30 +349,55 @@ class Training(Section):
     """
 
     steps: Positive
+    """Updates of every run."""
     batch_size: Positive
+    """Rows of the global batch."""
     mixing: Mixing = ProportionalMixing()
+    """How a batch is divided over datasets."""
     augmentation: Augmentation = Augmentation()
+    """How inputs are altered at random."""
     optimizer: Optimizer = Optimizer()
+    """The optimiser."""
     schedule: Schedule = CosineSchedule()
+    """The learning rate over steps."""
     validation: Validation = Validation()
-    best: Annotated[Best | None, BeforeValidator(_metric_alone)] = None
+    """Validation while it trains."""
+    best: Annotated[Best | None, BeforeValidator(metric_alone)] = None
+    """Keep the weights of the best validation, by this metric."""
     early_stopping: EarlyStopping | None = None
+    """When to stop before the last step."""
     task_weights: dict[str, Weight] = {}
+    """Weight of a task's loss, 1 by default."""
     matching: Matching = Matching()
-    balancing: Balancing = Balancing()
+    """The losses of related pairs."""
+    balancing: Annotated[Balancing, BeforeValidator(method_alone)] = Balancing()
+    """How objectives are weighed."""
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
+    """A run for each."""
     workers: Annotated[int | tuple[int, int], BeforeValidator(_workers)] = 1
+    """How many, or [fewest, most]."""
     resize_every_s: PositiveFloat = 60.0
+    """Seconds between two looks at the cluster."""
     max_failures: Annotated[int, Field(ge=-1), Number] = 3
+    """How often workers may die; -1: any number."""
     checkpoints: Checkpoints = Checkpoints()
+    """When a run's state is written."""
     threads_per_worker: Positive = 1
+    """Threads of a worker."""
     device: Literal["cpu", "cuda"] = "cpu"
+    """What a worker computes on."""
     precision: Literal["float32", "bfloat16"] = "float32"
+    """What the network computes in."""
     accumulate: Positive = 1
+    """Pieces of a worker's shard of the batch."""
     clip_norm: PositiveFloat | None = None
+    """The largest norm of the gradient."""
     compile: bool = False
+    """Compile the backbone."""
     channels_last: bool = True
+    """Memory layout of images."""
     shard: bool = False
+    """Shard parameters and moments over workers."""
 
     @property
     def min_workers(self) -> int:

@@ -282,7 +282,7 @@ def _trust(case: Case, runs: Sequence[Run], experiment: str) -> dict[str, dict[s
         of_seeds = [record["trust"] for record in records if record and record.get("trust")]
         for edge in of_seeds[0] if of_seeds else ():
             rows = {row: sum(of[edge][row] for of in of_seeds) / len(of_seeds) for row in of_seeds[0][edge]}
-            found.setdefault(arm, {})[edge] = EdgeTrust(weighed=settings.matching.trust == "estimated", rows=rows)
+            found.setdefault(arm, {})[edge] = EdgeTrust(weighed=settings.weighs_by_trust, rows=rows)
     return found
 
 

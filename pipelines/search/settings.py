@@ -17,5 +17,5 @@ def with_settings(case: Case, settings: Mapping[str, Any]) -> Case:
 
 def current_values(case: Case, keys: Iterable[str]) -> dict[str, Any]:
     """Return the tuned arm's own settings for some keys."""
-    matching = case.arms[case.tuning.arm].matching.model_dump()
+    matching = case.arms[case.tuning.arm].model_dump()["matching"]
     return {key: matching[key.split(".")[0]][key.split(".")[1]] for key in keys}

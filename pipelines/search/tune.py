@@ -24,6 +24,7 @@ from pipelines.base.terminal import as_text
 from pipelines.blocks.datasets import DataSets
 from pipelines.case.case import Case
 from pipelines.case.load import as_yaml
+from pipelines.case.training import Matching
 from pipelines.experiment.layout import experiment_folder
 from pipelines.search.settings import current_values, with_settings
 from pipelines.train.launch import trainers_that_fit
@@ -86,7 +87,7 @@ def tune(case: Case, data_sets: DataSets, verbose: bool = False) -> Tuned:
     from pipelines.search.trial import TrialCounter, run_trial
     from tune_spaces import load_space
 
-    _check_tunable(case)
+    check_tunable(case)
     seen = data_sets.of_split("train", "validation")
     folder = join(experiment_folder(case), "tuning", fingerprint(case.tuning.model_dump(mode="json")))
     at_once = trainers_that_fit(case)
@@ -131,11 +132,17 @@ def tune(case: Case, data_sets: DataSets, verbose: bool = False) -> Tuned:
     return Tuned(trials, file)
 
 
-def _check_tunable(case: Case) -> None:
+def check_tunable(case: Case) -> None:
+    """Raise UserError where the search cannot be: no such arm, one without a loss to weigh, no validation data."""
     from mtlcore.suggestions import did_you_mean
 
     if case.tuning.arm not in case.arms:
         raise UserError(f"tuning.arm: found {case.tuning.arm!r}, no such arm{did_you_mean(case.tuning.arm, case.arms)}")
+    if not isinstance(case.arms[case.tuning.arm].matching, Matching):
+        raise UserError(
+            f"tuning.arm: found {case.tuning.arm!r}, an arm with matching: none; expected one with losses of related "
+            "tasks, whose weights are searched"
+        )
     for task in case.tasks:
         if not any(task in data_set.labels for data_set in case.of_split("validation").values()):
             raise UserError(

@@ -17,6 +17,7 @@ class ImageFolder(Section):
 
     kind: Literal["image_folder"]
     path: Paths
+    """Where it lies below data_root: a path, a list of them, a pattern with *; also inside an archive, or a URL."""
 
 
 PICTURE_ENDINGS = frozenset(

@@ -29,8 +29,11 @@ class NumpyArrays(Section):
 
     kind: Literal["numpy"]
     path: Paths
+    """Where it lies below data_root: a path, a list of them, a pattern with *; also inside an archive, or a URL."""
     array: str = "x"
+    """The inputs' array in an .npz file."""
     columns: dict[str, str] = {}
+    """By column, its .npy file."""
 
 
 _MOST_IN_A_COLUMN = 2  # dimensions: n values, or n x L labels

@@ -30,9 +30,13 @@ class ParquetTable(Section):
 
     kind: Literal["parquet"]
     path: Paths
+    """Where it lies below data_root: a path, a list of them, a pattern with *; also inside an archive, or a URL."""
     image_column: str = "image"
+    """The column with the image: bytes, path or pixels."""
     vector_columns: Columns = ()
+    """The columns that hold the numbers, names or patterns like ``feature_*``, where inputs are vectors."""
     id_column: str | None = None
+    """The column with a row's name; its number by default."""
 
 
 class HuggingFace(Section):
@@ -43,11 +47,17 @@ class HuggingFace(Section):
 
     kind: Literal["hugging_face"]
     path: Paths
+    """Where it lies below data_root: a path, a list of them, a pattern with *; also inside an archive, or a URL."""
     part: str = "train"
+    """The set's own split."""
     config: str | None = None
+    """The set's configuration."""
     image_column: str = "image"
+    """The column with the image."""
     vector_columns: Columns = ()
+    """The columns that hold the numbers, names or patterns like ``feature_*``, where inputs are vectors."""
     id_column: str | None = None
+    """The column with a row's name; its number by default."""
 
 
 def list_parquet(place: Place, source: ParquetTable | HuggingFace) -> Listing:

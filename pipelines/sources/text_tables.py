@@ -36,10 +36,15 @@ class CsvTable(Section):
 
     kind: Literal["csv"]
     path: Paths
+    """Where it lies below data_root: a path, a list of them, a pattern with *; also inside an archive, or a URL."""
     file_column: str = "file"
+    """The column with the image's path, relative to the table."""
     vector_columns: Columns = ()
+    """The columns that hold the numbers, names or patterns like ``feature_*``, where inputs are vectors."""
     id_column: str | None = None
+    """The column with a row's name; its number by default."""
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    """What stands between columns."""
 
 
 class JsonLines(Section):
@@ -47,9 +52,13 @@ class JsonLines(Section):
 
     kind: Literal["json_lines"]
     path: Paths
+    """Where it lies below data_root: a path, a list of them, a pattern with *; also inside an archive, or a URL."""
     file_column: str = "file"
+    """The column with the image's path, relative to the table."""
     vector_columns: Columns = ()
+    """The columns that hold the numbers, names or patterns like ``feature_*``, where inputs are vectors."""
     id_column: str | None = None
+    """The column with a row's name; its number by default."""
 
 
 _Broken = tuple[int, str, str]  # a line's number, what is wrong with it, and the line
@@ -94,6 +103,12 @@ def list_csv(place: Place, source: CsvTable) -> Listing:
         )
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         raise UserError(f"{place}: {_not_utf8(content) or str(error)}") from None
+    other = next((mark for mark in ";\t|" if len(header) == 1 and mark in header[0]), None)
+    if other is not None:
+        raise UserError(
+            f"{place}: found one column, {header[0]!r}; expected several: columns seem to be separated by {other!r}, "
+            f"for which source.delimiter: {json.dumps(other)} is there"
+        )
     for twice in sorted({name for name in header if header.count(name) > 1}):
         raise UserError(f"{place}: found two columns {twice!r}; expected every name once")
     return _with_broken(place, _list_table(place, source, table), broken)
@@ -167,7 +182,13 @@ def _list_table(place: Place, source: CsvTable | JsonLines, table: pa.Table) -> 
         file = place.tree().find(pa.array([place.file]))
         files = file.take(pa.array([0] * n, pa.int64()))
         return with_vectors(of_files(place, _text(ids), files, table.drop_columns(names)), vectors)
-    names = _text(column(table, source.file_column, place))
+    if source.file_column not in table.column_names:
+        listed = ", ".join(table.column_names)
+        raise UserError(
+            f"{place}: there is no column {source.file_column!r}; expected the image's path: source.file_column "
+            f"says which of {listed} it is"
+        )
+    names = _text(table[source.file_column])
     files = place.tree().find(resolve_relative(place, names))
     ids = _text(column(table, source.id_column, place)) if source.id_column else names
     return of_files(place, ids, files, table)

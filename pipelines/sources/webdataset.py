@@ -25,6 +25,7 @@ class WebDataset(Section):
 
     kind: Literal["webdataset"]
     path: Paths
+    """Where it lies below data_root: a path, a list of them, a pattern with *; also inside an archive, or a URL."""
 
 
 _LARGEST_FIELD = 1 << 20  # bytes: a longer member is no label

@@ -74,7 +74,7 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
         monitor = enter(Monitor(work, run, state, sum(plan.per_step.values()))) if first else None
         writer = enter(CheckpointWriter(checkpoints, training.checkpoints.keep)) if first else None
         head_inputs = enter(HeadInputs(state.network.heads)) if state.trust else None
-        trusted = case.arms[run.arm].matching.trust == "estimated"
+        trusted = case.arms[run.arm].weighs_by_trust
         a_step = Step(state, network, joint_loss, training, trusted, probe, head_inputs)
 
         def batch_of(step: int) -> MixedBatch:

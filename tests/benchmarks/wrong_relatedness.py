@@ -15,7 +15,6 @@ import torch
 import yaml
 
 SHIPPED = Path(__file__).parents[2] / "pipelines" / "cases" / "cifar10.yaml"
-OFF = {"dm": {"weight": 0}, "sca": {"weight": 0}}
 
 
 def case_with(table: dict[str, list[str]], name: str, folder: Path, seeds: list[int]) -> Path:
@@ -24,7 +23,7 @@ def case_with(table: dict[str, list[str]], name: str, folder: Path, seeds: list[
     case["name"] = name
     case["relatedness"][0]["table"] = table
     case["training"]["seeds"] = seeds
-    case["arms"] = {"naive": {"matching": OFF}, "plain": {}, "trust": {"matching": {"trust": "estimated"}}}
+    case["arms"] = {"naive": {"matching": "none"}, "plain": {}, "trust": {"matching": {"trust": "estimated"}}}
     case["evaluation"]["baseline"] = "naive"
     file = folder / f"{name}.yaml"
     file.write_text(yaml.safe_dump(case, sort_keys=False))

@@ -63,7 +63,7 @@ def test_a_step_that_comes_too_early_says_which_comes_first(ray_local, tmp_path)
 
 def test_the_steps_one_by_one_give_what_run_gives_and_wandb_offline_has_its_metrics(ray_local, tmp_path):
     # one arm alone, which is its own baseline
-    one_arm = ["arms={naive: {matching: {dm: {weight: 0}, sca: {weight: 0}}}}", "evaluation.baseline=naive"]
+    one_arm = ["arms={naive: {matching: none}}", "evaluation.baseline=naive"]
     case = load_case("digits", [*SMALL, *one_arm, "logging.wandb.mode=offline", f"storage.path={tmp_path}"])
     steps.ingest(case)
     trained, experiment = steps.train(case, fresh=False)

@@ -28,6 +28,10 @@ class PublishedSet(Section):
         "raf_db",
         "ut_zappos50k",
     ]
+    """The set."""
     path: Paths
+    """Where it lies below data_root: a path, a list of them, a pattern with *; also inside an archive, or a URL."""
     part: str | None = None
+    """One of its own parts; all by default."""
     intensity: Annotated[float, Field(ge=0, le=5)] | None = None
+    """From which an action unit holds."""

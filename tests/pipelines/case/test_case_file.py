@@ -1,10 +1,20 @@
 """A mistake in a case file is told in one line: file, key, what was found, what would be right."""
 
+import subprocess
+import sys
+
 import pytest
+import torch
 import yaml
 
 from pipelines.base.errors import UserError
-from pipelines.case.load import find_case_file, load_case
+from pipelines.case.build import build_loss
+from pipelines.case.case import Case
+from pipelines.case.checks import check_machine
+from pipelines.case.load import as_yaml, find_case_file, load_case
+from pipelines.search.tune import check_tunable
+from pipelines.sources.list_source import list_source
+from pipelines.sources.text_tables import CsvTable
 
 
 def told(*overrides, case="digits"):
@@ -46,7 +56,7 @@ def told(*overrides, case="digits"):
         ("relatedness.0.file=tabel.yaml", ["digits.yaml"]),
         ("network.backbone=vgg", ["network.backbone: found 'vgg'", "small_cnn"]),
         ("network={backbone: small_cnn, widths: [8, 8, 8, 8]}", ["network.widths: found 4 stages", "at most 3"]),
-        ("arms.naive.matching.dm.wieght=1", ["arms.naive.matching.dm: unknown key 'wieght'", "'weight'"]),
+        ("arms.co-trained.matching.dm.wieght=1", ["arms.co-trained.matching.dm: unknown key 'wieght'", "'weight'"]),
         ("training.balancing.method=upgrade", ["training.balancing.method: found 'upgrade'", "did you mean 'upgrad'"]),
         ("training.balancing.metod=upgrad", ["training.balancing: unknown key 'metod'", "did you mean 'method'"]),
         ("training.balancing={method: dwa, lr: 0.1}", ["training.balancing.lr: found", "'dwa' has no such option"]),
@@ -69,6 +79,26 @@ def told(*overrides, case="digits"):
         ),
         ("nokeyvalue", ["--set nokeyvalue: not of the form"]),
         ("relatedness.5.to=x", ["relatedness is a list of 1", "found '5'"]),
+        ("training.lr=0.1", ["training: unknown key 'lr'", "the learning rate is training.optimizer.lr"]),
+        ("training.learning_rate=0.1", ["unknown key 'learning_rate'", "training.optimizer.lr"]),
+        ("training.epochs=10", ["training: unknown key 'epochs'", "training.steps, a number of updates"]),
+        ("training.seed=1", ["unknown key 'seed'", "did you mean 'seeds'"]),
+        ("training.steps=ten", ["training.steps: found 'ten'; expected a whole number"]),
+        ("training.steps=1.5e0", ["training.steps: found", "expected a whole number"]),
+        ("training.seeds=3", ["training.seeds: found 3; expected a list, such as [3]"]),
+        ("training.optimizer=adamw", ["training.optimizer: found 'adamw'; expected {name: adamw, lr: 0.001}"]),
+        ("network=mlp", ["network: found 'mlp'; expected {backbone: mlp, widths: [64]}"]),
+        ("relatedness={from: digit, to: traits}", ["relatedness: found", "expected a list of edges, [{from: TASK"]),
+        (
+            "datasets.test_pictures.labels.digit=folder",
+            ["labels.digit: found 'folder'; expected {from: folder}, {from: column, column: NAME}, or {from: columns}"],
+        ),
+        ("tasks.digit=[0, 1]", ["tasks.digit: found [0, 1]; expected {kind: multiclass, classes: [...]}"]),
+        ("tasks.digit.classes=0", ["tasks.digit.classes: found 0; expected a list"]),
+        ("arms.naive=none", ["arms.naive: found 'none'; expected {matching: none}"]),
+        ("arms.naive.matching=off", ["arms.naive.matching: found False; expected none (no loss of related tasks)"]),
+        ("arms.naive.matching=null", ["arms.naive.matching: found None; expected none"]),
+        ("tuning.arm=co-traned", ["tuning.arm: found 'co-traned', no such arm", "did you mean 'co-trained'"]),
         ("embedded=null", ["datasets.digit_pictures.source.path: found 'digits'", "data_root=DIR"]),
     ],
 )
@@ -84,7 +114,9 @@ def test_a_row_over_classes_must_sum_to_one_and_every_class_needs_one():
     data = [f"datasets.{name}.{labels}" for name in ("trait_pictures", "test_pictures")]
     rows = {str(d): {"evn": 1.0} for d in range(9)}
     edge = yaml.safe_dump([{"from": "digit", "to": "parity", "table": rows}], default_flow_style=True, width=10**6)
-    assert "lacks a row for class '9'" in told(fine, *data, f"relatedness={edge}")
+    message = told(fine, *data, f"relatedness={edge}")
+    assert "lacks a row for class '9' of 'digit'; expected one: `9: null` where it is unknown" in message
+    assert "[]" not in message, "a class of the other task holds in any case"
     rows["9"] = {"evn": 0.5}
     edge = yaml.safe_dump([{"from": "digit", "to": "parity", "table": rows}], default_flow_style=True, width=10**6)
     message = told(fine, *data, f"relatedness={edge}")
@@ -142,16 +174,112 @@ def test_a_storage_path_that_is_a_file_is_told(tmp_path):
     assert f"{tmp_path}/file is a file; expected a folder" in told(f"storage.path={tmp_path}/file/below")
 
 
+def test_a_missing_row_says_how_to_write_that_nothing_is_known_or_nothing_holds():
+    message = told("relatedness=[{from: digit, to: traits, table: {0: [even]}}]")
+    assert "lacks a row for class '1' of 'digit'; expected one: `1: null` where it is unknown, or `1: []`" in message
+
+
+def test_numbers_in_scientific_notation_are_numbers():
+    training = load_case("digits", ["training.steps=1e3", "training.optimizer.lr=1e-3"]).training
+    assert (training.steps, training.optimizer.lr) == (1000, 0.001)
+
+
+VECTORS = """
+name: vectors
+input: {kind: vector, size: 2}
+tasks: {side: {kind: multiclass, classes: [left, right]}}
+datasets:
+  a: {source: &table {kind: csv, path: a.csv, vector_columns: [x, y]}, labels: {side: {from: column, column: side}}}
+  b: {source: *table, labels: {side: {from: column, column: side}}, split: test}
+training: {steps: 1, batch_size: 2}
+"""
+
+
+def test_the_default_backbone_follows_the_input_and_one_of_images_is_refused_for_vectors(tmp_path):
+    (tmp_path / "a.csv").write_text("x,y,side\n0,1,left\n")
+    file = tmp_path / "case.yaml"
+    file.write_text(VECTORS)
+    assert load_case(str(file)).network.backbone == "mlp"
+    assert load_case(str(file), ["network.head.hidden=[8]"]).network.backbone == "mlp"
+    message = told("network.backbone=small_cnn", case=str(file))
+    assert "network.backbone: found 'small_cnn', which takes images, and inputs are vectors of 2 numbers" in message
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("file;black;swims\na.png;1;0\n", ["found one column, 'file;black;swims'", 'source.delimiter: ";"']),
+        (
+            "path,black,swims\na.png,1,0\n",
+            ["there is no column 'file'", "source.file_column says which of path, black"],
+        ),
+    ],
+)
+def test_a_table_of_another_form_names_the_key_that_reads_it(tmp_path, table, words):
+    (tmp_path / "t.csv").write_text(table)
+    with pytest.raises(UserError) as caught:
+        list_source(str(tmp_path), CsvTable(kind="csv", path="t.csv"))
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_what_training_needs_is_looked_for_on_this_machine(monkeypatch):
+    assert check_machine(load_case("digits")) == []
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    (problem,) = check_machine(load_case("digits", ["training.compile=true"]))
+    assert problem.startswith("training.compile: found true, and there is no C++ compiler 'no-such-compiler'")
+    if not torch.cuda.is_available():
+        (problem,) = check_machine(load_case("digits", ["training.device=cuda"]))
+        assert problem.startswith("training.device: found 'cuda' for 1 workers, and torch finds 0 GPUs")
+
+
+def test_wandb_that_is_not_installed_is_told_before_training():
+    """In a Python that finds a folder `wandb` alone, as an earlier run leaves one: that is no package."""
+    code = """
+import sys
+from importlib.machinery import ModuleSpec
+
+class AFolderAlone:
+    def find_spec(self, name, path=None, target=None):
+        return ModuleSpec(name, None, is_package=True) if name == "wandb" else None
+
+sys.meta_path.insert(0, AFolderAlone())
+from pipelines.case.checks import check_machine
+from pipelines.case.load import load_case
+print(check_machine(load_case("digits", ["logging.wandb.mode=offline"])))
+"""
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "logging.wandb.mode: found 'offline', and wandb is not installed; pip install" in shown.stdout
+
+
 def test_a_missing_case_names_the_nearest():
     assert "did you mean 'digits'" in told(case="digit")
 
 
 def test_an_arm_says_only_what_differs_from_the_common_matching():
-    case = load_case("digits", ["training.matching.sca.tau_co=0.7", "arms.naive.matching.dm.tau=2"])
-    assert case.arms["naive"].matching.sca.tau_co == 0.7
-    assert case.arms["naive"].matching.sca.weight == 0
-    assert case.arms["naive"].matching.dm.tau == 2
+    case = load_case("digits", ["training.matching.sca.tau_co=0.7", "arms.warm={matching: {dm: {tau: 2}}}"])
+    assert case.arms["warm"].matching.sca == case.training.matching.sca
+    assert case.arms["warm"].matching.sca.tau_co == 0.7
+    assert case.arms["warm"].matching.dm.tau == 2
     assert case.arms["co-trained"].matching.dm.tau == 1
+
+
+EVERY_LOSS = [f"training.matching.{loss}.weight=0.5" for loss in ("dm", "sca", "ill")]
+
+
+@pytest.mark.parametrize("arms", [[], ["arms=null"]], ids=["of the file", "default"])
+def test_the_naive_arm_has_no_related_pair_whatever_training_says(arms):
+    """Not a pair whose weights are zero: then a loss that is added later would take part."""
+    case = load_case("digits", [*EVERY_LOSS, *arms])
+    for reread in (case, Case.model_validate(yaml.safe_load(as_yaml(case)))):
+        loss = {name: build_loss(case, list(case.tasks), arm.matching, {}) for name, arm in reread.arms.items()}
+        assert loss["naive"].pairs == ()
+        assert loss["naive"].objective_names == ("digit", "traits")
+        assert len(loss["co-trained"].pairs) == 1
+
+
+def test_an_arm_without_matching_cannot_be_tuned_and_says_so():
+    with pytest.raises(UserError, match=r"tuning.arm: found 'naive', an arm with matching: none"):
+        check_tunable(load_case("digits", ["tuning.arm=naive"]))
 
 
 def test_a_relatedness_file_is_read_relative_to_the_case_file(tmp_path):

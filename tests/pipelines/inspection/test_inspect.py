@@ -10,9 +10,11 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 from rich.text import Text
+from typer.testing import CliRunner
 
 from mtlcore import Multilabel
 from pipelines import commands as steps
+from pipelines.cli import app
 from pipelines.ingest.ingest import ingest, ingested
 from pipelines.ingest.labels import label_array
 from pipelines.ingest.leakage import input_digests
@@ -167,6 +169,17 @@ def test_a_row_that_would_stop_the_ingest_is_counted_and_said_to(root, tmp_path)
     assert "the ingest will stop: 1 row with a wrong label" in inspection_text(found)
     mild = steps.inspect(case_of(root, tmp_path, DATA, *MILD), pictures=0)
     assert [of.stops for of in mild.data_sets] == [(), (), ()]
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_the_command_exits_with_1_where_it_says_that_the_ingest_will_stop(root, tmp_path, form):
+    case_of(root, tmp_path, DATA)
+    command = ["inspect", str(tmp_path / "pets.yaml"), "--pictures", "0", *form]
+    stopped = CliRunner().invoke(app, [*command, "--set", "ingest.most_quarantined=0.1"])
+    assert stopped.exit_code == 1
+    assert "1 row with a wrong label" in " ".join(stopped.stdout.split()), "what it found is shown in any case"
+    mild = CliRunner().invoke(app, [*command, *(word for setting in MILD for word in ("--set", setting))])
+    assert mild.exit_code == 0, mild.output
 
 
 def test_the_sheet_shows_the_pixels_of_every_drawn_picture_before_and_after(before, ray_local, tmp_path):

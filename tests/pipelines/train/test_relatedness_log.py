@@ -20,7 +20,7 @@ SMALL = [
     "training.batch_size=8",
     "training.mixing={digit_pictures: 1, trait_pictures: 7}",
     "network.widths=[16]",
-    "arms={naive: {matching: {dm: {weight: 0}, sca: {weight: 0}}}, co-trained: {}}",
+    "arms={naive: {matching: none}, co-trained: {}}",
     "evaluation.baseline=naive",
     "evaluation.replicates=20",
 ]

@@ -118,7 +118,7 @@ def test_the_weights_of_the_best_validation_are_the_runs_and_early_stopping_leav
     wild = [
         "training.schedule={kind: constant, warmup_steps: 24}",
         "training.optimizer={name: adamw, lr: 1.0}",
-        "arms={naive: {matching: {dm: {weight: 0}, sca: {weight: 0}}}}",
+        "arms={naive: {matching: none}}",
         "evaluation.baseline=naive",
         "training.validation={every_steps: 1, rows: 40}",
     ]

@@ -1,0 +1,182 @@
+"""The case file's JSON Schema, for editors, and the reference in docs/case-file.md that is made from it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema
+
+from pipelines.base.section import kind_alone, one_or_more
+from pipelines.case.case import Case
+from pipelines.case.relatedness import EDGE_FORMS
+from pipelines.case.training import method_alone, metric_alone, mixing_as_section
+
+Schema = dict[str, Any]
+
+_WORD = {"type": "string"}
+_SHARES = {"type": "object", "additionalProperties": {"type": "number", "exclusiveMinimum": 0}, "minProperties": 1}
+# What a section's short forms are, by the function that makes a section of them.
+_SHORT_FORMS: dict[Any, tuple[Schema, ...]] = {
+    one_or_more: (_WORD,),
+    metric_alone: (_WORD,),
+    method_alone: (_WORD,),
+    kind_alone: ({"kind_alone": True},),
+    mixing_as_section: ({"kind_alone": True}, _SHARES),
+}
+
+
+class _CaseFileSchema(GenerateJsonSchema):
+    """Adds the short forms, which pydantic does not see."""
+
+    def function_before_schema(self, schema: Any) -> Schema:
+        made = super().function_before_schema(schema)
+        short = _SHORT_FORMS.get(schema["function"]["function"])
+        return {"anyOf": [made, *short]} if short else made
+
+
+def case_schema() -> Schema:
+    """Return the JSON Schema (draft 2020-12) of a case file as a user writes it, short forms included."""
+    schema = Case.model_json_schema(by_alias=True, mode="validation", schema_generator=_CaseFileSchema)
+    definitions = schema["$defs"]
+    for place in _all(schema):
+        _finish(place, definitions)
+    edge = definitions["RelatednessEdge"]["properties"]
+    edge["table"] = {"anyOf": [*edge["table"]["anyOf"], _WORD], "default": None} | _described(edge["table"])
+    edge |= EDGE_FORMS
+    # load.py fills these in.
+    schema["required"].remove("arms")
+    arms = schema["properties"]["arms"]
+    (pattern, arm), *_ = arms["patternProperties"].items()
+    arms["patternProperties"] = {pattern: {"anyOf": [arm, {"type": "null"}]}}
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A case file of Kindred"}
+    return head | {key: value for key, value in schema.items() if key != "title"}
+
+
+def _described(schema: Schema) -> Schema:
+    return {"description": schema["description"]} if "description" in schema else {}
+
+
+def _all(schema: Any) -> Iterator[Schema]:
+    if isinstance(schema, dict):
+        yield schema
+    for value in list(schema.values()) if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        yield from _all(value)
+
+
+def _finish(place: Schema, definitions: Schema) -> None:
+    """Complete one schema, in place: text may be a number (``classes: [0, 1]``), and a kind may stand alone."""
+    if place.get("type") == "string" and not {"enum", "const", "pattern", "maxLength"} & set(place):
+        place["type"] = ["string", "number"]
+    if isinstance(place.get("title"), str):
+        del place["title"]  # the key's name again
+    kind = place.get("properties", {}).get("kind")
+    if isinstance(kind, dict):
+        kind.setdefault("description", "Says that it is this section.")
+    if any(option == {"kind_alone": True} for option in place.get("anyOf", ())):
+        union = place["anyOf"][0]
+        kinds = [kind for kind, ref in union["discriminator"]["mapping"].items() if _needs_no_more(ref, definitions)]
+        place["anyOf"] = [{"enum": kinds} if option == {"kind_alone": True} else option for option in place["anyOf"]]
+
+
+def _needs_no_more(ref: str, definitions: Schema) -> bool:
+    return set(definitions[ref.rpartition("/")[2]].get("required", ())) <= {"kind"}
+
+
+def case_reference() -> str:
+    """Return docs/case-file.md: every section, with every key's type, default and meaning."""
+    schema = case_schema()
+    sections = _sections(schema)
+    lines = [_INTRODUCTION, "## The case\n", *_table(schema, sections)]
+    for name in list(sections)[1:]:
+        section = schema["$defs"][name]
+        lines += [f"## {_heading(name, sections[name])}\n", _text(section.get("description", "")) + "\n"]
+        lines += _table(section, sections)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+_INTRODUCTION = """# The case file, key by key
+
+Made by `kindred schema --markdown`; do not edit it by hand. `kindred schema` prints the same as a JSON Schema: with the
+line `# yaml-language-server: $schema=case.schema.json` at the top of a case file, an editor completes and checks keys
+(the shipped cases have it). `--set key.path=value` changes any key from the command line.
+
+A key without a default is needed, "-" is a default that says "none" or "not at all". How to write your own case:
+[README](../README.md).
+"""
+
+
+def _sections(schema: Schema) -> dict[str, str]:
+    """Return the sections in the order in which a reader meets them, each with the key that leads to it first."""
+    met: dict[str, str] = {"": ""}
+    definitions = schema["$defs"]
+
+    def follow(section: Schema, path: str) -> None:
+        new = []
+        for key, value in section.get("properties", {}).items():
+            for place in _all(value):
+                name = str(place.get("$ref", "")).rpartition("/")[2]
+                if name and name not in met:
+                    several = "patternProperties" in value or "additionalProperties" in value
+                    met[name] = f"{path}{key}" + (".<name>" if several else "")
+                    new.append(name)
+        for name in new:
+            follow(definitions[name], f"{met[name]}.")
+
+    follow(schema, "")
+    return met
+
+
+def _heading(name: str, path: str) -> str:
+    return f"`{path}`: {name}"
+
+
+def _anchor(name: str, path: str) -> str:
+    return "".join(c for c in _heading(name, path).lower().replace(" ", "-") if c.isalnum() or c in "-_")
+
+
+def _table(section: Schema, sections: dict[str, str]) -> list[str]:
+    lines = ["| key | type | default | meaning |", "|---|---|---|---|"]
+    needed = section.get("required", ())
+    for key, value in section.get("properties", {}).items():
+        default = "" if key in needed else _default(value)
+        cells = (f"`{key}`", _type(value, sections), default, _text(value.get("description", "")))
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|').replace(chr(10), ' ') for cell in cells)} |")
+    return [*lines, ""]
+
+
+def _default(value: Schema) -> str:
+    default = value.get("default")
+    if default is None or default in ({}, []) or (isinstance(default, dict) and "kind" not in default):
+        return "-"
+    if isinstance(default, dict):
+        return f"`{default['kind']}`"
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`".replace("'", "")
+
+
+def _type(value: Schema, sections: dict[str, str]) -> str:
+    if "$ref" in value:
+        name = value["$ref"].rpartition("/")[2]
+        return f"[{name}](#{_anchor(name, sections[name])})"
+    if options := value.get("anyOf") or value.get("oneOf"):
+        words = [_type(option, sections) for option in options if option != {"type": "null"}]
+        return ", or ".join(dict.fromkeys(words))
+    if "const" in value or "enum" in value:
+        return ", ".join(f"`{option}`" for option in value.get("enum", [value.get("const")]))
+    kind = value.get("type")
+    if kind == "array":
+        if "prefixItems" in value:
+            return "[" + ", ".join(_type(item, sections) for item in value["prefixItems"]) + "]"
+        return f"list of {_type(value.get('items', {}), sections)}"
+    if kind == "object":
+        inside = [*value.get("patternProperties", {}).values(), value.get("additionalProperties")]
+        held = next((v for v in inside if isinstance(v, dict)), None)
+        return f"by name: {_type(held, sections)}" if held else "mapping"
+    names = {"string": "text", "integer": "whole number", "boolean": "true or false"}
+    word = "text" if isinstance(kind, list) else names.get(str(kind), str(kind or "anything"))
+    limits = (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))
+    bounds = [f"{sign} {value[limit]:g}" for limit, sign in limits if limit in value]
+    return " ".join([word, ", ".join(bounds)]).strip()
+
+
+def _text(docstring: str) -> str:
+    """Turn a docstring's marks into Markdown's."""
+    return docstring.replace("``", "`").strip()
