@@ -1,4 +1,4 @@
-"""The command `kindred submit`: the same run on a Ray cluster, through its dashboard's job API."""
+"""The command `kindred submit`: runs a case on a Ray cluster through its job API."""
 
 import asyncio
 import json
@@ -152,7 +152,7 @@ def follow(client: "JobSubmissionClient", job: str, log: TextIO = sys.stdout) ->
         ``job``, its final ``status`` (SUCCEEDED, FAILED, STOPPED) and ``exit_code``.
 
     Raises:
-        typer.Exit: 130 on Ctrl-C, 1 where the connection is lost; the job goes on in both cases.
+        typer.Exit: 130 on Ctrl-C, 1 where the connection is lost; the job continues in both cases.
     """
     try:
         asyncio.run(_copy_log(client, job, log))

@@ -1,4 +1,4 @@
-"""The command `kindred`. What a command needs is imported when it runs: `kindred --help` answers at once."""
+"""The command-line interface `kindred`. Each command imports what it needs, so that --help answers at once."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""The commands' work, step by step, each from a validated case.
+"""The commands as functions of a validated case: ingest, train, evaluate, report, and run, which chains them.
 
 All but `inspect`, `report` and `export` need a running Ray.
 """

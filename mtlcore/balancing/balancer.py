@@ -1,4 +1,4 @@
-"""What every balancing method does: make a gradient of several objectives."""
+"""The base class of balancing methods: turn several objectives into one gradient, and save its own state."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""TorchJD's aggregators by name: how each is built, what it needs, and which state it carries."""
+"""TorchJD's aggregators by name: how each is built, which options it takes, and which state it carries."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

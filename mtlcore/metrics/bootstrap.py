@@ -1,4 +1,4 @@
-"""How sure a difference between two arms is: a paired bootstrap over seeds and test inputs."""
+"""Paired bootstrap over seeds and test inputs: confidence intervals for the difference between two arms."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How good the predictions of one task are, over annotated entries alone."""
+"""Classification metrics of one task, over annotated entries alone."""
 
 import torch
 from torch import Tensor

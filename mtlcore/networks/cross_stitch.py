@@ -1,4 +1,4 @@
-"""Cross-stitch: a backbone a task, whose features are mixed after every stage."""
+"""Cross-stitch networks: one copy of the backbone per task, whose features are mixed after every stage."""
 
 import copy
 from collections.abc import Iterable, Sequence

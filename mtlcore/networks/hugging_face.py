@@ -1,4 +1,4 @@
-"""Backbones of transformers, for images."""
+"""Image backbones from Hugging Face transformers (`hf:NAME`)."""
 
 import inspect
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""A backbone by its name."""
+"""Build a backbone from its name: built in, `hf:NAME`, `timm:NAME` or `package.module:callable`."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence

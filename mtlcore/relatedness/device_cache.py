@@ -1,4 +1,4 @@
-"""What the losses read from a table, put on the logits' device once, not at every step."""
+"""Per-device cache of the tensors that the losses derive from a relatedness table."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar

@@ -1,4 +1,4 @@
-"""Relatedness counted from inputs that are annotated for both tasks, alone or on top of prior knowledge."""
+"""Relatedness counted from inputs annotated for both tasks, with or without a prior table."""
 
 from dataclasses import dataclass
 

@@ -37,7 +37,7 @@ _OPTIONS: dict[str, dict[str, type]] = {
 
 
 class StorageUnavailableError(Exception):
-    """Object storage does not answer, for all that was tried: that is no row's fault, and work may go on later."""
+    """Object storage does not answer after all retries: no row is at fault, and work may continue later."""
 
 
 def is_remote(url: str) -> bool:

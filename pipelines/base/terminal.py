@@ -1,4 +1,4 @@
-"""What commands print: rich's tables as text, coloured where somebody looks."""
+"""Terminal output: rich tables as text, coloured only on a terminal."""
 
 import io
 

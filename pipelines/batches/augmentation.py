@@ -1,4 +1,4 @@
-"""Training inputs altered at random, each as a function of (seed, step, dataset, row) alone.
+"""Data augmentation: each alteration is a function of (seed, step, dataset, row) alone.
 
 A row's draws do not depend on the worker, on the rows beside it or on how many workers there are (counter_random.py),
 and every alteration has draws of its own, so that switching one on leaves the others as they were.

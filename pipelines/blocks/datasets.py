@@ -1,4 +1,4 @@
-"""What a case's ingest came to: the folder of every dataset's blocks, and its manifest."""
+"""The ingested datasets of a case: each one's block folder and manifest."""
 
 from pydantic import BaseModel
 

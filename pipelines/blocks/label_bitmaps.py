@@ -1,4 +1,4 @@
-"""Labels of some rows, read from the buffers of memory-mapped Arrow columns: nothing is held but views of them.
+"""Labels of selected rows, read from the buffers of memory-mapped Arrow columns without copying them whole.
 
 A column of a multiclass task is int32 values and a bitmap of which are valid. One of a multilabel task is a bitmap of
 L bits a row, another of which of these bits are valid, and a third of which rows are. A bitmap that Arrow leaves out

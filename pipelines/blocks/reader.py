@@ -1,4 +1,4 @@
-"""Rows of Arrow blocks by random access, from memory-mapped files; what stands in them: schema.py."""
+"""Random access to the rows of Arrow blocks in memory-mapped files."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

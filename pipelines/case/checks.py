@@ -1,4 +1,4 @@
-"""What a case file must satisfy beyond the form of each key: names that refer to each other, tables, paths."""
+"""Validation across sections of a case file: references between names, tables, paths."""
 
 import difflib
 from collections.abc import Iterable, Iterator

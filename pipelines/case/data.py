@@ -1,4 +1,4 @@
-"""The sections of a case file that say what the data are: tasks, sources, labels, inputs."""
+"""The data sections of a case file: tasks, datasets, labels, inputs."""
 
 from typing import Annotated, Any, Literal
 

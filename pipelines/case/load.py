@@ -1,4 +1,4 @@
-"""Read a case file, apply overrides, validate it: a Case, or one message that says what is wrong."""
+"""Load a case file: parse it, apply overrides, validate; a Case, or one message that names the mistake."""
 
 import copy
 from collections.abc import Hashable, Sequence

@@ -1,4 +1,4 @@
-"""The sections of a case file that say what the network is."""
+"""The network section of a case file."""
 
 from typing import Annotated, Any, Literal
 

@@ -1,4 +1,4 @@
-"""Every way in which a case file may give a table of relatedness, turned into one: rows by class or label.
+"""Build relatedness tables from every form that a case file accepts.
 
 ===============================  ==================================================================================
 key of an edge                   what it gives

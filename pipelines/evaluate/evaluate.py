@@ -1,4 +1,4 @@
-"""Compare the arms on the test split: predict with every run, score, and say how sure each difference is."""
+"""Evaluate every arm on the test split: predictions, metrics, and differences with confidence intervals."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -115,7 +115,7 @@ def evaluate(case: Case, data_sets: Mapping[str, tuple[str, Manifest]]) -> Resul
 
 
 def check_trained(runs: Sequence[Run], experiment: str, data_sets: Mapping[str, tuple[str, Manifest]]) -> None:
-    """Refuse to go on where a run has not been trained by this very code on these very blocks.
+    """Raise where a run has not been trained by this version on these blocks.
 
     Raises:
         UserError: names the runs.

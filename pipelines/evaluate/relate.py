@@ -1,4 +1,4 @@
-"""Estimate how tasks relate where nothing is annotated for both: each task's network labels the other's data."""
+"""Estimate the relatedness of tasks with disjoint datasets: each task's network labels the other's data."""
 
 import io
 import tempfile

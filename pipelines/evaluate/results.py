@@ -1,4 +1,4 @@
-"""results.json: what a case showed, for programs. The models here are its schema; see also docs/results.md."""
+"""The models of results.json, which are its schema; docs/results.md describes it."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Cut the rows of a dataset into chunks, one a block, so that a row more or less changes the blocks near it alone.
+"""Content-defined chunking: cut a dataset's rows into chunks, one per block, that depend on the rows alone.
 
 Rows stand sorted by id, and a chunk ends after an id whose checksum says so (content-defined chunking, as in
 A. Muthitacharoen et al., "A low-bandwidth network file system", SOSP 2001). So the blocks are a function of the rows

@@ -1,4 +1,4 @@
-"""From what a source holds to the input that the case declares: an image of its size, or a vector of its width."""
+"""Decode and resize an input to what the case declares: an image of one size, or a vector of one width."""
 
 import io
 
@@ -16,14 +16,14 @@ def decode_input(found: bytes | np.ndarray, declared: PictureInput | VectorInput
     """Return an input as the blocks hold it.
 
     Args:
-        found: an encoded picture, pixels (uint8, height x width or height x width x channels), or numbers.
+        found: an encoded image, pixels (uint8, height x width or height x width x channels), or numbers.
         declared: what the case says that inputs are.
 
     Returns:
         uint8 (channels, height, width), or float32 (size,).
 
     Raises:
-        OSError, ValueError, Image.DecompressionBombError: it is not a whole, sane picture or vector.
+        OSError, ValueError, Image.DecompressionBombError: it is not a whole, valid image or vector.
     """
     if isinstance(declared, VectorInput):
         assert isinstance(found, np.ndarray)

@@ -1,4 +1,4 @@
-"""End a dataset's ingest: count, write quarantine.parquet and, last, manifest.json."""
+"""Finish a dataset's ingest: write quarantine.parquet and, last, manifest.json."""
 
 import json
 from collections import Counter

@@ -1,17 +1,17 @@
-"""From sources to Arrow blocks, with Ray Data.
+"""Ingest a case's datasets from their sources to Arrow blocks, with Ray Data.
 
 ::
 
-    list the sources' rows, align labels to the vocabulary, set apart what cannot be used    list_data_set.py
-        -> cut into chunks that depend on the rows alone                                      chunks.py
-        -> shared out to Ray Data's tasks                                                     ingest_tasks.py
-        -> in a task, a chunk at a time: fetch, decode, resize, write one block               make_block.py
-        -> quarantine.parquet and manifest.json a dataset                                    finish_data_set.py
-        -> leakage between datasets; what the case's ingest came to, the last file           leakage.py, here
+    list the sources' rows, align labels to the vocabulary, quarantine unusable rows    list_rows.py
+        -> cut into chunks that depend on the rows alone                                chunks.py
+        -> scheduled as Ray Data tasks                                                  tasks.py
+        -> per chunk: fetch, decode, resize, write one block                            make_block.py
+        -> one quarantine.parquet and one manifest.json per dataset                     finish.py
+        -> leakage between datasets; the record of the case's ingest, the last file     leakage.py, here
 
 A chunk's block depends on its rows alone, so the result is the same bytes however the work is spread and however
-often it was stopped. A block that is there is not made again; and of a chunk that has changed, only the inputs that
-no earlier block holds are read.
+often it was interrupted. Existing blocks are reused; of a changed chunk, only inputs that no earlier block holds are
+read.
 """
 
 import json

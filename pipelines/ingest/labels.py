@@ -1,4 +1,4 @@
-"""Align a source's own words to a task's vocabulary: classes to numbers, labels to true, false and not annotated."""
+"""Align a source's labels to a task's vocabulary: class indices, true, false, or not annotated."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""A dataset before its inputs are read: rows listed, labels aligned, what cannot be used set apart, chunks cut."""
+"""Plan a dataset's ingest before any input is read: list rows, align labels, quarantine, cut chunks."""
 
 import json
 from collections.abc import Iterator
@@ -169,7 +169,7 @@ def _fail_for_a_label(root: str, listing: Listing, wrong: pa.ChunkedArray) -> No
 
 def _without_duplicates(rows: pa.Table, reasons: pa.ChunkedArray) -> pa.ChunkedArray:
     """Refuse ids that stand more than once: all but one where the rows are equal, and all of them where they differ,
-    since nothing says which of them is right."""
+    since nothing says which of them is correct."""
     ids = rows["id"].combine_chunks()
     if len(ids) < 2:
         return reasons

@@ -1,4 +1,4 @@
-"""One task of the ingest: fetch and decode a chunk's inputs, and write its block.
+"""One ingest task: fetch and decode a chunk's inputs and write its block.
 
 Three files a chunk, the last of which says that it is done: ``<key>.arrow`` (the block), ``<key>.inputs.arrow``
 (digests of where a row's input comes from, and of the input), ``<key>.json`` (counts, hash, and the rows that could not
@@ -112,7 +112,7 @@ def make_block(encoded_job: str, rows: pa.Table, recipe: Recipe, room: BlockBuff
     Args:
         encoded_job: a Job's fields as JSON.
         rows: schema ``ROWS`` and a column a labelled task.
-        recipe: the case's part in it.
+        recipe: the settings of the case that it depends on.
         room: memory for it.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Chunks shared out to Ray Data's tasks so that all cores are busy from the first second to the last."""
+"""Schedule the chunks as Ray Data tasks so that all cores stay busy to the end."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,11 +1,11 @@
-"""What is known about a case's datasets before they are trained on, before their ingest or after it.
+"""Inspect a case's datasets, before their ingest or after it.
 
 ::
 
-    rows and their labels, listed or from blocks         inspected_rows.py
+    rows and their labels, listed or from blocks         rows.py
         -> counts, leakage, what is annotated for what   here, overlap.py
-        -> tables for the terminal                       inspection_table.py
-    a few rows at random -> images with their labels   samples.py -> contact_sheet.py
+        -> tables for the terminal                       tables.py
+    a few rows at random -> images with their labels     samples.py -> contact_sheet.py
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A dataset's rows, whatever is known of them yet: as its source lists them, or as they stand in blocks.
+"""The rows of a dataset for inspection, from its source or from its blocks.
 
 Neither needs a Ray. Labels are read at once; inputs stay where they are until some are asked for.
 """

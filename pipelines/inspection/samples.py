@@ -1,4 +1,4 @@
-"""Images at random, with their labels in words: what goes on a contact sheet."""
+"""Random sample images with their labels in words, for the contact sheet."""
 
 import zlib
 from collections.abc import Mapping

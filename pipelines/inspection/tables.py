@@ -1,4 +1,4 @@
-"""What `kindred inspect` prints: a table a dataset, what is annotated for what, and what leaks."""
+"""The tables that `kindred inspect` prints: per dataset, annotation overlap, leakage."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""The report's figures, each as SVG text. Every arm keeps its colour throughout."""
+"""The report's figures as SVG text. Every arm keeps its colour throughout."""
 
 import io
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""List the rows of any source, place by place; many places at once where a Ray is there."""
+"""List the rows of any source, in parallel where Ray is running."""
 
 from collections.abc import Sequence
 from typing import Any

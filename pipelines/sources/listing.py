@@ -1,4 +1,4 @@
-"""The rows of a source, before any input is read: a stable id, where the input lies, and the source's own columns."""
+"""Listing: the rows of a source before any input is read, with stable ids, input locations and label columns."""
 
 import posixpath
 import re

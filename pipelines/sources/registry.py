@@ -1,4 +1,4 @@
-"""Every kind of source."""
+"""The registry of source kinds."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Named files in one place: a folder, on disk or in object storage, or a zip or tar archive that is read in place.
+"""A tree of named files: a folder, on disk or in object storage, or a zip or tar archive read in place.
 
 A tree lists its files as a table (schema ``FILES``); what stands in it is enough to read a file later, in another
 process, without opening the tree again (``pipelines.sources.fetch``).

@@ -1,4 +1,4 @@
-"""The learning rate: a function of the step alone, so it has no state to lose."""
+"""Learning-rate schedules as functions of the step alone, so there is no state to save."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The memory that a step frees is kept for the next one."""
+"""Keep freed memory in the process for the next step (glibc malloc settings)."""
 
 import ctypes
 import platform

@@ -1,4 +1,4 @@
-"""The optimiser that a case names."""
+"""Build the optimiser that a case names."""
 
 import torch
 from torch import nn

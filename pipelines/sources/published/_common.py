@@ -1,4 +1,4 @@
-"""What several readers of published sets do: find files, read tables with line numbers, decode codes."""
+"""Shared by the readers of published datasets: find files, read tables with line numbers, decode codes."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping

@@ -1,4 +1,4 @@
-"""The settings of a published set, the same for all of them."""
+"""The settings that all published datasets share."""
 
 from typing import Annotated, Literal
 

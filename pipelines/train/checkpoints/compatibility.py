@@ -1,4 +1,4 @@
-"""Runs that were begun: can they go on with what is installed now?"""
+"""Whether unfinished runs can be resumed with the installed versions."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""The loss and its parts, step by step, over the global batch."""
+"""The loss history: the loss and its parts at every step, over the global batch."""
 
 import io
 import math
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class LossNotFiniteError(RuntimeError):
-    """The loss became infinite or NaN: the run cannot go on."""
+    """The loss became infinite or NaN: the run cannot continue."""
 
 
 class LossHistory:

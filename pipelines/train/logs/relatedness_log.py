@@ -1,4 +1,4 @@
-"""How tasks relate, seen while a shared network trains: at which steps, and the table that a run leaves of it."""
+"""Task relatedness measured during training: at which steps, and the table that a run leaves."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What every validation came to, and what follows from it: which was the best, and whether to go on."""
+"""The validation history, and what follows from it: the best step, and early stopping."""
 
 import io
 import math
