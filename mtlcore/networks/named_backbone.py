@@ -113,5 +113,5 @@ def _built_in(
     for option in options:
         if option not in known:
             raise ValueError(f"options: found {option!r}, no option of {name}{did_you_mean(option, known)}")
-    given = {} if widths is None else {own_words.get("widths", "widths"): widths}
-    return build(input_shape, **given, **options)
+    own_options = {} if widths is None else {own_words.get("widths", "widths"): widths}
+    return build(input_shape, **own_options, **options)

@@ -45,16 +45,16 @@ def chunk_bounds(ids: pa.ChunkedArray, most: int) -> Iterator[tuple[int, int]]:
         most: rows of a chunk.
     """
     fewest, one_in = most // 4, most // 2
-    start = at = 0
+    start = end = 0
     for batch in ids.chunks:
-        for one in batch.to_pylist():
-            at += 1
-            length = at - start
-            if length == most or (length >= fewest and zlib.crc32(one.encode()) % one_in == 0):
-                yield start, at
-                start = at
-    if at > start:
-        yield start, at
+        for row_id in batch.to_pylist():
+            end += 1
+            length = end - start
+            if length == most or (length >= fewest and zlib.crc32(row_id.encode()) % one_in == 0):
+                yield start, end
+                start = end
+    if end > start:
+        yield start, end
 
 
 def digest(rows: pa.Table) -> str:

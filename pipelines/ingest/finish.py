@@ -109,14 +109,14 @@ def _outcomes(listed: ListedDataSet, folder: str, known: Mapping[tuple[str, str]
         return list(pool.map(read, [chunk.key for chunk in listed.chunks]))
 
 
-def _quarantined(listed: ListedDataSet, failed: Mapping[str, str], at: np.ndarray) -> pa.Table:
-    taken = listed.rows.take(pa.array(at, pa.int64()))
+def _quarantined(listed: ListedDataSet, failed: Mapping[str, str], indices: np.ndarray) -> pa.Table:
+    taken = listed.rows.take(pa.array(indices, pa.int64()))
     ids = taken["id"].to_pylist()
     rows = [
         ids,
         taken["source"].to_pylist(),
-        [failed[one] for one in ids],
-        original_rows(listed.fields, listed.rows, at),
+        [failed[row_id] for row_id in ids],
+        original_rows(listed.fields, listed.rows, indices),
     ]
     here = pa.table([pa.array(column, pa.string()) for column in rows], schema=QUARANTINED)
     both = pa.concat_tables([listed.refused, here])

@@ -49,7 +49,7 @@ def without_leaks(
     """
     what = case.ingest.leakage or ("remove" if isinstance(case.input, PictureInput) else "keep")
     digests = {name: input_digests(folder, manifest) for name, (folder, manifest) in made.items()}
-    found = dict(made)
+    kept = dict(made)
     for name, (folder, manifest) in made.items():
         later = [other for other, (_, of) in made.items() if of.split in _LATER[manifest.split]]
         shared = {other: pc.is_in(digests[name], digests[other].combine_chunks()).to_numpy() for other in later}
@@ -72,8 +72,8 @@ def without_leaks(
             )
         update = {"leakage": leakage, "excluded": tuple(excluded.tolist())}
         labels = _labels_without(case, manifest, rows[name], excluded) if len(excluded) else manifest.labels
-        found[name] = folder, manifest.model_copy(update={**update, "labels": labels})
-    return found
+        kept[name] = folder, manifest.model_copy(update={**update, "labels": labels})
+    return kept
 
 
 def _labels_without(case: Case, manifest: Manifest, rows: pa.Table, excluded: np.ndarray) -> dict[str, LabelCounts]:

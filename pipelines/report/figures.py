@@ -141,8 +141,8 @@ def validation_figure(curves: Mapping[str, Mapping[str, Sequence[ValidationCurve
             for curve in seeds:
                 axes.plot(curve.steps, curve.values, color=colour[arm], alpha=0.25, linewidth=0.8)
                 if curve.chosen is not None:
-                    at = curve.steps == curve.chosen
-                    axes.plot(curve.steps[at], curve.values[at], "o", color=colour[arm], markersize=3.5)
+                    is_chosen = curve.steps == curve.chosen
+                    axes.plot(curve.steps[is_chosen], curve.values[is_chosen], "o", color=colour[arm], markersize=3.5)
             mean = _mean_of_all([curve.values for curve in seeds])
             longest = max(seeds, key=lambda curve: len(curve.steps)).steps
             axes.plot(longest[: len(mean)], mean, color=colour[arm], linewidth=1.8)
@@ -277,15 +277,17 @@ def _name_axes(axes: plt.Axes, rows: Sequence[str], columns: Sequence[str]) -> N
 
 def mixing_figure(data_sets: Mapping[str, DataSetSummary], steps: int) -> str:
     """Draw how a batch is put together, and how often each dataset's rows are used."""
-    mixed = {name: of for name, of in data_sets.items() if of.rows_per_step}
+    mixed = {name: data_set for name, data_set in data_sets.items() if data_set.rows_per_step}
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 0.55 * len(mixed) + 1.2), sharey=True)
-    for i, of in enumerate(mixed.values()):
-        per_step = of.rows_per_step or 0
+    for i, data_set in enumerate(mixed.values()):
+        per_step = data_set.rows_per_step or 0
         left.barh(i, per_step, color=_COLOURS[2], alpha=0.7, height=0.6)
-        left.annotate(f" {per_step} (of {of.rows:,} in all)", (per_step, i), va="center", fontsize=9)
-        right.barh(i, per_step * steps / max(of.rows, 1), color=_COLOURS[1], alpha=0.7, height=0.6)
+        left.annotate(f" {per_step} (of {data_set.rows:,} in all)", (per_step, i), va="center", fontsize=9)
+        right.barh(i, per_step * steps / max(data_set.rows, 1), color=_COLOURS[1], alpha=0.7, height=0.6)
         right.annotate(
-            f" {per_step * steps / max(of.rows, 1):.1f}", (per_step * steps / max(of.rows, 1), i), va="center"
+            f" {per_step * steps / max(data_set.rows, 1):.1f}",
+            (per_step * steps / max(data_set.rows, 1), i),
+            va="center",
         )
     left.set(yticks=range(len(mixed)), yticklabels=list(mixed), title="rows in every batch")
     left.margins(x=0.45)

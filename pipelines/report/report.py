@@ -60,7 +60,7 @@ def _figures(case: Case, results: Results) -> dict[str, list[tuple[str, Markup]]
     tasks = tasks_of(case)
     by_task = {name: {arm: of_arm[name] for arm, of_arm in results.arms.items()} for name in tasks}
     every = max(1, case.training.steps // 60)
-    found = {
+    sections = {
         "scores": [
             (f"Score of each arm on {name}", draw.score_figure(name, of_task, results.baseline))
             for name, of_task in by_task.items()
@@ -75,17 +75,17 @@ def _figures(case: Case, results: Results) -> dict[str, list[tuple[str, Markup]]
     }
     if validated := _validations(case, results):
         metrics = {name: of_task[results.baseline].primary_metric for name, of_task in by_task.items()}
-        found["validation"] = [("Validation by step", draw.validation_figure(validated, metrics))]
+        sections["validation"] = [("Validation by step", draw.validation_figure(validated, metrics))]
     rates = [learning_rate(case.training, step) for step in range(case.training.steps)]
     if len(set(rates)) > 1:
-        found["rate"] = [("Learning rate by step", draw.learning_rate_figure(rates))]
+        sections["rate"] = [("Learning rate by step", draw.learning_rate_figure(rates))]
     for edge in _counted(case).relatedness:
         R = relatedness_of(edge, tasks)
         svg = draw.relatedness_figure(edge.source, edge.target, R.source.outputs, R.target.outputs, R.table.numpy())
-        found["relatedness"].append((f"Relatedness of {edge.source} to {edge.target}", svg))
+        sections["relatedness"].append((f"Relatedness of {edge.source} to {edge.target}", svg))
     if results.visible_relatedness:
         arms = list(results.arms)
-        found["visible"] = [
+        sections["visible"] = [
             ("How gradients agree by step", draw.agreement_figure(results.visible_relatedness, arms)),
             ("How far heads share hidden units", draw.sharing_figure(results.visible_relatedness, list(tasks))),
         ]
@@ -93,9 +93,9 @@ def _figures(case: Case, results: Results) -> dict[str, list[tuple[str, Markup]]
     if results.confusion is not None and isinstance(main_task, Multiclass):
         last = [arm for arm in results.arms if arm != results.baseline][-1:]
         svg = draw.confusion_figure(results.confusion, main_task.classes, [results.baseline, *last])
-        found["confusion"].append((f"Confusion of {results.main_task}", svg))
+        sections["confusion"].append((f"Confusion of {results.main_task}", svg))
     # The SVG is drawn here from checked values; matplotlib escapes the names in it.
-    return {section: [(shows, Markup(svg)) for shows, svg in drawn] for section, drawn in found.items()}  # noqa: S704
+    return {section: [(shows, Markup(svg)) for shows, svg in drawn] for section, drawn in sections.items()}  # noqa: S704
 
 
 def _counted(case: Case) -> Case:
