@@ -158,7 +158,7 @@ def follow(client: "JobSubmissionClient", job: str, log: TextIO = sys.stdout) ->
         asyncio.run(_copy_log(client, job, log))
         details = client.get_job_info(job)
     except KeyboardInterrupt:
-        typer.echo(f"\njob {job} goes on\n{_commands(client, job)}", err=True)
+        typer.echo(f"\njob {job} continues\n{_commands(client, job)}", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     except Exception as error:  # aiohttp, requests and Ray each raise their own
         _say_lost(client, job, str(error) or type(error).__name__)
@@ -189,7 +189,7 @@ def _exit_code(details: Any) -> int:
 
 
 def _say_lost(client: "JobSubmissionClient", job: str, why: str) -> None:
-    typer.echo(f"lost sight of job {job} ({why}); it may go on\n{_commands(client, job)}", err=True)
+    typer.echo(f"lost sight of job {job} ({why}); it may still be running\n{_commands(client, job)}", err=True)
 
 
 def _commands(client: "JobSubmissionClient", job: str) -> str:

@@ -153,7 +153,7 @@ class JointLoss(nn.Module):
         related = [frozenset((p.relatedness.source.name, p.relatedness.target.name)) for p in pairs]
         for i, pair in enumerate(pairs):
             if related.index(related[i]) < i:
-                raise ValueError(f"{pair.relatedness.edge}: a second edge between these tasks; expected one a pair")
+                raise ValueError(f"{pair.relatedness.edge}: a second edge between these tasks; expected one per pair")
 
     def terms(
         self,

@@ -36,7 +36,7 @@ def stages_of(backbone: nn.Module) -> list[nn.Module]:
 
 
 class CrossStitch(TaskTrunk):
-    r"""A column a task, each a copy of the backbone; after every stage a unit mixes the columns' features.
+    r"""One column per task, each a copy of the backbone; after every stage a unit mixes the columns' features.
 
     .. math:: \tilde x_t = \sum_s \alpha_{ts} \, x_s
 

@@ -33,7 +33,7 @@ class LabelRule(Section):
     """Where a source's labels of a task stand.
 
     ``folder``: the name of the image's folder. ``column``: a column with a class, or with the labels that hold
-    (a list, or a string separated by ``|``). ``columns``: a column a label, true or false, empty where unknown.
+    (a list, or a string separated by ``|``). ``columns``: one column per label, true or false, empty where unknown.
     With ``through`` what is found is a class of that task, and the relatedness table's row is the label.
     An empty cell means "not annotated", as do the codes in ``not_annotated`` (-1, 9, 999, ...). With ``threshold``,
     columns hold intensities, and a label holds from there on.

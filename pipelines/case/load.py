@@ -91,7 +91,7 @@ def load_case(name: str, overrides: Sequence[str] = (), *, check_paths: bool = T
         the case, complete in itself: paths absolute, relatedness files read into tables.
 
     Raises:
-        UserError: the file or an override is wrong; a line a mistake, each naming file, key, what was found and
+        UserError: the file or an override is wrong; one line per mistake, each naming file, key, what was found and
             what would be right.
     """
     path = find_case_file(name)

@@ -32,7 +32,7 @@ class Finished:
 
     Attributes:
         manifest: what stands in the blocks.
-        rows: the rows in the blocks, in their order, with a column a labelled task.
+        rows: the rows in the blocks, in their order, with one column per labelled task.
         problem: what to tell where too many rows are in quarantine, else None.
     """
 

@@ -39,7 +39,7 @@ def without_leaks(
     Args:
         case: the case.
         made: folder and manifest by dataset.
-        rows: the rows in each dataset's blocks, with a column a labelled task.
+        rows: the rows in each dataset's blocks, with one column per labelled task.
 
     Returns:
         the same with ``excluded``, ``leakage`` and, where rows are excluded, ``labels`` as they are without them.

@@ -29,7 +29,7 @@ class ListedDataSet:
 
     Attributes:
         name: the dataset's.
-        rows: the rows whose inputs are to be read, sorted by id: schema ``ROWS``, and a column a labelled task.
+        rows: the rows whose inputs are to be read, sorted by id: schema ``ROWS``, and one column per labelled task.
         fields: the source's own columns of the same rows.
         refused: rows that cannot be used, whatever their inputs hold: ``id``, ``source``, ``reason``, ``row`` (the
             original row as JSON).

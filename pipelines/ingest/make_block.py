@@ -111,7 +111,7 @@ def make_block(encoded_job: str, rows: pa.Table, recipe: Recipe, room: BlockBuff
 
     Args:
         encoded_job: a Job's fields as JSON.
-        rows: schema ``ROWS`` and a column a labelled task.
+        rows: schema ``ROWS`` and one column per labelled task.
         recipe: the settings of the case that it depends on.
         room: memory for it.
 

@@ -100,7 +100,7 @@ def _places(data_set: InspectedDataSet, ingested: bool) -> Padding:
 
 
 def _labels(task: TaskCounts, rows: int) -> Group:
-    """A line a class or label: in how many rows it holds, the share of those annotated, and a bar."""
+    """One line per class or label: in how many rows it holds, the share of those annotated, and a bar."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_header=False)
     table.add_column(overflow="ellipsis", no_wrap=True, max_width=36)
     table.add_column(justify="right", no_wrap=True)
@@ -181,7 +181,7 @@ def _bar(full: float) -> str:
 
 
 def _overlaps(overlaps: Sequence[Overlap]) -> Group:
-    """A matrix a split, side by side; its diagonal is what is annotated for a task."""
+    """One matrix per split, side by side; its diagonal is what is annotated for a task."""
     by_input = any(overlap.by == "input" for overlap in overlaps)
     how = (
         "counted by decoded input: one that stands in several datasets counts once"

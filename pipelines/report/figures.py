@@ -130,7 +130,7 @@ def validation_figure(curves: Mapping[str, Mapping[str, Sequence[ValidationCurve
     """Draw the validations by task: a faint line a seed, a strong one for their mean, a dot where weights were chosen.
 
     Args:
-        curves: by task and arm, one a seed.
+        curves: by task and arm, one per seed.
         metrics: the primary metric by task.
     """
     arms = list(dict.fromkeys(arm for of_task in curves.values() for arm in of_task))
@@ -210,7 +210,7 @@ def confusion_figure(confusion: Confusion, classes: Sequence[str], arms: Sequenc
 
 
 def agreement_figure(seen: Mapping[str, Sequence[PairSeen]], arms: Sequence[str]) -> str:
-    """Draw how the gradients of each two tasks agree over steps, a panel a pair: a faint line a seed, a strong mean.
+    """Draw gradient agreement by step, one panel per pair of tasks: faint lines are seeds, the strong one their mean.
 
     Of many tasks the twelve pairs that agree or conflict most are drawn.
     """
@@ -244,7 +244,7 @@ def agreement_figure(seen: Mapping[str, Sequence[PairSeen]], arms: Sequence[str]
 
 
 def sharing_figure(seen: Mapping[str, Sequence[PairSeen]], tasks: Sequence[str]) -> str:
-    """Draw how far each two heads use the same hidden units at the last measured step, a matrix an arm."""
+    """Draw how far each two heads use the same hidden units at the last measured step, one matrix per arm."""
     size = 1.3 + 0.5 * len(tasks)
     columns = min(3, len(seen))
     rows = -(-len(seen) // columns)

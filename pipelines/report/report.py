@@ -125,7 +125,7 @@ def _validations(case: Case, results: Results) -> "dict[str, dict[str, list[Vali
 
 
 def _curves(case: Case) -> dict[str, list[np.ndarray]]:
-    """Return the parts of the loss by ``arm: part``, an array of steps a seed."""
+    """Return the parts of the loss by ``arm: part``, one array of steps per seed."""
     curves: dict[str, list[np.ndarray]] = {}
     for run in list_runs(case):
         content = read_bytes(join(run.folder(experiment_folder(case)), HISTORY))

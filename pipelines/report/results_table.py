@@ -58,7 +58,7 @@ def early_lines(results: Results) -> list[str]:
 
 
 def trust_lines(results: Results) -> list[str]:
-    """Return a line an arm and edge: how far the data bear out its table, and the rows that they bear out least."""
+    """Return one line per arm and edge: how far the data bear out its table, and the rows that they bear out least."""
     lines = []
     for arm, edges in results.trust.items():
         for edge, edge_trust in edges.items():

@@ -162,7 +162,7 @@ class Tree:
             names: string; ``..`` and absolute paths are followed on disk and refused in an archive.
 
         Returns:
-            a row a name, schema ``FILES``; ``refused`` says it where there is no such file.
+            one row per name, schema ``FILES``; ``refused`` says it where there is no such file.
         """
         if self.archive is None and not is_remote(self.url):
             encoded = pc.fill_null(_one_array(names), "").dictionary_encode()

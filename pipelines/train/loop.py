@@ -148,7 +148,7 @@ def restore_latest(state: TrainingState, work: WorkerAssignment, run: Run, worke
     if name is not None:
         state.restore(read_checkpoint(folder, name))
         state.events.append(
-            Event(step=state.step, what=f"went on with {worker.world_size} worker{'s' * (worker.world_size > 1)}")
+            Event(step=state.step, what=f"resumed with {worker.world_size} worker{'s' * (worker.world_size > 1)}")
         )
     state.events += [Event(step=state.step, what=f"passed over: {problem}") for problem in passed_over]
 

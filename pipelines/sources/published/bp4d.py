@@ -29,7 +29,7 @@ def read_bp4d(tree: Tree, source: PublishedSet) -> pa.Table:
 
     Layout, as the set's user guide has it (BP4D+ has the same)::
 
-        AUCoding/AU_OCC/F001_T1.csv          the first line: 0, then the numbers of the action units; a line a frame:
+        AUCoding/AU_OCC/F001_T1.csv          first line: 0, then the action units' numbers; then one line per frame:
                                              its number, then 0 absent, 1 present, 9 not coded
         Sequences(2D+3D)/F001/T1/0000.jpg    the 2D images; their numbers have two to four digits
 

@@ -31,7 +31,9 @@ def check_resumable(
             if not changed or (allow_version_mismatch and "blocks" not in changed):
                 break
             goes_on = (
-                "" if "blocks" in changed else "`kindred resume RUN --allow-version-mismatch` goes on, not to the bit; "
+                ""
+                if "blocks" in changed
+                else "`kindred resume RUN --allow-version-mismatch` resumes it, not to the bit; "
             )
             raise UserError(
                 f"{folder}: {run} was begun, and stands at step {about.step:,}; since then "
