@@ -85,7 +85,7 @@ def score_figure(task: str, results: Mapping[str, TaskResult], baseline: str) ->
 
 
 def loss_figure(curves: Mapping[str, Sequence[np.ndarray]], every: int) -> str:
-    """Draw the training loss by network, a faint line a seed and a strong one for their mean.
+    """Draw the training loss by network, one faint line per seed and a strong one for their mean.
 
     Args:
         curves: by arm and part, ``arm: part``; for each seed float64 (steps,).
@@ -127,7 +127,7 @@ class ValidationCurve:
 
 
 def validation_figure(curves: Mapping[str, Mapping[str, Sequence[ValidationCurve]]], metrics: Mapping[str, str]) -> str:
-    """Draw the validations by task: a faint line a seed, a strong one for their mean, a dot where weights were chosen.
+    """Draw the validations by task: one faint line per seed, a strong one for the mean, a dot where weights were chosen.
 
     Args:
         curves: by task and arm, one per seed.
