@@ -1,4 +1,4 @@
-"""Trust: a weight in [0, 1] for every row of a relatedness table, estimated from the data during training."""
+"""How far the data bear a relatedness out: a trust in [0, 1] for every row of its table, estimated in training."""
 
 from collections.abc import Mapping, Sequence
 
@@ -39,7 +39,7 @@ class RelatednessTrust(nn.Module):
     as good as unknown, and an edge without trust leaves naive training. Trust begins at 0.
 
     What it is: a check that a row describes its own class rather than another, from data that nothing but labels
-    taught. What it is not: a probability that the row is correct; a test of single cells (a row with one wrong cell of
+    taught. What it is not: a probability that the row is right; a test of single cells (a row with one wrong cell of
     many keeps its trust); a test of how large the values are (a row of 0.6 for 0.9 keeps it). A row that is like the
     mean of all rows says nothing that could be checked, and gets the mean trust of the edge's other rows. Probes that
     learn nothing give no trust to anything. Kindred's own; not in the paper.
@@ -90,7 +90,7 @@ class RelatednessTrust(nn.Module):
         self.update(self.collect(features, labels))
 
     def collect(self, features: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> SumOverWorkers:
-        """Begin to observe: the sum over workers runs beside other work until :meth:`update`.
+        """Begin to observe: the sum over workers goes on beside other work until :meth:`update`.
 
         Args:
             features: as :meth:`observe` takes them.

@@ -93,7 +93,7 @@ def pooled(holds: Tensor, R: Tensor, is_known: Tensor, prior: Tensor) -> Tensor:
 def _log_no_unknown_cause(z: Tensor, is_known: Tensor, t: Tensor) -> Tensor:
     """Return log P(no label of A with an unknown cell holds) by entry, shape (N, L)."""
     absent = F.logsigmoid(-z)
-    usable = torch.logaddexp(absent, F.logsigmoid(z) + t.log())  # absent, or present with a correct row
+    usable = torch.logaddexp(absent, F.logsigmoid(z) + t.log())  # absent, or present with a row that is right
     usable = torch.where(t == 1, torch.zeros_like(usable), usable)
     mask = is_known.to(z.dtype)
     return usable @ mask + absent @ (1 - mask)

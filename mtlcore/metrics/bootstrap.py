@@ -1,4 +1,4 @@
-"""Paired bootstrap over seeds and test inputs: confidence intervals for the difference between two arms."""
+"""How sure a difference between two arms is: a paired bootstrap over seeds and test inputs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -38,7 +38,7 @@ def from_callable(
         ) from None
     build = getattr(module, attribute, None)
     if not callable(build):
-        names = [attr for attr, value in vars(module).items() if callable(value) and not attr.startswith("_")]
+        names = [one for one, value in vars(module).items() if callable(value) and not one.startswith("_")]
         raise ValueError(
             f"backbone: found {name!r}, and {module_name!r} has no callable {attribute!r}"
             f"{did_you_mean(attribute, names)}"
@@ -55,7 +55,7 @@ def from_callable(
         )
     if features is None:
         said = [getattr(backbone, attribute, None) for attribute in ("features", "num_features")]
-        features = next((count for count in said if isinstance(count, int)), None)
+        features = next((one for one in said if isinstance(one, int)), None)
         if features is None:
             raise ValueError(
                 f"backbone: {name!r} returned a module without a number `features` or `num_features`; "

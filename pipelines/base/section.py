@@ -10,11 +10,11 @@ from mtlcore.suggestions import did_you_mean
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 
-def _not_a_truth_value(value: object) -> object:
+def _not_a_truth_value(given: object) -> object:
     """Refuse `yes` and `true` for a number: Python would take them for 1. Text like 1e-3 is a number in YAML 1.2."""
-    if isinstance(value, bool):
+    if isinstance(given, bool):
         raise PydanticCustomError("truth_value", "expected a number")
-    return value
+    return given
 
 
 Number = BeforeValidator(_not_a_truth_value)
@@ -31,24 +31,24 @@ class Section(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _only_known_keys(cls, values: Any) -> Any:
-        if isinstance(values, dict):
+    def _only_known_keys(cls, given: Any) -> Any:
+        if isinstance(given, dict):
             known = {field.alias or name for name, field in cls.model_fields.items()}
-            for key in values:
+            for key in given:
                 if key not in known and key not in cls.model_fields:
                     raise PydanticCustomError(
                         "unknown_key",
                         "unknown key {key}{hint}",
                         {"key": repr(key), "hint": did_you_mean(key, sorted(known))},
                     )
-        return values
+        return given
 
 
-def one_or_more(value: object) -> object:
+def one_or_more(given: object) -> object:
     """Make a tuple of a word alone."""
-    return (value,) if isinstance(value, str) else value
+    return (given,) if isinstance(given, str) else given
 
 
-def kind_alone(value: object) -> object:
+def kind_alone(given: object) -> object:
     """Make a section of a kind alone."""
-    return {"kind": value} if isinstance(value, str) else value
+    return {"kind": given} if isinstance(given, str) else given

@@ -1,4 +1,4 @@
-"""The ingested datasets of a case: each one's block folder and manifest."""
+"""What a case's ingest came to: the folder of every dataset's blocks, and its manifest."""
 
 from pydantic import BaseModel
 

@@ -115,7 +115,7 @@ def evaluate(case: Case, data_sets: Mapping[str, tuple[str, Manifest]]) -> Resul
 
 
 def check_trained(runs: Sequence[Run], experiment: str, data_sets: Mapping[str, tuple[str, Manifest]]) -> None:
-    """Raise where a run has not been trained by this version on these blocks.
+    """Refuse to go on where a run has not been trained by this very code on these very blocks.
 
     Raises:
         UserError: names the runs.

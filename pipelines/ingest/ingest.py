@@ -2,16 +2,16 @@
 
 ::
 
-    list the sources' rows, align labels to the vocabulary, quarantine unusable rows    list_rows.py
-        -> cut into chunks that depend on the rows alone                                chunks.py
-        -> scheduled as Ray Data tasks                                                  tasks.py
-        -> per chunk: fetch, decode, resize, write one block                            make_block.py
-        -> one quarantine.parquet and one manifest.json per dataset                     finish.py
-        -> leakage between datasets; the record of the case's ingest, the last file     leakage.py, here
+    list the sources' rows, align labels to the vocabulary, set apart what cannot be used    list_data_set.py
+        -> cut into chunks that depend on the rows alone                                      chunks.py
+        -> shared out to Ray Data's tasks                                                     ingest_tasks.py
+        -> in a task, a chunk at a time: fetch, decode, resize, write one block               make_block.py
+        -> quarantine.parquet and manifest.json a dataset                                    finish_data_set.py
+        -> leakage between datasets; what the case's ingest came to, the last file           leakage.py, here
 
 A chunk's block depends on its rows alone, so the result is the same bytes however the work is spread and however
-often it was interrupted. Existing blocks are reused; of a changed chunk, only inputs that no earlier block holds are
-read.
+often it was stopped. A block that is there is not made again; and of a chunk that has changed, only the inputs that
+no earlier block holds are read.
 """
 
 import json
@@ -74,15 +74,15 @@ def ingest(case: Case) -> DataSets:
             planned.append(_plan(case, list_data_set(case, name)))
     outcomes = _make_blocks(case, planned)
     finished = {
-        plan.listed.name: finish_data_set(case, plan.listed, plan.folder, plan.settings, outcomes, plan.before)
-        for plan in planned
+        one.listed.name: finish_data_set(case, one.listed, one.folder, one.settings, outcomes, one.before)
+        for one in planned
     }
-    if problems := [result.problem for result in finished.values() if result.problem is not None]:
+    if problems := [of.problem for of in finished.values() if of.problem is not None]:
         raise UserError("\n".join(problems))
-    made = {plan.listed.name: (plan.folder, finished[plan.listed.name].manifest) for plan in planned}
+    made = {one.listed.name: (one.folder, finished[one.listed.name].manifest) for one in planned}
     if (before := _same_as_before(case, made)) is not None:
         return before
-    made = without_leaks(case, made, {name: result.rows for name, result in finished.items()})
+    made = without_leaks(case, made, {name: of.rows for name, of in finished.items()})
     _check_annotated(case, made)
     write_data_sets(_record_file(case), made)
     return made
@@ -94,8 +94,8 @@ def _same_as_before(case: Case, made: DataSets) -> DataSets | None:
     if before is None:
         return None
     alone = {
-        name: (folder, manifest.model_copy(update={"excluded": (), "leakage": {}, "labels": made[name][1].labels}))
-        for name, (folder, manifest) in before.items()
+        name: (folder, of.model_copy(update={"excluded": (), "leakage": {}, "labels": made[name][1].labels}))
+        for name, (folder, of) in before.items()
     }
     return before if alone == made else None
 
@@ -106,13 +106,13 @@ def ingested(case: Case) -> DataSets:
     Raises:
         UserError: it has not been ingested with these settings.
     """
-    data_sets = read_data_sets(_record_file(case))
-    if data_sets is None:
+    found = read_data_sets(_record_file(case))
+    if found is None:
         raise UserError(
             f"{case.name}: not ingested with these settings (there is no {_record_file(case)}); "
             "`kindred ingest` with the same case and --set comes first"
         )
-    return data_sets
+    return found
 
 
 def _settings(case: Case, name: str) -> dict[str, Any]:
@@ -149,8 +149,8 @@ def _tell_what_changed(case: Case, name: str, folder: str, settings: dict[str, A
     """Say it where a dataset was ingested before with other settings: all of it is read again."""
     mine = folder.rstrip("/").rpartition("/")[2]
     for other in list_folder(blocks_root(case)):
-        prefix, _, digest = other.rpartition("-")
-        if prefix != name or other == mine or len(digest) != len(fingerprint({})):
+        prefix, _, of = other.rpartition("-")
+        if prefix != name or other == mine or len(of) != len(fingerprint({})):
             continue
         before = read_manifest(join(blocks_root(case), other))
         if before is not None:
@@ -174,17 +174,13 @@ def _change(key: str, before: Any, now: Any) -> str:
     return words.get(key, f"another {key}")
 
 
-def _size(settings: Mapping[str, Any]) -> str:
-    return (
-        f"{settings['height']}x{settings['width']}x{settings['channels']}"
-        if "height" in settings
-        else f"{settings.get('size')} numbers"
-    )
+def _size(of: Mapping[str, Any]) -> str:
+    return f"{of['height']}x{of['width']}x{of['channels']}" if "height" in of else f"{of.get('size')} numbers"
 
 
 def _make_blocks(case: Case, planned: Sequence[_Planned]) -> dict[tuple[str, str], str]:
     """Make the chunks that are missing; return what came of each, by dataset and key."""
-    missing = [(plan, chunk) for plan in planned for chunk in plan.missing]
+    missing = [(one, chunk) for one in planned for chunk in one.missing]
     outcomes: dict[tuple[str, str], str] = {}
     schema = block_schema(case.input.shape, list(tasks_of(case).values()))
     recipe = Recipe(dict(case.datasets), case.input, schema)
@@ -195,7 +191,7 @@ def _make_blocks(case: Case, planned: Sequence[_Planned]) -> dict[tuple[str, str
         shown.show(0)
         for start in range(0, len(missing), _CHUNKS_AT_ONCE):
             wave = missing[start : start + _CHUNKS_AT_ONCE]
-            for made in make_in_tasks([_item(plan, chunk) for plan, chunk in wave], recipe):
+            for made in make_in_tasks([_item(one, chunk) for one, chunk in wave], recipe):
                 outcomes[made["data_set"], made["key"]] = made["outcome"]
                 done += made["rows"]
                 read += made["read"]
@@ -206,22 +202,22 @@ def _make_blocks(case: Case, planned: Sequence[_Planned]) -> dict[tuple[str, str
     return outcomes
 
 
-def _item(plan: _Planned, chunk: Chunk) -> ChunkToMake:
-    rows = plan.listed.rows.slice(chunk.start, chunk.rows)
+def _item(one: _Planned, chunk: Chunk) -> ChunkToMake:
+    rows = one.listed.rows.slice(chunk.start, chunk.rows)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema) as writer:
         writer.write_table(rows)
-    older = _older(plan, rows["id"][0].as_py(), rows["id"][-1].as_py())
-    job = Job(plan.listed.name, plan.folder, chunk.key, older)
+    older = _older(one, rows["id"][0].as_py(), rows["id"][-1].as_py())
+    job = Job(one.listed.name, one.folder, chunk.key, older)
     in_order = pc.any(pc.is_in(rows["codec"], pa.array(list(DECOMPRESSED)))).as_py()
     return ChunkToMake({"job": json.dumps(job.__dict__), "rows": sink.getvalue().to_pybytes()}, len(rows), in_order)
 
 
-def _older(plan: _Planned, first: str, last: str) -> tuple[str, ...]:
+def _older(one: _Planned, first: str, last: str) -> tuple[str, ...]:
     """Return the keys of earlier blocks that may hold rows from one id to another."""
-    if plan.before is None:
+    if one.before is None:
         return ()
-    near = (block for block in plan.before.blocks if block.rows and block.first <= last and block.last >= first)
+    near = (block for block in one.before.blocks if block.rows and block.first <= last and block.last >= first)
     return tuple(block.file.removesuffix(".arrow") for block in near)
 
 

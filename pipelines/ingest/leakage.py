@@ -39,7 +39,7 @@ def without_leaks(
     Args:
         case: the case.
         made: folder and manifest by dataset.
-        rows: the rows in each dataset's blocks, with one column per labelled task.
+        rows: the rows in each dataset's blocks, with a column a labelled task.
 
     Returns:
         the same with ``excluded``, ``leakage`` and, where rows are excluded, ``labels`` as they are without them.
@@ -49,7 +49,7 @@ def without_leaks(
     """
     what = case.ingest.leakage or ("remove" if isinstance(case.input, PictureInput) else "keep")
     digests = {name: input_digests(folder, manifest) for name, (folder, manifest) in made.items()}
-    kept = dict(made)
+    found = dict(made)
     for name, (folder, manifest) in made.items():
         later = [other for other, (_, of) in made.items() if of.split in _LATER[manifest.split]]
         shared = {other: pc.is_in(digests[name], digests[other].combine_chunks()).to_numpy() for other in later}
@@ -72,8 +72,8 @@ def without_leaks(
             )
         update = {"leakage": leakage, "excluded": tuple(excluded.tolist())}
         labels = _labels_without(case, manifest, rows[name], excluded) if len(excluded) else manifest.labels
-        kept[name] = folder, manifest.model_copy(update={**update, "labels": labels})
-    return kept
+        found[name] = folder, manifest.model_copy(update={**update, "labels": labels})
+    return found
 
 
 def _labels_without(case: Case, manifest: Manifest, rows: pa.Table, excluded: np.ndarray) -> dict[str, LabelCounts]:

@@ -111,20 +111,20 @@ def make_block(encoded_job: str, rows: pa.Table, recipe: Recipe, room: BlockBuff
 
     Args:
         encoded_job: a Job's fields as JSON.
-        rows: schema ``ROWS`` and one column per labelled task.
-        recipe: the settings of the case that it depends on.
+        rows: schema ``ROWS`` and a column a labelled task.
+        recipe: the case's part in it.
         room: memory for it.
 
     Returns:
         what came of it (the outcome, as JSON), how many rows there were, and how many inputs were read.
     """
-    fields = json.loads(encoded_job)
-    job = Job(fields["data_set"], fields["folder"], fields["key"], tuple(fields["older"]))
+    given = json.loads(encoded_job)
+    job = Job(given["data_set"], given["folder"], given["key"], tuple(given["older"]))
     data_set = recipe.data_sets[job.data_set]
     ids, origins = rows["id"].to_pylist(), source_digests(rows)
     known = _known_inputs(job, ids, origins)
     unknown = [i for i in range(len(ids)) if i not in known]
-    raw_inputs = read_inputs(rows.take(pa.array(unknown, pa.int64())), data_set)
+    found = read_inputs(rows.take(pa.array(unknown, pa.int64())), data_set)
 
     shape, dtype = recipe.input.shape, np.dtype(input_type(recipe.input.shape).to_pandas_dtype())
     n = len(ids) * math.prod(shape)
@@ -134,7 +134,7 @@ def make_block(encoded_job: str, rows: pa.Table, recipe: Recipe, room: BlockBuff
     failed: list[dict[str, str]] = []
     for i in range(len(ids)):
         try:
-            inputs[len(kept)] = known[i] if i in known else _made(next(raw_inputs), recipe.input)
+            inputs[len(kept)] = known[i] if i in known else _made(next(found), recipe.input)
         except Exception as error:  # whatever a broken image raises, the row goes to quarantine
             if isinstance(error, StorageUnavailableError | MemoryError | StopIteration):
                 raise
@@ -142,8 +142,8 @@ def make_block(encoded_job: str, rows: pa.Table, recipe: Recipe, room: BlockBuff
             continue
         digests.append(xxhash.xxh3_128_digest(inputs[len(kept)]))
         kept.append(i)
-    indices = pa.array(kept, pa.int64())
-    taken = rows.take(indices).combine_chunks()
+    at = pa.array(kept, pa.int64())
+    taken = rows.take(at).combine_chunks()
     block = pa.table(
         [
             taken["id"],
@@ -160,7 +160,7 @@ def make_block(encoded_job: str, rows: pa.Table, recipe: Recipe, room: BlockBuff
         ],
         schema=recipe.schema,
     )
-    of_inputs = pa.table([origins.take(indices), pa.array(digests, pa.binary(16))], schema=INPUTS)
+    of_inputs = pa.table([origins.take(at), pa.array(digests, pa.binary(16))], schema=INPUTS)
     write_block(inputs_file(job.folder, job.key), of_inputs)
     file = f"{job.key}.arrow"
     entry = {"file": file, "rows": len(kept), "digest": write_block(join(job.folder, file), block, room.file)}
@@ -170,10 +170,10 @@ def make_block(encoded_job: str, rows: pa.Table, recipe: Recipe, room: BlockBuff
     return {"data_set": job.data_set, "key": job.key, "outcome": outcome, "rows": len(ids), "read": len(unknown)}
 
 
-def _made(raw: bytes | np.ndarray | Exception, declared: PictureInput | VectorInput) -> np.ndarray:
-    if isinstance(raw, Exception):
-        raise raw
-    return decode_input(raw, declared)
+def _made(found: bytes | np.ndarray | Exception, declared: PictureInput | VectorInput) -> np.ndarray:
+    if isinstance(found, Exception):
+        raise found
+    return decode_input(found, declared)
 
 
 def reason_of(error: Exception) -> str:
@@ -206,7 +206,7 @@ def source_digests(rows: pa.Table) -> pa.Array:
 def _known_inputs(job: Job, ids: list[str], origins: pa.Array) -> dict[int, np.ndarray]:
     """Return the inputs, by place in the chunk, that an earlier block holds under the same id, from the same place."""
     wanted = {pair: i for i, pair in enumerate(zip(ids, origins.to_pylist(), strict=True))}
-    known = {}
+    found = {}
     for key in job.older:
         try:
             old_origins = read_arrow(inputs_file(job.folder, key))["origin"].to_pylist()
@@ -217,9 +217,9 @@ def _known_inputs(job: Job, ids: list[str], origins: pa.Array) -> dict[int, np.n
             continue
         pictures = block["input"].combine_chunks().to_numpy_ndarray()
         for row, pair in enumerate(zip(block["id"].to_pylist(), old_origins, strict=True)):
-            if (index := wanted.get(pair)) is not None:
-                known[index] = pictures[row]
-    return known
+            if (at := wanted.get(pair)) is not None:
+                found[at] = pictures[row]
+    return found
 
 
 def read_inputs(rows: pa.Table, data_set: DataSet) -> Iterator[bytes | np.ndarray | Exception]:
@@ -245,14 +245,14 @@ def _read_table_rows(rows: pa.Table, data_set: DataSet) -> Iterator[bytes | np.n
     """Read rows of one table; where the table itself fails, so does each row that is left."""
     file, wanted, done = rows.slice(0, 1).to_pylist()[0], rows["row"].to_pylist(), 0
     try:
-        raw_inputs: Iterator[bytes | np.ndarray | Exception]
+        found: Iterator[bytes | np.ndarray | Exception]
         if isinstance(data_set.source, NumpyArrays):
-            raw_inputs = read_numpy_rows(file, wanted, data_set.source)
+            found = read_numpy_rows(file, wanted, data_set.source)
         else:
             assert isinstance(data_set.source, ParquetTable | HuggingFace)
-            raw_inputs = read_parquet_rows(file, wanted, data_set.source)
-        for raw in raw_inputs:
-            yield raw
+            found = read_parquet_rows(file, wanted, data_set.source)
+        for one in found:
+            yield one
             done += 1
     except Exception as error:
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError) and is_remote(file["file"]):

@@ -127,7 +127,7 @@ class ValidationCurve:
 
 
 def validation_figure(curves: Mapping[str, Mapping[str, Sequence[ValidationCurve]]], metrics: Mapping[str, str]) -> str:
-    """Draw the validations by task: one faint line per seed, a strong one for the mean, a dot where weights were chosen.
+    """Draw the validations by task: faint lines are seeds, the strong one their mean, the dot the chosen weights.
 
     Args:
         curves: by task and arm, one per seed.

@@ -60,7 +60,7 @@ def _figures(case: Case, results: Results) -> dict[str, list[tuple[str, Markup]]
     tasks = tasks_of(case)
     by_task = {name: {arm: of_arm[name] for arm, of_arm in results.arms.items()} for name in tasks}
     every = max(1, case.training.steps // 60)
-    sections = {
+    found = {
         "scores": [
             (f"Score of each arm on {name}", draw.score_figure(name, of_task, results.baseline))
             for name, of_task in by_task.items()
@@ -75,17 +75,17 @@ def _figures(case: Case, results: Results) -> dict[str, list[tuple[str, Markup]]
     }
     if validated := _validations(case, results):
         metrics = {name: of_task[results.baseline].primary_metric for name, of_task in by_task.items()}
-        sections["validation"] = [("Validation by step", draw.validation_figure(validated, metrics))]
+        found["validation"] = [("Validation by step", draw.validation_figure(validated, metrics))]
     rates = [learning_rate(case.training, step) for step in range(case.training.steps)]
     if len(set(rates)) > 1:
-        sections["rate"] = [("Learning rate by step", draw.learning_rate_figure(rates))]
+        found["rate"] = [("Learning rate by step", draw.learning_rate_figure(rates))]
     for edge in _counted(case).relatedness:
         R = relatedness_of(edge, tasks)
         svg = draw.relatedness_figure(edge.source, edge.target, R.source.outputs, R.target.outputs, R.table.numpy())
-        sections["relatedness"].append((f"Relatedness of {edge.source} to {edge.target}", svg))
+        found["relatedness"].append((f"Relatedness of {edge.source} to {edge.target}", svg))
     if results.visible_relatedness:
         arms = list(results.arms)
-        sections["visible"] = [
+        found["visible"] = [
             ("How gradients agree by step", draw.agreement_figure(results.visible_relatedness, arms)),
             ("How far heads share hidden units", draw.sharing_figure(results.visible_relatedness, list(tasks))),
         ]
@@ -93,9 +93,9 @@ def _figures(case: Case, results: Results) -> dict[str, list[tuple[str, Markup]]
     if results.confusion is not None and isinstance(main_task, Multiclass):
         last = [arm for arm in results.arms if arm != results.baseline][-1:]
         svg = draw.confusion_figure(results.confusion, main_task.classes, [results.baseline, *last])
-        sections["confusion"].append((f"Confusion of {results.main_task}", svg))
+        found["confusion"].append((f"Confusion of {results.main_task}", svg))
     # The SVG is drawn here from checked values; matplotlib escapes the names in it.
-    return {section: [(shows, Markup(svg)) for shows, svg in drawn] for section, drawn in sections.items()}  # noqa: S704
+    return {section: [(shows, Markup(svg)) for shows, svg in drawn] for section, drawn in found.items()}  # noqa: S704
 
 
 def _counted(case: Case) -> Case:
@@ -125,7 +125,7 @@ def _validations(case: Case, results: Results) -> "dict[str, dict[str, list[Vali
 
 
 def _curves(case: Case) -> dict[str, list[np.ndarray]]:
-    """Return the parts of the loss by ``arm: part``, one array of steps per seed."""
+    """Return the parts of the loss by ``arm: part``, an array of steps a seed."""
     curves: dict[str, list[np.ndarray]] = {}
     for run in list_runs(case):
         content = read_bytes(join(run.folder(experiment_folder(case)), HISTORY))

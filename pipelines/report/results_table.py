@@ -58,19 +58,15 @@ def early_lines(results: Results) -> list[str]:
 
 
 def trust_lines(results: Results) -> list[str]:
-    """Return one line per arm and edge: how far the data bear out its table, and the rows that they bear out least."""
+    """Return a line an arm and edge: how far the data bear out its table, and the rows that they bear out least."""
     lines = []
     for arm, edges in results.trust.items():
-        for edge, edge_trust in edges.items():
+        for edge, of in edges.items():
             doubted = [
-                f"{row} {trust:.2f}"
-                for row, trust in sorted(edge_trust.rows.items(), key=lambda r: r[1])
-                if trust < 0.5
+                f"{row} {trust:.2f}" for row, trust in sorted(of.rows.items(), key=lambda r: r[1]) if trust < 0.5
             ]
             low = f"; doubtful rows: {', '.join(doubted[:8])}{', ...' if len(doubted) > 8 else ''}" if doubted else ""
-            lines.append(
-                f"{arm}: trust in {edge} {edge_trust.mean():.2f}{'' if edge_trust.weighed else ' (not weighed)'}{low}"
-            )
+            lines.append(f"{arm}: trust in {edge} {of.mean():.2f}{'' if of.weighed else ' (not weighed)'}{low}")
     return lines
 
 

@@ -39,7 +39,7 @@ def run_trial(
     )
     runs = list_runs(tried)
     place = join(folder, "trials", fingerprint(settings))
-    # Not alone: a trial may die while others continue.
+    # Not alone: a trial may die while others go on.
     group_trainer(WorkerAssignment(tried, tuple(runs), data_sets, place, uuid.uuid4().hex), "trial", alone=False).fit()
     check_trained(runs, place, data_sets)
     tests = split_tests(tried, predict_runs(tried, runs, data_sets, place, "validation"), data_sets, "validation")

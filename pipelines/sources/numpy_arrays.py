@@ -20,7 +20,7 @@ from pipelines.sources.settings import Paths
 
 
 class NumpyArrays(Section):
-    """Arrays with one row per input: one ``.npz`` file with all of them, or ``.npy`` files.
+    """Arrays with a row an input: one ``.npz`` file with all of them, or ``.npy`` files.
 
     ``array`` is the inputs' (float, n x size, or uint8 images) in an ``.npz`` file, whose other arrays are columns;
     beside a ``.npy`` file of inputs, ``columns`` names a file for every column. A column of n x L values that hold

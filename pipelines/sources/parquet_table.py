@@ -21,7 +21,7 @@ from pipelines.sources.text_tables import vectors_of
 
 
 class ParquetTable(Section):
-    """A Parquet file with one row per input.
+    """A Parquet file with a row an input.
 
     ``image_column`` holds the encoded image's bytes (also as ``{bytes, path}``, the Hugging Face way), its path
     relative to the table's folder, or its pixels (uint8, height x width or height x width x channels);

@@ -1,4 +1,4 @@
-"""The registry of source kinds."""
+"""Every kind of source."""
 
 from typing import Annotated
 

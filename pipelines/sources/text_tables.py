@@ -28,7 +28,7 @@ from pipelines.sources.settings import Columns, Paths
 
 
 class CsvTable(Section):
-    """A table in text with one row per input.
+    """A table in text with a row an input.
 
     ``file_column`` holds the image's path, relative to the table's folder; ``vector_columns`` the numbers, where
     inputs are vectors (names, or patterns like ``feature_*``); ``id_column`` a name for the row.
@@ -43,7 +43,7 @@ class CsvTable(Section):
 
 
 class JsonLines(Section):
-    """One JSON object per line, columns as in a CSV file; a column may hold a list (labels, the vector)."""
+    """A JSON object a line. Columns as in a CSV file; a column may hold a list (the labels that hold, the vector)."""
 
     kind: Literal["json_lines"]
     path: Paths
@@ -113,7 +113,7 @@ def _not_utf8(content: bytes) -> str | None:
 
 
 def list_json_lines(place: Place, source: JsonLines) -> Listing:
-    """List the rows of a file with one JSON object per line; a line that is none goes to quarantine.
+    """List the rows of a file with a JSON object a line; a line that is none goes to quarantine.
 
     Raises:
         UserError: the file is not UTF-8, or lacks a column.
@@ -133,7 +133,7 @@ def list_json_lines(place: Place, source: JsonLines) -> Listing:
         except ValueError as error:
             broken.append((number, f"not a JSON object: {error}", line))
     if not rows:
-        raise UserError(f"{place}: found no line that holds a JSON object; expected one per input")
+        raise UserError(f"{place}: found no line that holds a JSON object; expected one an input")
     names = list({name: None for row in rows for name in row})
     table = pa.table({name: column_of([row.get(name) for row in rows]) for name in names})
     return _with_broken(place, _list_table(place, source, table), broken)
@@ -179,7 +179,7 @@ def _text(values: pa.ChunkedArray) -> pa.Array:
 
 
 def vectors_of(columns: pa.Table) -> pa.Array:
-    """Return a row's numbers as a list of float32: of one column of lists, or of one column per number.
+    """Return a row's numbers as a list of float32: of one column of lists, or of a column a number.
 
     What is no number becomes NaN, which sends the row to quarantine.
     """

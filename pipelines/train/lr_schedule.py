@@ -1,4 +1,4 @@
-"""Learning-rate schedules as functions of the step alone, so there is no state to save."""
+"""The learning rate: a function of the step alone, so it has no state to lose."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Build the optimiser that a case names."""
+"""The optimiser that a case names."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""Worker groups that no autoscaler is told of; relies on the internals of Ray Train 2.60."""
+"""Workers of a group that no autoscaler is told of; needs a Ray Train whose internals are those of 2.60."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Embedded datasets, written out as sources so that a case runs without a download."""
+"""Data that come with an installed library, written out as sources so that a case runs without a download."""
 
 import tempfile
 from collections.abc import Callable

@@ -1,7 +1,7 @@
-"""Readers of published datasets, each in the layout that its authors document.
+"""Readers of published datasets in the layouts that their authors document.
 
-A reader takes the tree of the set's files and the source's settings, and returns a table with one row per image:
-``image`` (string, the image's name in the tree) and one column per field, null where the set says "not annotated".
+A reader takes the tree of the set's files and the source's settings, and returns a table with a row an image:
+``image`` (string, the image's name in the tree) and a column a field, null where the set says "not annotated".
 The sets are licensed and not shipped; where to get each is in its reader's docstring.
 """
 

@@ -1,4 +1,4 @@
-"""The settings that all published datasets share."""
+"""The settings of a published set, the same for all of them."""
 
 from typing import Annotated, Literal
 
