@@ -1,4 +1,4 @@
-"""The command `kindred submit`: the same run on a Ray cluster, through its dashboard's job API."""
+"""The command `kindred submit`: runs a case on a Ray cluster through its job API."""
 
 import asyncio
 import json
@@ -152,13 +152,13 @@ def follow(client: "JobSubmissionClient", job: str, log: TextIO = sys.stdout) ->
         ``job``, its final ``status`` (SUCCEEDED, FAILED, STOPPED) and ``exit_code``.
 
     Raises:
-        typer.Exit: 130 on Ctrl-C, 1 where the connection is lost; the job goes on in both cases.
+        typer.Exit: 130 on Ctrl-C, 1 where the connection is lost; the job continues in both cases.
     """
     try:
         asyncio.run(_copy_log(client, job, log))
         details = client.get_job_info(job)
     except KeyboardInterrupt:
-        typer.echo(f"\njob {job} goes on\n{_commands(client, job)}", err=True)
+        typer.echo(f"\njob {job} continues\n{_commands(client, job)}", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     except Exception as error:  # aiohttp, requests and Ray each raise their own
         _say_lost(client, job, str(error) or type(error).__name__)
@@ -189,7 +189,7 @@ def _exit_code(details: Any) -> int:
 
 
 def _say_lost(client: "JobSubmissionClient", job: str, why: str) -> None:
-    typer.echo(f"lost sight of job {job} ({why}); it may go on\n{_commands(client, job)}", err=True)
+    typer.echo(f"lost sight of job {job} ({why}); it may still be running\n{_commands(client, job)}", err=True)
 
 
 def _commands(client: "JobSubmissionClient", job: str) -> str:

@@ -1,4 +1,4 @@
-"""Co-training of related tasks from separately labelled data: the method, in pure PyTorch.
+"""Multi-task learning from separately labelled datasets: losses, networks, balancing and metrics in pure PyTorch.
 
 A name is imported when it is first asked for (PEP 562), so that who needs one without tensors does not wait for torch.
 """

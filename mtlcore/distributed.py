@@ -1,4 +1,4 @@
-"""Sums over the data-parallel workers; without a process group there is one worker."""
+"""All-reduce sums over the data-parallel workers; without a process group there is one worker."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ def summed_over_workers(shares: Tensor) -> Tensor:
 
 
 class SumOverWorkers:
-    """Sums of tensors over all workers, in place, that go on beside other work until they are waited for.
+    """Sums of tensors over all workers, in place, that run beside other work until they are waited for.
 
     All workers must begin their sums in the same order.
     """

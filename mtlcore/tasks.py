@@ -1,4 +1,4 @@
-"""What a task is, and how its labels are written down.
+"""Multiclass and multilabel tasks, and how their labels are encoded.
 
 A task is multiclass (one of C classes holds) or multilabel (each of L labels holds or not; binary is L = 1).
 Labels are integer tensors in which :data:`MISSING` (-1) stands for "not annotated":

@@ -1,1 +1,1 @@
-"""Ray around the method: ingest, train, evaluate, report, tune, and the command line."""
+"""The pipeline on Ray: ingest, train, evaluate, report, tune, and the command line."""

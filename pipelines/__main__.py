@@ -1,4 +1,4 @@
-"""``python -m pipelines`` is the command `kindred`."""
+"""Entry point of ``python -m pipelines``, the same as the command `kindred`."""
 
 from pipelines.cli import main
 

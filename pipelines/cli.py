@@ -1,4 +1,4 @@
-"""The command `kindred`. What a command needs is imported when it runs: `kindred --help` answers at once."""
+"""The command-line interface `kindred`. Each command imports what it needs, so that --help answers at once."""
 
 import json
 import sys
@@ -92,7 +92,7 @@ def ingest(
 @app.command()
 def inspect(
     case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = False,
-    pictures: Annotated[int, typer.Option(min=0, max=100, help="Images a dataset on the sheet; 0: no sheet.")] = 12,
+    pictures: Annotated[int, typer.Option(min=0, max=100, help="Images per dataset on the sheet; 0: no sheet.")] = 12,
     seed: Annotated[int, typer.Option(min=0, help="Which images: the same for the same seed.")] = 0,
     sheet: Annotated[str | None, typer.Option(metavar="FILE.png", help="Where to draw the images.")] = None,
 ) -> None:  # fmt: skip
@@ -306,7 +306,7 @@ def main() -> None:
         sys.exit(EXIT_USAGE)
     except _InterruptedError:
         print(
-            "interrupted; what was ingested and trained is kept, and the same command goes on from there",
+            "interrupted; what was ingested and trained is kept, and the same command resumes from there",
             file=sys.stderr,
         )
         sys.exit(EXIT_INTERRUPTED)

@@ -1,4 +1,4 @@
-"""The commands' work, step by step, each from a validated case.
+"""The commands as functions of a validated case: ingest, train, evaluate, report, and run, which chains them.
 
 All but `inspect`, `report` and `export` need a running Ray.
 """
@@ -60,7 +60,7 @@ def inspect(case: Case, pictures: int = 12, seed: int = 0, sheet: str | None = N
 
     Args:
         case: the case.
-        images: how many of every dataset; 0 for no sheet.
+        pictures: how many of every dataset; 0 for no sheet.
         seed: decides which.
         sheet: where to draw them; by default below storage.path.
 
@@ -114,7 +114,7 @@ def run(case: Case, fresh: bool) -> Outcome:
 
 
 def resume(case: Case, allow_version_mismatch: bool) -> Outcome:
-    """Go on with an experiment that was begun, to its report; the sources are not looked at."""
+    """Resume an experiment, to its report; the sources are not read."""
     data_sets = begun_data_sets(case)
     _trained(case, data_sets, fresh=False, allow_version_mismatch=allow_version_mismatch)
     outcome = _evaluated(case, data_sets)

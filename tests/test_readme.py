@@ -1,4 +1,4 @@
-"""What the README shows runs as it stands there."""
+"""The code and the case file that the documentation shows run as they stand there."""
 
 import csv
 import io
@@ -12,15 +12,16 @@ from PIL import Image
 from pipelines import commands as steps
 from pipelines.case.load import load_case
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
 
 
-def block(language, after):
-    return re.search(rf"```{language}\n(.*?)```", README[README.index(after) :], re.DOTALL).group(1)
+def block(page, language, after):
+    text = (ROOT / page).read_text()
+    return re.search(rf"```{language}\n(.*?)```", text[text.index(after) :], re.DOTALL).group(1)
 
 
 def test_the_snippet_trains_in_under_twenty_lines():
-    code = block("python", "<!-- snippet -->")
+    code = block("docs/getting-started.md", "python", "<!-- snippet -->")
     assert len([line for line in code.splitlines() if line.strip()]) < 20
     names = {}
     exec(code, names)
@@ -29,7 +30,7 @@ def test_the_snippet_trains_in_under_twenty_lines():
         "species", "traits", "dm:species->traits", "sca:traits->species", "sca:species->traits"
     }  # fmt: skip
     predicted = names["network"](names["images"])["species"].argmax(1)
-    assert predicted[:2].tolist() == [0, 1], "twenty updates fit two labelled pictures"
+    assert predicted[:2].tolist() == [0, 1], "twenty updates fit two labelled images"
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def birds(tmp_path):
 
 
 def test_the_ten_lines_of_yaml_are_ten_and_run(ray_local, birds):
-    text = block("yaml", "## Your own data")
+    text = block("README.md", "yaml", "## Your own data")
     assert len(text.splitlines()) == 10
     (birds / "birds.yaml").write_text(text)
     small = ["training.steps=3", "evaluation.replicates=10", f"storage.path={birds}/store"]

@@ -1,4 +1,4 @@
-"""Search spaces for `kindred tune`: a module a space, each with a function ``space()``.
+"""Search spaces for `kindred tune`: one module per space, each with a function ``space()``.
 
 A space maps a case file's key to a sampling function of ray.tune.
 """

@@ -1,4 +1,4 @@
-"""The two temperatures alone, for a case whose weights are settled."""
+"""Search space: the two temperatures alone, for a case whose weights are settled."""
 
 from typing import Any
 

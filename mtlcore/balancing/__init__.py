@@ -1,4 +1,4 @@
-"""Balancing: how the objectives of a shared network are weighed against each other, on any number of workers."""
+"""Loss and gradient balancing for several objectives over shared parameters, on any number of workers."""
 
 from mtlcore.balancing.aggregated_gradients import AggregatedGradients
 from mtlcore.balancing.balancer import Balancer

@@ -1,4 +1,4 @@
-"""Methods that look at the objectives' gradients: TorchJD's aggregators over the Jacobian of the global batch."""
+"""Gradient balancing: TorchJD's aggregators applied to the Jacobian of the objectives over the global batch."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext

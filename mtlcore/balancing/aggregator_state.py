@@ -1,4 +1,4 @@
-"""The state of TorchJD's aggregators as plain tensors; TorchJD 0.18 saves it only in part."""
+"""The state of TorchJD's aggregators as plain tensors, which TorchJD 0.18 saves only in part."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any

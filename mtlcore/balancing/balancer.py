@@ -1,4 +1,4 @@
-"""What every balancing method does: make a gradient of several objectives."""
+"""The base class of balancing methods: turn several objectives into one gradient, and save its own state."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -53,8 +53,8 @@ class Balancer(ABC):
                 f"{', '.join(self.objectives)}"
             )
 
-    def _check_state(self, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    def _check_state(self, own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
         shapes = {name: tuple(tensor.shape) for name, tensor in own.items()}
-        found = {name: tuple(tensor.shape) for name, tensor in given.items()}
-        if shapes != found:
-            raise ValueError(f"state: found {found}; expected {shapes} for {type(self).__name__}")
+        found_shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+        if shapes != found_shapes:
+            raise ValueError(f"state: found {found_shapes}; expected {shapes} for {type(self).__name__}")

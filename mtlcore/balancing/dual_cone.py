@@ -1,4 +1,4 @@
-"""Projection onto the dual cone of the objectives' gradients."""
+"""Projection onto the dual cone of the objectives' gradients (UPGrad and DualProj)."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Dynamic weight average."""
+"""Dynamic weight average (DWA): loss weights from how fast each loss falls."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Fixed weights: the joint loss as it stands."""
+"""Fixed loss weights: the joint loss as it is."""
 
 from mtlcore.balancing.balancer import Balancer
 from mtlcore.losses.joint_loss import JointLossValue

@@ -1,4 +1,4 @@
-"""GradNorm."""
+"""GradNorm: loss weights learned so that the objectives' gradient norms match."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The Jacobian of the objectives over the global batch."""
+"""The Jacobian of the objectives with respect to the shared parameters, over the global batch."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Every balancing method by name."""
+"""The registry of balancing methods, and how one is built from its name and options."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Random loss weighting."""
+"""Random loss weighting (RLW): weights drawn anew at each step."""
 
 from collections.abc import Sequence
 

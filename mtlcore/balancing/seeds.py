@@ -1,4 +1,4 @@
-"""The seed of a step."""
+"""The seed of a step's random draws, the same on every worker."""
 
 import numpy as np
 

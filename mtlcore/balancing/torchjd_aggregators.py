@@ -1,4 +1,4 @@
-"""TorchJD's aggregators by name: how each is built, what it needs, and which state it carries."""
+"""TorchJD's aggregators by name: how each is built, which options it takes, and which state it carries."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -118,14 +118,14 @@ def build_aggregator(
         raise ValueError(
             f"method: {name!r} needs {', '.join(missing)}, not installed here; pip install 'kindred-mtl[solvers]'"
         )
-    given = {**entry.defaults, **options}
+    settings = {**entry.defaults, **options}
     like = torch.zeros(()) if like is None else like
-    if len(objectives) < (fewest := entry.fewest(given)):
+    if len(objectives) < (fewest := entry.fewest(settings)):
         raise ValueError(f"method: {name!r} needs {fewest} objectives; found {', '.join(objectives)}")
     for option in entry.by_objective:
-        if isinstance(given[option], Mapping):
-            of = objectives[1:] if option == "tau" else objectives
-            given[option] = _by_objective(option, given[option], of).to(like)
+        if isinstance(settings[option], Mapping):
+            named = objectives[1:] if option == "tau" else objectives
+            settings[option] = _by_objective(option, settings[option], named).to(like)
 
     import torchjd.aggregation
     from torchjd.linalg import DualConeProjector, PSDMatrix
@@ -134,19 +134,21 @@ def build_aggregator(
         def __call__(self, U: Tensor, G: PSDMatrix) -> Tensor:
             return project_onto_dual_cone(U, G)
 
-    if given.get("pref_vector", 0) is None:
-        given["pref_vector"] = torch.ones(len(objectives)).to(like)
+    if settings.get("pref_vector", 0) is None:
+        settings["pref_vector"] = torch.ones(len(objectives)).to(like)
     if name == "nash_mtl":
-        given["n_tasks"] = len(objectives)
+        settings["n_tasks"] = len(objectives)
     if name in ("upgrad", "dualproj"):
-        given["projector"] = ActiveSetProjector()
-    if name == "constant" and given["weights"] is None:
+        settings["projector"] = ActiveSetProjector()
+    if name == "constant" and settings["weights"] is None:
         raise ValueError("weights: missing; 'constant' needs a number for every objective")
-    built: Aggregator = getattr(torchjd.aggregation, entry.class_name)(**given)
+    built: Aggregator = getattr(torchjd.aggregation, entry.class_name)(**settings)
     return built
 
 
-def _by_objective(option: str, given: Mapping[str, float], objectives: Sequence[str]) -> Tensor:
-    if set(given) != set(objectives):
-        raise ValueError(f"{option}: found {', '.join(given) or 'none'}; a number for each of {', '.join(objectives)}")
-    return torch.tensor([float(given[name]) for name in objectives])
+def _by_objective(option: str, weights: Mapping[str, float], objectives: Sequence[str]) -> Tensor:
+    if set(weights) != set(objectives):
+        raise ValueError(
+            f"{option}: found {', '.join(weights) or 'none'}; a number for each of {', '.join(objectives)}"
+        )
+    return torch.tensor([float(weights[name]) for name in objectives])

@@ -1,4 +1,4 @@
-"""Uncertainty weighting."""
+"""Uncertainty weighting: each loss divided by a learned variance."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Methods that weigh the objectives' losses: one backward pass through their weighted sum."""
+"""The base class of loss weighting methods: one backward pass through a weighted sum of the losses."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence

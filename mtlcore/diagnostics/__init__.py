@@ -1,1 +1,1 @@
-"""What training shows of how tasks relate: trust in a table, shared units, agreeing gradients."""
+"""Diagnostics of task relatedness during training: trust in a table, shared hidden units, agreeing gradients."""

@@ -1,4 +1,4 @@
-"""How the gradients of the tasks' losses agree on what the tasks share."""
+"""Gradient agreement: cosine similarity of the tasks' gradients on their shared parameters."""
 
 from collections.abc import Iterable, Mapping
 from itertools import combinations
@@ -25,13 +25,13 @@ def gradient_agreement(losses: Mapping[str, Tensor], parameters: Iterable[Tensor
 
     What is shared is found, not declared: the parameters that both losses reach, so heads drop out by themselves. No
     ``.grad`` is written, no random number drawn, and the graph is kept for a ``backward()`` that follows: training
-    goes on as if nothing had been measured. It costs one backward pass and one copy of the shared gradient a task.
+    continues as if nothing had been measured. It costs one backward pass and one copy of the shared gradient per task.
 
     Where ``torch.distributed`` is initialised the gradients are added over all workers, so every worker must call it,
     with its own share of each loss; the result is the same on all of them, and for any number of them.
 
     Args:
-        losses: by task, a scalar: the loss over (this worker's part of) the batch. A cosine has no scale, so it may be
+        losses: by task, a scalar: the loss over (this worker's shard of) the batch. A cosine has no scale, so it may be
             a sum or, with a divisor that all workers share, a mean.
         parameters: the network's parameters, those of the heads among them or not. Frozen ones take no part.
 

@@ -1,4 +1,4 @@
-"""What goes into each head of a network, seen from outside."""
+"""Capture the features that each head of a network receives, with forward hooks."""
 
 from types import TracebackType
 from typing import Any

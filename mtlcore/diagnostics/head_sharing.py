@@ -1,4 +1,4 @@
-"""How far two heads use the same hidden units."""
+"""Head sharing: how much two heads rely on the same hidden units."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -21,7 +21,7 @@ def unit_importance(weight: Tensor, h: Tensor) -> Tensor:
     Args:
         weight: floating point, shape (outputs, H).
         h: the layer's inputs, floating point, shape (..., H). Where ``torch.distributed`` is initialised, this
-            worker's part of the batch: the deviation is the whole batch's, and every worker must call it.
+            worker's shard of the batch: the deviation is the whole batch's, and every worker must call it.
 
     Returns:
         float64, shape (H,), not negative.

@@ -1,4 +1,4 @@
-"""See during training how tasks relate: what their heads read and how their gradients agree."""
+"""Measure head sharing and gradient agreement during training, without changing it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -33,9 +33,9 @@ class PairMeasured(NamedTuple):
 
 
 class RelatednessProbe:
-    """Measure how tasks relate at some steps of a training loop, which goes on as if nothing had been measured.
+    """Measure how tasks relate at some steps of a training loop, which continues as if nothing had been measured.
 
-    A measured step costs a backward pass a task; the others cost nothing. So one step in 100 a task costs under 1 %.
+    A measured step costs one backward pass per task; the others cost nothing. One step in 100 costs under 1 % per task.
     With data-parallel workers every worker measures at the same steps, and all get the whole batch's values.
 
     Args:

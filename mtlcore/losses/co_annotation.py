@@ -1,4 +1,4 @@
-"""Soft co-annotation: the labels of one task become soft labels for the other."""
+"""Soft co-annotation (SCA): the labels of one task become soft labels for the other."""
 
 from typing import Literal, NamedTuple, get_args
 

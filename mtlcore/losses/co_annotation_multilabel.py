@@ -1,4 +1,4 @@
-"""Soft co-annotation where task A is MULTILABEL: its labels teach B, and B's labels teach it."""
+"""Soft co-annotation (SCA) where task A is multilabel, in both directions."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Distribution matching: B's own prediction and the one that A's implies should agree, on every input."""
+"""Distribution matching (DM): B's own prediction should agree with the one implied by A's, on every input."""
 
 from typing import Literal, get_args
 

@@ -1,4 +1,4 @@
-"""The prediction for task B that a prediction for task A implies through the relatedness, in log space."""
+"""The prediction for task B implied by a multiclass task A's prediction through the relatedness, in log space."""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,4 @@
-"""Implied-label likelihood: B's true labels score the prediction that A's implies. Beyond the paper."""
+"""Implied-label likelihood (ILL): B's true labels score the prediction implied by A's. Beyond the paper."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""The prediction for task B that a MULTILABEL task A's prediction implies: noisy-OR, or pooling over classes."""
+"""The prediction for task B implied by a multilabel task A's: noisy-OR, or naive Bayes for a multiclass B."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The whole objective: supervised losses plus, for every related pair, DM, SCA and ILL."""
+"""The joint loss: supervised losses plus DM, SCA and ILL for every related pair of tasks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -109,7 +109,7 @@ class JointLoss(nn.Module):
 
     Every loss is a sum divided by a count over the GLOBAL batch. Where ``torch.distributed`` is initialised the
     counts are summed over all workers (one collective of a few numbers a step), so the step is the same however
-    many workers share the batch, even where a worker's part has no label of a task. Kollias et al., AAAI 2024.
+    many workers share the batch, even where a worker's shard has no label of a task. Kollias et al., AAAI 2024.
 
     Args:
         tasks: the tasks, each with its own logits and labels.
@@ -153,7 +153,7 @@ class JointLoss(nn.Module):
         related = [frozenset((p.relatedness.source.name, p.relatedness.target.name)) for p in pairs]
         for i, pair in enumerate(pairs):
             if related.index(related[i]) < i:
-                raise ValueError(f"{pair.relatedness.edge}: a second edge between these tasks; expected one a pair")
+                raise ValueError(f"{pair.relatedness.edge}: a second edge between these tasks; expected one per pair")
 
     def terms(
         self,
@@ -240,7 +240,7 @@ class JointLoss(nn.Module):
     ) -> SumOverWorkers:
         """Begin to count what each part is divided by, over the global batch; labels and trust alone decide it.
 
-        With data-parallel workers, which must all call it, the sum over them goes on beside the forward pass. And it
+        With data-parallel workers, which must all call it, the sum over them runs beside the forward pass. And it
         lets a batch be worked through in pieces: ``forward(..., counts=counts)`` of each piece, and the pieces'
         losses, parts and gradients sum to the whole batch's. The sum is one tensor, of shape (parts,).
 

@@ -1,4 +1,4 @@
-"""A loss as a sum and the weight that it is to be divided by, so that any number of workers can share a batch."""
+"""A loss as a sum and a count, so that its value does not depend on how many workers share the batch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class LossTerm:
-    """One loss over a worker's part of a batch.
+    """One loss over the worker's shard of a batch.
 
-    The loss over a batch is ``sum(totals) / sum(counts)``, both sums over all the workers' parts.
+    The loss over a batch is ``sum(totals) / sum(counts)``, both sums over all workers.
 
     Attributes:
         total: scalar, the summed loss; always part of the autograd graph, with zero gradient where nothing is

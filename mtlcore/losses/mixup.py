@@ -1,4 +1,4 @@
-"""Labels of inputs that are each a blend of two: mixup, for tasks whose labels may be missing."""
+"""Mixup labels for tasks whose annotations may be missing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""An objective: a part of the joint loss that balancing weighs against the others."""
+"""An objective: one part of the joint loss, which balancing weighs against the others."""
 
 from typing import NamedTuple
 

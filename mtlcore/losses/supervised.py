@@ -1,4 +1,4 @@
-"""The supervised losses, over annotated entries alone."""
+"""Masked cross-entropy and binary cross-entropy: supervised losses over annotated entries alone."""
 
 import torch.nn.functional as F
 from torch import Tensor

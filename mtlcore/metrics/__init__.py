@@ -1,1 +1,1 @@
-"""Metrics over annotated entries, and how sure a difference between two ways of training is."""
+"""Metrics over annotated entries, and confidence intervals for the difference between two arms."""

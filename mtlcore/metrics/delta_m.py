@@ -1,4 +1,4 @@
-"""Delta_m: what multi-task training gained over single-task networks, over all tasks in one number."""
+"""Delta_m: the mean relative gain of multi-task training over single-task networks."""
 
 from collections.abc import Collection, Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""How good the predictions of one task are, over annotated entries alone."""
+"""Classification metrics of one task, over annotated entries alone."""
 
 import torch
 from torch import Tensor
@@ -68,8 +68,8 @@ def task_metrics(logits: Tensor, labels: Tensor, task: Task) -> dict[str, float]
     """
     if not (labels != MISSING).any():
         return dict.fromkeys(METRICS, float("nan"))
-    found = _multiclass(logits, labels) if isinstance(task, Multiclass) else _multilabel(logits, labels)
-    return {name: float(found[name]) for name in METRICS}
+    values = _multiclass(logits, labels) if isinstance(task, Multiclass) else _multilabel(logits, labels)
+    return {name: float(values[name]) for name in METRICS}
 
 
 def _multiclass(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""What may be said of a difference between an arm and single-task networks."""
+"""The verdict on negative transfer that an arm's difference to single-task networks supports."""
 
 from typing import Literal
 

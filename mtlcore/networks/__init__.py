@@ -1,9 +1,9 @@
-"""Networks: a backbone, what tasks share and how, and a head a task.
+"""Multi-task networks: a backbone, what the tasks share of it, and one head per task.
 
 ======================================  ====================================================================
 file                                    what it holds
 ======================================  ====================================================================
-multi_task_network                      the network: a backbone (or a trunk) and a head a task
+multi_task_network                      the network: a backbone (or a trunk) with one head per task
 backbones, residual                     mlp, small_cnn, flatten; resnet_small
 named_backbone                          a backbone by its name: built in, ``hf:``, ``timm:``, ``module:callable``
 hugging_face, timm_models, callables    the last three

@@ -1,4 +1,4 @@
-"""The network for use: auxiliary tasks train with the others and are left behind."""
+"""Strip a trained network of its auxiliary tasks, for inference."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Built-in backbones; none has batch statistics."""
+"""Built-in backbones (MLP, small CNN, flatten), none with batch statistics."""
 
 import math
 from collections.abc import Sequence

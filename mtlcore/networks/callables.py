@@ -1,4 +1,4 @@
-"""Anybody's backbone: a function in a module that can be imported."""
+"""Backbones from user code: a callable named `package.module:callable`."""
 
 import importlib
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Cross-stitch: a backbone a task, whose features are mixed after every stage."""
+"""Cross-stitch networks: one copy of the backbone per task, whose features are mixed after every stage."""
 
 import copy
 from collections.abc import Iterable, Sequence
@@ -36,7 +36,7 @@ def stages_of(backbone: nn.Module) -> list[nn.Module]:
 
 
 class CrossStitch(TaskTrunk):
-    r"""A column a task, each a copy of the backbone; after every stage a unit mixes the columns' features.
+    r"""One column per task, each a copy of the backbone; after every stage a unit mixes the columns' features.
 
     .. math:: \tilde x_t = \sum_s \alpha_{ts} \, x_s
 

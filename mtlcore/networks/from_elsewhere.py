@@ -1,4 +1,4 @@
-"""What is checked of a backbone that is not built in, before it is trained."""
+"""Validation of backbones that are not built in, before they are trained."""
 
 import warnings
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ def validate_backbone(
     - It has to map (N, ...) to (N, features).
     - Parameters that no feature depends on (a pooler that is not used, a mask token) are frozen: data-parallel
       training would wait for their gradients.
-    - BatchNorm is told of, once: its statistics are those of a worker's own part of the batch, so the steps depend on
+    - BatchNorm is told of, once: its statistics are those of the worker's shard of the batch, so the steps depend on
       the number of workers. On GPUs several workers get SyncBatchNorm; it does not run on CPUs.
 
     Args:
@@ -45,7 +45,7 @@ def validate_backbone(
     backbone.train()
     if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in backbone.modules()):
         warnings.warn(
-            f"backbone {name!r} has BatchNorm: its statistics are those of a worker's own part of the batch, so the "
+            f"backbone {name!r} has BatchNorm: its statistics are those of the worker's shard of the batch, so the "
             "steps depend on the number of workers; on GPUs several workers get SyncBatchNorm",
             stacklevel=1,  # one place, so that Python shows it once
         )

@@ -1,4 +1,4 @@
-"""Heads: from features to a task's logits."""
+"""Heads, linear or MLP: from features to a task's logits."""
 
 from collections.abc import Sequence
 

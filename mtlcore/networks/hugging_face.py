@@ -1,4 +1,4 @@
-"""Backbones of transformers, for images."""
+"""Image backbones from Hugging Face transformers (`hf:NAME`)."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -134,10 +134,12 @@ def _configuration(
     kinds = transformers.models.auto.configuration_auto.CONFIG_MAPPING
     kind_alone = not local and name in kinds
 
-    def configured(given: dict[str, Any]) -> Any:
+    def configured(settings: dict[str, Any]) -> Any:
         if kind_alone:
-            return kinds[name](**given)
-        return transformers.AutoConfig.from_pretrained(name, trust_remote_code=False, local_files_only=local, **given)
+            return kinds[name](**settings)
+        return transformers.AutoConfig.from_pretrained(
+            name, trust_remote_code=False, local_files_only=local, **settings
+        )
 
     if not local and name.startswith((".", "/", "~")):
         raise ValueError(f"backbone: found {called!r}, no such file or folder; expected one with a config.json")

@@ -1,4 +1,4 @@
-"""MMoE: experts that all tasks share, and a gate a task that weighs them."""
+"""Multi-gate mixture-of-experts (MMoE): shared experts, weighed by one gate per task."""
 
 from collections.abc import Iterable, Sequence
 from itertools import chain

@@ -1,4 +1,4 @@
-"""A backbone with a head a task."""
+"""The multi-task network: a backbone with one head per task."""
 
 import copy
 from collections import Counter
@@ -13,7 +13,7 @@ from mtlcore.tasks import Task
 
 
 class MultiTaskNetwork(nn.Module):
-    """One backbone, a head a task (Caruana, "Multitask Learning", Machine Learning 28, 1997).
+    """One backbone, one head per task (Caruana, "Multitask Learning", Machine Learning 28, 1997).
 
     With a plain backbone this is hard parameter sharing: every task gets the same features. With a trunk
     (:class:`mtlcore.CrossStitch`, :class:`mtlcore.MultiGateMixtureOfExperts`,
@@ -56,7 +56,7 @@ class MultiTaskNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Return the logits by task, shape (N, outputs of the task), from one pass through the backbone."""
-        # A worker's part may be empty, and many a module cannot reshape nothing: two inputs go through, none is kept.
+        # A worker's shard may be empty, and many a module cannot reshape nothing: two inputs go through, none is kept.
         h = self.backbone(x if len(x) else x.new_zeros(2, *x.shape[1:]))
         of_task = h if isinstance(self.backbone, TaskTrunk) else dict.fromkeys(self.task_names, h)
         if not len(x):

@@ -1,4 +1,4 @@
-"""A backbone by its name."""
+"""Build a backbone from its name: built in, `hf:NAME`, `timm:NAME` or `package.module:callable`."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -113,5 +113,5 @@ def _built_in(
     for option in options:
         if option not in known:
             raise ValueError(f"options: found {option!r}, no option of {name}{did_you_mean(option, known)}")
-    given = {} if widths is None else {own_words.get("widths", "widths"): widths}
-    return build(input_shape, **given, **options)
+    own_options = {} if widths is None else {own_words.get("widths", "widths"): widths}
+    return build(input_shape, **own_options, **options)

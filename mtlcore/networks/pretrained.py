@@ -40,26 +40,26 @@ def load_pretrained(backbone: nn.Module, file: str | Path) -> None:
     if not Path(file).is_file():
         raise ValueError(f"pretrained: found {str(file)!r}, no such file; expected a safetensors file")
     try:
-        found = safetensors.torch.load_file(file)
+        weights = safetensors.torch.load_file(file)
     except safetensors.SafetensorError as error:
         raise ValueError(f"pretrained: found {str(file)!r}, no safetensors file ({error})") from None
     wanted = backbone.state_dict()
 
     def below(prefix: str) -> set[str]:
-        return {name.removeprefix(prefix) for name in found if name.startswith(prefix)}
+        return {name.removeprefix(prefix) for name in weights if name.startswith(prefix)}
 
     prefix = max(_PREFIXES, key=lambda prefix: len(below(prefix) & set(wanted)))
     names = below(prefix)
     shapes = [
-        f"{name} {tuple(found[prefix + name].shape)} for {tuple(wanted[name].shape)}"
+        f"{name} {tuple(weights[prefix + name].shape)} for {tuple(wanted[name].shape)}"
         for name in sorted(names & set(wanted))
-        if found[prefix + name].shape != wanted[name].shape
+        if weights[prefix + name].shape != wanted[name].shape
     ]
     wrong = {"missing": set(wanted) - names, "unexpected": names - set(wanted), "of another shape": shapes}
     if any(wrong.values()):
-        told = "; ".join(f"{len(of)} {what}: {_few(of)}" for what, of in wrong.items() if of)
+        told = "; ".join(f"{len(keys)} {what}: {_few(keys)}" for what, keys in wrong.items() if keys)
         raise ValueError(f"pretrained: {str(file)!r} does not fit the backbone: {told}")
-    backbone.load_state_dict({name: found[prefix + name] for name in wanted})
+    backbone.load_state_dict({name: weights[prefix + name] for name in wanted})
 
 
 def _few(names: Iterable[str]) -> str:

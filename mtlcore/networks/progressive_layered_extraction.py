@@ -1,4 +1,4 @@
-"""CGC and PLE: experts that tasks share beside experts of a task's own, in one level or several."""
+"""CGC and PLE: shared experts beside task-specific experts, in one level or several."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain

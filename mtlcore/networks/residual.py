@@ -1,4 +1,4 @@
-"""A small residual network without batch statistics."""
+"""A small residual network (`resnet_small`) without batch statistics."""
 
 import math
 from collections.abc import Sequence
@@ -35,9 +35,9 @@ def resnet_small(
 ) -> tuple[nn.Module, int]:
     """Build a small residual network; returns it and its number of features.
 
-    He et al., "Deep residual learning for image recognition", CVPR 2016, as for small pictures there: a 3x3
-    convolution, then a stage a width, each but the first halving the picture, then the mean over the map. With
-    GroupNorm (Wu and He, ECCV 2018) in place of BatchNorm: a worker's part of a batch decides nothing.
+    He et al., "Deep residual learning for image recognition", CVPR 2016, as for its small images: a 3x3
+    convolution, then a stage a width, each but the first halving the image, then the mean over the map. With
+    GroupNorm (Wu and He, ECCV 2018) in place of BatchNorm: no statistic depends on the worker's shard of the batch.
 
     Args:
         input_shape: (channels, height, width) of one input; height and width at least ``2 ** (len(widths) - 1)``.
@@ -48,7 +48,7 @@ def resnet_small(
         a module that maps (N, channels, height, width) to (N, widths[-1]), and widths[-1].
 
     Raises:
-        ValueError: the input is no picture or too small for that many stages, or a width is not a multiple of 8.
+        ValueError: the input is no image or is too small for that many stages, or a width is not a multiple of 8.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Parameters drawn from a seed."""
+"""Seeded parameter initialisation that leaves the global random state alone."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

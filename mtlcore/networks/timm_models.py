@@ -1,4 +1,4 @@
-"""Backbones of timm, an optional extra."""
+"""Backbones from timm (`timm:NAME`), an optional dependency."""
 
 import math
 from collections.abc import Mapping, Sequence

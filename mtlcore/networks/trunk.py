@@ -1,4 +1,4 @@
-"""What stands below the heads where tasks share in part: features a task, and who uses what."""
+"""The base class of trunks: features per task, and which parameters each task uses."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence

@@ -1,1 +1,1 @@
-"""How the labels of two tasks relate: the table R, where it comes from, and how it is kept."""
+"""Relatedness: the table R of how two tasks' labels relate, the ways to estimate it, and its files."""

@@ -1,4 +1,4 @@
-"""The reverse of a relatedness edge by Bayes' rule, between any two kinds of tasks."""
+"""Reverse a relatedness edge by Bayes' rule, between any two kinds of tasks."""
 
 import torch
 from torch import Tensor

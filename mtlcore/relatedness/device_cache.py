@@ -1,4 +1,4 @@
-"""What the losses read from a table, put on the logits' device once, not at every step."""
+"""Per-device cache of the tensors that the losses derive from a relatedness table."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
@@ -39,12 +39,12 @@ def cached_on_device(
     table, of_relatedness = relatedness.table, _KEPT.setdefault(relatedness, {})
     version = 0 if table.is_inference() else table._version
     key = (of_table, device, dtype)
-    found = of_relatedness.get(key)
-    if found is None or found[0] != version:
+    cached = of_relatedness.get(key)
+    if cached is None or cached[0] != version:
         # Not as inference tensors, which a later step could not save for its backward pass.
         with torch.inference_mode(False), torch.no_grad():
-            found = of_relatedness[key] = version, of_table(table.to(device, dtype, copy=True))
-    value: T = found[1]
+            cached = of_relatedness[key] = version, of_table(table.to(device, dtype, copy=True))
+    value: T = cached[1]
     return value
 
 

@@ -1,4 +1,4 @@
-"""The published relatedness of facial expressions to action units."""
+"""The published relatedness of facial expressions to action units (Du, Tao and Martinez, PNAS 2014)."""
 
 from typing import Any
 

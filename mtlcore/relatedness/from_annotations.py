@@ -1,4 +1,4 @@
-"""Relatedness counted from inputs that are annotated for both tasks, alone or on top of prior knowledge."""
+"""Relatedness counted from inputs annotated for both tasks, with or without a prior table."""
 
 from dataclasses import dataclass
 
@@ -45,7 +45,7 @@ def relatedness_from_annotations(
         b: prior count of "does not hold", > 0; takes no part for a multiclass B.
         least_support: a cell counted from fewer inputs is left unknown, unless R_0 knows it with a strength above 0.
         prior: R_0, of the same two tasks.
-        strength: s, >= 0, of all rows or a tensor of shape (K,), one a row.
+        strength: s, >= 0, of all rows or a tensor of shape (K,), one per row.
         confidence: of every cell's interval (Wilson's, with the pseudo-counts), in (0, 1).
 
     Returns:
@@ -200,7 +200,7 @@ def _on_top_of(
         raise ValueError(f"prior: found {prior.edge}; expected relatedness {source.name} -> {target.name} of these")
     s = torch.as_tensor(strength, dtype=torch.float64)
     if s.ndim > 1 or (s.ndim == 1 and len(s) != len(source.outputs)) or not bool((s >= 0).all()):
-        raise ValueError(f"strength: found {s.tolist()}; expected one number >= 0, or one a row of {source.name!r}")
+        raise ValueError(f"strength: found {s.tolist()}; expected one number >= 0, or one per row of {source.name!r}")
     s = s.reshape(-1, 1).expand_as(counted)
     known, enough = ~prior.table.isnan() & (s > 0), ~counted.isnan()
     of_data = torch.where(enough, weight, torch.zeros_like(weight))

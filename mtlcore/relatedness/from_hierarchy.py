@@ -1,4 +1,4 @@
-"""Relatedness from a hierarchy: a class of A belongs to a class of B, over any number of levels."""
+"""Relatedness from a class hierarchy of any number of levels."""
 
 from collections.abc import Mapping
 

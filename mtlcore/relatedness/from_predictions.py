@@ -1,4 +1,4 @@
-"""Relatedness of tasks whose datasets are disjoint: each task's own network labels the other task's inputs."""
+"""Relatedness of tasks with disjoint datasets: each task's network labels the other task's inputs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ def relatedness_from_predictions(
     (r + specificity - 1) / (sensitivity + specificity - 1), where that lies in [0, 1].
 
     Assumes that a network errs alike on both datasets, and, given the true output of its own task, independently of
-    the other task's: so where a label depends on the class alone the first way is right, and where a class's inputs
+    the other task's: so where a label depends on the class alone the first way is correct, and where a class's inputs
     with and without a label are equally hard the second is. The two are weighed by the inverse of their variances.
 
     Args:

@@ -1,4 +1,4 @@
-"""A relatedness saved to a file and loaded again, bit by bit the same."""
+"""Save a relatedness to a safetensors file and load it again, bit for bit."""
 
 import json
 from os import PathLike

@@ -1,4 +1,4 @@
-"""A table of relatedness as a heat map, and the text of its cells."""
+"""A relatedness table as text and as a heat map."""
 
 import math
 from collections.abc import Sequence

@@ -124,7 +124,7 @@ class Relatedness:
         return self.as_text()
 
     def as_text(self, most: int = 40) -> str:
-        """Return the table as text, a line a row, ``?`` for an unknown cell.
+        """Return the table as text, one line per row, ``?`` for an unknown cell.
 
         Args:
             most: rows, and columns, that are shown; how many are left out is said.

@@ -1,4 +1,4 @@
-"""A row of a relatedness table as a person writes it, expanded to its cells."""
+"""Parse the rows of a relatedness table: lists, mappings, prototypical and observational labels."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""An interval for a share that was counted."""
+"""Wilson's score interval for a proportion."""
 
 import torch
 from torch import Tensor

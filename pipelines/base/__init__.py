@@ -1,1 +1,1 @@
-"""What every folder above may use: errors, settings, progress, storage, and a Ray to work on."""
+"""Shared foundations: errors, validated settings, progress bars, storage, and the Ray session."""

@@ -1,4 +1,4 @@
-"""Write a file whole or not at all."""
+"""Atomic file writes: a file appears whole or not at all."""
 
 import os
 import tempfile

@@ -1,4 +1,4 @@
-"""The one exception for a user's mistake."""
+"""UserError, the one exception for a user's mistake."""
 
 
 class UserError(Exception):

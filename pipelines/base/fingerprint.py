@@ -1,4 +1,4 @@
-"""A short digest of settings: it names what depends on them."""
+"""Fingerprint: a short digest of settings, for the names of folders that depend on them."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""A progress bar on standard error for whatever may take longer than a second; nothing where nobody looks."""
+"""Progress bars on standard error, shown only on a terminal."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A Ray to work on: the cluster that RAY_ADDRESS names, or one of this machine's own that ends with the command."""
+"""The Ray session of a command: the cluster of RAY_ADDRESS, or a local Ray that ends with the command."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""Where Ray Train and Ray Tune keep what they keep for themselves: below what they work on."""
+"""The storage path of Ray Train's and Ray Tune's own files."""
 
 from typing import Any
 

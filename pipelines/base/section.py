@@ -1,4 +1,4 @@
-"""What the sections of a case file are made of: an immutable model whose mistakes are told well, and its numbers."""
+"""Section: the immutable pydantic base class of the case file's sections."""
 
 import re
 from typing import Annotated, Any

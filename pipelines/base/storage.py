@@ -37,7 +37,7 @@ _OPTIONS: dict[str, dict[str, type]] = {
 
 
 class StorageUnavailableError(Exception):
-    """Object storage does not answer, for all that was tried: that is no row's fault, and work may go on later."""
+    """Object storage does not answer after all retries: no row is at fault, and work may continue later."""
 
 
 def is_remote(url: str) -> bool:
@@ -48,9 +48,9 @@ def is_remote(url: str) -> bool:
 def join(base: str, *names: str) -> str:
     """Append names to a path or URL; what follows a URL's ``?`` stays at the end. A URL, as an absolute path, replaces
     what stands before it."""
-    for at in range(len(names), 0, -1):
-        if is_remote(names[at - 1]):
-            return join(names[at - 1], *names[at:])
+    for i in range(len(names), 0, -1):
+        if is_remote(names[i - 1]):
+            return join(names[i - 1], *names[i:])
     if not is_remote(base):
         return os.path.join(base, *names)
     path, mark, options = base.partition("?")
@@ -110,10 +110,10 @@ def _remote(scheme: str, bucket: str, anonymous: bool, query: str, attempts: int
             patience = timedelta(seconds=2.0**attempts / 8)  # its clients know no number of attempts
             return pafs.GcsFileSystem(retry_time_limit=patience, **options)
         if endpoint and "endpoint_override" not in options:
-            of = urlsplit(endpoint)
-            if not of.netloc or of.scheme not in ("http", "https"):
+            address = urlsplit(endpoint)
+            if not address.netloc or address.scheme not in ("http", "https"):
                 raise UserError(f"AWS_ENDPOINT_URL: found {endpoint!r}; expected https://HOST:PORT")
-            options |= {"endpoint_override": of.netloc, "scheme": of.scheme}
+            options |= {"endpoint_override": address.netloc, "scheme": address.scheme}
         if "endpoint_override" not in options and "region" not in options:
             options |= _region(bucket)
         retry = pafs.AwsStandardS3RetryStrategy(max_attempts=attempts)
@@ -209,8 +209,8 @@ def stat(url: str) -> Found:
         OSError: it is not there.
     """
     if not is_remote(url):
-        found = os.stat(url)
-        return Found(url, found.st_size, stamp_of(found))
+        status = os.stat(url)
+        return Found(url, status.st_size, stamp_of(status))
     system, path = file_system(url)
     with _asking(url):
         info = system.get_file_info(path)
@@ -224,9 +224,9 @@ def _stamp(info: Any) -> str:
     return f"{info.size}-{(info.mtime_ns or 0) // 10**9}"
 
 
-def stamp_of(found: os.stat_result) -> str:
+def stamp_of(status: os.stat_result) -> str:
     """Return what changes when a file on disk does: its size and time of change."""
-    return f"{found.st_size}-{found.st_mtime_ns}"
+    return f"{status.st_size}-{status.st_mtime_ns}"
 
 
 def list_below(url: str) -> Iterator[Found]:
@@ -236,8 +236,8 @@ def list_below(url: str) -> Iterator[Found]:
         return
     system, path = file_system(url)
     with _asking(url):
-        found = system.get_file_info(pafs.FileSelector(path, recursive=True, allow_not_found=True))
-    for info in found:
+        infos = system.get_file_info(pafs.FileSelector(path, recursive=True, allow_not_found=True))
+    for info in infos:
         name = info.path[len(path) :].lstrip("/")
         if info.type == pafs.FileType.File and not any(part.startswith(".") for part in name.split("/")):
             yield Found(name, info.size, _stamp(info))
@@ -249,8 +249,8 @@ def list_folder(url: str) -> list[str]:
         return sorted(os.listdir(url)) if os.path.isdir(url) else []
     system, path = file_system(url)
     with _asking(url):
-        found = system.get_file_info(pafs.FileSelector(path, allow_not_found=True))
-    return sorted(info.base_name for info in found)
+        infos = system.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+    return sorted(info.base_name for info in infos)
 
 
 def _walk(folder: str, below: str, above: set[tuple[int, int]]) -> Iterator[Found]:
@@ -265,8 +265,8 @@ def _walk(folder: str, below: str, above: set[tuple[int, int]]) -> Iterator[Foun
             if entry.is_dir():
                 yield from _walk(entry.path, f"{name}/", above | {(here.st_dev, here.st_ino)})
             elif entry.is_file():
-                of = entry.stat()
-                yield Found(name, of.st_size, stamp_of(of))
+                status = entry.stat()
+                yield Found(name, status.st_size, stamp_of(status))
             elif entry.is_symlink():
                 yield Found(name, 0, "")  # it leads nowhere: that is told when it is read
 

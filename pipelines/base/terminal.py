@@ -1,4 +1,4 @@
-"""What commands print: rich's tables as text, coloured where somebody looks."""
+"""Terminal output: rich tables as text, coloured only on a terminal."""
 
 import io
 
@@ -11,6 +11,6 @@ def as_text(*what: RenderableType, width: int = 200) -> str:
     console = Console(
         file=io.StringIO(), force_terminal=real.is_terminal, width=real.width if real.is_terminal else width
     )
-    for one in what:
-        console.print(one)
+    for renderable in what:
+        console.print(renderable)
     return str(console.file.getvalue()).rstrip()  # type: ignore[attr-defined]

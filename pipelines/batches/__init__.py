@@ -1,1 +1,1 @@
-"""From blocks to the mixed batch of a step: which rows, how altered, in which order."""
+"""The data loader: which rows a step takes, in which order, with which augmentation."""

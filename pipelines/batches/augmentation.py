@@ -1,4 +1,4 @@
-"""Training inputs altered at random, each as a function of (seed, step, dataset, row) alone.
+"""Data augmentation: each alteration is a function of (seed, step, dataset, row) alone.
 
 A row's draws do not depend on the worker, on the rows beside it or on how many workers there are (counter_random.py),
 and every alteration has draws of its own, so that switching one on leaves the others as they were.
@@ -73,7 +73,7 @@ def partner_rows(draws: RowDraws, rows: np.ndarray, size: int) -> np.ndarray:
 def own_share(seed: int, step: int, alpha: float) -> float:
     """Return how much of every input of a step is its own in mixup: the larger part of a Beta(alpha, alpha) draw.
 
-    H. Zhang et al., "mixup: beyond empirical risk minimization", ICLR 2018: one draw a step, as in the authors' code.
+    H. Zhang et al., "mixup: beyond empirical risk minimization", ICLR 2018: one draw per step, as in the authors' code.
     Whether a pair is blended as (lambda, 1 - lambda) or the other way round is the same in distribution; the larger
     part to the row itself lets its own labels be the input's main ones.
     """

@@ -1,4 +1,4 @@
-"""From a step's rows to tensors: a worker's part of the mixed batch."""
+"""The batch loader: a worker's shard of a step's mixed batch, as tensors."""
 
 import zlib
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Edges whose relatedness is counted from the training inputs that are annotated for both tasks."""
+"""Relatedness counted from the training rows that are annotated for both tasks of an edge."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Random numbers without a state: the n-th number of a key is computed, not drawn after the n - 1 before it.
+"""Counter-based random numbers: the n-th number of a key is computed without the ones before it.
 
 So what is random about a row is a function of the key and the row, whoever asks, in whatever order, beside whatever
 other rows. See J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.

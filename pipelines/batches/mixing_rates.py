@@ -1,4 +1,4 @@
-"""How much of a batch each training dataset gets: pure functions from sizes to shares.
+"""Mixing rates: from dataset sizes to each dataset's share of a batch, as pure functions.
 
 A share is a positive number; a batch is divided in proportion. The names are those of T5 and SeqIO (C. Raffel et al.,
 JMLR 21, 2020, section 3.5.2; A. Roberts et al., JMLR 24, 2023).

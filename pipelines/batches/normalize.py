@@ -1,4 +1,4 @@
-"""From inputs as blocks hold them to the numbers that a network takes."""
+"""Input normalisation: from uint8 or float inputs of a block to the network's float32."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""A random permutation that needs no memory: any position's row is computed, not looked up."""
+"""A pseudo-random permutation in constant memory: the row at any position is computed, not looked up."""
 
 import numpy as np
 

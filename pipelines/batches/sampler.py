@@ -1,4 +1,4 @@
-"""Which rows a step trains on: a function of (seed, step) alone.
+"""The batch sampler: which rows a step trains on, as a function of (seed, step) alone.
 
 Every step takes a fixed number of rows from each dataset. Dataset d's rows come from an endless sequence: epoch
 after epoch, each a permutation of its own. A worker takes every world_size-th row of the step's list, so another
@@ -46,7 +46,7 @@ class BatchSampler:
         return found
 
     def worker_rows(self, step: int, rank: int, world_size: int) -> dict[str, np.ndarray]:
-        """Return a worker's part of a step's rows: every world_size-th of the list that all datasets make."""
+        """Return the worker's shard of a step's rows: every world_size-th of all datasets' rows in order."""
         part = {}
         start = 0
         for name, rows in self.rows(step).items():

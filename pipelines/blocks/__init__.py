@@ -1,1 +1,1 @@
-"""Arrow blocks: their schema, and how they are written, found and read."""
+"""Arrow blocks, the ingested form of a dataset: schema, writer, reader, manifest and cache."""

@@ -1,4 +1,4 @@
-"""Blocks as files of this machine, each known to be what the ingest wrote.
+"""The block cache: blocks as verified local files, fetched from object storage where they lie there.
 
 Blocks on disk are used where they lie. Those in object storage are fetched to a folder that all cases, runs and
 processes of a user on this machine share::

@@ -1,7 +1,7 @@
-"""Labels of some rows, read from the buffers of memory-mapped Arrow columns: nothing is held but views of them.
+"""Labels of selected rows, read from the buffers of memory-mapped Arrow columns without copying them whole.
 
 A column of a multiclass task is int32 values and a bitmap of which are valid. One of a multilabel task is a bitmap of
-L bits a row, another of which of these bits are valid, and a third of which rows are. A bitmap that Arrow leaves out
+L bits per row, another of which of these bits are valid, and a third of which rows are. A bitmap that Arrow leaves out
 says that all are. See "Arrow Columnar Format", arrow.apache.org/docs/format/Columnar.html.
 """
 
@@ -19,7 +19,7 @@ class LabelColumn:
     """A task's labels in one block, or None in the place of a bitmap that is not there.
 
     Attributes:
-        values: int32 (rows,), or the bitmap of L bits a row as uint8.
+        values: int32 (rows,), or the bitmap of L bits per row as uint8.
         entries_valid: a bitmap of as many bits as there are values.
         rows_valid: a bitmap of the rows; only where a row is a list.
     """

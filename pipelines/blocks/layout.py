@@ -1,4 +1,4 @@
-"""Where blocks lie."""
+"""Where the blocks of a dataset lie below the storage path."""
 
 from pipelines.base.storage import join
 from pipelines.case.case import Case

@@ -1,4 +1,4 @@
-"""What stands in a dataset's blocks: counts, label histograms, hashes; the last file that an ingest writes."""
+"""The manifest of a dataset's blocks: counts, label histograms and hashes; the last file that an ingest writes."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Rows of Arrow blocks by random access, from memory-mapped files; what stands in them: schema.py."""
+"""Random access to the rows of Arrow blocks in memory-mapped files."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -75,7 +75,7 @@ class BlockReader:
         """
         blocks, places = self._places(rows)
         inputs = np.empty((len(rows), *self._inputs[0].shape[1:]), dtype=self._inputs[0].dtype)
-        # One copy a row: as fast as NumPy's own gather from one array, whatever lies in how many blocks.
+        # One copy per row: as fast as NumPy's own gather from one array, whatever lies in how many blocks.
         for i, (block, place) in enumerate(zip(blocks.tolist(), places.tolist(), strict=True)):
             inputs[i] = self._inputs[block][place]
         return Batch(inputs, self._labels_at(blocks, places, self._tasks))

@@ -1,6 +1,6 @@
-"""The one schema of a case's Arrow blocks.
+"""The Arrow schema of a case's blocks, and BLOCK_VERSION.
 
-Columns: ``id`` (string), ``input`` (uint8 tensor CHW, or float32 vector), one a task (int32 for multiclass, a
+Columns: ``id`` (string), ``input`` (uint8 tensor CHW, or float32 vector), one per task (int32 for multiclass, a
 fixed-size list of bool for multilabel; null where not annotated), ``source`` and ``split`` (string).
 """
 

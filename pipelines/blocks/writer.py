@@ -1,4 +1,4 @@
-"""Arrow blocks, each written whole or not at all, as an Arrow IPC file."""
+"""Write a block atomically, as an Arrow IPC file."""
 
 from pathlib import Path
 from typing import Any

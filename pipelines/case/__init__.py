@@ -1,1 +1,1 @@
-"""The case file: one typed object, how it is read, checked, and turned into the method's objects."""
+"""The case file: one validated configuration object, and the functions that build the method's objects from it."""

@@ -1,4 +1,4 @@
-"""From the case file's settings to the method's own objects."""
+"""Build tasks, relatedness, losses and balancers from a validated case."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace

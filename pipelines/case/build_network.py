@@ -1,4 +1,4 @@
-"""From the case file's network section to a network."""
+"""Build a network from the case's network section."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The case file as one typed object. Its sections: data.py, network.py, training.py, and here."""
+"""Case: the root of the configuration. Its sections: data.py, network.py, training.py, and here."""
 
 from typing import Annotated, Any, Literal
 

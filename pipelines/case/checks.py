@@ -1,4 +1,4 @@
-"""What a case file must satisfy beyond the form of each key: names that refer to each other, tables, paths."""
+"""Validation across sections of a case file: references between names, tables, paths."""
 
 import difflib
 import os
@@ -25,7 +25,7 @@ from pipelines.sources.tree import BrokenArchiveError
 
 
 def check_case(case: Case, *, check_paths: bool = True) -> list[str]:
-    """Return what is wrong with a case, a line a mistake: ``key: what was found; what would be right``.
+    """Return what is wrong with a case, one line per mistake: ``key: what was found; what would be right``.
 
     With ``check_paths`` False, nothing is looked up below data_root: it lies on another machine.
     """
@@ -121,7 +121,7 @@ def _relatedness(case: Case) -> Iterator[str]:
         if edge.source == edge.target:
             yield f"{key}.to: found {edge.target!r}, the source itself; expected another task"
         elif frozenset(ends.values()) in seen:
-            yield f"{key}: found a second edge between {edge.source} and {edge.target}; expected one a pair"
+            yield f"{key}: found a second edge between {edge.source} and {edge.target}; expected one per pair"
         elif edge.table is None and edge.counted is None:
             yield f"{key}: found neither 'table' nor 'file' nor 'counted'; one of them is needed"
         elif edge.counted is not None and not _labelled_for_both(case, edge):

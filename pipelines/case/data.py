@@ -1,4 +1,4 @@
-"""The sections of a case file that say what the data are: tasks, sources, labels, inputs."""
+"""The data sections of a case file: tasks, datasets, labels, inputs."""
 
 from typing import Annotated, Any, Literal
 
@@ -39,7 +39,7 @@ class LabelRule(Section):
     """Where a source's labels of a task stand.
 
     ``folder``: the name of the image's folder. ``column``: a column with a class, or with the labels that hold
-    (a list, or a string separated by ``|``). ``columns``: a column a label, true or false, empty where unknown.
+    (a list, or a string separated by ``|``). ``columns``: one column per label, true or false, empty where unknown.
     With ``through`` what is found is a class of that task, and the relatedness table's row is the label.
     An empty cell means "not annotated", as do the codes in ``not_annotated`` (-1, 9, 999, ...). With ``threshold``,
     columns hold intensities, and a label holds from there on.

@@ -1,4 +1,4 @@
-"""Read a case file, apply overrides, validate it: a Case, or one message that says what is wrong."""
+"""Load a case file: parse it, apply overrides, validate; a Case, or one message that names the mistake."""
 
 import copy
 from collections.abc import Hashable, Sequence
@@ -91,7 +91,7 @@ def load_case(name: str, overrides: Sequence[str] = (), *, check_paths: bool = T
         the case, complete in itself: paths absolute, relatedness files read into tables.
 
     Raises:
-        UserError: the file or an override is wrong; a line a mistake, each naming file, key, what was found and
+        UserError: the file or an override is wrong; one line per mistake, each naming file, key, what was found and
             what would be right.
     """
     path = find_case_file(name)

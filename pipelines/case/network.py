@@ -1,4 +1,4 @@
-"""The sections of a case file that say what the network is."""
+"""The network section of a case file."""
 
 from typing import Annotated, Any, Literal
 
@@ -21,7 +21,7 @@ class HardSharing(Section):
 
 
 class CrossStitchSharing(Section):
-    """A backbone a task, mixed after every stage; see mtlcore.CrossStitch."""
+    """One backbone per task, mixed after every stage; see mtlcore.CrossStitch."""
 
     kind: Literal["cross_stitch"]
     own: Annotated[float, Field(gt=0, le=1), Number] = 0.9
@@ -32,7 +32,7 @@ Widths = Annotated[tuple[Positive, ...], Field(min_length=1)]
 
 
 class MixtureOfExpertsSharing(Section):
-    """Shared experts over the backbone's features, a gate a task; see mtlcore.MultiGateMixtureOfExperts."""
+    """Shared experts over the backbone's features, one gate per task; see mtlcore.MultiGateMixtureOfExperts."""
 
     kind: Literal["mmoe"]
     experts: Positive = 4

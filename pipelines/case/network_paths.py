@@ -1,4 +1,4 @@
-"""Paths in the network section: relative to the case file, or to the working directory with --set."""
+"""Resolve paths in the network section: relative to the case file, or to the working directory with --set."""
 
 from pathlib import Path
 from typing import Any

@@ -1,11 +1,11 @@
-"""Every way in which a case file may give a table of relatedness, turned into one: rows by class or label.
+"""Build relatedness tables from every form that a case file accepts.
 
 ===============================  ==================================================================================
 key of an edge                   what it gives
 ===============================  ==================================================================================
 ``table: {...}``                 rows, also as ``{prototypical: [...], observational: {...}}``, or null: unknown
 ``table: expression_to_au``      the published table, for the tasks' own classes and labels
-``file: x.csv``                  a row a class, a column a label; an empty cell is unknown
+``file: x.csv``                  one row per class, one column per label; an empty cell is unknown
 ``file: x.yaml``                 a table, or a mapping with the key ``table`` (and ``base``), as `kindred relate` writes
 ``file: x.safetensors``          what ``mtlcore.save_relatedness`` wrote
 ``hierarchy: {child: parent}``   a tree: what a class belongs to, over any number of levels (also as ``file`` there)
@@ -51,7 +51,7 @@ ReadYaml = Callable[[Path], Any]
 
 
 def with_plain_tables(given: dict[str, Any], folder: Path, read_yaml: ReadYaml) -> list[str]:
-    """Replace, in a case as it was read, what edges say by their rows; return what is wrong, a line a mistake.
+    """Replace, in a case as it was read, what edges say by their rows; return what is wrong, one line per mistake.
 
     Args:
         given: the case, before its validation; changed in place.
@@ -99,7 +99,7 @@ def _plain(edge: dict[str, Any], way: str, given: dict[str, Any], folder: Path, 
         edge["table"] = _built_in(edge, given)
     stated = edge.pop("rows", None)
     if not isinstance(edge["table"], dict):
-        raise ValueError(f"found {type(edge['table']).__name__}; expected a mapping with a row a class")
+        raise ValueError(f"found {type(edge['table']).__name__}; expected a mapping with one row per class")
     if isinstance(stated, dict):
         edge["table"] = {name: row for name, row in edge["table"].items() if str(name) not in map(str, stated)} | stated
     names = f"relatedness {edge.get('from')} -> {edge.get('to')}"
@@ -176,7 +176,7 @@ def _read_file(edge: dict[str, Any], given: dict[str, Any], folder: Path, read_y
         else:
             edge["table"] = content
     if edge["table"] is None:
-        raise ValueError(f"{file}: holds no table; expected a row a class")
+        raise ValueError(f"{file}: holds no table; expected one row per class")
 
 
 def read_csv_table(file: Path) -> dict[str, dict[str, float | None]]:
@@ -193,7 +193,7 @@ def read_csv_table(file: Path) -> dict[str, dict[str, float | None]]:
         raise ValueError(f"{file}: not a table in UTF-8: {error}") from None
     lines = [[cell.strip() for cell in line] for line in lines]
     if not lines or len(lines[0]) < 2:
-        raise ValueError(f"{file}: found no header; expected a first line with a column a label")
+        raise ValueError(f"{file}: found no header; expected a first line with one column per label")
     header = lines[0][1:]
     twice = next((name for name in header if header.count(name) > 1), None)
     if twice is not None:

@@ -1,4 +1,4 @@
-"""The sections of a case file that say how a network is trained."""
+"""The training section of a case file: optimiser, losses, mixing, augmentation, checkpoints, logging."""
 
 from typing import Annotated, Any, Literal
 
@@ -401,7 +401,7 @@ class Training(Section):
 
     @property
     def min_workers(self) -> int:
-        """The number of workers without which training does not go on."""
+        """The number of workers below which training waits."""
         return self.workers if isinstance(self.workers, int) else self.workers[0]
 
     @property

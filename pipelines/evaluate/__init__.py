@@ -1,1 +1,1 @@
-"""Compare arms on the test split, and estimate how tasks relate."""
+"""Evaluation on the test split, and relatedness estimated from trained networks."""

@@ -1,4 +1,4 @@
-"""Compare the arms on the test split: predict with every run, score, and say how sure each difference is."""
+"""Evaluate every arm on the test split: predictions, metrics, and differences with confidence intervals."""
 
 import math
 from collections.abc import Mapping, Sequence

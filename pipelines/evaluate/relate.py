@@ -1,4 +1,4 @@
-"""Estimate how tasks relate where nothing is annotated for both: each task's network labels the other's data."""
+"""Estimate the relatedness of tasks with disjoint datasets: each task's network labels the other's data."""
 
 import io
 import tempfile
@@ -61,7 +61,7 @@ def edges_asked_for(case: Case, edges: Sequence[str]) -> list[tuple[str, str]]:
     """Return the edges to estimate: those named as ``from:to``, or the case's.
 
     Raises:
-        UserError: one names no two tasks, there is none, or the baseline does not train a network a task.
+        UserError: one names no two tasks, there is none, or the baseline does not train one network per task.
     """
     found = []
     for edge in edges:

@@ -1,4 +1,4 @@
-"""results.json: what a case showed, for programs. The models here are its schema; see also docs/results.md."""
+"""The models of results.json, which are its schema; docs/results.md describes it."""
 
 import json
 import math
@@ -38,7 +38,7 @@ class TaskResult(_Part):
 
     primary_metric: str = Field(description="the metric of `difference`: accuracy or macro_f1")
     metrics: dict[str, list[float | None]] = Field(
-        description="every metric in [0, 1], a value a seed, in the order of `seeds`; null where it is not defined"
+        description="every metric in [0, 1], one value per seed, in the order of `seeds`; null where it is not defined"
     )
     difference: Difference | None = Field(description="to the baseline; null for the baseline itself")
 
@@ -60,10 +60,10 @@ class PairSeen(_Part):
     b: str
     steps: list[int] = Field(description="the steps that were measured, before their update")
     head_sharing: list[list[float | None]] = Field(
-        description="a list a seed, a value a step: overlap in [0, 1] of the hidden units that the two heads read"
+        description="by seed and step: overlap in [0, 1] of the hidden units that the two heads read"
     )
     gradient_agreement: list[list[float | None]] = Field(
-        description="a list a seed, a value a step: cosine of the two losses' gradients on what the tasks share"
+        description="by seed and step: cosine of the two losses' gradients on what the tasks share"
     )
 
     def mean(self, what: str) -> list[float]:
@@ -118,7 +118,7 @@ class DataSetSummary(_Part):
 
 
 class Confusion(_Part):
-    """Counts of test inputs of the main task, added over seeds: a row a true class, a column a predicted one."""
+    """Counts of test inputs of the main task, summed over seeds; rows are true classes, columns predicted ones."""
 
     task: str
     counts: dict[str, list[list[int]]] = Field(description="by arm")

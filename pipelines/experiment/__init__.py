@@ -1,1 +1,1 @@
-"""The runs of a case, where they lie, and what they were made from."""
+"""An experiment's runs, their storage layout, and their provenance."""

@@ -1,24 +1,24 @@
-"""Where things lie below storage.path. What depends on settings lies in a folder named by their fingerprint.
+"""The storage layout below storage.path; folders that depend on settings are named by their fingerprint.
 
 ::
 
     sources/<embedded>/                          data written from an installed library
-    blocks/<case>-<fingerprint>.json             what a case's last ingest came to: a manifest a dataset
-    blocks/<dataset>-<fingerprint>/             its blocks; storage.blocks may put all of blocks/ elsewhere
-        <chunk>.arrow, .inputs.arrow, .json      a block, its rows' stamps and digests, and what came of it
+    blocks/<case>-<fingerprint>.json             the case's last ingest: one manifest per dataset
+    blocks/<dataset>-<fingerprint>/              its blocks; storage.blocks may put all of blocks/ elsewhere
+        <chunk>.arrow, .inputs.arrow, .json      a block, its rows' version tags and digests, its counts
         manifest.json, quarantine.parquet
     inspect/<case>.png                           images with their labels: what `kindred inspect` draws
     <case>-<fingerprint>/                        an experiment: one case with its settings
-        case.yaml, data_sets.json                the case, complete in itself, and the blocks it trains on
+        case.yaml, data_sets.json                the case, self-contained, and the blocks it trains on
         runs/<arm>/<network>/seed-<k>/           model.safetensors, history.parquet, run.json
-            log.jsonl                            what is seen of it as it trains: a line of JSON each time
-            validation.parquet, tensorboard/     where the case validates; where it logs to TensorBoard
-            checkpoints/                         while it trains: what it goes on from when it is killed
+            log.jsonl                            metrics and events as it trains, as JSON Lines
+            validation.parquet, tensorboard/     if the case validates; if it logs to TensorBoard
+            checkpoints/                         while it trains: what it resumes from
             failure.json                         why it failed last, if it did
         wandb/, .ray/                            what Weights & Biases and Ray keep for themselves
         results.json, report.html
-        relate/<from>-to-<to>.yaml, .png             how two tasks relate: what `kindred relate` estimated
-        tuning/<fingerprint>/                    what `kindred tune` found: <case>-tuned.yaml, trials.json
+        relate/<from>-to-<to>.yaml, .png         how two tasks relate: what `kindred relate` estimated
+        tuning/<fingerprint>/                    the results of `kindred tune`: <case>-tuned.yaml, trials.json
 """
 
 from pipelines.base.fingerprint import fingerprint
@@ -27,7 +27,7 @@ from pipelines.case.case import Case
 
 CASE_FILE, DATA_SETS = "case.yaml", "data_sets.json"
 
-# What a run's numbers do not depend on, but for the rounding of sums: a run may go on with others.
+# Settings that change a run's numbers only by the rounding of sums, so a run may be resumed with other values of them.
 WHO_TRAINS = (
     "workers",
     "resize_every_s",

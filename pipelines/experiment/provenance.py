@@ -1,4 +1,4 @@
-"""What a run was made from: by this it is told whether a run is done, and whether it can be resumed."""
+"""The provenance of a run: what decides whether it is done and whether it can be resumed."""
 
 from importlib.metadata import version
 from typing import Any

@@ -1,4 +1,4 @@
-"""Go on with an experiment from nothing but its storage: no case file, no sources."""
+"""Resume an experiment from its storage alone, without the case file or the sources."""
 
 import tempfile
 from collections.abc import Sequence

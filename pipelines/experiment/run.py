@@ -1,4 +1,4 @@
-"""The runs of a case: one network trained once. An arm is a run a seed, or a run a seed and task."""
+"""The runs of a case: one trained network per arm and seed, or per arm, seed and task."""
 
 import json
 from dataclasses import asdict, dataclass

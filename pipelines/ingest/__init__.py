@@ -1,1 +1,1 @@
-"""From sources to Arrow blocks, with Ray Data."""
+"""Ingest: from sources to Arrow blocks, with Ray Data."""

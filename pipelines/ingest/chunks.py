@@ -1,4 +1,4 @@
-"""Cut the rows of a dataset into chunks, one a block, so that a row more or less changes the blocks near it alone.
+"""Content-defined chunking: cut a dataset's rows into chunks, one per block, that depend on the rows alone.
 
 Rows stand sorted by id, and a chunk ends after an id whose checksum says so (content-defined chunking, as in
 A. Muthitacharoen et al., "A low-bandwidth network file system", SOSP 2001). So the blocks are a function of the rows
@@ -45,16 +45,16 @@ def chunk_bounds(ids: pa.ChunkedArray, most: int) -> Iterator[tuple[int, int]]:
         most: rows of a chunk.
     """
     fewest, one_in = most // 4, most // 2
-    start = at = 0
+    start = end = 0
     for batch in ids.chunks:
-        for one in batch.to_pylist():
-            at += 1
-            length = at - start
-            if length == most or (length >= fewest and zlib.crc32(one.encode()) % one_in == 0):
-                yield start, at
-                start = at
-    if at > start:
-        yield start, at
+        for row_id in batch.to_pylist():
+            end += 1
+            length = end - start
+            if length == most or (length >= fewest and zlib.crc32(row_id.encode()) % one_in == 0):
+                yield start, end
+                start = end
+    if end > start:
+        yield start, end
 
 
 def digest(rows: pa.Table) -> str:

@@ -1,4 +1,4 @@
-"""From what a source holds to the input that the case declares: an image of its size, or a vector of its width."""
+"""Decode and resize an input to what the case declares: an image of one size, or a vector of one width."""
 
 import io
 
@@ -12,25 +12,25 @@ _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVI
 _MOST_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485  # more in one image is taken for a decompression bomb
 
 
-def decode_input(found: bytes | np.ndarray, declared: PictureInput | VectorInput) -> np.ndarray:
+def decode_input(raw: bytes | np.ndarray, declared: PictureInput | VectorInput) -> np.ndarray:
     """Return an input as the blocks hold it.
 
     Args:
-        found: an encoded picture, pixels (uint8, height x width or height x width x channels), or numbers.
+        raw: an encoded image, pixels (uint8, height x width or height x width x channels), or numbers.
         declared: what the case says that inputs are.
 
     Returns:
         uint8 (channels, height, width), or float32 (size,).
 
     Raises:
-        OSError, ValueError, Image.DecompressionBombError: it is not a whole, sane picture or vector.
+        OSError, ValueError, Image.DecompressionBombError: it is not a whole, valid image or vector.
     """
     if isinstance(declared, VectorInput):
-        assert isinstance(found, np.ndarray)
-        return _vector(found, declared.size)
-    if isinstance(found, bytes):
-        return decode_picture(found, declared.shape)
-    return _resized(_picture_of(found), declared.shape)
+        assert isinstance(raw, np.ndarray)
+        return _vector(raw, declared.size)
+    if isinstance(raw, bytes):
+        return decode_picture(raw, declared.shape)
+    return _resized(_picture_of(raw), declared.shape)
 
 
 def decode_picture(encoded: bytes, shape: tuple[int, int, int]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""End a dataset's ingest: count, write quarantine.parquet and, last, manifest.json."""
+"""Finish a dataset's ingest: write quarantine.parquet and, last, manifest.json."""
 
 import json
 from collections import Counter
@@ -32,7 +32,7 @@ class Finished:
 
     Attributes:
         manifest: what stands in the blocks.
-        rows: the rows in the blocks, in their order, with a column a labelled task.
+        rows: the rows in the blocks, in their order, with one column per labelled task.
         problem: what to tell where too many rows are in quarantine, else None.
     """
 
@@ -109,14 +109,14 @@ def _outcomes(listed: ListedDataSet, folder: str, known: Mapping[tuple[str, str]
         return list(pool.map(read, [chunk.key for chunk in listed.chunks]))
 
 
-def _quarantined(listed: ListedDataSet, failed: Mapping[str, str], at: np.ndarray) -> pa.Table:
-    taken = listed.rows.take(pa.array(at, pa.int64()))
+def _quarantined(listed: ListedDataSet, failed: Mapping[str, str], indices: np.ndarray) -> pa.Table:
+    taken = listed.rows.take(pa.array(indices, pa.int64()))
     ids = taken["id"].to_pylist()
     rows = [
         ids,
         taken["source"].to_pylist(),
-        [failed[one] for one in ids],
-        original_rows(listed.fields, listed.rows, at),
+        [failed[row_id] for row_id in ids],
+        original_rows(listed.fields, listed.rows, indices),
     ]
     here = pa.table([pa.array(column, pa.string()) for column in rows], schema=QUARANTINED)
     both = pa.concat_tables([listed.refused, here])

@@ -1,4 +1,4 @@
-"""From sources to Arrow blocks, with Ray Data.
+"""Ingest a case's datasets from their sources to Arrow blocks, with Ray Data.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Align a source's own words to a task's vocabulary: classes to numbers, labels to true, false and not annotated."""
+"""Align a source's labels to a task's vocabulary: class indices, true, false, or not annotated."""
 
 import math
 import re
@@ -201,7 +201,7 @@ def _truths(values: pa.Array, rule: LabelRule, width: int) -> Aligned:
         if all(truth is None for truth in truths):
             continue
         if len(truths) != width:
-            wrong[i] = f"found {len(truths)} truth values; expected {width}, one a label"
+            wrong[i] = f"found {len(truths)} truth values; expected {width}, one per label"
             continue
         wrong[i] = next((str(truth) for truth in truths if isinstance(truth, _Wrong)), None)
         holds[i] = [truth is True for truth in truths]
@@ -268,13 +268,13 @@ def _columns(
     holds = np.zeros((n, len(vocabulary)), dtype=bool)
     annotated = np.zeros((n, len(vocabulary)), dtype=bool)
     wrong = pa.nulls(n, pa.string())
-    for at, label in enumerate(vocabulary):
+    for index, label in enumerate(vocabulary):
         called = [label, *(alias for alias, name in aliases.items() if name == label)]
         name = next((one for one in called if one in fields.column_names), label)
         which, means = _meaning(column(fields, name, where), _truth(rule))
         truths = _taken(means, which, pa.bool_())
-        annotated[:, at] = pc.is_valid(truths).to_numpy(zero_copy_only=False)
-        holds[:, at] = pc.fill_null(truths, False).to_numpy(zero_copy_only=False)
+        annotated[:, index] = pc.is_valid(truths).to_numpy(zero_copy_only=False)
+        holds[:, index] = pc.fill_null(truths, False).to_numpy(zero_copy_only=False)
         here = _wrong_of(means, which)
         if here.null_count < n:
             wrong = pc.coalesce(wrong, pc.binary_join_element_wise(f"column {name!r}: ", here, ""))

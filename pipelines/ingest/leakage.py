@@ -1,4 +1,4 @@
-"""Inputs that stand in a test split and in training too: with tasks labelled apart, no single dataset shows them.
+"""Leakage: inputs of a test or validation split that also occur in another task's training data.
 
 Two inputs are the same when their decoded pixels are, at the declared size; byte-equal files are among them. Rows for
 training that stand in a test or validation split too leak, and rows for validation that stand in a test split.

@@ -1,4 +1,4 @@
-"""A dataset before its inputs are read: rows listed, labels aligned, what cannot be used set apart, chunks cut."""
+"""Plan a dataset's ingest before any input is read: list rows, align labels, quarantine, cut chunks."""
 
 import json
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ class ListedDataSet:
 
     Attributes:
         name: the dataset's.
-        rows: the rows whose inputs are to be read, sorted by id: schema ``ROWS``, and a column a labelled task.
+        rows: the rows whose inputs are to be read, sorted by id: schema ``ROWS``, and one column per labelled task.
         fields: the source's own columns of the same rows.
         refused: rows that cannot be used, whatever their inputs hold: ``id``, ``source``, ``reason``, ``row`` (the
             original row as JSON).
@@ -52,22 +52,22 @@ class ListedDataSet:
 QUARANTINED = pa.schema([("id", pa.string()), ("source", pa.string()), ("reason", pa.string()), ("row", pa.string())])
 
 
-def original_rows(fields: pa.Table, rows: pa.Table, at: np.ndarray) -> list[str]:
+def original_rows(fields: pa.Table, rows: pa.Table, indices: np.ndarray) -> list[str]:
     """Return some rows as their source has them, as JSON: its columns and, where it holds the input, the vector.
 
     Args:
         fields: the source's own columns.
         rows: schema ``ROWS``, as many rows.
-        at: which rows.
+        indices: which rows.
     """
-    taken = pa.array(at, pa.int64())
-    given = fields.take(taken).to_pylist()
-    for row, vector in zip(given, rows["vector"].take(taken).to_pylist(), strict=True):
+    taken = pa.array(indices, pa.int64())
+    originals = fields.take(taken).to_pylist()
+    for row, vector in zip(originals, rows["vector"].take(taken).to_pylist(), strict=True):
         if vector is not None:
             row["vector"] = vector
     return [
         json.dumps({k: v for k, v in row.items() if v is not None}, default=str, sort_keys=True, ensure_ascii=False)
-        for row in given
+        for row in originals
     ]
 
 
@@ -119,10 +119,10 @@ def list_data_set(case: Case, name: str) -> ListedDataSet:
 
 
 def _refused(listing: Listing, reasons: pa.ChunkedArray) -> pa.Table:
-    at = np.flatnonzero(pc.is_valid(reasons).to_numpy(zero_copy_only=False))
-    taken = pa.array(at, pa.int64())
+    indices = np.flatnonzero(pc.is_valid(reasons).to_numpy(zero_copy_only=False))
+    taken = pa.array(indices, pa.int64())
     columns = [listing.rows["id"].take(taken), listing.rows["source"].take(taken), reasons.take(taken)]
-    originals = original_rows(listing.fields, listing.rows, at)
+    originals = original_rows(listing.fields, listing.rows, indices)
     return pa.table([*columns, pa.array(originals, pa.string())], schema=QUARANTINED)
 
 
@@ -154,13 +154,13 @@ def _aligned(case: Case, data_set: DataSet, task: str, tasks: dict[str, Task], f
 
 
 def _fail_for_a_label(root: str, listing: Listing, wrong: pa.ChunkedArray) -> None:
-    at = np.flatnonzero(pc.is_valid(wrong).to_numpy(zero_copy_only=False))
-    if not len(at):
+    indices = np.flatnonzero(pc.is_valid(wrong).to_numpy(zero_copy_only=False))
+    if not len(indices):
         return
-    first = int(at[0])
+    first = int(indices[0])
     reason, row = wrong[first].as_py(), listing.rows["id"][first]
     between = ", " if reason.startswith("column") else ": "
-    more = f"; {len(at) - 1:,} more rows have such labels" if len(at) > 1 else ""
+    more = f"; {len(indices) - 1:,} more rows have such labels" if len(indices) > 1 else ""
     raise UserError(
         f"{join(root, listing.rows['source'][first].as_py())}, row {row}{between}{reason}{more} "
         "(tasks.<task>.aliases declares other words; ingest.unknown_labels: quarantine sets such rows aside)"
@@ -169,7 +169,7 @@ def _fail_for_a_label(root: str, listing: Listing, wrong: pa.ChunkedArray) -> No
 
 def _without_duplicates(rows: pa.Table, reasons: pa.ChunkedArray) -> pa.ChunkedArray:
     """Refuse ids that stand more than once: all but one where the rows are equal, and all of them where they differ,
-    since nothing says which of them is right."""
+    since nothing says which of them is correct."""
     ids = rows["id"].combine_chunks()
     if len(ids) < 2:
         return reasons

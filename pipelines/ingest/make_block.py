@@ -1,4 +1,4 @@
-"""One task of the ingest: fetch and decode a chunk's inputs, and write its block.
+"""One ingest task: fetch and decode a chunk's inputs and write its block.
 
 Three files a chunk, the last of which says that it is done: ``<key>.arrow`` (the block), ``<key>.inputs.arrow``
 (digests of where a row's input comes from, and of the input), ``<key>.json`` (counts, hash, and the rows that could not

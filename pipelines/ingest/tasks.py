@@ -1,4 +1,4 @@
-"""Chunks shared out to Ray Data's tasks so that all cores are busy from the first second to the last."""
+"""Schedule the chunks as Ray Data tasks so that all cores stay busy to the end."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -46,10 +46,10 @@ def make_in_tasks(chunks: Sequence[ChunkToMake], recipe: Recipe) -> Iterator[dic
     context.op_resource_reservation_enabled = False
     with DataContext.current(context):
         made = ray.data.from_items(tasks, override_num_blocks=len(tasks)).flat_map(make_blocks, fn_args=(recipe,))
-    for one in made.iter_rows():
-        if one["unavailable"]:
-            raise StorageUnavailableError(one["unavailable"])
-        yield one
+    for outcome in made.iter_rows():
+        if outcome["unavailable"]:
+            raise StorageUnavailableError(outcome["unavailable"])
+        yield outcome
 
 
 def small_ones_last(chunks: Sequence[ChunkToMake], n: int) -> list[ChunkToMake]:

@@ -1,1 +1,1 @@
-"""What is known of a case's data before anything is trained on them."""
+"""Inspection of a case's data before training: counts, overlap, leakage, and a sheet of samples."""

@@ -1,4 +1,4 @@
-"""Draw images with their labels under each, dataset by dataset, as one PNG.
+"""The contact sheet: sample images of each dataset, with their labels below, as one PNG.
 
 Small images are enlarged by a whole number, pixel by pixel: what is seen is what the network gets. The same samples
 are the same bytes.

@@ -1,11 +1,11 @@
-"""What is known about a case's datasets before they are trained on, before their ingest or after it.
+"""Inspect a case's datasets, before their ingest or after it.
 
 ::
 
-    rows and their labels, listed or from blocks         inspected_rows.py
+    rows and their labels, listed or from blocks         rows.py
         -> counts, leakage, what is annotated for what   here, overlap.py
-        -> tables for the terminal                       inspection_table.py
-    a few rows at random -> images with their labels   samples.py -> contact_sheet.py
+        -> tables for the terminal                       tables.py
+    a few rows at random -> images with their labels     samples.py -> contact_sheet.py
 """
 
 from collections.abc import Sequence
@@ -226,15 +226,15 @@ def _quarantine(rows: BlockRows) -> pa.Table:
 
 
 def _reasons(quarantined: pa.Table) -> tuple[Reason, ...]:
-    found: dict[str, Reason] = {}
+    reasons: dict[str, Reason] = {}
     for place, says in zip(quarantined["id"].to_pylist(), quarantined["reason"].to_pylist(), strict=True):
         kind = kind_of_reason(says)
-        before = found.get(kind)
+        before = reasons.get(kind)
         if before is None:
-            found[kind] = Reason(kind=kind, rows=1, first=place or "", says=says.removeprefix(kind).lstrip(": "))
+            reasons[kind] = Reason(kind=kind, rows=1, first=place or "", says=says.removeprefix(kind).lstrip(": "))
         else:
-            found[kind] = before.model_copy(update={"rows": before.rows + 1})
-    return tuple(sorted(found.values(), key=lambda reason: -reason.rows))
+            reasons[kind] = before.model_copy(update={"rows": before.rows + 1})
+    return tuple(sorted(reasons.values(), key=lambda reason: -reason.rows))
 
 
 def _stops(case: Case, rows: int, refused: int, reasons: Sequence[Reason]) -> list[str]:

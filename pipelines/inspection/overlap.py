@@ -1,4 +1,4 @@
-"""How many inputs are annotated for one task and for another: what relatedness could be counted from."""
+"""Co-annotation counts: how many inputs are annotated for one task and for another."""
 
 from collections.abc import Sequence
 from typing import Literal

@@ -1,4 +1,4 @@
-"""A dataset's rows, whatever is known of them yet: as its source lists them, or as they stand in blocks.
+"""The rows of a dataset for inspection, from its source or from its blocks.
 
 Neither needs a Ray. Labels are read at once; inputs stay where they are until some are asked for.
 """
@@ -57,9 +57,9 @@ class ListedRows:
         Args:
             rows: integer, shape (n,), ascending.
         """
-        for found in read_inputs(self.listed.rows.take(pa.array(rows, pa.int64())), self._data_set):
+        for raw in read_inputs(self.listed.rows.take(pa.array(rows, pa.int64())), self._data_set):
             try:
-                yield found if isinstance(found, Exception) else decode_input(found, self._declared)
+                yield raw if isinstance(raw, Exception) else decode_input(raw, self._declared)
             except Exception as error:  # whatever a broken image raises, as in the ingest
                 if isinstance(error, StorageUnavailableError):
                     raise

@@ -1,4 +1,4 @@
-"""Images at random, with their labels in words: what goes on a contact sheet."""
+"""Random sample images with their labels in words, for the contact sheet."""
 
 import zlib
 from collections.abc import Mapping
@@ -64,14 +64,16 @@ def draw_samples(case: Case, opened: Mapping[str, Rows], pictures: int, seed: in
     tasks = tasks_of(case)
     chosen = {name: _chosen(name, len(rows), pictures, seed) for name, rows in opened.items()}
     drawn, done = [], 0
-    with bar("read images", sum(len(at) for at in chosen.values()), "pictures") as shown:
+    with bar("read images", sum(len(drawn) for drawn in chosen.values()), "images") as shown:
         for name, rows in opened.items():
             samples = []
             shown.show(done, name)
-            for at, found in zip(chosen[name].tolist(), rows.inputs(chosen[name]), strict=True):
-                captions = tuple(_caption(tasks[task], labels[at]) for task, labels in rows.labels.items())
-                problem = reason_of(found) if isinstance(found, Exception) else None
-                samples.append(Sample(rows.ids[at], None if isinstance(found, Exception) else found, problem, captions))
+            for row, image in zip(chosen[name].tolist(), rows.inputs(chosen[name]), strict=True):
+                captions = tuple(_caption(tasks[task], labels[row]) for task, labels in rows.labels.items())
+                problem = reason_of(image) if isinstance(image, Exception) else None
+                samples.append(
+                    Sample(rows.ids[row], None if isinstance(image, Exception) else image, problem, captions)
+                )
                 done += 1
                 shown.show(done, name)
             unlabelled = tuple(task for task in tasks if task not in rows.labels)

@@ -1,4 +1,4 @@
-"""What `kindred inspect` prints: a table a dataset, what is annotated for what, and what leaks."""
+"""The tables that `kindred inspect` prints: per dataset, annotation overlap, leakage."""
 
 from collections.abc import Iterator, Sequence
 
@@ -42,35 +42,39 @@ def _parts(inspection: Inspection) -> Iterator[RenderableType]:
         yield Text("no contact sheet: inputs are vectors, not images")
 
 
-def _data_set(of: InspectedDataSet, ingested: bool) -> Panel:
-    title = Text.assemble((of.name, "bold"), " ", (of.split, _SPLITS[of.split]))
-    parts: list[RenderableType] = [_counts(of, ingested)]
-    if len(of.sources) > 1:
-        parts.append(_places(of, ingested))
-    parts.append(Columns([Padding(_labels(task, of.rows - of.excluded), (1, 4, 0, 0)) for task in of.tasks]))
+def _data_set(data_set: InspectedDataSet, ingested: bool) -> Panel:
+    title = Text.assemble((data_set.name, "bold"), " ", (data_set.split, _SPLITS[data_set.split]))
+    parts: list[RenderableType] = [_counts(data_set, ingested)]
+    if len(data_set.sources) > 1:
+        parts.append(_places(data_set, ingested))
+    parts.append(
+        Columns([Padding(_labels(task, data_set.rows - data_set.excluded), (1, 4, 0, 0)) for task in data_set.tasks])
+    )
     return Panel(Group(*parts), title=title, title_align="left", border_style="dim", padding=(0, 1))
 
 
-def _counts(of: InspectedDataSet, ingested: bool) -> Table:
+def _counts(data_set: InspectedDataSet, ingested: bool) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(justify="right")
     table.add_column(overflow="fold")
-    table.add_row(f"{of.rows_in:,}", "rows selected from the source" if of.selected else "rows in the source")
-    if of.quarantined or ingested:
-        style = "red" if of.quarantined else "dim"
+    table.add_row(
+        f"{data_set.rows_in:,}", "rows selected from the source" if data_set.selected else "rows in the source"
+    )
+    if data_set.quarantined or ingested:
+        style = "red" if data_set.quarantined else "dim"
         words = "in quarantine" if ingested else "refused: they will be in quarantine"
-        table.add_row(Text(f"{of.quarantined:,}", style), Text(words, style))
-    for reason in of.reasons:
+        table.add_row(Text(f"{data_set.quarantined:,}", style), Text(words, style))
+    for reason in data_set.reasons:
         table.add_row("", _reason(reason))
     table.add_row(
-        f"{of.rows:,}", "in blocks" if ingested else "usable, as far as is known before their inputs are read"
+        f"{data_set.rows:,}", "in blocks" if ingested else "usable, as far as is known before their inputs are read"
     )
-    if of.excluded:
+    if data_set.excluded:
         table.add_row(
-            Text(f"{of.excluded:,}", "yellow"),
+            Text(f"{data_set.excluded:,}", "yellow"),
             "of them taken out: their inputs stand in later splits too (see leakage)",
         )
-    for stop in of.stops:
+    for stop in data_set.stops:
         table.add_row("", Text(f"the ingest will stop: {stop}", "bold red"))
     return table
 
@@ -81,11 +85,11 @@ def _reason(reason: Reason) -> Text:
     return Text.assemble((f"{reason.rows:,} {reason.kind}", "red"), (f"  {reason.first}{says}", "dim"))
 
 
-def _places(of: InspectedDataSet, ingested: bool) -> Padding:
+def _places(data_set: InspectedDataSet, ingested: bool) -> Padding:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in ("place", "rows", "quarantined" if ingested else "refused", "left"):
         table.add_column(name, justify="left" if name == "place" else "right", overflow="fold")
-    places = sorted(of.sources.items(), key=lambda place: (-place[1].quarantined, place[0]))
+    places = sorted(data_set.sources.items(), key=lambda place: (-place[1].quarantined, place[0]))
     shown = places if len(places) <= _MOST_PLACES else places[: _MOST_PLACES - 1]
     for name, counts in shown:
         table.add_row(Text(name), f"{counts.rows_in:,}", f"{counts.quarantined:,}", f"{counts.rows:,}")
@@ -96,7 +100,7 @@ def _places(of: InspectedDataSet, ingested: bool) -> Padding:
 
 
 def _labels(task: TaskCounts, rows: int) -> Group:
-    """A line a class or label: in how many rows it holds, the share of those annotated, and a bar."""
+    """One line per class or label: in how many rows it holds, the share of those annotated, and a bar."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_header=False)
     table.add_column(overflow="ellipsis", no_wrap=True, max_width=36)
     table.add_column(justify="right", no_wrap=True)
@@ -120,12 +124,12 @@ def _labels(task: TaskCounts, rows: int) -> Group:
 
 
 def _label(label: LabelCount, task: TaskCounts, most: int, partly: bool) -> Sequence[Text]:
-    of = f" of {label.annotated:,}" if partly else ""
+    annotated = f" of {label.annotated:,}" if partly else ""
     full = label.holds / max(most, 1) if task.kind == "multiclass" else _share(label)
     style = _style(label, task, most)
     return (
         Text(label.label, style),
-        Text(f"{label.holds:,}{of}", style),
+        Text(f"{label.holds:,}{annotated}", style),
         Text(_percent(_share(label)) if label.annotated else "", "dim"),
         Text.assemble((_bar(full), style or "cyan"), ("" if task.kind == "multiclass" else "▏", "dim")),
     )
@@ -177,27 +181,31 @@ def _bar(full: float) -> str:
 
 
 def _overlaps(overlaps: Sequence[Overlap]) -> Group:
-    """A matrix a split, side by side; its diagonal is what is annotated for a task."""
-    by_input = any(of.by == "input" for of in overlaps)
+    """One matrix per split, side by side; its diagonal is what is annotated for a task."""
+    by_input = any(overlap.by == "input" for overlap in overlaps)
     how = (
         "counted by decoded input: one that stands in several datasets counts once"
         if by_input
         else "counted by row: which image stands in several datasets is known only after the ingest"
     )
     title = Text.assemble(("overlap", "bold"), f": inputs annotated for one task and for another, {how}")
-    return Group(title, Columns([Padding(_overlap(of), (1, 4, 1, 0)) for of in overlaps]))
+    return Group(title, Columns([Padding(_overlap(overlap), (1, 4, 1, 0)) for overlap in overlaps]))
 
 
-def _overlap(of: Overlap) -> Group:
-    distinct = f": {of.inputs:,} different inputs in {of.rows:,} rows" if of.by == "input" else f": {of.rows:,} rows"
+def _overlap(overlap: Overlap) -> Group:
+    distinct = (
+        f": {overlap.inputs:,} different inputs in {overlap.rows:,} rows"
+        if overlap.by == "input"
+        else f": {overlap.rows:,} rows"
+    )
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("")
-    for task in of.tasks:
+    for task in overlap.tasks:
         table.add_column(task, justify="right", overflow="fold")
-    for i, (task, counts) in enumerate(zip(of.tasks, of.counts, strict=True)):
+    for i, (task, counts) in enumerate(zip(overlap.tasks, overlap.counts, strict=True)):
         cells = [Text(f"{n:,}", "bold" if j == i else "" if n else "dim") for j, n in enumerate(counts)]
         table.add_row(Text(task, "bold"), *cells)
-    return Group(Text.assemble((of.split, f"bold {_SPLITS[of.split]}"), distinct), table)
+    return Group(Text.assemble((overlap.split, f"bold {_SPLITS[overlap.split]}"), distinct), table)
 
 
 def _leakage(leaks: Sequence[Leak] | None) -> RenderableType:

@@ -1,1 +1,1 @@
-"""One HTML page and one table from the results of a case."""
+"""The HTML report and the results table."""

@@ -1,4 +1,4 @@
-"""The report's figures, each as SVG text. Every arm keeps its colour throughout."""
+"""The report's figures as SVG text. Every arm keeps its colour throughout."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -85,7 +85,7 @@ def score_figure(task: str, results: Mapping[str, TaskResult], baseline: str) ->
 
 
 def loss_figure(curves: Mapping[str, Sequence[np.ndarray]], every: int) -> str:
-    """Draw the training loss by network, a faint line a seed and a strong one for their mean.
+    """Draw the training loss by network, one faint line per seed and a strong one for their mean.
 
     Args:
         curves: by arm and part, ``arm: part``; for each seed float64 (steps,).
@@ -127,10 +127,10 @@ class ValidationCurve:
 
 
 def validation_figure(curves: Mapping[str, Mapping[str, Sequence[ValidationCurve]]], metrics: Mapping[str, str]) -> str:
-    """Draw the validations by task: a faint line a seed, a strong one for their mean, a dot where weights were chosen.
+    """Draw the validations by task: faint lines are seeds, the strong one their mean, the dot the chosen weights.
 
     Args:
-        curves: by task and arm, one a seed.
+        curves: by task and arm, one per seed.
         metrics: the primary metric by task.
     """
     arms = list(dict.fromkeys(arm for of_task in curves.values() for arm in of_task))
@@ -141,8 +141,8 @@ def validation_figure(curves: Mapping[str, Mapping[str, Sequence[ValidationCurve
             for curve in seeds:
                 axes.plot(curve.steps, curve.values, color=colour[arm], alpha=0.25, linewidth=0.8)
                 if curve.chosen is not None:
-                    at = curve.steps == curve.chosen
-                    axes.plot(curve.steps[at], curve.values[at], "o", color=colour[arm], markersize=3.5)
+                    is_chosen = curve.steps == curve.chosen
+                    axes.plot(curve.steps[is_chosen], curve.values[is_chosen], "o", color=colour[arm], markersize=3.5)
             mean = _mean_of_all([curve.values for curve in seeds])
             longest = max(seeds, key=lambda curve: len(curve.steps)).steps
             axes.plot(longest[: len(mean)], mean, color=colour[arm], linewidth=1.8)
@@ -210,7 +210,7 @@ def confusion_figure(confusion: Confusion, classes: Sequence[str], arms: Sequenc
 
 
 def agreement_figure(seen: Mapping[str, Sequence[PairSeen]], arms: Sequence[str]) -> str:
-    """Draw how the gradients of each two tasks agree over steps, a panel a pair: a faint line a seed, a strong mean.
+    """Draw gradient agreement by step, one panel per pair of tasks: faint lines are seeds, the strong one their mean.
 
     Of many tasks the twelve pairs that agree or conflict most are drawn.
     """
@@ -244,7 +244,7 @@ def agreement_figure(seen: Mapping[str, Sequence[PairSeen]], arms: Sequence[str]
 
 
 def sharing_figure(seen: Mapping[str, Sequence[PairSeen]], tasks: Sequence[str]) -> str:
-    """Draw how far each two heads use the same hidden units at the last measured step, a matrix an arm."""
+    """Draw how far each two heads use the same hidden units at the last measured step, one matrix per arm."""
     size = 1.3 + 0.5 * len(tasks)
     columns = min(3, len(seen))
     rows = -(-len(seen) // columns)
@@ -277,15 +277,17 @@ def _name_axes(axes: plt.Axes, rows: Sequence[str], columns: Sequence[str]) -> N
 
 def mixing_figure(data_sets: Mapping[str, DataSetSummary], steps: int) -> str:
     """Draw how a batch is put together, and how often each dataset's rows are used."""
-    mixed = {name: of for name, of in data_sets.items() if of.rows_per_step}
+    mixed = {name: data_set for name, data_set in data_sets.items() if data_set.rows_per_step}
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 0.55 * len(mixed) + 1.2), sharey=True)
-    for i, of in enumerate(mixed.values()):
-        per_step = of.rows_per_step or 0
+    for i, data_set in enumerate(mixed.values()):
+        per_step = data_set.rows_per_step or 0
         left.barh(i, per_step, color=_COLOURS[2], alpha=0.7, height=0.6)
-        left.annotate(f" {per_step} (of {of.rows:,} in all)", (per_step, i), va="center", fontsize=9)
-        right.barh(i, per_step * steps / max(of.rows, 1), color=_COLOURS[1], alpha=0.7, height=0.6)
+        left.annotate(f" {per_step} (of {data_set.rows:,} in all)", (per_step, i), va="center", fontsize=9)
+        right.barh(i, per_step * steps / max(data_set.rows, 1), color=_COLOURS[1], alpha=0.7, height=0.6)
         right.annotate(
-            f" {per_step * steps / max(of.rows, 1):.1f}", (per_step * steps / max(of.rows, 1), i), va="center"
+            f" {per_step * steps / max(data_set.rows, 1):.1f}",
+            (per_step * steps / max(data_set.rows, 1), i),
+            va="center",
         )
     left.set(yticks=range(len(mixed)), yticklabels=list(mixed), title="rows in every batch")
     left.margins(x=0.45)

@@ -1,4 +1,4 @@
-"""One self-contained HTML page from results.json, the runs' loss histories and the case."""
+"""Render the self-contained HTML report from results.json, the runs' histories and the case."""
 
 import io
 import math

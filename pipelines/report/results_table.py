@@ -1,4 +1,4 @@
-"""The table that `kindred run` ends with."""
+"""The results table that `kindred run` prints at its end."""
 
 from rich.markup import escape
 from rich.table import Table

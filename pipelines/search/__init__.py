@@ -1,1 +1,1 @@
-"""Search the case's settings with Ray Tune."""
+"""Hyperparameter search with Ray Tune."""

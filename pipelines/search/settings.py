@@ -1,4 +1,4 @@
-"""A trial's settings, written into the case and read from it; keys are dotted, below the tuned arm's ``matching``."""
+"""A trial's settings: dotted keys below the tuned arm's ``matching``, and how they enter the case."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

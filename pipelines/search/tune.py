@@ -1,4 +1,4 @@
-"""Search a space of tune_spaces with Ray Tune, scored on the validation split; the test split is never opened.
+"""Hyperparameter search with Ray Tune over a search space of tune_spaces, scored on the validation split.
 
 A trial is one TorchTrainer over the seeds of ``tuning``, for the one arm that is tuned. Its score is the mean over
 the tasks that are not auxiliary, and over seeds, of the primary metric on the validation split.

@@ -1,1 +1,1 @@
-"""Readers of sources: each lists a source's rows with their labels, and fetches the images of some of them."""
+"""Sources: readers that list a dataset's rows with their labels and fetch their inputs."""

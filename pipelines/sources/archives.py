@@ -1,4 +1,4 @@
-"""The kinds of archives that are read in place, told by their names."""
+"""The archive formats that are read in place, recognised by file name."""
 
 import bz2
 import gzip

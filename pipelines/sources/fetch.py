@@ -1,4 +1,4 @@
-"""Read the bytes of files that a tree has listed, in whatever process the rows came to."""
+"""Read the bytes of files that a tree has listed, in any process."""
 
 import struct
 import zlib

@@ -1,4 +1,4 @@
-"""Images in folders, on disk, in storage or in an archive."""
+"""The source `image_folder`: images in folders, on disk, in object storage or in an archive."""
 
 import posixpath
 from typing import Literal

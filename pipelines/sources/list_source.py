@@ -1,4 +1,4 @@
-"""List the rows of any source, place by place; many places at once where a Ray is there."""
+"""List the rows of any source, in parallel where Ray is running."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -90,7 +90,9 @@ def list_source(root: str, source: Source, *, quarantine_broken_archives: bool =
     if not quarantine_broken_archives:
         for one in found:
             if isinstance(one, BrokenArchiveError):
-                raise UserError(f"{one}; expected a whole archive (ingest.broken_archives: quarantine goes on without)")
+                raise UserError(
+                    f"{one}; expected a whole archive (ingest.broken_archives: quarantine continues without it)"
+                )
     for place, one in zip(places, found, strict=True):
         if isinstance(one, Listing) and not len(one):
             raise UserError(f"{place}: found no row in it; expected at least one input, or the path left out")

@@ -1,4 +1,4 @@
-"""The rows of a source, before any input is read: a stable id, where the input lies, and the source's own columns."""
+"""Listing: the rows of a source before any input is read, with stable ids, input locations and label columns."""
 
 import posixpath
 import re
@@ -75,7 +75,7 @@ def of_table(place: Place, table: pa.Table, fields: pa.Table, ids: pa.Array | No
     Args:
         place: the rows' source, a file.
         table: one row of schema FILES: the file.
-        fields: the source's own columns, a row an input.
+        fields: the source's own columns, one row per input.
         ids: string; the rows' numbers if None.
     """
     n = fields.num_rows

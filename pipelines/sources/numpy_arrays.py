@@ -1,4 +1,4 @@
-"""NumPy arrays with a row an input: an ``.npz`` file, or ``.npy`` files beside each other. Nothing is unpickled."""
+"""NumPy arrays with one row per input: an ``.npz`` file, or ``.npy`` files beside each other. Nothing is unpickled."""
 
 import io
 import posixpath

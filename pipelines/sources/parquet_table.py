@@ -1,4 +1,4 @@
-"""Parquet files with a row an input: encoded bytes, pixels, a path, or numbers."""
+"""Parquet files with one row per input: encoded bytes, pixels, a path, or numbers."""
 
 import io
 from collections.abc import Iterator, Sequence

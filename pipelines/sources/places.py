@@ -1,4 +1,4 @@
-"""From the paths of a case file to the places that they name: folders and files, on disk, in storage, in archives."""
+"""Resolve a source's paths and patterns to the folders, files and archives that they name."""
 
 import os
 import posixpath

@@ -1,4 +1,4 @@
-"""Types that the settings of several sources share."""
+"""Types that several sources' settings share."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Named files in one place: a folder, on disk or in object storage, or a zip or tar archive that is read in place.
+"""A tree of named files: a folder, on disk or in object storage, or a zip or tar archive read in place.
 
 A tree lists its files as a table (schema ``FILES``); what stands in it is enough to read a file later, in another
 process, without opening the tree again (``pipelines.sources.fetch``).
@@ -162,7 +162,7 @@ class Tree:
             names: string; ``..`` and absolute paths are followed on disk and refused in an archive.
 
         Returns:
-            a row a name, schema ``FILES``; ``refused`` says it where there is no such file.
+            one row per name, schema ``FILES``; ``refused`` says it where there is no such file.
         """
         if self.archive is None and not is_remote(self.url):
             encoded = pc.fill_null(_one_array(names), "").dictionary_encode()

@@ -1,4 +1,4 @@
-"""WebDataset: tar files of samples, each the members that share a name up to its first dot."""
+"""The source `webdataset`: tar files of samples, each the members that share a name up to its first dot."""
 
 import json
 import posixpath

@@ -1,1 +1,1 @@
-"""What workers do: train the runs of a case, step by step, without ever losing their place."""
+"""Training with Ray Train: runs that resume exactly after being killed at any moment."""

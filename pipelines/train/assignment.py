@@ -1,4 +1,4 @@
-"""What a group of workers is given."""
+"""The assignment that a group of workers trains: its runs and settings."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ class WorkerAssignment:
         runs: what to train.
         data_sets: the datasets, ingested.
         experiment: the experiment's folder.
-        attempt: names this call of the trainer, whatever workers come and go in it.
-        allow_version_mismatch: go on from checkpoints that other code or another torch has made, too.
-        on_progress: called by the first worker with how a run stands, now and then.
+        attempt: names this call of the trainer, the same for all workers that join or leave during it.
+        allow_version_mismatch: resume also from checkpoints of another version of Kindred or torch.
+        on_progress: called by the first worker with a run's metrics, at intervals.
     """
 
     case: Case
@@ -38,6 +38,6 @@ class WorkerAssignment:
         return run.folder(self.experiment)
 
     def can_resume_from(self, made: dict[str, Any]) -> bool:
-        """Say whether a run can go on from what was made from this."""
+        """Say whether a run can be resumed from a checkpoint with this provenance."""
         now = provenance(self.data_sets)
         return made["blocks"] == now["blocks"] if self.allow_version_mismatch else made == now

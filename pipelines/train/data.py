@@ -1,4 +1,4 @@
-"""What the runs of a case train on, opened and counted once, whatever their number."""
+"""The training data of a case, opened and counted once for all its runs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A network in evaluation mode for a while."""
+"""A context manager that puts a network into evaluation mode and restores each module's own mode."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

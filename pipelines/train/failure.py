@@ -1,4 +1,4 @@
-"""A failure that trying again does not mend: told to whoever started the run, and not tried again."""
+"""Failures that a retry cannot mend: recorded, reported once, and not retried."""
 
 import json
 
@@ -10,7 +10,7 @@ FAILURE = "failure.json"
 
 
 def is_peer_failure(error: Exception) -> bool:
-    """Say whether an error is what a worker meets when another one dies: that run can go on with other workers."""
+    """Say whether an error comes from another worker's death: the run can continue with other workers."""
     from torch.distributed import DistError
 
     told = str(error)

@@ -1,4 +1,4 @@
-"""Train every run of a case with Ray Train.
+"""Launch the training of a case's runs with Ray Train.
 
 Starting a group of workers costs seconds, a short run less. So a case's runs are dealt over as many groups as fit
 the cluster at once and are worth their start, each a TorchTrainer whose workers train run after run.
@@ -44,7 +44,7 @@ def train(case: Case, data_sets: DataSets, fresh: bool = False, allow_version_mi
         case: the case.
         data_sets: as :func:`pipelines.ingest.ingest.ingested` returns them.
         fresh: train all runs again, from the beginning.
-        allow_version_mismatch: go on from checkpoints that other code or another torch has made, too.
+        allow_version_mismatch: resume also from checkpoints of another version of Kindred or torch.
 
     Returns:
         the number of runs that were trained.

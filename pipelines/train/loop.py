@@ -1,4 +1,4 @@
-"""The story of a run: one network, trained step by step, from wherever it stands to its end."""
+"""The training loop of one run, from its newest checkpoint or the beginning to its end."""
 
 import time
 from collections.abc import Mapping
@@ -45,9 +45,9 @@ from pipelines.train.worker import Worker
 def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Worker) -> None:
     """Train a run from its newest checkpoint, or from the beginning, to its end.
 
-    Every worker takes its slice of the step's mixed batch, makes one forward pass over it, and computes its share
+    Every worker takes its shard of the step's mixed batch, makes one forward pass over it, and computes its share
     of a loss that is normalised over the global batch. What a step does depends on the state alone, so a run that is
-    killed and goes on ends as it would have ended.
+    killed and resumed ends as it would have ended.
 
     Raises:
         LossNotFiniteError: the loss became infinite or NaN.
@@ -148,7 +148,7 @@ def restore_latest(state: TrainingState, work: WorkerAssignment, run: Run, worke
     if name is not None:
         state.restore(read_checkpoint(folder, name))
         state.events.append(
-            Event(step=state.step, what=f"went on with {worker.world_size} worker{'s' * (worker.world_size > 1)}")
+            Event(step=state.step, what=f"resumed with {worker.world_size} worker{'s' * (worker.world_size > 1)}")
         )
     state.events += [Event(step=state.step, what=f"passed over: {problem}") for problem in passed_over]
 

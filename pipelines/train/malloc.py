@@ -1,4 +1,4 @@
-"""The memory that a step frees is kept for the next one."""
+"""Keep freed memory in the process for the next step (glibc malloc settings)."""
 
 import ctypes
 import platform
@@ -17,7 +17,7 @@ def disable_malloc_trim() -> None:
 
     What a network's layers put out are blocks of megabytes, the same ones in every step. Left alone, glibc gives most
     of them back to the system when they are freed, and the system clears each page anew at the next step: up to a third
-    of the time of a small CNN's step (docs/training.md).
+    of the time of a small CNN's step (docs/benchmarks.md).
     """
     if platform.libc_ver()[0] != "glibc":
         return

@@ -1,4 +1,4 @@
-"""Ray Train's PyTorch backend for a worker alone: without a process group, whose store listens on every interface."""
+"""Ray Train's PyTorch backend without a process group, for a single worker."""
 
 from dataclasses import dataclass
 

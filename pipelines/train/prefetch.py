@@ -1,4 +1,4 @@
-"""The next step's batch is made while this step computes."""
+"""Prefetch: the next step's batch is made in a thread while this step computes."""
 
 from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""A network made ready for the device and the settings of a run, before its optimiser is built."""
+"""Prepare a network for a run's device and settings (layout, compile, sharding) before its optimiser is built."""
 
 import os
 import shutil

@@ -1,8 +1,8 @@
-"""A network of which each worker keeps its part alone (FSDP2), and its state as whole tensors and back.
+"""Parameter sharding over workers (FSDP2), and gathering the full state for checkpoints.
 
 Y. Zhao et al., "PyTorch FSDP: Experiences on Scaling Fully Sharded Data Parallel", VLDB 2023; the second version of
 it, :func:`torch.distributed.fsdp.fully_shard`, which keeps parameters as DTensors with the names they had. Gradients
-are averaged over workers as DistributedDataParallel does, so a run may go on with or without it.
+are averaged over workers as DistributedDataParallel does, so a run may be resumed with or without it.
 """
 
 import sys

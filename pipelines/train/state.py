@@ -1,4 +1,4 @@
-"""The state of a run: everything that its next step depends on, and nothing else.
+"""The training state of a run: everything that its next step depends on.
 
 Rows, augmentation and the learning rate are functions of (seed, step); what a network draws as it trains (dropout)
 is seeded anew by (seed, step, rank). So there is no position in the data and no random state to keep.
@@ -43,7 +43,7 @@ class TrainingState:
         validation_s: seconds spent on them, over all attempts.
         best: the weights of the best validation, on the CPU; empty where they are not kept.
         log: the lines of the run's log.
-        log_id: names the run in logs that go on.
+        log_id: names the run in logs, the same after it resumes.
     """
 
     network: MultiTaskNetwork
@@ -63,7 +63,7 @@ class TrainingState:
     log_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
 
     def checkpoint(self, run: str, provenance: dict[str, Any]) -> Checkpoint:
-        """Return a copy of the state; the run may go on while it is written. The history must have been gathered.
+        """Return a copy of the state; the run may continue while it is written. The history must have been gathered.
 
         Where the network is sharded, all workers must call it: they put the tensors together.
         """

@@ -1,4 +1,4 @@
-"""One step: from a batch on the device to changed parameters."""
+"""One training step: forward, loss, backward, optimiser, from a batch on the device."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -40,7 +40,7 @@ class Step:
         self._trusted, self._probe, self._head_inputs = trusted, probe, head_inputs
 
     def take(self, batch: MixedBatch, measured: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
-        """Train on a worker's part of the batch; return its loss and its share of each part, both detached.
+        """Train on the worker's shard of the batch; return its loss and its share of each part, both detached.
 
         Args:
             batch: on the worker's device; it may have no row.

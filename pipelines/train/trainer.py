@@ -1,4 +1,4 @@
-"""The TorchTrainer that trains a group's runs. Importing this imports Ray Train."""
+"""The TorchTrainer of a group of runs. Importing this imports Ray Train."""
 
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer

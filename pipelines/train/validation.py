@@ -1,4 +1,4 @@
-"""Validation while a run trains: fixed rows of the validation split, never the test split's, scored by all workers."""
+"""Validation during training: fixed rows of the validation split, scored by all workers."""
 
 import time
 from collections.abc import Mapping

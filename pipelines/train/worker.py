@@ -1,4 +1,4 @@
-"""One of the processes that train a run together, and what they agree on."""
+"""One data-parallel worker: its rank, device and the settings that the workers share."""
 
 import warnings
 from collections.abc import Callable
@@ -65,7 +65,7 @@ def ray_worker() -> Worker:
 
 
 def gradient_sum_settings(world_size: int) -> dict[str, bool]:
-    """Return what DistributedDataParallel is told, so that a run that goes on rounds as one that never stopped.
+    """Return DistributedDataParallel's options, so that a resumed run rounds as one that never stopped.
 
     After its first step, also after the first that follows a restart, it lays gradients out anew, in the order in which
     they came. In which order three addends or more are summed depends on where they lie. If it looks for parameters

@@ -1,4 +1,4 @@
-"""The function that Ray Train calls on every worker."""
+"""The train function that Ray Train calls on every worker."""
 
 from typing import Any
 

@@ -1,1 +1,1 @@
-"""A trained network for use."""
+"""Use a trained network: export it, and predict with the export."""

@@ -1,4 +1,4 @@
-"""A trained network for use: weights and a JSON description in a folder, without auxiliary tasks.
+"""Export a trained network: weights and a JSON description in a folder, without auxiliary tasks.
 
 ::
 

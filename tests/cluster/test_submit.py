@@ -276,7 +276,7 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_stop_it(head: Head, tmp_p
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert f"job {job} goes on" in said
+    assert f"job {job} continues" in said
     assert f"ray job stop --address {head.url} {job}" in said
     assert "Traceback" not in said
     assert head.status(job) == "RUNNING"

@@ -1,4 +1,4 @@
-"""What several readers of published sets do: find files, read tables with line numbers, decode codes."""
+"""Shared by the readers of published datasets: find files, read tables with line numbers, decode codes."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -73,7 +73,7 @@ def find(tree: Tree, source: PublishedSet, *endings: str) -> str | None:
 
 
 def matching(tree: Tree, pattern: str) -> pa.Table:
-    """Return the files whose names hold a pattern (RE2): ``name``, and a column a named group of it."""
+    """Return the files whose names hold a pattern (RE2): ``name``, and one column per named group of it."""
     names = tree.files["name"].combine_chunks()
     names = names.filter(pc.invert(pc.match_substring_regex(names, r"(^|/)__MACOSX/")))  # not images, but named so
     groups = pc.extract_regex(names, pattern)

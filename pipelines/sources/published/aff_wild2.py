@@ -34,7 +34,7 @@ def read_aff_wild2(tree: Tree, source: PublishedSet) -> pa.Table:
     Layout (the readme of the annotations and of the cropped and aligned images)::
 
         EXPR_Classification_Challenge/Train_Set/VIDEO.txt    Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other
-                                                             4          (a line a frame; -1: not annotated)
+                                                             4          (one line per frame; -1: not annotated)
         AU_Detection_Challenge/Train_Set/VIDEO.txt           AU1,AU2,AU4,AU6,...
                                                              0,0,1,-1,...
         VA_Estimation_Challenge/Validation_Set/VIDEO.txt     valence,arousal

@@ -29,12 +29,12 @@ def read_bp4d(tree: Tree, source: PublishedSet) -> pa.Table:
 
     Layout, as the set's user guide has it (BP4D+ has the same)::
 
-        AUCoding/AU_OCC/F001_T1.csv          the first line: 0, then the numbers of the action units; a line a frame:
+        AUCoding/AU_OCC/F001_T1.csv          first line: 0, then the action units' numbers; then one line per frame:
                                              its number, then 0 absent, 1 present, 9 not coded
-        Sequences(2D+3D)/F001/T1/0000.jpg    the 2D pictures; their numbers have two to four digits
+        Sequences(2D+3D)/F001/T1/0000.jpg    the 2D images; their numbers have two to four digits
 
-    Frames are counted from 1 and pictures from 0: frame 1 is picture 0. A folder without a picture 0 is taken for one
-    whose pictures are named by their frames. Frames without a picture, and pictures without a line, are left out.
+    Frames are counted from 1 and images from 0: frame 1 is image 0. A folder without an image 0 is taken for one
+    whose images are named by their frames. Frames without an image, and images without a line, are left out.
 
     Parts: none; folds by ``subject`` are the user's.
 

@@ -41,8 +41,8 @@ def read_cub_200_2011(tree: Tree, source: PublishedSet) -> pa.Table:
         CUB_200_2011/train_test_split.txt                     1 0          (1 train, 0 test)
         attributes.txt, or CUB_200_2011/attributes/...        1 has_bill_shape::curved_(up_or_down)
         CUB_200_2011/attributes/image_attribute_labels.txt    1 1 0 3 27.7080
-                                                              (picture, attribute, is present, certainty, seconds)
-        CUB_200_2011/images/001.Black_footed_Albatross/...    the pictures
+                                                              (image, attribute, is present, certainty, seconds)
+        CUB_200_2011/images/001.Black_footed_Albatross/...    the images
         ranks.csv                                             species,genus,family,...    (the user's, may be missing)
 
     Some lines of image_attribute_labels.txt have a 0 too many before the seconds (``2275 10 0 1 0  1.509``); they are

@@ -26,12 +26,12 @@ def read_disfa(tree: Tree, source: PublishedSet) -> pa.Table:
 
     Layout; the set ships videos, and the frames are extracted from them by who uses them::
 
-        ActionUnit_Labels/SN001/SN001_au1.txt    1,0        (a line a frame, the first is 1; then the intensity, 0 to 5)
+        ActionUnit_Labels/SN001/SN001_au1.txt    1,0        (one line per frame, from 1; then the intensity, 0 to 5)
         Images/SN001/1.jpg                       frame 1
 
-    A picture belongs to the subject that a folder of its path names (SN001, or LeftVideoSN001_comp), and its file name
+    An image belongs to the subject that a folder of its path names (SN001, or LeftVideoSN001_comp), and its file name
     ends with the frame's number (1.jpg, or LeftVideoSN001_comp_00001.jpg); a folder that starts with 0 is counted from
-    0. Frames without a picture, and pictures without a line, are left out; both cameras' frames have the labels.
+    0. Frames without an image, and images without a line, are left out; both cameras' frames have the labels.
 
     Parts: none; folds by ``subject`` are the user's.
 

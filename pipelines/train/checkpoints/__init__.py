@@ -1,1 +1,1 @@
-"""Checkpoints: their file, the folder that keeps them, and when one is due."""
+"""Checkpoints: their file format, store, writer and schedule."""

@@ -1,4 +1,4 @@
-"""Runs that were begun: can they go on with what is installed now?"""
+"""Whether unfinished runs can be resumed with the installed versions."""
 
 from collections.abc import Sequence
 
@@ -29,7 +29,9 @@ def check_resumable(runs: Sequence[Run], experiment: str, data_sets: DataSets, a
             if not changed or (allow_version_mismatch and "blocks" not in changed):
                 break
             goes_on = (
-                "" if "blocks" in changed else "`kindred resume RUN --allow-version-mismatch` goes on, not to the bit; "
+                ""
+                if "blocks" in changed
+                else "`kindred resume RUN --allow-version-mismatch` resumes it, not to the bit; "
             )
             raise UserError(
                 f"{folder}: {run} was begun, and stands at step {about.step:,}; since then "

@@ -1,4 +1,4 @@
-"""A checkpoint: everything that the steps to come depend on, as one file.
+"""The checkpoint file: the whole training state of a run as one safetensors file.
 
 The file is a safetensors file, so nothing is unpickled when it is read; what is not a tensor stands in its header as
 JSON. Its name holds the step and the hash of its bytes: ``step-000000300-<xxh3>.safetensors``. A file that is cut
@@ -50,7 +50,7 @@ class About(BaseModel):
         events: what happened to the run so far.
         validation_columns: the names of the validations' columns.
         validation_s: seconds spent validating so far.
-        log_id: names the run in logs that go on.
+        log_id: names the run in logs, the same after it resumes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")

@@ -1,4 +1,4 @@
-"""When a run looks up from its steps: to write a checkpoint, and to see whether it is about to lose a machine."""
+"""The checkpoint schedule: when a checkpoint is due, and when to look for a preemption notice."""
 
 import time
 

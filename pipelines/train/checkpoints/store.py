@@ -1,4 +1,4 @@
-"""The checkpoints of a run: a folder, local or in object storage, of which the newest good one counts."""
+"""The checkpoint store: a run's checkpoint folder, on disk or in object storage; the newest valid file counts."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +39,7 @@ def newest_checkpoint(folder: str, accept: Callable[[dict[str, Any]], bool], tel
 
     Args:
         folder: of the run's checkpoints; need not be there.
-        accept: says, by what a checkpoint was made from, whether a run can go on from it.
+        accept: says, from a checkpoint's provenance, whether a run can be resumed from it.
         tell: is told of every file that is passed over, and why.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Write checkpoints beside the training steps: a step waits for the copy of its state, not for the storage."""
+"""Asynchronous checkpoint writing: a step waits for a copy of the state, not for the storage."""
 
 import threading
 from types import TracebackType
@@ -11,7 +11,7 @@ _TOLERATED = 1  # writes that fail one after the other: the next one may meet a 
 
 
 class CheckpointNotWrittenError(RuntimeError):
-    """Checkpoints cannot be written; the message says why, and from where the run can go on."""
+    """Checkpoints cannot be written; the message says why, and from which checkpoint the run can be resumed."""
 
 
 class CheckpointWriter:

@@ -1,1 +1,1 @@
-"""What is written down of a run while it trains."""
+"""Training logs: JSON Lines, Weights & Biases, TensorBoard, and the histories that the report draws."""

@@ -1,6 +1,6 @@
-"""log.jsonl, for programs: a line of JSON whenever something is told of a run.
+"""log.jsonl: the metrics and events of a run as JSON Lines.
 
-Its lines are part of the run's state: one that goes on from a checkpoint of step s has the lines up to s, and writes
+Its lines are part of the run's state: one that resumes from a checkpoint of step s keeps the lines up to s and writes
 the rest anew. So no step is missing in the file, and none stands there twice, whatever was killed in between.
 """
 

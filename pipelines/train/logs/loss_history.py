@@ -1,4 +1,4 @@
-"""The loss and its parts, step by step, over the global batch."""
+"""The loss history: the loss and its parts at every step, over the global batch."""
 
 import io
 import math
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class LossNotFiniteError(RuntimeError):
-    """The loss became infinite or NaN: the run cannot go on."""
+    """The loss became infinite or NaN: the run cannot continue."""
 
 
 class LossHistory:
@@ -20,7 +20,7 @@ class LossHistory:
 
     Attributes:
         columns: ``loss`` and its parts.
-        rows: one a step, as far as they were gathered.
+        rows: one per step, as far as they were gathered.
     """
 
     def __init__(self, columns: Sequence[str] = (), rows: Sequence[Sequence[float]] = ()) -> None:
@@ -57,7 +57,7 @@ class LossHistory:
         return torch.tensor(self.rows, dtype=torch.float32).reshape(len(self.rows), len(self.columns))
 
     def parquet(self) -> bytes:
-        """Return a Parquet file with a row a step."""
+        """Return a Parquet file with one row per step."""
         rows = [dict(zip(self.columns, row, strict=True)) for row in self.rows]
         file = io.BytesIO()
         pq.write_table(pa.Table.from_pylist(rows), file)

@@ -1,4 +1,4 @@
-"""Where a run's numbers go while it trains: its log, wandb, TensorBoard, and whoever looks at the progress line."""
+"""The monitor: sends a run's metrics to its log, wandb, TensorBoard and the progress line."""
 
 import time
 from contextlib import ExitStack
@@ -21,7 +21,7 @@ class Monitor:
     Args:
         work: the case, and whom to tell.
         run: the run.
-        state: the run's, from which it begins or goes on.
+        state: the run's, from which it begins or resumes.
         rows_per_step: rows of the global batch.
     """
 

@@ -1,4 +1,4 @@
-"""How a command's runs stand, as one line."""
+"""The progress of all runs of a command as one line."""
 
 from collections.abc import Mapping
 

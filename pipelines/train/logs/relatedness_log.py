@@ -1,4 +1,4 @@
-"""How tasks relate, seen while a shared network trains: at which steps, and the table that a run leaves of it."""
+"""Task relatedness measured during training: at which steps, and the table that a run leaves."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ _SCHEMA = pa.schema(
         "gradient_agreement": pa.float64(),
     }
 )
-# A measured step has a backward pass a task more, at most two thirds of a step: one in 100 a task is under 1 %.
+# A measured step has one more backward pass per task, at most two thirds of a step: one in 100 is under 1 % per task.
 _STEPS_A_TASK = 100
 
 

@@ -1,4 +1,4 @@
-"""What is seen of a run while it trains: the same numbers for the progress line, the log, wandb and TensorBoard."""
+"""The metrics of a step, the same for the progress line, the log, wandb and TensorBoard."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

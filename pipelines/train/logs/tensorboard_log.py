@@ -1,4 +1,4 @@
-"""Metrics as TensorBoard's event files, in ``tensorboard`` below the run's folder."""
+"""TensorBoard event files, in ``tensorboard`` below the run's folder."""
 
 import math
 import re

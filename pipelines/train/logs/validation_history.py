@@ -1,4 +1,4 @@
-"""What every validation came to, and what follows from it: which was the best, and whether to go on."""
+"""The validation history, and what follows from it: the best step, and early stopping."""
 
 import io
 import math
@@ -18,7 +18,7 @@ from pipelines.experiment.run import Run
 
 @dataclass
 class ValidationHistory:
-    """A row a validation.
+    """One row per validation.
 
     Attributes:
         columns: ``<task>.<metric>``.
@@ -47,7 +47,7 @@ class ValidationHistory:
         return cls(tuple(columns), values[:, 0].long().tolist(), values[:, 1:].tolist())
 
     def parquet(self) -> bytes:
-        """Return a Parquet file: ``step``, and a column a metric."""
+        """Return a Parquet file: ``step``, and one column per metric."""
         table = {"step": pa.array(self.steps, pa.int64())}
         for i, column in enumerate(self.columns):
             table[column] = pa.array([row[i] for row in self.rows], pa.float64())

@@ -1,4 +1,4 @@
-"""Metrics to Weights & Biases while a run trains; the mode `disabled` does nothing and imports nothing."""
+"""Weights & Biases logging; the mode `disabled` imports nothing."""
 
 import importlib.util
 import tempfile
@@ -37,7 +37,7 @@ def _folder(experiment: str) -> str:
 class MetricsLog:
     """A wandb run as long as a training run.
 
-    A training run that goes on from a checkpoint goes on in the same wandb run. Steps that it does again are told
+    A training run that resumes from a checkpoint continues the same wandb run. Steps that it does again are told
     again, with the same numbers: wandb keeps the first.
 
     Args:

@@ -59,7 +59,7 @@ def test_labels_that_hold_stand_in_a_list_or_between_bars():
 def test_a_list_as_wide_as_the_task_holds_truth_values():
     for values in ([[True, False], None, [None, True]], [[1, 0], None, [None, 1]], [[1.0, 0.0], None, [None, 1.0]]):
         assert aligned(UNITS, values) == ([[True, False], None, [None, True]], [None] * 3)
-    assert aligned(UNITS, [[True]])[1] == ["found 1 truth values; expected 2, one a label"]
+    assert aligned(UNITS, [[True]])[1] == ["found 1 truth values; expected 2, one per label"]
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_workers_that_are_killed_are_replaced_and_the_bits_are_the_same(case_in)
 
     weights, history, record = what_a_run_leaves(case)
     expected, of_undisturbed, _ = what_a_run_leaves(undisturbed)
-    assert [event["what"] for event in record["events"]] == ["went on with 2 workers"] * len(moments)
+    assert [event["what"] for event in record["events"]] == ["resumed with 2 workers"] * len(moments)
     assert all(event["step"] >= moment for event, moment in zip(record["events"], moments, strict=True))
     assert weights == expected
     assert history.equals(of_undisturbed)
@@ -106,7 +106,7 @@ def test_a_driver_that_is_killed_leaves_a_run_that_resume_ends_with_the_same_bit
 
     case = case.model_copy(update={"storage": case.storage.model_copy(update={"path": str(moved)})})
     weights, _, record = what_a_run_leaves(case)
-    assert [event["what"] for event in record["events"]] == ["went on with 1 worker"]
+    assert [event["what"] for event in record["events"]] == ["resumed with 1 worker"]
     assert_counted_as_planned(case)
     done = kindred("resume", str(moved / Path(experiment_folder(case)).name), "--set", "training.steps=5")
     assert done.returncode == 2

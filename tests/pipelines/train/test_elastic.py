@@ -36,8 +36,8 @@ def test_a_node_that_dies_one_that_joins_and_one_that_is_taken_away(tmp_path):
     events = [(event["step"], event["what"]) for event in read_record(str(folder))["events"]]
     died, joined, notice, taken = events
     assert died[0] >= 100
-    assert died[1] == taken[1] == "went on with 1 worker"
-    assert joined == (STAND_STILL, "went on with 2 workers")
+    assert died[1] == taken[1] == "resumed with 1 worker"
+    assert joined == (STAND_STILL, "resumed with 2 workers")
     assert noticed <= notice[0] <= taken[0]
     assert notice[0] % 50, "a checkpoint of its own, not the next that was due"
     assert notice[1] == "a node is about to be taken away"

@@ -78,8 +78,8 @@ def test_a_run_killed_anywhere_ends_with_the_same_best_the_same_stop_and_each_st
             key: record[key] for key in ("steps", "best")
         }
         assert numbers(folder) == numbers(undisturbed)
-        events = [(line.step, line.event) for line in lines_of(folder) if line.event and "went on" in line.event]
-        assert events == ([(4 * (step // 4), "went on with 1 worker")] if step > 4 else [])
+        events = [(line.step, line.event) for line in lines_of(folder) if line.event and "resumed" in line.event]
+        assert events == ([(4 * (step // 4), "resumed with 1 worker")] if step > 4 else [])
 
 
 def test_the_log_has_the_runs_numbers(case_of, tmp_path):

@@ -158,7 +158,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(case, processes, un
         assert found == weights
         assert of_killed.equals(history)
         assert its_trust == trust
-        went_on += sum("went on" in event["what"] for event in its_events)
+        went_on += sum("resumed" in event["what"] for event in its_events)
         assert not [file.name for file in folder_of(case, experiment).rglob("*") if "step-" in file.name]
         shutil.rmtree(experiment)
     assert went_on >= KILLS // 4, "most were killed before their first checkpoint"
@@ -188,7 +188,7 @@ def test_three_workers_killed_at_random_moments_end_with_their_own_bits(
         assert found == weights
         assert of_killed.equals(history)
         assert its_trust == trust
-        went_on += sum("went on with 3" in event["what"] for event in its_events)
+        went_on += sum("resumed with 3" in event["what"] for event in its_events)
         shutil.rmtree(tmp_path / "killed")
 
 
@@ -204,7 +204,7 @@ def test_continued_by_another_number_of_workers_the_batches_are_the_same(
     (_, whole, _, _), (_, changed, _, events) = (
         what_a_run_leaves(case, tmp_path / name) for name in ("undisturbed", "killed")
     )
-    assert [event["what"] for event in events] == [f"went on with {then} worker{'s' * (then > 1)}"]
+    assert [event["what"] for event in events] == [f"resumed with {then} worker{'s' * (then > 1)}"]
     np.testing.assert_allclose(changed.to_pandas(), whole.to_pandas(), rtol=1e-4, atol=1e-5)
     for name in ("undisturbed", "killed"):
         assert counts_of(case, tmp_path / name) == planned(case)
@@ -252,7 +252,7 @@ def test_a_checkpoint_that_is_not_whole_is_passed_over_for_the_one_before(case, 
     weights, _, _, events = what_a_run_leaves(case, begun)
     assert weights == what_a_run_leaves(case, undisturbed)[0]
     assert [event["step"] for event in events] == [step_of(before.name)] * 2
-    assert events[0]["what"] == "went on with 1 worker"
+    assert events[0]["what"] == "resumed with 1 worker"
     assert last.name in events[1]["what"]
     assert "not those that were written" in events[1]["what"]
 
@@ -376,7 +376,7 @@ def test_in_object_storage_that_fails_every_tenth_request_it_goes_on_all_the_sam
     folder = list_runs(case)[0].folder(experiment)
     assert read_bytes(join(folder, WEIGHTS)) == what_a_run_leaves(case, undisturbed)[0]
     events = read_record(folder)["events"]
-    assert events[0]["what"] == "went on with 1 worker"
+    assert events[0]["what"] == "resumed with 1 worker"
     assert "step-000000119" in events[1]["what"]
     assert checkpoint_names(checkpoints) == []
     bucket.count()

@@ -138,7 +138,7 @@ def test_a_run_that_goes_on_ends_bit_identically(fit, settings, monkeypatch):
     undisturbed = fit(*settings, store="whole")
     interrupted(fit, monkeypatch, [*settings, "training.checkpoints.every_steps=1"])
     again = fit(*settings, "training.checkpoints.every_steps=1")
-    assert '"went on with' in (again[2] / "run.json").read_text()
+    assert '"resumed with' in (again[2] / "run.json").read_text()
     assert again[0].equals(undisturbed[0])
     assert all(torch.equal(again[1][name], weight) for name, weight in undisturbed[1].items())
 
@@ -211,7 +211,7 @@ def test_sharded_workers_give_the_curve_of_whole_ones_and_go_on_from_each_others
     for store in "abcde":
         c = case(store)
         folder = Path(list_runs(c)[0].folder(experiment_folder(c)))
-        assert (store in "ade") != ('"went on with' in (folder / "run.json").read_text())
+        assert (store in "ade") != ('"resumed with' in (folder / "run.json").read_text())
         found = pq.read_table(folder / HISTORY).to_pandas(), safetensors.torch.load_file(folder / WEIGHTS)
         assert_same(plain, found, rtol=3e-4, atol=5e-5)
 
