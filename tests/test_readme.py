@@ -30,7 +30,7 @@ def test_the_snippet_trains_in_under_twenty_lines():
         "species", "traits", "dm:species->traits", "sca:traits->species", "sca:species->traits"
     }  # fmt: skip
     predicted = names["network"](names["images"])["species"].argmax(1)
-    assert predicted[:2].tolist() == [0, 1], "twenty updates fit two labelled images"
+    assert predicted[:2].tolist() == [0, 1], "twenty updates fit two labelled pictures"
 
 
 @pytest.fixture
