@@ -18,18 +18,20 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 def writing_atomically(path: Path) -> Iterator[BinaryIO]:
     """Open a file that takes ``path``'s place when the block ends, and is gone if it raises."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder: a rename is atomic only within one file system.
     descriptor, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(descriptor)
     try:
         with open(scratch, "wb") as file:
             yield file
+            # Before the rename: after a power failure the name must not lead to data that never reached the disk.
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(scratch, 0o644)
+        os.chmod(scratch, 0o644)  # mkstemp lets its owner alone read; shared storage has other readers
         try:
             os.replace(scratch, path)
         except FileNotFoundError:
-            if not path.exists():  # else somebody else wrote the same and cleared up
+            if not path.exists():  # else another process wrote the same file and cleared the scratch files
                 raise
     except BaseException:
         Path(scratch).unlink(missing_ok=True)
@@ -37,7 +39,7 @@ def writing_atomically(path: Path) -> Iterator[BinaryIO]:
 
 
 def clear_scratch(folder: Path) -> None:
-    """Delete what writes that were killed have left beside the files that have been written since."""
+    """Delete the scratch files of killed writes whose file has been written since."""
     for scratch in folder.glob(".*.*"):
         if (folder / scratch.name[1:].rpartition(".")[0]).exists():
             scratch.unlink(missing_ok=True)

@@ -33,11 +33,11 @@ def temperature(sizes: Mapping[str, int], T: float) -> dict[str, float]:
 
 
 def capped(shares: Mapping[str, float], sizes: Mapping[str, int], max_repeats: float) -> dict[str, float]:
-    r"""Lower the shares of small datasets, so that none is gone through too often while the largest is once.
+    r"""Lower the shares of small datasets, so that none is repeated too often while the largest is used once.
 
-    Dataset d is gone through :math:`(s_d / n_d) / (s_L / n_L)` times while the largest, L, is gone through once. Where
-    that is more than ``max_repeats``, the share is lowered to it; since a batch is divided in proportion, what becomes
-    free goes to the others in proportion to theirs.
+    Dataset d is repeated :math:`(s_d / n_d) / (s_L / n_L)` times while the largest, L, is used once. Where that is more
+    than ``max_repeats``, its share is lowered to that bound; since a batch is divided in proportion, the rest goes to
+    the other datasets in proportion to their shares.
 
     Args:
         shares: by dataset, positive.

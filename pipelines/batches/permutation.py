@@ -36,7 +36,8 @@ def permute_indices(positions: np.ndarray, size: int, key: tuple[int, ...]) -> n
             left, right = right, left ^ (mixed_bits(right ^ round_key) & low)
         return (left << half) | right
 
-    found = once(positions.astype(np.uint64))
-    while (outside := found >= np.uint64(size)).any():
-        found[outside] = once(found[outside])
-    return found.astype(np.int64)
+    rows = once(positions.astype(np.uint64))
+    # Cycle walking: the domain is at most four times the range, so a few rounds bring every position inside.
+    while (outside := rows >= np.uint64(size)).any():
+        rows[outside] = once(rows[outside])
+    return rows.astype(np.int64)

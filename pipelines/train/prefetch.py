@@ -15,11 +15,12 @@ T = TypeVar("T")
 
 
 def prefetch(make: Callable[[int], T], numbers: Iterable[int]) -> Generator[T]:
-    """Yield ``make(number)`` of every number, each begun in another thread when the one before it is asked for.
+    """Yield ``make(number)`` for every number, each computed in another thread while the caller uses the one before.
 
     What ``make`` raises is raised where its result would be. It must depend on the number alone: what was made ahead
     and never asked for is lost.
     """
+    # One thread: batches are made in order, and one step ahead is enough to hide them behind a step.
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
         coming = None
         for number in numbers:
@@ -31,8 +32,7 @@ def prefetch(make: Callable[[int], T], numbers: Iterable[int]) -> Generator[T]:
 
 
 def to_layout(batch: MixedBatch, device: torch.device, channels_last: bool) -> MixedBatch:
-    """Return the batch as a step wants it: images with channels last, and in memory from which a GPU copies by
-    itself."""
+    """Return the batch in the layout of a step: channels last for images, in pinned memory for a GPU."""
     if channels_last and batch.x.ndim == 4:
         batch = replace(batch, x=batch.x.contiguous(memory_format=torch.channels_last))
     if device.type != "cuda":

@@ -5,11 +5,12 @@ import time
 from pipelines.case.training import Checkpoints
 from pipelines.train.worker import Worker
 
+# Asking for preemption notices is a request to Ray and a broadcast: too slow for every step.
 _LOOK_EVERY_S = 1.0
 
 
 class CheckpointSchedule:
-    """Decides with the first worker's clock, so that all workers do the same at the same step.
+    """Decides by the first worker's clock, so that all workers save at the same step.
 
     Args:
         settings: how often checkpoints are written.

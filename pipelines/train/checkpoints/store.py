@@ -28,6 +28,7 @@ def write_checkpoint(folder: str, checkpoint: Checkpoint, keep: int) -> str:
     """
     name, content = pack(checkpoint)
     write_whole(join(folder, name), content)
+    # Only after the new one is whole: at every moment there is a checkpoint to resume from.
     for old in checkpoint_names(folder)[keep:]:
         if old != name:
             delete(join(folder, old))
@@ -40,7 +41,7 @@ def newest_checkpoint(folder: str, accept: Callable[[dict[str, Any]], bool], tel
     Args:
         folder: of the run's checkpoints; need not be there.
         accept: says, from a checkpoint's provenance, whether a run can be resumed from it.
-        tell: is told of every file that is passed over, and why.
+        tell: called with every file that is passed over, and why.
 
     Raises:
         StorageUnavailableError: object storage does not answer.
@@ -90,13 +91,13 @@ def checkpoint_names(folder: str) -> list[str]:
 
 
 def delete_checkpoints(folder: str) -> None:
-    """Delete a run's checkpoints: it has ended, and what counts of it stands beside them."""
+    """Delete a run's checkpoints, after it has ended and its results are written."""
     for name in checkpoint_names(folder):
         delete(join(folder, name))
 
 
 def clear_unfinished(folder: str) -> None:
-    """Delete what writers that were killed have left on this machine's disk."""
+    """Delete the scratch files of writers that were killed; object storage has none."""
     if not is_remote(folder):
         for scratch in Path(folder).glob(f".{PREFIX}*"):
             scratch.unlink(missing_ok=True)

@@ -7,7 +7,9 @@ from pipelines.base.storage import StorageUnavailableError
 from pipelines.train.checkpoints.file import Checkpoint
 from pipelines.train.checkpoints.store import checkpoint_names, write_checkpoint
 
-_TOLERATED = 1  # writes that fail one after the other: the next one may meet a disk with room, a storage that answers
+# Failed writes in a row before the run ends: one is forgiven, since the disk may have room, or the storage answer, by
+# the time of the next.
+_TOLERATED = 1
 
 
 class CheckpointNotWrittenError(RuntimeError):
@@ -17,8 +19,8 @@ class CheckpointNotWrittenError(RuntimeError):
 class CheckpointWriter:
     """A thread that writes the newest checkpoint it was given.
 
-    One that is still waiting when a newer one comes is dropped: a storage slower than the checkpoints come delays
-    nothing and is given fewer.
+    A checkpoint that is still waiting when a newer one arrives is dropped, so slow storage receives fewer checkpoints
+    and delays no step.
 
     Args:
         folder: of the run's checkpoints, a path or a URL.
@@ -29,7 +31,7 @@ class CheckpointWriter:
         self._folder, self._keep = folder, keep
         self._waiting: Checkpoint | None = None
         self._busy = self._closed = False
-        self._failures: list[str] = []  # since the last that was written
+        self._failures: list[str] = []  # since the last successful write
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._write_all, name="checkpoints", daemon=True)
         self._thread.start()
@@ -77,6 +79,7 @@ class CheckpointWriter:
                 self._changed.notify_all()
 
     def _written(self, checkpoint: Checkpoint) -> str | None:
+        # A checkpoint with NaN weights would replace good ones, and no run could be resumed from it.
         not_finite = [
             name for name, t in checkpoint.tensors.items() if name.startswith("network.") and not t.isfinite().all()
         ]
