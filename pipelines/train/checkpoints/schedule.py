@@ -5,7 +5,7 @@ import time
 from pipelines.case.training import Checkpoints
 from pipelines.train.worker import Worker
 
-# Asking for preemption notices is a request to Ray and a broadcast: too slow for every step.
+# Asking Ray Train for preemption notices involves all workers; clouds give minutes of notice, so once a second will do.
 _LOOK_EVERY_S = 1.0
 
 
