@@ -1,4 +1,4 @@
-"""Weights and temperatures of distribution matching and soft co-annotation."""
+"""Search space: weights and temperatures of distribution matching and soft co-annotation."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Our four packages come before a user's folder or file of the same name, in the command and on Ray's workers.
+"""Import our four packages before a user's folder or file of the same name, in the command and on Ray's workers.
 
 Ray puts the folder in which a command is called in front of everything on its workers' search path, and `python -m`
 does so in the command: a user's `cluster.py` or folder `pipelines` would stand in the place of ours.

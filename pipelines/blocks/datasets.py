@@ -1,4 +1,4 @@
-"""What the ingest of a case's datasets came to: where the blocks of each lie, and what stands in them."""
+"""The ingested datasets of a case: each one's block folder and manifest."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Memory in which one block after another is put together."""
+"""A reusable buffer in which block files are assembled."""
 
 import mmap
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""The case file's JSON Schema, for editors, and the reference in docs/case-file.md that is made from it."""
+"""The case file's JSON Schema, for editors, and docs/case-file.md, the reference generated from it."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Data that come with this package, written out as sources so that a case runs without a download."""
+"""Embedded datasets, written out as sources so that a case runs without a download."""
 
 import tempfile
 from collections.abc import Callable
