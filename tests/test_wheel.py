@@ -3,9 +3,12 @@
 import subprocess
 import tarfile
 import zipfile
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
+from pipelines.base.own_packages import import_own_packages, worker_environment
 from tests.wheel import build, install, outside
 
 
@@ -66,3 +69,15 @@ def test_a_users_own_pipelines_and_cluster_do_not_stand_in_the_place_of_ours_on_
     done = called(command, "ingest", "digits", "--set", "storage.path=store", folder=users_folder)
     assert done.returncode == 0, done.stderr
     assert "digit_pictures: 50 rows" in done.stdout
+
+
+def test_workers_are_asked_to_look_for_ours_first_only_where_something_hides_them(monkeypatch, tmp_path):
+    """A setup hook costs workers that Ray has started already."""
+    monkeypatch.chdir(tmp_path)
+    assert worker_environment() == {}
+    (tmp_path / "cluster.py").write_text("")
+    (hook,) = worker_environment().values()
+    module, _, name = hook.rpartition(".")
+    assert getattr(import_module(module), name) is import_own_packages
+    monkeypatch.chdir(Path(__file__).parents[1])
+    assert worker_environment() == {}, "in the checkout, what the working folder holds is ours"
