@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 from pydantic import Field
 
+from mtlcore.suggestions import did_you_mean
 from pipelines.base.errors import UserError
 from pipelines.base.section import Section
 from pipelines.sources.listing import (
@@ -183,10 +184,10 @@ def _list_table(place: Place, source: CsvTable | JsonLines, table: pa.Table) -> 
         files = file.take(pa.array([0] * n, pa.int64()))
         return with_vectors(of_files(place, _text(ids), files, table.drop_columns(names)), vectors)
     if source.file_column not in table.column_names:
-        listed = ", ".join(table.column_names)
+        near = did_you_mean(source.file_column, table.column_names)
         raise UserError(
-            f"{place}: there is no column {source.file_column!r}; expected the image's path: source.file_column "
-            f"says which of {listed} it is"
+            f"{place}: there is no column {source.file_column!r}{near}; "
+            "source.file_column says which holds the image's path"
         )
     names = _text(table[source.file_column])
     files = place.tree().find(resolve_relative(place, names))

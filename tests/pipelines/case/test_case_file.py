@@ -211,7 +211,7 @@ def test_the_default_backbone_follows_the_input_and_one_of_images_is_refused_for
         ("file;black;swims\na.png;1;0\n", ["found one column, 'file;black;swims'", 'source.delimiter: ";"']),
         (
             "path,black,swims\na.png,1,0\n",
-            ["there is no column 'file'", "source.file_column says which of path, black"],
+            ["there is no column 'file'", "valid: path, black", "source.file_column says which"],
         ),
     ],
 )
