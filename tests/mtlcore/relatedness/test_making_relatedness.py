@@ -243,7 +243,7 @@ def test_a_multilabel_sources_base_is_counted_where_none_of_its_labels_holds():
     ("more", "words"),
     [
         ({"strength": -1.0, "prior": table_between(MOOD, UNITS)}, "strength: found -1"),
-        ({"strength": torch.ones(3), "prior": table_between(MOOD, UNITS)}, "strength: found .*one a row of 'mood'"),
+        ({"strength": torch.ones(3), "prior": table_between(MOOD, UNITS)}, "strength: found .*one per row of 'mood'"),
         ({"strength": 1.0, "prior": table_between(MOOD, SIGN)}, "prior: found relatedness mood -> sign"),
         ({"confidence": 1.0}, "confidence: found 1.0"),
     ],
