@@ -24,14 +24,29 @@ _CHARACTER = 0.6  # the width of DejaVu Sans' usual character, of its size
 _SPLITS = {"train": "#2563eb", "validation": "#d97706", "test": "#059669"}
 _INK, _GREY, _PAPER, _NO_PICTURE = "#111827", "#6b7280", "#f3f4f6", 229
 
-_TITLE = {"px": 26, "color": _INK, "weight": "bold"}
-_HEADING = {"px": 20, "color": _INK, "weight": "bold"}
-_ABOUT = {"px": 14, "color": _GREY}
-_TASK = {"px": 11, "color": _GREY, "weight": "bold"}
-_LABELS = {"px": 14, "color": _INK}
-_UNKNOWN = {"px": 13, "color": "#b45309", "style": "oblique"}
-_ID = {"px": 10, "color": "#9ca3af"}
-_PROBLEM = {"px": 12, "color": _GREY}
+
+@dataclass(frozen=True)
+class _Style:
+    """How text looks; ``px`` is its size in pixels."""
+
+    px: int
+    color: str
+    weight: str = "normal"
+    style: str = "normal"
+
+    @property
+    def line(self) -> int:
+        return round(1.3 * self.px)
+
+    def fits(self, room: int) -> int:
+        """Return how many characters so many pixels hold."""
+        return int(room / (_CHARACTER * self.px))
+
+
+_TITLE, _HEADING, _ABOUT = _Style(26, _INK, "bold"), _Style(20, _INK, "bold"), _Style(14, _GREY)
+_TASK, _LABELS = _Style(11, _GREY, "bold"), _Style(14, _INK)
+_UNKNOWN = _Style(13, "#b45309", style="oblique")
+_ID, _PROBLEM = _Style(10, "#9ca3af"), _Style(12, _GREY)
 
 Box = tuple[int, int, int, int]
 
@@ -92,22 +107,21 @@ class _Page:
         self.width, self.y = width, _MARGIN
         self.boxes: list[Box] = []
         self._pixels: list[np.ndarray] = []
-        self._texts: list[tuple[int, int, int, str, dict[str, Any]]] = []
+        self._texts: list[tuple[int, int, int, str, _Style]] = []
 
-    def text(self, x: int, y: int, text: str, style: dict[str, Any], room: int = 0, most: int = 99) -> int:
+    def text(self, x: int, y: int, text: str, style: _Style, room: int = 0, most: int = 99) -> int:
         """Write a text of so many lines at most, and return where it ends."""
         room = room or self.width - _MARGIN - x
-        fits = int(room / (_CHARACTER * style["px"]))
-        for line in textwrap.wrap(text, fits, max_lines=most, placeholder=" …"):
+        for line in textwrap.wrap(text, style.fits(room), max_lines=most, placeholder=" …"):
             self._texts.append((x, y, room, line, style))
-            y += round(1.3 * style["px"])
+            y += style.line
         return y
 
     def heading(self, samples: Samples) -> None:
         rows = f"{len(samples.samples)} of {samples.rows:,} row{'' if samples.rows == 1 else 's'}"
         words = [rows if samples.rows else "no row can be used"]
         words += [f"no labels of {', '.join(samples.unlabelled)}"] if samples.unlabelled else []
-        split = {"px": 14, "color": _SPLITS[samples.split], "weight": "bold"}
+        split = _Style(14, _SPLITS[samples.split], "bold")
         below = self.text(_MARGIN, self.y + 18, samples.data_set, _HEADING)
         below = self.text(_MARGIN, below, samples.split, split)
         self.y = self.text(_MARGIN, below, "; ".join(words), _ABOUT) + 10
@@ -116,7 +130,7 @@ class _Page:
         self.boxes.append((x, y, x + size[0], y + size[1]))
         self._pixels.append(_drawn(sample, size))
         if sample.picture is None:
-            lines = (size[1] - 16) // round(1.3 * _PROBLEM["px"])
+            lines = (size[1] - 16) // _PROBLEM.line
             self.text(x + 8, y + 8, sample.problem or "", _PROBLEM, max(60, size[0] - 16), most=max(1, lines))
 
     def captions(self, x: int, y: int, sample: Sample, room: int) -> int:
@@ -124,7 +138,7 @@ class _Page:
             y = self.text(x, y + 3, caption.task, _TASK, room, most=1)
             y = self.text(x, y, _in_words(caption), _LABELS, room, _MOST_LINES)
             y = self.text(x, y, caption.unknown, _UNKNOWN, room, _MOST_LINES)
-        fits = int(room / (_CHARACTER * _ID["px"]))
+        fits = _ID.fits(room)
         end = sample.id if len(sample.id) <= fits else f"…{sample.id[1 - fits :]}"
         return self.text(x, y + 4, end, _ID, room, most=1)
 
@@ -139,8 +153,8 @@ class _Page:
             figure.figimage(pixels, x, height - bottom)  # as they are: no axes, so nothing is resampled
         for x, y, room, text, style in self._texts:
             box = Bbox.from_extents(x, 0, x + room, height)
-            look = {name: value for name, value in style.items() if name != "px"}
-            look |= {"fontsize": style["px"] * 72 / _DPI, "family": "DejaVu Sans", "va": "top", "parse_math": False}
+            look: dict[str, Any] = {"color": style.color, "weight": style.weight, "style": style.style}
+            look |= {"fontsize": style.px * 72 / _DPI, "family": "DejaVu Sans", "va": "top", "parse_math": False}
             figure.text(x / self.width, 1 - y / height, text, clip_on=True, clip_box=box, **look)
         canvas, buffer = FigureCanvasAgg(figure), io.BytesIO()
         with warnings.catch_warnings():
