@@ -1,6 +1,7 @@
 """The command-line interface `kindred`. Each command imports what it needs, so that --help answers at once."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -299,6 +300,7 @@ def main() -> None:
     """Run the command line; exit code 0, 1 for a failed run, 2 for a wrong call or case file."""
     import_own_packages()
     _add_commands_from_above()
+    sys.path.append(os.getcwd())  # a case's own modules may lie there; Ray's workers look there too
     try:
         app()
     except UserError as error:

@@ -6,18 +6,18 @@ from mtlcore.balancing.dynamic_weight_average import DynamicWeightAverage
 from mtlcore.balancing.fixed_weights import FixedWeights
 from mtlcore.balancing.gradient_normalization import GradNorm
 from mtlcore.balancing.methods import (
-    BALANCED_IN_PIECES,
-    BALANCED_IN_SHARDS,
+    BALANCERS,
     BALANCING_METHODS,
+    balancing_class,
     build_balancer,
     check_options,
 )
 from mtlcore.balancing.random_loss_weighting import RandomLossWeighting
 from mtlcore.balancing.uncertainty_weighting import UncertaintyWeighting
+from mtlcore.balancing.weighted_losses import WeightedLosses
 
 __all__ = [
-    "BALANCED_IN_PIECES",
-    "BALANCED_IN_SHARDS",
+    "BALANCERS",
     "BALANCING_METHODS",
     "AggregatedGradients",
     "Balancer",
@@ -26,6 +26,8 @@ __all__ = [
     "GradNorm",
     "RandomLossWeighting",
     "UncertaintyWeighting",
+    "WeightedLosses",
+    "balancing_class",
     "build_balancer",
     "check_options",
 ]

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -19,9 +20,32 @@ class Balancer(ABC):
     worker. After it, the gradients that DistributedDataParallel leaves in ``.grad`` are those of the global batch,
     the same on any number of workers.
 
+    A method of one's own is a subclass (of :class:`WeightedLosses` where it weighs losses by numbers); its constructor
+    takes the objectives' names and its options by keyword, or it overrides :meth:`build`.
+
     Attributes:
         objectives: their names, in order.
+        in_pieces: whether ``backward`` may be called with one piece of the batch after another.
+        in_shards: whether it can do where each worker has a part of every parameter: it looks at no gradient.
     """
+
+    in_pieces: ClassVar[bool] = False
+    in_shards: ClassVar[bool] = False
+
+    @classmethod
+    def build(
+        cls, objectives: Sequence[str], shared: Sequence[Tensor], others: Sequence[Tensor], *, seed: int, **options: Any
+    ) -> "Balancer":
+        """Build the method for a network; :func:`build_balancer` calls it.
+
+        Args:
+            objectives: their names.
+            shared: the parameters that all objectives share.
+            others: all other parameters that are trained.
+            seed: of what is drawn at random; the same on all workers.
+            options: of the method.
+        """
+        return cls(objectives, **options)
 
     def __init__(self, objectives: Sequence[str]) -> None:
         self.objectives = tuple(objectives)

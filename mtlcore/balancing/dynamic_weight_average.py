@@ -36,7 +36,8 @@ class DynamicWeightAverage(WeightedLosses):
         )
         self.temperature, self.period = temperature, period
 
-    def _weigh(self, losses: Tensor, present: Tensor, shares: Tensor) -> Tensor:
+    def weigh(self, losses: Tensor, present: Tensor, shares: Tensor) -> Tensor:
+        """Return this step's weights."""
         state, m = self._state, len(self.objectives)
         ratios = torch.where(state["before"] > 0, state["last"] / state["before"].clamp_min(1e-12), 1.0)
         weights = m * torch.softmax(ratios / self.temperature, dim=0)

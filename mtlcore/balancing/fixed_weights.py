@@ -1,5 +1,7 @@
 """Fixed loss weights: the joint loss as it is."""
 
+from typing import ClassVar
+
 from mtlcore.balancing.balancer import Balancer
 from mtlcore.losses.joint_loss import JointLossValue
 
@@ -9,6 +11,9 @@ class FixedWeights(Balancer):
 
     R. Caruana, "Multitask Learning", Machine Learning 28 (1997). One backward pass.
     """
+
+    in_pieces: ClassVar[bool] = True
+    in_shards: ClassVar[bool] = True
 
     def backward(self, value: JointLossValue) -> None:
         """Call ``value.loss.backward()``."""

@@ -1,6 +1,7 @@
 """GradNorm: loss weights learned so that the objectives' gradient norms match."""
 
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -33,6 +34,15 @@ class GradNorm(WeightedLosses):
         ValueError: no shared parameter has two dimensions.
     """
 
+    in_shards: ClassVar[bool] = False
+
+    @classmethod
+    def build(
+        cls, objectives: Sequence[str], shared: Sequence[Tensor], others: Sequence[Tensor], *, seed: int, **options: Any
+    ) -> "GradNorm":
+        """Build it; W is among the shared parameters."""
+        return cls(objectives, shared, **options)
+
     def __init__(
         self, objectives: Sequence[str], shared: Sequence[Tensor], *, lr: float = 0.025, alpha: float = 1.5
     ) -> None:
@@ -44,7 +54,8 @@ class GradNorm(WeightedLosses):
         self._last_shared_layer = matrices[-1]
         self.lr, self.alpha = lr, alpha
 
-    def _weigh(self, losses: Tensor, present: Tensor, shares: Tensor) -> Tensor:
+    def weigh(self, losses: Tensor, present: Tensor, shares: Tensor) -> Tensor:
+        """Return this step's weights."""
         J, _ = global_jacobian(list(shares), [self._last_shared_layer], [], keep_graph=True)
         norms = J.norm(dim=1).to(losses.dtype)
         w, first = self._state["weights"], self._state["first_losses"]

@@ -1,5 +1,6 @@
 """The registry of balancing methods, and how one is built from its name and options."""
 
+import inspect
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,21 +14,51 @@ from mtlcore.balancing.gradient_normalization import GradNorm
 from mtlcore.balancing.random_loss_weighting import RandomLossWeighting
 from mtlcore.balancing.torchjd_aggregators import AGGREGATORS
 from mtlcore.balancing.uncertainty_weighting import UncertaintyWeighting
+from mtlcore.registry import Registry
 from mtlcore.suggestions import did_you_mean
 
-# The options of each method, by its name.
+# Every method but TorchJD's aggregators, which have a list of their own; a line here adds one.
+BALANCERS: Registry[type[Balancer]] = Registry(
+    "method",
+    "kindred.balancing",
+    {
+        "fixed": FixedWeights,
+        "uncertainty": UncertaintyWeighting,
+        "dwa": DynamicWeightAverage,
+        "random": RandomLossWeighting,
+        "gradnorm": GradNorm,
+    },
+)
+
+
+def _options_of(method: type[Balancer]) -> tuple[str, ...]:
+    """Return the options that a case may give: what the constructor takes by keyword alone."""
+    taken = inspect.signature(method).parameters.values()
+    return tuple(p.name for p in taken if p.kind is p.KEYWORD_ONLY and p.name != "seed")
+
+
+# The options of each built-in method, by its name.
 BALANCING_METHODS: dict[str, tuple[str, ...]] = {
-    "fixed": (),
-    "uncertainty": ("lr",),
-    "dwa": ("temperature", "period"),
-    "random": (),
-    "gradnorm": ("lr", "alpha"),
+    **{name: _options_of(BALANCERS[name]) for name in BALANCERS.built_in},
     **{name: tuple(entry.defaults) for name, entry in AGGREGATORS.items()},
 }
 
-# The methods that can do with one piece of the batch at a time, and those that look at no gradient.
-BALANCED_IN_PIECES = ("fixed",)
-BALANCED_IN_SHARDS = ("fixed", "uncertainty", "dwa", "random")
+
+def balancing_class(method: str) -> type[Balancer]:
+    """Return the class of a method.
+
+    Raises:
+        ValueError: there is no such method; begins with ``method``.
+    """
+    if method in AGGREGATORS:
+        return AggregatedGradients
+    try:
+        balancer = BALANCERS[method]
+    except ValueError as error:
+        raise ValueError(f"method: {error}") from None
+    if not (isinstance(balancer, type) and issubclass(balancer, Balancer)):
+        raise ValueError(f"method: found {method!r}; expected a subclass of mtlcore.balancing:Balancer")
+    return balancer
 
 
 def build_balancer(
@@ -42,9 +73,11 @@ def build_balancer(
     """Build a balancing method by its name.
 
     Args:
-        method: a key of :data:`BALANCING_METHODS`. The papers stand in the docstrings of :class:`FixedWeights`,
-            :class:`UncertaintyWeighting`, :class:`DynamicWeightAverage`, :class:`RandomLossWeighting`,
-            :class:`GradNorm` and, for TorchJD's aggregators, :class:`AggregatedGradients`.
+        method: a key of :data:`BALANCING_METHODS`, the name of an installed package's entry point in the group
+            ``kindred.balancing``, or ``package.module:Class``, a subclass of :class:`Balancer`. The papers stand in the
+            docstrings of :class:`FixedWeights`, :class:`UncertaintyWeighting`, :class:`DynamicWeightAverage`,
+            :class:`RandomLossWeighting`, :class:`GradNorm` and, for TorchJD's aggregators,
+            :class:`AggregatedGradients`.
         objectives: ``joint_loss.objective_names``. With one alone there is nothing to balance, and every method is
             ``fixed``.
         shared: the parameters that all objectives share.
@@ -77,13 +110,13 @@ def build_balancer(
         return FixedWeights(names)
     if method in AGGREGATORS:
         return AggregatedGradients(method, names, shared_list, other_list, seed=seed, **options)
-    if method == "random":
-        return RandomLossWeighting(names, seed=seed)
-    if method == "gradnorm":
-        return GradNorm(names, shared_list, **options)
-    if method == "dwa":
-        return DynamicWeightAverage(names, **options)
-    return UncertaintyWeighting(names, **options)
+    balancer = balancing_class(method)
+    if method in BALANCERS:
+        return balancer.build(names, shared_list, other_list, seed=seed, **options)
+    try:
+        return balancer.build(names, shared_list, other_list, seed=seed, **options)
+    except Exception as error:  # somebody's code
+        raise ValueError(f"options: {method!r} failed: {type(error).__name__}: {error}") from error
 
 
 def check_options(method: str, options: Iterable[str]) -> None:
@@ -92,10 +125,12 @@ def check_options(method: str, options: Iterable[str]) -> None:
     Raises:
         ValueError: there is no such method, or it has no such option; names the nearest.
     """
+    if ":" in method or (method in BALANCERS.names() and method not in BALANCERS):
+        return  # it is its own constructor that knows
     if method not in BALANCING_METHODS:
         near = did_you_mean(method, BALANCING_METHODS)
         near = near if near.startswith("; did") else ""
-        raise ValueError(f"method: found {method!r}{near}; valid: {', '.join(BALANCING_METHODS)}")
+        raise ValueError(f"method: found {method!r}{near}; valid: {', '.join(BALANCING_METHODS)}, package.module:Class")
     for option in options:
         if option not in (valid := BALANCING_METHODS[method]):
             known = did_you_mean(option, valid) or "; it has none"

@@ -1,6 +1,7 @@
 """Random loss weighting (RLW): weights drawn anew at each step."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,11 +25,19 @@ class RandomLossWeighting(WeightedLosses):
         seed: of the weights.
     """
 
+    @classmethod
+    def build(
+        cls, objectives: Sequence[str], shared: Sequence[Tensor], others: Sequence[Tensor], *, seed: int, **options: Any
+    ) -> "RandomLossWeighting":
+        """Build it with the seed."""
+        return cls(objectives, seed=seed, **options)
+
     def __init__(self, objectives: Sequence[str], *, seed: int = 0) -> None:
         super().__init__(objectives, step=torch.zeros((), dtype=torch.int64))
         self.seed = seed
 
-    def _weigh(self, losses: Tensor, present: Tensor, shares: Tensor) -> Tensor:
+    def weigh(self, losses: Tensor, present: Tensor, shares: Tensor) -> Tensor:
+        """Return this step's weights."""
         generator = torch.Generator().manual_seed(seed_of_step(self.seed, int(self._state["step"])))
         z = torch.randn(len(self.objectives), generator=generator)
         self._state["step"] = self._state["step"] + 1

@@ -28,7 +28,8 @@ class UncertaintyWeighting(WeightedLosses):
         super().__init__(objectives, log_variance=torch.zeros(len(objectives)))
         self.lr = lr
 
-    def _weigh(self, losses: Tensor, present: Tensor, shares: Tensor) -> Tensor:
+    def weigh(self, losses: Tensor, present: Tensor, shares: Tensor) -> Tensor:
+        """Return this step's weights."""
         s = self._state["log_variance"]
         weights = torch.exp(-s)
         self._state["log_variance"] = torch.where(present, s - self.lr * (0.5 - weights * losses), s)

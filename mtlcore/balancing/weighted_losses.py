@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -19,12 +20,14 @@ class WeightedLosses(Balancer):
     numbers; nothing of it needs an optimiser, and it drifts on no worker.
     """
 
+    in_shards: ClassVar[bool] = True
+
     def __init__(self, objectives: Sequence[str], **state: Tensor) -> None:
         super().__init__(objectives)
         self._state = state
 
     @abstractmethod
-    def _weigh(self, losses: Tensor, present: Tensor, shares: Tensor) -> Tensor:
+    def weigh(self, losses: Tensor, present: Tensor, shares: Tensor) -> Tensor:
         """Return this step's weights, shape (m,), and update the state for the next.
 
         Args:
@@ -41,7 +44,7 @@ class WeightedLosses(Balancer):
         with torch.autocast(shares.device.type, enabled=False):
             self._state = {name: tensor.to(shares.device) for name, tensor in self._state.items()}
             losses = summed_over_workers(shares.detach().float().clone())
-            weights = self._weigh(losses, present, shares)
+            weights = self.weigh(losses, present, shares)
             ((weights * shares).sum() * world_size()).backward()  # type: ignore[no-untyped-call]
 
     def state_dict(self) -> dict[str, Tensor]:

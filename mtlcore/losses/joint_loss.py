@@ -14,6 +14,7 @@ from mtlcore.losses.implied_likelihood import implied_likelihood_loss
 from mtlcore.losses.loss_term import LossTerm
 from mtlcore.losses.mixup import MixedLabels, blended, where_both
 from mtlcore.losses.objective import MATCHING, Objective
+from mtlcore.losses.pair_loss import AddedPairLoss
 from mtlcore.losses.supervised import supervised_loss
 from mtlcore.relatedness.relatedness import Relatedness
 from mtlcore.suggestions import did_you_mean
@@ -82,6 +83,13 @@ class RelatedPair:
     dm: DistributionMatching = field(default_factory=DistributionMatching)
     sca: SoftCoAnnotation = field(default_factory=SoftCoAnnotation)
     ill: ImpliedLikelihood = field(default_factory=ImpliedLikelihood)
+    added: tuple[AddedPairLoss, ...] = ()
+
+    @property
+    def has_loss(self) -> bool:
+        """Whether any of its losses has a weight."""
+        built_in = self.dm.weight or self.sca.weight or self.ill.weight
+        return bool(built_in or any(added.weight for added in self.added))
 
 
 class JointLossValue(NamedTuple):
@@ -91,7 +99,8 @@ class JointLossValue(NamedTuple):
         loss: scalar to call ``backward()`` on. With data-parallel workers its gradient, averaged over workers as
             DistributedDataParallel does, is the gradient of the loss over the global batch.
         parts: this worker's share of every part, detached, unweighted; summed over workers it is the part's value
-            over the global batch. Keys: a task's name, ``dm:A->B``, ``sca:B->A``, ``sca:A->B``, ``ill:B->A``.
+            over the global batch. Keys: a task's name, ``dm:A->B``, ``sca:B->A``, ``sca:A->B``, ``ill:B->A``,
+            ``NAME:A->B`` of an added loss.
         objectives: what :mod:`mtlcore.balancing` weighs: every task's weighted supervised loss by the task's name,
             and ``matching``, the weighted sum of all losses of related pairs, where there are any.
     """
@@ -207,6 +216,9 @@ class JointLoss(nn.Module):
             if pair.ill.weight:
                 term = of_labels(implied_likelihood_loss, logits[A], B, R, trust=rows)
                 found[f"ill:{B}->{A}"] = pair.ill.weight, term
+            for added in pair.added:
+                if added.weight:
+                    found[f"{added.name}:{A}->{B}"] = added.weight, added.term(logits, labels, R, rows, mixed)
         return found
 
     def _check(self, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> None:
@@ -310,7 +322,10 @@ class JointLoss(nn.Module):
     def objective_names(self) -> tuple[str, ...]:
         """The names of the objectives, in order: the tasks, then ``matching`` where a pair has a loss."""
         matches = any(
-            pair.dm.weight or (pair.sca.weight and (pair.sca.to_source or pair.sca.to_target)) or pair.ill.weight
+            pair.dm.weight
+            or (pair.sca.weight and (pair.sca.to_source or pair.sca.to_target))
+            or pair.ill.weight
+            or any(added.weight for added in pair.added)
             for pair in self.pairs
         )
         return (*(task.name for task in self.tasks), *((MATCHING,) if matches else ()))

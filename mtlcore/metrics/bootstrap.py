@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mtlcore.metrics.summed import SummedMetric
 from mtlcore.tasks import MISSING, Multiclass, Task
 
 
@@ -24,8 +25,10 @@ class Interval:
     high: float
 
 
-def _contributions(logits: Tensor, labels: Tensor, task: Task) -> np.ndarray:
+def _contributions(logits: Tensor, labels: Tensor, task: Task, metric: SummedMetric | None = None) -> np.ndarray:
     """Return what each input adds to the counts of the primary metric, float64, shape (N, K)."""
+    if metric is not None:
+        return metric.contributions(logits, labels, task)
     annotated = labels != MISSING
     if isinstance(task, Multiclass):
         correct = (logits.argmax(dim=1) == labels) & annotated
@@ -38,8 +41,10 @@ def _contributions(logits: Tensor, labels: Tensor, task: Task) -> np.ndarray:
     return torch.cat([hit, false], dim=1).double().numpy()
 
 
-def _score(counts: np.ndarray, task: Task) -> np.ndarray:
+def _score(counts: np.ndarray, task: Task, metric: SummedMetric | None = None) -> np.ndarray:
     """Return the primary metric of summed contributions, shape (..., K) -> (...)."""
+    if metric is not None:
+        return metric.score(counts, task)
     with np.errstate(invalid="ignore", divide="ignore"):
         if isinstance(task, Multiclass):
             return np.asarray(counts[..., 0] / counts[..., 1])
@@ -57,6 +62,7 @@ def paired_difference(
     replicates: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
+    metric: SummedMetric | None = None,
 ) -> Interval:
     """Bootstrap the difference of an arm to a baseline in the task's primary metric.
 
@@ -73,6 +79,7 @@ def paired_difference(
         replicates: number of bootstrap replicates.
         confidence: coverage of the interval, in (0, 1).
         seed: of the bootstrap's own generator.
+        metric: another metric in the primary one's place.
 
     Returns:
         the difference of the means over seeds (arm - baseline), with its interval.
@@ -89,13 +96,13 @@ def paired_difference(
         raise ValueError(f"{len(arm)} seeds against {len(baseline)}: a paired comparison needs the same, at least one")
     generator = np.random.Generator(np.random.PCG64(seed))
     pairs = [
-        np.concatenate([_contributions(a, labels, task), _contributions(b, labels, task)], axis=1)
+        np.concatenate([_contributions(z, labels, task, metric) for z in (a, b)], axis=1)
         for a, b in zip(arm, baseline, strict=True)
     ]
 
     def differences(counts: np.ndarray) -> np.ndarray:
         of_arm, of_baseline = np.split(counts, 2, axis=-1)
-        return np.asarray(_score(of_arm, task) - _score(of_baseline, task))
+        return np.asarray(_score(of_arm, task, metric) - _score(of_baseline, task, metric))
 
     value = float(np.mean([differences(pair.sum(axis=0)) for pair in pairs]))
     inputs = len(labels)

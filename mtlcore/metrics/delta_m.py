@@ -6,6 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from mtlcore.metrics.bootstrap import Interval, _contributions, _score
+from mtlcore.metrics.summed import SummedMetric
 from mtlcore.tasks import Task
 
 
@@ -59,6 +60,7 @@ def bootstrapped_delta_m(
     replicates: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
+    metrics: Mapping[str, SummedMetric | None] | None = None,
 ) -> Interval:
     """Bootstrap Delta_m of the tasks' primary metrics, paired as :func:`mtlcore.paired_difference` is.
 
@@ -76,6 +78,7 @@ def bootstrapped_delta_m(
         replicates: number of bootstrap replicates.
         confidence: coverage of the interval, in (0, 1).
         seed: of the bootstrap's own generator.
+        metrics: by task, another metric in the primary one's place.
 
     Returns:
         Delta_m with its percentile interval; NaN where the baseline scores 0 on a task.
@@ -106,11 +109,14 @@ def bootstrapped_delta_m(
                 )
         if len(np.unique(inputs[task.name].numpy())) < len(inputs[task.name]):
             raise ValueError(f"inputs: found one twice in {task.name!r}; expected once")
+    metric = {task.name: (metrics or {}).get(task.name) for task in tasks}
     generator = np.random.Generator(np.random.PCG64(seed))
     ids = np.unique(np.concatenate([inputs[task.name].numpy() for task in tasks]))
     places = {task.name: np.searchsorted(ids, inputs[task.name].numpy()) for task in tasks}
     counts = {
-        (whose, task.name): np.stack([_contributions(z, labels[task.name], task) for z in logits[task.name]])
+        (whose, task.name): np.stack(
+            [_contributions(z, labels[task.name], task, metric[task.name]) for z in logits[task.name]]
+        )
         for whose, logits in (("arm", arm), ("baseline", baseline))
         for task in tasks
     }  # (seeds, N_t, K)
@@ -119,7 +125,11 @@ def bootstrapped_delta_m(
         def scores(whose: str) -> dict[str, float]:
             # (N_t,) @ (seeds, N_t, K): every seed's counts over the drawn inputs
             return {
-                task.name: float(_score(weight[places[task.name]] @ counts[whose, task.name], task)[drawn_seeds].mean())
+                task.name: float(
+                    _score(weight[places[task.name]] @ counts[whose, task.name], task, metric[task.name])[
+                        drawn_seeds
+                    ].mean()
+                )
                 for task in tasks
             }
 

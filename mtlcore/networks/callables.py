@@ -1,13 +1,12 @@
 """Backbones from user code: a callable named `package.module:callable`."""
 
-import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
 from mtlcore.networks.from_elsewhere import validate_backbone
-from mtlcore.suggestions import did_you_mean
+from mtlcore.networks.registry import BACKBONES
 
 
 def from_callable(
@@ -16,8 +15,9 @@ def from_callable(
     """Call ``package.module:callable`` with the input's shape and the options.
 
     Args:
-        name: ``package.module:callable``; the module has to be importable wherever the network is built. It is run:
-            a name from somebody else is somebody else's code.
+        name: ``package.module:callable``, or an installed package's entry point in ``kindred.backbones``; the module
+            has to be importable wherever the network is built. It is run: a name from somebody else is somebody else's
+            code.
         input_shape: the shape of one input, given as a tuple.
         options: keyword arguments.
 
@@ -28,21 +28,12 @@ def from_callable(
     Raises:
         ValueError: there is no such module or callable, it fails, or what it returns is not that.
     """
-    module_name, _, attribute = name.partition(":")
     try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # importing runs somebody's code
-        raise ValueError(
-            f"backbone: found {name!r}, and {module_name!r} cannot be imported ({type(error).__name__}: {error}); "
-            "expected a module that is installed or on PYTHONPATH"
-        ) from None
-    build = getattr(module, attribute, None)
+        build = BACKBONES[name]
+    except ValueError as error:
+        raise ValueError(f"backbone: {error}") from None
     if not callable(build):
-        names = [one for one, value in vars(module).items() if callable(value) and not one.startswith("_")]
-        raise ValueError(
-            f"backbone: found {name!r}, and {module_name!r} has no callable {attribute!r}"
-            f"{did_you_mean(attribute, names)}"
-        )
+        raise ValueError(f"backbone: found {name!r}, a {type(build).__name__}; expected a callable")
     try:
         made = build(tuple(input_shape), **dict(options or {}))
     except Exception as error:  # somebody's code

@@ -1,26 +1,19 @@
 """Build a backbone from its name: built in, `hf:NAME`, `timm:NAME` or `package.module:callable`."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
-from mtlcore.networks.backbones import flatten, mlp, small_cnn
 from mtlcore.networks.callables import from_callable
 from mtlcore.networks.hugging_face import hugging_face_model
 from mtlcore.networks.pretrained import load_pretrained
-from mtlcore.networks.residual import resnet_small
+from mtlcore.networks.registry import BACKBONES
 from mtlcore.networks.timm_models import timm_model
 from mtlcore.suggestions import did_you_mean
 
-BUILT_IN: dict[str, Callable[..., tuple[nn.Module, int]]] = {
-    "flatten": flatten,
-    "mlp": mlp,
-    "small_cnn": small_cnn,
-    "resnet_small": resnet_small,
-}
-KINDS = f"one of {', '.join(BUILT_IN)}, hf:NAME, timm:NAME, package.module:callable"
+KINDS = f"one of {', '.join(BACKBONES.built_in)}, hf:NAME, timm:NAME, package.module:callable"
 
 
 def check_backbone_name(name: str) -> None:
@@ -29,11 +22,10 @@ def check_backbone_name(name: str) -> None:
     Raises:
         ValueError: it is none of :func:`build_backbone`'s.
     """
-    if name in BUILT_IN:
-        return
-    kind, colon, rest = name.partition(":")
-    if not (colon and kind and rest):
-        raise ValueError(f"expected {KINDS}{did_you_mean(name, BUILT_IN)}")
+    try:
+        BACKBONES.check_name(name)
+    except ValueError:
+        raise ValueError(f"expected {KINDS}{did_you_mean(name, BACKBONES.names())}") from None
 
 
 def build_backbone(
@@ -83,7 +75,7 @@ def build_backbone(
     options = dict(options or {})
     from_file = isinstance(pretrained, str) and pretrained.endswith(".safetensors")
     kind, _, rest = name.partition(":")
-    if widths is not None and (name not in BUILT_IN or name == "flatten"):
+    if widths is not None and (name not in BACKBONES or name == "flatten"):
         raise ValueError(f"widths: found {list(widths)} for the backbone {name!r}, which takes none")
     if kind == "hf":
         weights = False if from_file else pretrained or False
@@ -94,7 +86,7 @@ def build_backbone(
             raise ValueError(f"pretrained: found {pretrained!r} for the backbone {name!r}; expected {right}")
         if kind == "timm":
             backbone, features = timm_model(rest, input_shape, options, pretrained=pretrained is True)
-        elif name in BUILT_IN:
+        elif name in BACKBONES:
             backbone, features = _built_in(name, input_shape, widths, options)
         else:
             backbone, features = from_callable(name, input_shape, options)
@@ -106,7 +98,7 @@ def build_backbone(
 def _built_in(
     name: str, input_shape: Sequence[int], widths: Sequence[int] | None, options: Mapping[str, Any]
 ) -> tuple[nn.Module, int]:
-    build = BUILT_IN[name]
+    build = BACKBONES[name]
     taken = list(inspect.signature(build).parameters)[1:]
     own_words = {"widths": "hidden"} if name == "mlp" else {}
     known = [one for one in taken if one not in ("widths", "hidden")]
@@ -114,4 +106,5 @@ def _built_in(
         if option not in known:
             raise ValueError(f"options: found {option!r}, no option of {name}{did_you_mean(option, known)}")
     own_options = {} if widths is None else {own_words.get("widths", "widths"): widths}
-    return build(input_shape, **own_options, **options)
+    built: tuple[nn.Module, int] = build(input_shape, **own_options, **options)
+    return built

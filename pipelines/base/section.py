@@ -1,6 +1,7 @@
 """Section: the immutable pydantic base class of the case file's sections."""
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -37,15 +38,20 @@ class Section(BaseModel):
     @classmethod
     def _only_known_keys(cls, given: Any) -> Any:
         if isinstance(given, dict):
-            known = {field.alias or name for name, field in cls.model_fields.items()}
-            for key in given:
-                if key not in known and key not in cls.model_fields:
-                    raise PydanticCustomError(
-                        "unknown_key",
-                        "unknown key {key}{hint}",
-                        {"key": repr(key), "hint": did_you_mean(key, sorted(known))},
-                    )
+            refuse_unknown_keys(cls, given)
         return given
+
+
+def refuse_unknown_keys(section: type[BaseModel], keys: Iterable[object]) -> None:
+    """Refuse a key that is no field of a section, and name the nearest."""
+    known = {field.alias or name for name, field in section.model_fields.items()}
+    for key in keys:
+        if key not in known and key not in section.model_fields:
+            raise PydanticCustomError(
+                "unknown_key",
+                "unknown key {key}{hint}",
+                {"key": repr(key), "hint": did_you_mean(key, sorted(known))},
+            )
 
 
 def one_or_more(given: object) -> object:

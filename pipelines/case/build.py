@@ -24,6 +24,8 @@ from mtlcore import (
 )
 from mtlcore.balancing import Balancer
 from mtlcore.losses.objective import MATCHING
+from mtlcore.losses.pair_loss import AddedPairLoss, check_pair_loss
+from mtlcore.losses.pair_loss_registry import PAIR_LOSSES
 from mtlcore.suggestions import did_you_mean
 from pipelines.case.build_network import network_of
 from pipelines.case.case import Case, RelatednessEdge
@@ -63,6 +65,35 @@ def build_network(case: Case, task_names: list[str], seed: int) -> MultiTaskNetw
         return network_of(case.network, case.input.shape, [tasks[name] for name in task_names])
 
 
+def added_losses(matching: Matching) -> tuple[AddedPairLoss, ...]:
+    """Return the losses of a matching beside DM, SCA and ILL that have a weight.
+
+    Raises:
+        ValueError: there is no such loss; begins with its key below ``matching``.
+    """
+    losses = []
+    for name, settings in matching.added.items():
+        if settings.weight:
+            try:
+                loss = PAIR_LOSSES[settings.kind]
+            except ValueError as error:
+                raise ValueError(f"{name}.kind: {error}") from None
+            losses.append(AddedPairLoss(name, settings.weight, loss, settings.options))
+    return tuple(losses)
+
+
+def check_added_losses(case: Case, matching: Matching) -> None:
+    """Try the losses of one's own on every edge.
+
+    Raises:
+        ValueError: one cannot be found, or is not as the protocol has it; begins with its key below ``matching``.
+    """
+    tasks = tasks_of(case)
+    for added in added_losses(matching):
+        for edge in case.relatedness:
+            check_pair_loss(added, relatedness_of(edge, tasks))
+
+
 def build_loss(
     case: Case, task_names: list[str], matching: Matching | Literal["none"], priors: Mapping[str, tuple[float, ...]]
 ) -> JointLoss:
@@ -96,6 +127,7 @@ def build_loss(
                 DistributionMatching(**matching.dm.model_dump()),
                 SoftCoAnnotation(**matching.sca.model_dump(), prior=priors.get(edge.source)),
                 ImpliedLikelihood(**matching.ill.model_dump()),
+                added_losses(matching),
             )
             for edge in case.relatedness
             if edge.source in task_names and edge.target in task_names
@@ -107,7 +139,7 @@ def build_loss(
 
 def build_trust(network: MultiTaskNetwork, joint_loss: JointLoss) -> RelatednessTrust | None:
     """Build the estimate of how far the objective's tables are borne out; None where it uses none."""
-    used = [pair.relatedness for pair in joint_loss.pairs if pair.dm.weight or pair.sca.weight or pair.ill.weight]
+    used = [pair.relatedness for pair in joint_loss.pairs if pair.has_loss]
     return RelatednessTrust(used, head_features(network.heads)) if used else None
 
 
@@ -128,7 +160,7 @@ def build_balancing(
         ValueError: there is no such method, option, task or objective, or a value is wrong.
     """
     settings = case.arms[arm].balancing or case.training.balancing
-    options = settings.options()
+    options = settings.all_options()
     for option, given in options.items():
         if isinstance(given, dict):
             for name in given:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from pipelines.base.section import Name, Number, Positive, PositiveFloat, Section, Weight
+from pipelines.base.section import Name, Number, Positive, PositiveFloat, Section, Weight, one_or_more
 from pipelines.case.data import DataSet, Input, MulticlassTask, MultilabelTask
 from pipelines.case.network import Network
 from pipelines.case.training import Balancing, Matching, Training, method_alone
@@ -74,13 +74,27 @@ class Arm(Section):
         return isinstance(self.matching, Matching) and self.matching.trust == "estimated"
 
 
+class MetricsOfTask(Section):
+    """The ``primary`` metric, by which arms are compared, and those to ``add`` to the built-in ones.
+
+    ``accuracy``, ``balanced_accuracy``, ``macro_f1``, or ``package.module:Class``; see mtlcore.metrics.summed.
+    """
+
+    primary: str | None = None
+    """The metric by which arms are compared; accuracy or macro_f1 by default."""
+    add: Annotated[tuple[str, ...], BeforeValidator(one_or_more)] = ()
+    """Metrics beside the built-in ones."""
+
+
 class Evaluation(Section):
-    """How arms are compared, on the test split alone."""
+    """How arms are compared, on the test split alone; ``metrics`` by task, where they are not the usual ones."""
 
     baseline: str = "single-task"
     """The arm that others are compared with."""
     main_task: str | None = None
     """The task whose confusion is reported; the first by default."""
+    metrics: dict[str, MetricsOfTask] = {}
+    """By task, metrics to add, and which is primary."""
     replicates: Positive = 1000
     """Bootstrap replicates."""
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95

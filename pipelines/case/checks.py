@@ -15,10 +15,11 @@ from pipelines.base.storage import is_remote, join, missing_bucket
 from pipelines.case.build_network import builds_anywhere
 from pipelines.case.case import Case, RelatednessEdge, Tuning
 from pipelines.case.data import LabelRule, MulticlassTask, MultilabelTask, VectorInput
-from pipelines.case.training import MultistepSchedule, SharesMixing
-from pipelines.sources.image_folder import ImageFolder
-from pipelines.sources.list_source import nothing_there, source_places
-from pipelines.sources.numpy_arrays import NumpyArrays
+from pipelines.case.search_spaces import check_space
+from pipelines.case.training import Matching, SharesMixing
+from pipelines.optimization.optimizer import check_optimizer
+from pipelines.optimization.schedule import check_schedule
+from pipelines.sources.list_source import nothing_there
 from pipelines.sources.places import NothingThereError
 from pipelines.sources.registry import Source
 from pipelines.sources.tree import BrokenArchiveError
@@ -38,8 +39,11 @@ def check_case(case: Case, *, check_paths: bool = True) -> list[str]:
         *paths,
         _training,
         _schedule,
+        _optimizer,
+        _metrics,
         _validation,
         _arms_and_evaluation,
+        _pair_losses,
         _balancing,
         _pieces_and_shards,
         _tuning,
@@ -48,7 +52,7 @@ def check_case(case: Case, *, check_paths: bool = True) -> list[str]:
     problems: list[str] = []
     for check in checks:
         problems += check(case)
-        if problems and check in (_tasks, _relatedness):
+        if problems and check in (_tasks, _relatedness, _pair_losses, _balancing):
             break  # what follows builds on these
     return problems
 
@@ -161,14 +165,14 @@ def _datasets(case: Case) -> Iterator[str]:
 
 def _source_and_input(case: Case, key: str, source: Source) -> Iterator[str]:
     """Images come from sources of images, vectors from columns of numbers or arrays."""
-    if isinstance(source, NumpyArrays):
-        return
     vectors = getattr(source, "vector_columns", None)
     if isinstance(case.input, VectorInput):
-        if vectors is None:
+        if "vector" not in source.inputs:
             yield f"{key}.kind: found {source.kind!r}, a source of images, and inputs are vectors"
-        elif not vectors:
+        elif vectors == ():
             yield f"{key}.vector_columns: missing; inputs are vectors, so the columns that hold the numbers are needed"
+    elif "picture" not in source.inputs:
+        yield f"{key}.kind: found {source.kind!r}, a source of vectors, and inputs are images"
     elif vectors:
         yield f"{key}.vector_columns: found {list(vectors)}, and inputs are images (input.kind: vector is for these)"
 
@@ -205,7 +209,7 @@ def _source_paths(case: Case) -> Iterator[str]:
         return
     for name, data_set in case.datasets.items():
         try:
-            source_places(root, data_set.source)
+            data_set.source.find_places(root)
         except NothingThereError as error:
             yield _missing_path(f"datasets.{name}.source.path", str(error), root)
         except BrokenArchiveError as error:
@@ -231,9 +235,9 @@ def _missing_path(key: str, path: str, root: str) -> str:
 
 
 def _label_rule(case: Case, key: str, task_name: str, rule: LabelRule, source: Source) -> Iterator[str]:
-    if rule.where == "folder" and not isinstance(source, ImageFolder):
+    if rule.where == "folder" and not source.labels_in_folders:
         yield f"{key}.from: found 'folder' for a source of kind {source.kind!r}; expected 'column' or 'columns'"
-    if rule.where != "folder" and isinstance(source, ImageFolder):
+    if rule.where != "folder" and source.labels_in_folders:
         yield f"{key}.from: found {rule.where!r} for a source of kind {source.kind!r}; expected 'folder'"
     if (rule.where == "column") != (rule.column is not None):
         yield f"{key}.column: {'missing; needed' if rule.column is None else 'found, but used only'} with from: column"
@@ -295,14 +299,15 @@ def _training(case: Case) -> Iterator[str]:
 
 
 def _schedule(case: Case) -> Iterator[str]:
-    schedule, steps = case.training.schedule, case.training.steps
-    if schedule.warmup_steps >= steps:
-        found = schedule.warmup_steps
-        yield f"training.schedule.warmup_steps: found {found}; expected fewer than training.steps ({steps})"
-    if isinstance(schedule, MultistepSchedule):
-        given = list(schedule.milestones)
-        if given != sorted(set(given)) or given[-1] >= steps:
-            yield f"training.schedule.milestones: found {given}; expected rising, each below training.steps ({steps})"
+    for problem in check_schedule(case.training.schedule, case.training.steps):
+        yield f"training.schedule.{problem}"
+
+
+def _optimizer(case: Case) -> Iterator[str]:
+    try:
+        check_optimizer(case.training.optimizer)
+    except ValueError as error:
+        yield f"training.optimizer.{error}"
 
 
 def _validation(case: Case) -> Iterator[str]:
@@ -322,8 +327,14 @@ def _validation(case: Case) -> Iterator[str]:
         yield _unknown("training.best.metric", "task", task, ["mean", *case.tasks])
     elif not any(task in data_set.labels for data_set in labelled):
         yield f"training.best.metric: found {task!r}, and no dataset of split 'validation' is labelled for it"
-    elif dot and metric not in METRICS:
-        yield _unknown("training.best.metric", "metric", metric, METRICS)
+    elif dot and metric not in (known := [*METRICS, *_own_metrics(case, task)]):
+        yield _unknown("training.best.metric", "metric", metric, known)
+
+
+def _own_metrics(case: Case, task: str) -> list[str]:
+    settings = case.evaluation.metrics.get(task)
+    wanted = [*settings.add, settings.primary or ""] if settings else []
+    return [name.rpartition(":")[2] for name in wanted if name]
 
 
 def _augmentation(case: Case) -> Iterator[str]:
@@ -340,6 +351,34 @@ def _arms_and_evaluation(case: Case) -> Iterator[str]:
         yield _unknown("evaluation.baseline", "arm", case.evaluation.baseline, case.arms)
     if case.evaluation.main_task is not None and case.evaluation.main_task not in case.tasks:
         yield _unknown("evaluation.main_task", "task", case.evaluation.main_task, case.tasks)
+
+
+def _metrics(case: Case) -> Iterator[str]:
+    from pipelines.case.metrics import metrics_of
+
+    for name in case.evaluation.metrics:
+        if name not in case.tasks:
+            yield _unknown("evaluation.metrics", "task", name, case.tasks)
+    try:
+        metrics_of(case)
+    except ValueError as error:
+        yield f"evaluation.metrics.{error}"
+
+
+def _pair_losses(case: Case) -> Iterator[str]:
+    from pipelines.case.build import check_added_losses
+
+    said: set[str] = set()
+    for name, arm in case.arms.items():
+        if not isinstance(arm.matching, Matching):
+            continue
+        where = "training" if arm.matching == case.training.matching else f"arms.{name}"
+        try:
+            check_added_losses(case, arm.matching)
+        except ValueError as error:
+            if str(error) not in said:
+                said.add(str(error))
+                yield f"{where}.matching.{error}"
 
 
 def _balancing(case: Case) -> Iterator[str]:
@@ -364,29 +403,33 @@ def _balancing(case: Case) -> Iterator[str]:
 
 
 def _pieces_and_shards(case: Case) -> Iterator[str]:
-    from mtlcore.balancing import BALANCED_IN_PIECES, BALANCED_IN_SHARDS
+    from mtlcore.balancing import BALANCERS, balancing_class
 
     if case.training.shard and case.training.compile:
         yield "training.compile: found true, and training.shard too; expected one of the two"
     wanted = {
-        f"training.accumulate: found {case.training.accumulate}": (case.training.accumulate > 1, BALANCED_IN_PIECES),
-        "training.shard: found true": (case.training.shard, BALANCED_IN_SHARDS),
+        "in_pieces": (case.training.accumulate > 1, f"training.accumulate: found {case.training.accumulate}"),
+        "in_shards": (case.training.shard, "training.shard: found true"),
     }
     methods = {(arm.balancing or case.training.balancing).method for arm in case.arms.values()}
-    for found, (given, can) in wanted.items():
-        for method in sorted(methods - set(can)):
-            if given:
+    for ability, (needed, found) in wanted.items():
+        can = [name for name in BALANCERS.built_in if getattr(balancing_class(name), ability)]
+        for method in sorted(methods) if needed else ():
+            if not getattr(balancing_class(method), ability):
                 yield f"{found}, and balancing {method!r} needs more than that leaves; {', '.join(can)} can be combined"
 
 
 def _tuning(case: Case) -> Iterator[str]:
-    from tune_spaces import space_names
-
     if case.tuning.arm not in case.arms and case.tuning.arm != Tuning().arm:
         # The default need not be among the arms of a case that is never tuned; `kindred tune` asks for it.
         yield _unknown("tuning.arm", "arm", case.tuning.arm, case.arms)
-    if case.tuning.space not in space_names():
-        yield _unknown("tuning.space", "search space", case.tuning.space, space_names())
+    arm = case.arms.get(case.tuning.arm)
+    try:
+        check_space(
+            case.tuning.space, (arm.matching if arm and arm.matching != "none" else case.training.matching).model_dump()
+        )
+    except ValueError as error:
+        yield f"tuning.space: {error}"
 
 
 _OF_IMAGES = ("small_cnn", "resnet_small")

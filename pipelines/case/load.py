@@ -279,13 +279,15 @@ def _expected(kind: str, key: str, found: Any, context: dict[str, Any]) -> str |
 def _describe(problem: Any, given: Any) -> str:
     """Say one of pydantic's problems as: key: what was found; what would be right."""
     found, kind, message = problem["input"], problem["type"], problem["msg"]
-    key = ".".join(_path_in_file(problem["loc"], given, may_be_missing=kind != "unknown_key"))
+    key = ".".join(_path_in_file(problem["loc"], given, may_be_missing=kind not in ("unknown_key", "unknown_kind")))
     if kind == "unknown_key":
         known, _, hint = message.partition("; ")
         elsewhere = None if hint.startswith("did you mean") else _ELSEWHERE.get(problem["ctx"]["key"].strip("'"))
         return f"{key + ': ' if key else ''}{f'{known}; {elsewhere}' if elsewhere else message}"
     if kind == "missing":
         return f"{key}: missing; the key is needed"
+    if kind in ("unknown_kind", "unknown_name"):
+        return f"{key}{'.kind' if kind == 'unknown_kind' else ''}: {message}"
     context = problem.get("ctx", {})
     if kind == "literal_error" and context["expected"] == "'none'":
         right = f"expected none (no loss of related tasks), or a section such as {_FORMS['Matching']}"

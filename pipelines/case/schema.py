@@ -73,12 +73,9 @@ def _finish(place: Schema, definitions: Schema) -> None:
         kind.setdefault("description", "Says that it is this section.")
     if any(option == {"kind_alone": True} for option in place.get("anyOf", ())):
         union = place["anyOf"][0]
-        kinds = [kind for kind, ref in union["discriminator"]["mapping"].items() if _needs_no_more(ref, definitions)]
+        members = [definitions[ref.rpartition("/")[2]] for o in union["oneOf"] if (ref := o.get("$ref"))]
+        kinds = [m["properties"]["kind"]["const"] for m in members if set(m.get("required", ())) <= {"kind"}]
         place["anyOf"] = [{"enum": kinds} if option == {"kind_alone": True} else option for option in place["anyOf"]]
-
-
-def _needs_no_more(ref: str, definitions: Schema) -> bool:
-    return set(definitions[ref.rpartition("/")[2]].get("required", ())) <= {"kind"}
 
 
 def case_reference() -> str:

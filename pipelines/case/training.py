@@ -2,79 +2,23 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from pipelines.base.section import Number, Positive, PositiveFloat, Probability, Section, Weight, kind_alone
-
-
-class Optimizer(Section):
-    """torch.optim's AdamW or SGD."""
-
-    name: Literal["adamw", "sgd"] = "adamw"
-    """The optimiser."""
-    lr: PositiveFloat = 1e-3
-    """The learning rate."""
-    weight_decay: Weight = 1e-4
-    """Weight decay."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Of SGD."""
-
-
-class _Schedule(Section):
-    """``warmup_steps``: the learning rate first rises over so many steps, by the same amount each."""
-
-    warmup_steps: Annotated[int, Field(ge=0), Number] = 0
-    """Steps in which the learning rate rises first."""
-
-
-class ConstantSchedule(_Schedule):
-    """The learning rate is the optimiser's ``lr``."""
-
-    kind: Literal["constant"]
-
-
-class CosineSchedule(_Schedule):
-    """From ``lr`` along half a cosine to ``end`` times ``lr`` after the last step; warm-up comes before."""
-
-    kind: Literal["cosine"] = "cosine"
-    end: Probability = 0.0
-    """Where it ends, as a share of ``lr``."""
-
-
-class LinearSchedule(_Schedule):
-    """From ``lr`` along a line to ``end`` times ``lr`` after the last step; warm-up comes before."""
-
-    kind: Literal["linear"]
-    end: Probability = 0.0
-    """Where it ends, as a share of ``lr``."""
-
-
-class StepSchedule(_Schedule):
-    """``lr`` times ``factor`` for every ``every`` steps that are done."""
-
-    kind: Literal["step"]
-    every: Positive
-    """Steps between two changes."""
-    factor: Annotated[float, Field(gt=0, le=1), Number] = 0.1
-    """What ``lr`` is multiplied by."""
-
-
-class MultistepSchedule(_Schedule):
-    """``lr`` times ``factor`` for each of the ``milestones``, numbers of steps, that is reached."""
-
-    kind: Literal["multistep"]
-    milestones: Annotated[tuple[Positive, ...], Field(min_length=1)]
-    """The steps of the changes."""
-    factor: Annotated[float, Field(gt=0, le=1), Number] = 0.1
-    """What ``lr`` is multiplied by."""
-
-
-Schedule = Annotated[
-    ConstantSchedule | CosineSchedule | LinearSchedule | StepSchedule | MultistepSchedule,
-    Field(discriminator="kind"),
-    BeforeValidator(kind_alone),
-]
+from mtlcore.losses.pair_loss_registry import PAIR_LOSSES
+from pipelines.base.kinds import known_name
+from pipelines.base.section import (
+    Name,
+    Number,
+    Positive,
+    PositiveFloat,
+    Probability,
+    Section,
+    Weight,
+    refuse_unknown_keys,
+)
+from pipelines.optimization.optimizer import Optimizer
+from pipelines.optimization.schedule import CosineSchedule, Schedule
 
 
 class Validation(Section):
@@ -150,8 +94,22 @@ class ImpliedLikelihoodSettings(Section):
     """lambda_ILL; 0: off."""
 
 
+class AddedPairLossSettings(Section):
+    """A loss of related pairs beside DM, SCA and ILL: ``kind`` is ``package.module:callable``.
+
+    It is called with logits, labels, relatedness, trust and ``options``; see mtlcore.losses.pair_loss.PairLoss.
+    """
+
+    kind: Annotated[str, AfterValidator(known_name(PAIR_LOSSES))]
+    """The loss."""
+    weight: Weight = 0.0
+    """Its weight; 0: off."""
+    options: dict[str, Any] = {}
+    """Further arguments of the loss."""
+
+
 class Matching(Section):
-    """What is done with every relatedness edge.
+    """What is done with every relatedness edge; any other key is the name of a loss of one's own, with its ``kind``.
 
     ``trust``: whether the rows of a table count in full, or as far as training finds that the data bear them out
     (mtlcore.RelatednessTrust). It is estimated and reported either way.
@@ -166,6 +124,30 @@ class Matching(Section):
     trust: Literal["full", "estimated"] = "full"
     """Whether tables count in full, or as far as the data bear them out."""
 
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[Name, AddedPairLossSettings] = Field(init=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_known_keys(cls, content: Any) -> Any:
+        """Take a section with a ``kind``, or the name of a registered loss, for a pair loss; refuse other keys."""
+        if not isinstance(content, dict):
+            return content
+        added = {
+            name: {"kind": name} | settings
+            for name, settings in content.items()
+            if name not in cls.model_fields
+            and isinstance(settings, dict)
+            and ("kind" in settings or name in PAIR_LOSSES)
+        }
+        refuse_unknown_keys(cls, [name for name in content if name not in added])
+        return content | added
+
+    @property
+    def added(self) -> dict[str, AddedPairLossSettings]:
+        """The losses of one's own, by name."""
+        return self.__pydantic_extra__
+
 
 def method_alone(given: object) -> object:
     """Make a section of a method alone."""
@@ -179,11 +161,14 @@ class Balancing(Section):
     """How objectives are weighed against each other; methods and their options: docs/balancing.md.
 
     An option that is not given is the method's own default. ``pref_vector``, ``weights``, ``leak`` and ``tau`` hold
-    numbers by objective: a task's name, or ``matching`` for the losses of related pairs.
+    numbers by objective: a task's name, or ``matching`` for the losses of related pairs. ``options`` are those of a
+    method of one's own, ``package.module:Class``, a subclass of mtlcore.balancing.Balancer.
     """
 
     method: str = "fixed"
     """The method."""
+    options: dict[str, Any] = {}
+    """Of a method of one's own."""
     lr: PositiveFloat | None = None
     """uncertainty, gradnorm: the learning rate of the weights."""
     alpha: Weight | None = None
@@ -231,9 +216,9 @@ class Balancing(Section):
     trim_number: Annotated[int, Field(ge=0), Number] | None = None
     """trimmed_mean: values that are left out at each end."""
 
-    def options(self) -> dict[str, Any]:
+    def all_options(self) -> dict[str, Any]:
         """Return the options that are given."""
-        return self.model_dump(exclude={"method"}, exclude_none=True)
+        return self.model_dump(exclude={"method", "options"}, exclude_none=True) | self.options
 
 
 class _Mixing(Section):

@@ -16,8 +16,6 @@ from mtlcore import (
     bootstrapped_delta_m,
     delta_m,
     paired_difference,
-    primary_metric,
-    task_metrics,
 )
 from pipelines.base.errors import UserError
 from pipelines.base.progress import bar
@@ -27,6 +25,7 @@ from pipelines.blocks.datasets import DataSets
 from pipelines.blocks.reader import BlockReader
 from pipelines.case.build import build_network, tasks_of
 from pipelines.case.case import Case
+from pipelines.case.metrics import metrics_of
 from pipelines.evaluate.results import (
     Confusion,
     DataSetSummary,
@@ -66,7 +65,7 @@ def evaluate(case: Case, data_sets: DataSets) -> Results:
     runs = list_runs(case)
     check_trained(runs, experiment, data_sets)
     tested = predict_split(case, runs, data_sets, experiment, "test")
-    tasks = tasks_of(case)
+    tasks, task_metrics = tasks_of(case), metrics_of(case)
     settings = case.evaluation
 
     arms: dict[str, dict[str, TaskResult]] = {}
@@ -77,16 +76,17 @@ def evaluate(case: Case, data_sets: DataSets) -> Results:
                 shown.show(len(arms) * len(tasks) - len(tasks) + len(arms[arm]))
                 test = tested[name]
                 logits, baseline = _of_arm(test, arm), _of_arm(test, settings.baseline)
-                metrics = [task_metrics(z, test.labels, task) for z in logits]
+                metrics = [task_metrics[name].scores(z, test.labels) for z in logits]
                 difference = None
                 if arm != settings.baseline:
                     interval = paired_difference(
                         logits, baseline, test.labels, task,
                         replicates=settings.replicates, confidence=settings.confidence,
+                        metric=task_metrics[name].metric,
                     )  # fmt: skip
                     difference = Difference(value=interval.value, low=interval.low, high=interval.high)
                 arms[arm][name] = TaskResult(
-                    primary_metric=primary_metric(task),
+                    primary_metric=task_metrics[name].primary,
                     metrics={metric: [_or_null(of_seed[metric]) for of_seed in metrics] for metric in metrics[0]},
                     difference=difference,
                 )
@@ -232,6 +232,7 @@ def _delta_m_difference(
         {name: tested[name].labels for name in tasks},
         {name: tested[name].rows for name in tasks},
         list(tasks.values()), replicates=settings.replicates, confidence=settings.confidence,
+        metrics={name: of_task.metric for name, of_task in metrics_of(case).items()},
     )  # fmt: skip
     if math.isnan(found.value) or math.isnan(found.low):
         return None

@@ -36,7 +36,9 @@ class Difference(_Part):
 class TaskResult(_Part):
     """One arm on one task."""
 
-    primary_metric: str = Field(description="the metric of `difference`: accuracy or macro_f1")
+    primary_metric: str = Field(
+        description="the metric of `difference`: accuracy or macro_f1, unless evaluation.metrics says another"
+    )
     metrics: dict[str, list[float | None]] = Field(
         description="every metric in [0, 1], one value per seed, in the order of `seeds`; null where it is not defined"
     )

@@ -24,8 +24,6 @@ from pipelines.blocks.writer import input_type, write_block
 from pipelines.case.data import DataSet, PictureInput, VectorInput
 from pipelines.ingest.decode import decode_input
 from pipelines.sources.fetch import fetch
-from pipelines.sources.numpy_arrays import NumpyArrays, read_numpy_rows
-from pipelines.sources.parquet_table import HuggingFace, ParquetTable, read_parquet_rows
 
 ENDINGS = (".arrow", ".inputs.arrow", ".json")
 INPUTS = pa.schema([("origin", pa.binary(16)), ("digest", pa.binary(16))])
@@ -245,13 +243,7 @@ def _read_table_rows(rows: pa.Table, data_set: DataSet) -> Iterator[bytes | np.n
     """Read rows of one table; where the table itself fails, so does each row that is left."""
     file, wanted, done = rows.slice(0, 1).to_pylist()[0], rows["row"].to_pylist(), 0
     try:
-        found: Iterator[bytes | np.ndarray | Exception]
-        if isinstance(data_set.source, NumpyArrays):
-            found = read_numpy_rows(file, wanted, data_set.source)
-        else:
-            assert isinstance(data_set.source, ParquetTable | HuggingFace)
-            found = read_parquet_rows(file, wanted, data_set.source)
-        for one in found:
+        for one in data_set.source.read_rows(file, wanted):
             yield one
             done += 1
     except Exception as error:

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 from ray import tune
 
-from mtlcore import primary_metric, task_metrics
 from pipelines.base.fingerprint import fingerprint
 from pipelines.base.progress import Bar
 from pipelines.base.storage import join
 from pipelines.blocks.datasets import DataSets
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
+from pipelines.case.metrics import metrics_of
 from pipelines.evaluate.evaluate import check_trained, predict_runs, split_tests
 from pipelines.experiment.run import list_runs
 from pipelines.search.settings import with_settings
@@ -40,9 +40,9 @@ def run_trial(settings: dict[str, float], case: Case, data_sets: DataSets, folde
     check_trained(runs, place, data_sets)
     tests = split_tests(tried, predict_runs(tried, runs, data_sets, place, "validation"), data_sets, "validation")
     scores = {}
-    for name, task in tasks_of(tried).items():
+    for name, metrics in metrics_of(tried).items():
         test = tests[name]
-        of_seeds = [task_metrics(logits, test.labels, task)[primary_metric(task)] for logits in test.logits.values()]
+        of_seeds = [metrics.scores(logits, test.labels)[metrics.primary] for logits in test.logits.values()]
         scores[name] = float(np.mean(of_seeds))
     for_use = [scores[name] for name, task in tasks_of(tried).items() if not task.auxiliary]
     tune.report({"score": float(np.mean(for_use)), "scores": scores})

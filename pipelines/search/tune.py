@@ -24,6 +24,7 @@ from pipelines.base.terminal import as_text
 from pipelines.blocks.datasets import DataSets
 from pipelines.case.case import Case
 from pipelines.case.load import as_yaml
+from pipelines.case.search_spaces import load_space
 from pipelines.case.training import Matching
 from pipelines.experiment.layout import experiment_folder
 from pipelines.search.settings import current_values, with_settings
@@ -85,7 +86,6 @@ def tune(case: Case, data_sets: DataSets, verbose: bool = False) -> Tuned:
     from ray.tune.search import BasicVariantGenerator
 
     from pipelines.search.trial import TrialCounter, run_trial
-    from tune_spaces import load_space
 
     check_tunable(case)
     seen = data_sets.of_split("train", "validation")

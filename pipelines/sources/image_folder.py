@@ -1,23 +1,27 @@
 """The source `image_folder`: images in folders, on disk, in object storage or in an archive."""
 
 import posixpath
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pyarrow as pa
 
-from pipelines.base.section import Section
 from pipelines.sources.archives import archive_kind
 from pipelines.sources.listing import Listing, of_files
 from pipelines.sources.places import Place
-from pipelines.sources.settings import Paths
+from pipelines.sources.source import SourceSettings
 
 
-class ImageFolder(Section):
+class ImageFolder(SourceSettings):
     """Images in folders; the folder that an image lies in may be its class."""
 
+    inputs: ClassVar[frozenset[str]] = frozenset({"picture"})
+    labels_in_folders: ClassVar[bool] = True
+
     kind: Literal["image_folder"]
-    path: Paths
-    """Where it lies below data_root: a path, a list of them, a pattern with *; also inside an archive, or a URL."""
+
+    def list_rows(self, place: Place) -> Listing:
+        """List every image below a place."""
+        return list_image_folder(place)
 
 
 PICTURE_ENDINGS = frozenset(

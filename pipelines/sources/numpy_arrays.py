@@ -3,7 +3,7 @@
 import io
 import posixpath
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -11,15 +11,14 @@ from numpy.lib import format as npy
 
 from mtlcore.suggestions import did_you_mean
 from pipelines.base.errors import UserError
-from pipelines.base.section import Section
 from pipelines.base.storage import open_file
 from pipelines.sources.fetch import fetch_one
 from pipelines.sources.listing import Listing, of_table
 from pipelines.sources.places import Place
-from pipelines.sources.settings import Paths
+from pipelines.sources.source import SourceSettings
 
 
-class NumpyArrays(Section):
+class NumpyArrays(SourceSettings):
     """Arrays with a row an input: one ``.npz`` file with all of them, or ``.npy`` files.
 
     ``array`` is the inputs' (float, n x size, or uint8 images) in an ``.npz`` file, whose other arrays are columns;
@@ -27,13 +26,21 @@ class NumpyArrays(Section):
     or not is a multilabel column.
     """
 
+    of_files: ClassVar[bool] = True
+
     kind: Literal["numpy"]
-    path: Paths
-    """Where it lies below data_root: a path, a list of them, a pattern with *; also inside an archive, or a URL."""
     array: str = "x"
     """The inputs' array in an .npz file."""
     columns: dict[str, str] = {}
     """By column, its .npy file."""
+
+    def list_rows(self, place: Place) -> Listing:
+        """List the rows of arrays."""
+        return list_numpy(place, self)
+
+    def read_rows(self, file: dict[str, Any], wanted: Sequence[int]) -> Iterator[bytes | np.ndarray | Exception]:
+        """Read rows of a file."""
+        return read_numpy_rows(file, wanted, self)
 
 
 _MOST_IN_A_COLUMN = 2  # dimensions: n values, or n x L labels

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -11,16 +11,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.base.errors import UserError
-from pipelines.base.section import Section
 from pipelines.base.storage import open_ranges
 from pipelines.sources.fetch import fetch_one
 from pipelines.sources.listing import Listing, column, matching_columns, of_files, of_table, resolve_relative
-from pipelines.sources.places import Place
-from pipelines.sources.settings import Columns, Paths
+from pipelines.sources.places import NothingThereError, Place, find_places
+from pipelines.sources.settings import Columns
+from pipelines.sources.source import SourceSettings
 from pipelines.sources.text_tables import vectors_of
 
 
-class ParquetTable(Section):
+class ParquetTable(SourceSettings):
     """A Parquet file with a row an input.
 
     ``image_column`` holds the encoded image's bytes (also as ``{bytes, path}``, the Hugging Face way), its path
@@ -28,9 +28,9 @@ class ParquetTable(Section):
     ``vector_columns`` the numbers, where inputs are vectors: columns of numbers, or one column of lists.
     """
 
-    kind: Literal["parquet"]
-    path: Paths
-    """Where it lies below data_root: a path, a list of them, a pattern with *; also inside an archive, or a URL."""
+    of_files: ClassVar[bool] = True
+
+    kind: Literal["parquet", "hugging_face"]
     image_column: str = "image"
     """The column with the image: bytes, path or pixels."""
     vector_columns: Columns = ()
@@ -38,29 +38,42 @@ class ParquetTable(Section):
     id_column: str | None = None
     """The column with a row's name; its number by default."""
 
+    def list_rows(self, place: Place) -> Listing:
+        """List the rows of a Parquet file."""
+        return list_parquet(place, self)
 
-class HuggingFace(Section):
+    def read_rows(self, file: dict[str, Any], wanted: Sequence[int]) -> Iterator[bytes | np.ndarray | Exception]:
+        """Read rows of a file."""
+        return read_parquet_rows(file, wanted, self)
+
+
+class HuggingFace(ParquetTable):
     """A dataset in the Parquet layout of Hugging Face's hub: ``data/train-00000-of-00002.parquet`` and the like.
 
     ``part`` is the set's own split, ``config`` its configuration. Classes stored as numbers get their names back.
     """
 
     kind: Literal["hugging_face"]
-    path: Paths
-    """Where it lies below data_root: a path, a list of them, a pattern with *; also inside an archive, or a URL."""
     part: str = "train"
     """The set's own split."""
     config: str | None = None
     """The set's configuration."""
-    image_column: str = "image"
-    """The column with the image."""
-    vector_columns: Columns = ()
-    """The columns that hold the numbers, names or patterns like ``feature_*``, where inputs are vectors."""
-    id_column: str | None = None
-    """The column with a row's name; its number by default."""
+
+    def find_places(self, root: str) -> list[Place]:
+        """Find the files of the part, in the first of the hub's layouts that has any."""
+        return [place for path in self.path for place in _files_of_part(root, path, self)]
 
 
-def list_parquet(place: Place, source: ParquetTable | HuggingFace) -> Listing:
+def _files_of_part(root: str, path: str, source: HuggingFace) -> list[Place]:
+    for pattern in hugging_face_patterns(path, source):
+        try:
+            return find_places(root, [pattern], files=True)
+        except NothingThereError:
+            continue
+    raise NothingThereError(path)
+
+
+def list_parquet(place: Place, source: ParquetTable) -> Listing:
     """List the rows of a Parquet file; the inputs' column is left where it is.
 
     Raises:
@@ -98,7 +111,7 @@ def open_parquet(file: dict[str, Any]) -> pq.ParquetFile:
 
 
 def read_parquet_rows(
-    file: dict[str, Any], wanted: Sequence[int], source: ParquetTable | HuggingFace
+    file: dict[str, Any], wanted: Sequence[int], source: ParquetTable
 ) -> Iterator[bytes | np.ndarray | Exception]:
     """Yield the inputs of some rows in the order asked for; for one that cannot be read, why.
 
@@ -128,9 +141,7 @@ def read_parquet_rows(
     yield from _inputs(pa.concat_tables(parts).take(pa.array(back)), names, source)
 
 
-def _inputs(
-    part: pa.Table, names: Sequence[str], source: ParquetTable | HuggingFace
-) -> Iterator[bytes | np.ndarray | Exception]:
+def _inputs(part: pa.Table, names: Sequence[str], source: ParquetTable) -> Iterator[bytes | np.ndarray | Exception]:
     if source.vector_columns:
         for value in vectors_of(part):
             yield np.asarray(value.values.to_numpy(zero_copy_only=False), dtype=np.float32)
@@ -224,11 +235,3 @@ def hugging_face_patterns(path: str, source: HuggingFace) -> list[str]:
             f"{prefix}{source.part}*.parquet",
         ]
     return found
-
-
-def check_hugging_face(source: HuggingFace, tried: Sequence[str]) -> UserError:
-    """Say that a split was not found."""
-    return UserError(
-        f"hugging_face: found no Parquet file of the part {source.part!r} at {', '.join(tried[:3])}, ...; "
-        "expected the folder that holds data/train-*.parquet"
-    )

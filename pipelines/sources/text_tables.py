@@ -3,7 +3,7 @@
 import json
 import posixpath
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,7 +12,6 @@ from pydantic import Field
 
 from mtlcore.suggestions import did_you_mean
 from pipelines.base.errors import UserError
-from pipelines.base.section import Section
 from pipelines.sources.listing import (
     Listing,
     column,
@@ -25,19 +24,20 @@ from pipelines.sources.listing import (
     with_vectors,
 )
 from pipelines.sources.places import Place
-from pipelines.sources.settings import Columns, Paths
+from pipelines.sources.settings import Columns
+from pipelines.sources.source import SourceSettings
 
 
-class CsvTable(Section):
+class CsvTable(SourceSettings):
     """A table in text with a row an input.
 
     ``file_column`` holds the image's path, relative to the table's folder; ``vector_columns`` the numbers, where
     inputs are vectors (names, or patterns like ``feature_*``); ``id_column`` a name for the row.
     """
 
+    of_files: ClassVar[bool] = True
+
     kind: Literal["csv"]
-    path: Paths
-    """Where it lies below data_root: a path, a list of them, a pattern with *; also inside an archive, or a URL."""
     file_column: str = "file"
     """The column with the image's path, relative to the table."""
     vector_columns: Columns = ()
@@ -47,19 +47,27 @@ class CsvTable(Section):
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
     """What stands between columns."""
 
+    def list_rows(self, place: Place) -> Listing:
+        """List the rows of a table."""
+        return list_csv(place, self)
 
-class JsonLines(Section):
+
+class JsonLines(SourceSettings):
     """A JSON object a line. Columns as in a CSV file; a column may hold a list (the labels that hold, the vector)."""
 
+    of_files: ClassVar[bool] = True
+
     kind: Literal["json_lines"]
-    path: Paths
-    """Where it lies below data_root: a path, a list of them, a pattern with *; also inside an archive, or a URL."""
     file_column: str = "file"
     """The column with the image's path, relative to the table."""
     vector_columns: Columns = ()
     """The columns that hold the numbers, names or patterns like ``feature_*``, where inputs are vectors."""
     id_column: str | None = None
     """The column with a row's name; its number by default."""
+
+    def list_rows(self, place: Place) -> Listing:
+        """List the rows of a file."""
+        return list_json_lines(place, self)
 
 
 _Broken = tuple[int, str, str]  # a line's number, what is wrong with it, and the line

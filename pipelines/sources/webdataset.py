@@ -2,30 +2,56 @@
 
 import json
 import posixpath
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
 
 from pipelines.base.errors import UserError
-from pipelines.base.section import Section
+from pipelines.base.storage import is_remote, join, kind_of
 from pipelines.sources.fetch import fetch
 from pipelines.sources.image_folder import is_picture
 from pipelines.sources.listing import Listing, of_files
-from pipelines.sources.places import Place
-from pipelines.sources.settings import Paths
+from pipelines.sources.places import NothingThereError, Place, find_places
+from pipelines.sources.source import SourceSettings
 from pipelines.sources.text_tables import column_of
 
 
-class WebDataset(Section):
+class WebDataset(SourceSettings):
     """Tar files of samples: members that share a name up to its first dot.
 
     The member with an image's ending is the input. Columns: ``cls``, ``txt`` and other short members by their
     ending, and the keys of a ``json`` member.
     """
 
+    inputs: ClassVar[frozenset[str]] = frozenset({"picture"})
+
     kind: Literal["webdataset"]
-    path: Paths
-    """Where it lies below data_root: a path, a list of them, a pattern with *; also inside an archive, or a URL."""
+
+    def find_places(self, root: str) -> list[Place]:
+        """Find the tar files; a folder stands for those in it."""
+        return [tar for place in super().find_places(root) for tar in _tars(root, place)]
+
+    def list_rows(self, place: Place) -> Listing:
+        """List a tar file's samples."""
+        return list_webdataset(place)
+
+
+def _tars(root: str, place: Place) -> list[Place]:
+    if kind_of(place.url) != "folder":
+        return [place]
+    named = place.url if is_remote(place.name) else place.name  # a URL's options are no part of its name
+    inside = [join(named, pattern) for pattern in ("**.tar", "**.tar.gz", "**.tgz")]
+    tars = [tar for pattern in inside for tar in _if_there(root, pattern)]
+    if not tars:
+        raise NothingThereError(inside[0])
+    return tars
+
+
+def _if_there(root: str, pattern: str) -> list[Place]:
+    try:
+        return find_places(root, [pattern], files=False)
+    except NothingThereError:
+        return []
 
 
 _LARGEST_FIELD = 1 << 20  # bytes: a longer member is no label

@@ -15,6 +15,7 @@ from pipelines.batches.batch import MixedBatch, batch_sampler, training_batch
 from pipelines.case.build import build_balancing, build_loss, build_network, build_trust, tasks_of
 from pipelines.experiment.provenance import provenance
 from pipelines.experiment.run import HISTORY, VALIDATIONS, WEIGHTS, Run, write_record
+from pipelines.optimization.optimizer import build_optimizer, set_learning_rate
 from pipelines.train.assignment import WorkerAssignment
 from pipelines.train.checkpoints.file import Event
 from pipelines.train.checkpoints.schedule import CheckpointSchedule
@@ -32,7 +33,6 @@ from pipelines.train.logs.monitor import Monitor
 from pipelines.train.logs.relatedness_log import measured_steps, write_measured
 from pipelines.train.logs.validation_history import chosen
 from pipelines.train.lr_schedule import learning_rate
-from pipelines.train.optimizer import build_optimizer, set_learning_rate
 from pipelines.train.prefetch import prefetch, to_layout
 from pipelines.train.prepare import prepare
 from pipelines.train.sharding import is_sharded

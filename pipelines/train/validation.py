@@ -8,12 +8,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from mtlcore import MISSING, task_metrics
+from mtlcore import MISSING
 from pipelines.batches.normalize import normalize
 from pipelines.batches.permutation import permute_indices
 from pipelines.blocks.reader import BlockReader
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
+from pipelines.case.metrics import metrics_of
 from pipelines.experiment.run import Run
 from pipelines.train.checkpoints.file import Event
 from pipelines.train.eval_mode import evaluating
@@ -41,6 +42,7 @@ class Validation:
     def __init__(self, case: Case, run: Run, readers: Mapping[str, BlockReader], worker: Worker) -> None:
         self._case, self._readers, self._worker = case, readers, worker
         self._settings, self._training = case.training.validation, case.training
+        self._metrics = metrics_of(case)
         self._tasks = [tasks_of(case)[name] for name in run.tasks]
         self._scored = scored_columns(case, run)
         sizes = {name: len(reader) for name, reader in readers.items()}
@@ -99,7 +101,7 @@ class Validation:
                 first += len(task.outputs)
                 labels = self._labels[task.name]
                 annotated = (labels != MISSING).reshape(len(labels), -1).any(dim=1)
-                for metric, value in task_metrics(of_task[annotated], labels[annotated], task).items():
+                for metric, value in self._metrics[task.name].scores(of_task[annotated], labels[annotated]).items():
                     found[f"{task.name}.{metric}"] = value
         return self._shared(found)
 

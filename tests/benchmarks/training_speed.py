@@ -34,10 +34,10 @@ def compare(config: dict[str, Any]) -> None:
     from mtlcore import HeadInputs, seeded_init
     from pipelines.batches.batch import batch_sampler, gather_batch
     from pipelines.case.build import build_loss, build_network, build_trust, tasks_of
+    from pipelines.optimization.optimizer import build_optimizer
     from pipelines.train.data import open_training_data
     from pipelines.train.loop import train_run
     from pipelines.train.malloc import disable_malloc_trim
-    from pipelines.train.optimizer import build_optimizer
     from pipelines.train.prefetch import to_layout
     from pipelines.train.prepare import prepare
     from pipelines.train.worker import ray_worker

@@ -1,5 +1,7 @@
 """Aff-Wild2 (the ABAW competitions): frames of videos with expression, action units, valence and arousal."""
 
+from typing import Literal
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,6 +26,16 @@ PARTS = {"train": ("Train", "Training"), "val": ("Validation",)}
 EXPRESSIONS = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", "other")
 _ANNOTATIONS = r"(?:^|/)(?P<task>EXPR|AU|VA)_[^/]*/(?P<part>Train|Training|Validation)_Set/(?P<video>[^/]+)\.txt$"
 _NOT_ANNOTATED = -5  # of valence and arousal
+
+
+class AffWild2(PublishedSet):
+    """Aff-Wild2 as a source; see :func:`read_aff_wild2`."""
+
+    kind: Literal["aff_wild2"]
+
+    def read_table(self, tree: Tree) -> pa.Table:
+        """Return a row an image."""
+        return read_aff_wild2(tree, self)
 
 
 def read_aff_wild2(tree: Tree, source: PublishedSet) -> pa.Table:

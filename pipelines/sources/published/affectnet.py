@@ -1,6 +1,7 @@
 """AffectNet: faces from the web with an expression, valence and arousal."""
 
 import io
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -39,6 +40,16 @@ _FACE = ["face_x", "face_y", "face_width", "face_height", "facial_landmarks"]
 _COLUMNS = ["subDirectory_filePath", *_FACE, "expression", "valence", "arousal"]
 _IMAGES = "Manually_Annotated_Images"
 _NOT_ANNOTATED = -2  # of valence and arousal
+
+
+class AffectNet(PublishedSet):
+    """AffectNet as a source; see :func:`read_affectnet`."""
+
+    kind: Literal["affectnet"]
+
+    def read_table(self, tree: Tree) -> pa.Table:
+        """Return a row an image."""
+        return read_affectnet(tree, self)
 
 
 def read_affectnet(tree: Tree, source: PublishedSet) -> pa.Table:

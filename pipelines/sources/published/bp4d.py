@@ -1,5 +1,7 @@
 """BP4D-Spontaneous: frames of 41 people in eight tasks with action units."""
 
+from typing import Literal
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -20,6 +22,16 @@ from pipelines.sources.published.settings import PublishedSet
 from pipelines.sources.tree import Tree
 
 _STATES = {0: False, 1: True, 9: None}
+
+
+class BP4D(PublishedSet):
+    """BP4D-Spontaneous as a source; see :func:`read_bp4d`."""
+
+    kind: Literal["bp4d"]
+
+    def read_table(self, tree: Tree) -> pa.Table:
+        """Return a row an image."""
+        return read_bp4d(tree, self)
 
 
 def read_bp4d(tree: Tree, source: PublishedSet) -> pa.Table:

@@ -1,5 +1,7 @@
 """CelebA: faces of celebrities with forty attributes each."""
 
+from typing import Literal
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -9,6 +11,16 @@ from pipelines.sources.published.settings import PublishedSet
 from pipelines.sources.tree import Tree
 
 PARTS = ("train", "val", "test")
+
+
+class CelebA(PublishedSet):
+    """CelebA as a source; see :func:`read_celeba`."""
+
+    kind: Literal["celeba"]
+
+    def read_table(self, tree: Tree) -> pa.Table:
+        """Return a row an image."""
+        return read_celeba(tree, self)
 
 
 def read_celeba(tree: Tree, source: PublishedSet) -> pa.Table:

@@ -1,5 +1,7 @@
 """CUB-200-2011: birds with a species and 312 attributes that people saw or did not see."""
 
+from typing import Literal
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,6 +29,16 @@ _RIGHT = {
     "present": "0 or 1",
     "certainty": "1 (not visible), 2, 3 or 4",
 }
+
+
+class CUB200(PublishedSet):
+    """CUB-200-2011 as a source; see :func:`read_cub_200_2011`."""
+
+    kind: Literal["cub_200_2011"]
+
+    def read_table(self, tree: Tree) -> pa.Table:
+        """Return a row an image."""
+        return read_cub_200_2011(tree, self)
 
 
 def read_cub_200_2011(tree: Tree, source: PublishedSet) -> pa.Table:

@@ -1,5 +1,7 @@
 """DISFA: frames of videos of 27 people with the intensities of twelve action units."""
 
+from typing import Literal
+
 import pyarrow as pa
 
 from pipelines.base.errors import UserError
@@ -18,6 +20,16 @@ from pipelines.sources.published.settings import PublishedSet
 from pipelines.sources.tree import Tree
 
 HOLDS_FROM = 2.0
+
+
+class DISFA(PublishedSet):
+    """DISFA as a source; see :func:`read_disfa`."""
+
+    kind: Literal["disfa"]
+
+    def read_table(self, tree: Tree) -> pa.Table:
+        """Return a row an image."""
+        return read_disfa(tree, self)
 
 
 def read_disfa(tree: Tree, source: PublishedSet) -> pa.Table:

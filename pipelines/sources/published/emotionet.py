@@ -1,5 +1,7 @@
 """EmotioNet: images from the web with action units."""
 
+from typing import Literal
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,6 +23,16 @@ from pipelines.sources.tree import Tree
 _LISTS = r"(?:^|/)(?i:emotionet_facs[^/]*\.(?:csv|tsv|txt)|datafile_[^/]*\.txt)$"
 _STATES = {0: False, 1: True, 999: None}
 _UNITS = 60  # of a list without a header
+
+
+class EmotioNet(PublishedSet):
+    """EmotioNet as a source; see :func:`read_emotionet`."""
+
+    kind: Literal["emotionet"]
+
+    def read_table(self, tree: Tree) -> pa.Table:
+        """Return a row an image."""
+        return read_emotionet(tree, self)
 
 
 def read_emotionet(tree: Tree, source: PublishedSet) -> pa.Table:

@@ -1,5 +1,7 @@
 """Grocery Store: products in their shelves, with a class, a coarse class, and the family that a path tells."""
 
+from typing import Literal
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -9,6 +11,16 @@ from pipelines.sources.tree import Tree
 
 PARTS = ("train", "val", "test")
 _CLASSES = ["class", "class_id", "coarse_class", "coarse_class_id", "iconic", "description"]
+
+
+class GroceryStore(PublishedSet):
+    """Grocery Store as a source; see :func:`read_grocery_store`."""
+
+    kind: Literal["grocery_store"]
+
+    def read_table(self, tree: Tree) -> pa.Table:
+        """Return a row an image."""
+        return read_grocery_store(tree, self)
 
 
 def read_grocery_store(tree: Tree, source: PublishedSet) -> pa.Table:

@@ -1,5 +1,7 @@
 """RAF-DB: faces from the web with one of seven expressions, agreed on by about forty people each."""
 
+from typing import Literal
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -10,6 +12,16 @@ from pipelines.sources.tree import Tree
 PARTS = ("train", "test")
 EXPRESSIONS = {1: "surprise", 2: "fear", 3: "disgust", 4: "happiness", 5: "sadness", 6: "anger", 7: "neutral"}
 _LIST = "EmoLabel/list_patition_label.txt"  # the authors' spelling
+
+
+class RafDB(PublishedSet):
+    """RAF-DB as a source; see :func:`read_raf_db`."""
+
+    kind: Literal["raf_db"]
+
+    def read_table(self, tree: Tree) -> pa.Table:
+        """Return a row an image."""
+        return read_raf_db(tree, self)
 
 
 def read_raf_db(tree: Tree, source: PublishedSet) -> pa.Table:

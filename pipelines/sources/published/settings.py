@@ -1,14 +1,17 @@
-"""The settings of a published set, the same for all of them."""
+"""What all published sets share: their settings, and how a table of images becomes a listing."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar
 
+import pyarrow as pa
 from pydantic import Field
 
-from pipelines.base.section import Section
-from pipelines.sources.settings import Paths
+from pipelines.sources.listing import Listing, of_files
+from pipelines.sources.places import Place
+from pipelines.sources.source import SourceSettings
+from pipelines.sources.tree import Tree
 
 
-class PublishedSet(Section):
+class PublishedSet(SourceSettings):
     """A dataset in the layout that its authors publish; what it has columns for: pipelines/sources/published.
 
     Attributes:
@@ -16,22 +19,24 @@ class PublishedSet(Section):
         intensity: an action unit of at least this intensity holds; each set has a default of its own.
     """
 
-    kind: Literal[
-        "affectnet",
-        "aff_wild2",
-        "bp4d",
-        "celeba",
-        "cub_200_2011",
-        "disfa",
-        "emotionet",
-        "grocery_store",
-        "raf_db",
-        "ut_zappos50k",
-    ]
-    """The set."""
-    path: Paths
-    """Where it lies below data_root: a path, a list of them, a pattern with *; also inside an archive, or a URL."""
+    inputs: ClassVar[frozenset[str]] = frozenset({"picture"})
+
     part: str | None = None
     """One of its own parts; all by default."""
     intensity: Annotated[float, Field(ge=0, le=5)] | None = None
     """From which an action unit holds."""
+
+    def read_table(self, tree: Tree) -> pa.Table:
+        """Return a row an image: ``picture``, its name in the tree, and a column a field, null where not annotated.
+
+        Raises:
+            UserError: the set does not lie there in its layout, or has no such part.
+        """
+        raise NotImplementedError(f"{type(self).__name__} reads no table")
+
+    def list_rows(self, place: Place) -> Listing:
+        """List the set's images."""
+        tree = place.tree()
+        table = self.read_table(tree)
+        pictures = table["picture"].combine_chunks().cast(pa.string())
+        return of_files(place, pictures, tree.find(pictures), table.drop_columns(["picture"]))

@@ -1,5 +1,7 @@
 """UT Zappos50K: shoes of a catalogue, with their category, sub-category, and what the shop says of them."""
 
+from typing import Literal
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -25,6 +27,16 @@ FIELDS = {
     "Material": "material",
     "ToeStyle": "toe_style",
 }
+
+
+class UTZappos50K(PublishedSet):
+    """UT Zappos50K as a source; see :func:`read_ut_zappos50k`."""
+
+    kind: Literal["ut_zappos50k"]
+
+    def read_table(self, tree: Tree) -> pa.Table:
+        """Return a row an image."""
+        return read_ut_zappos50k(tree, self)
 
 
 def read_ut_zappos50k(tree: Tree, source: PublishedSet) -> pa.Table:

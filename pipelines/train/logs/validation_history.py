@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from mtlcore import LOWER_IS_BETTER, primary_metric
+from mtlcore import LOWER_IS_BETTER
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
+from pipelines.case.metrics import metrics_of
 from pipelines.experiment.run import Run
 
 
@@ -67,11 +68,12 @@ def scored_columns(case: Case, run: Run) -> tuple[str, ...]:
     A network that does not serve the task that is named is judged as if none were: by the mean of what it serves.
     """
     tasks = {name: task for name, task in tasks_of(case).items() if name in run.tasks}
+    metrics = metrics_of(case)
     named, _, metric = (case.training.best.metric if case.training.best else "mean").partition(".")
     if named in tasks:
-        return (f"{named}.{metric or primary_metric(tasks[named])}",)
+        return (f"{named}.{metric or metrics[named].primary}",)
     for_use = [name for name, task in tasks.items() if not task.auxiliary] or list(tasks)
-    return tuple(f"{name}.{primary_metric(tasks[name])}" for name in for_use)
+    return tuple(f"{name}.{metrics[name].primary}" for name in for_use)
 
 
 def chosen(history: ValidationHistory, case: Case, run: Run) -> dict[str, object] | None:

@@ -240,7 +240,7 @@ def test_built_in_backbones_have_no_batch_statistics():
         ({"name": "hf:./nowhere"}, "backbone: found 'hf:./nowhere', no such file or folder"),
         ({"name": "hf:vit", "input_shape": (64,)}, "'hf:vit' takes images"),
         ({"name": "no_such_module:f"}, "'no_such_module' cannot be imported"),
-        ({"name": f"{HERE}:pear"}, "has no callable 'pear'.*did you mean 'pair'"),
+        ({"name": f"{HERE}:pear"}, "has no 'pear'.*did you mean 'pair'"),
         ({"name": f"{HERE}:failing"}, "failed: RuntimeError: no luck"),
         ({"name": f"{HERE}:pair", "options": {"depth": 2}}, "failed: TypeError: .*depth"),
         ({"name": f"{HERE}:no_module"}, "returned str; expected a torch.nn.Module"),

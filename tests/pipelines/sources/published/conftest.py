@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipelines.sources.published import read_published
-from pipelines.sources.published.settings import PublishedSet
+from pipelines.sources.registry import SOURCES
 from pipelines.sources.tree import Tree
 
 
@@ -37,7 +36,7 @@ def read(request, tmp_path):
             for name, content in contents.items():
                 (place / name).parent.mkdir(parents=True, exist_ok=True)
                 (place / name).write_bytes(content)
-        table = read_published(Tree(str(place)), PublishedSet(kind=kind, path=str(place), **settings))
+        table = SOURCES[kind](kind=kind, path=str(place), **settings).read_table(Tree(str(place)))
         assert table.schema.names[0] == "picture"
         return table
 

@@ -5,8 +5,7 @@ from collections import Counter
 import pytest
 
 from pipelines.base.errors import UserError
-from pipelines.sources.published import read_published
-from pipelines.sources.published.settings import PublishedSet
+from pipelines.sources.published.grocery_store import GroceryStore
 from pipelines.sources.tree import Tree
 
 PICTURES = [
@@ -72,7 +71,7 @@ def test_a_malformed_line_is_told_by_its_number(read, line, told):
 
 def test_the_real_set_is_read_whole(grocery_archive):
     tree = Tree(str(grocery_archive))
-    table = read_published(tree, PublishedSet(kind="grocery_store", path="grocery-store.zip"))
+    table = GroceryStore(kind="grocery_store", path="grocery-store.zip").read_table(tree)
     assert Counter(name.split("/")[1] for name in table["picture"].to_pylist()) == {
         "train": 2640,
         "val": 296,

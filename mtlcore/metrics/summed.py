@@ -1,0 +1,106 @@
+"""Metrics that are a function of sums over inputs, and so can be bootstrapped: the protocol of a primary metric."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from mtlcore.registry import Registry
+from mtlcore.tasks import MISSING, Multiclass, Task
+
+
+class SummedMetric(ABC):
+    """A metric of a task's predictions, 0 or more and better when higher: what inputs add, summed, then a score.
+
+    So its interval costs no more than accuracy's: a bootstrap replicate weighs the inputs anew, and computes nothing
+    of them again. A metric of one's own is a subclass with these two methods and a constructor without arguments.
+    """
+
+    @abstractmethod
+    def contributions(self, logits: Tensor, labels: Tensor, task: Task) -> np.ndarray:
+        """Return what each input adds, float64, shape (N, K) with a K of the metric's choice.
+
+        Args:
+            logits: floating point, shape (N, outputs).
+            labels: integer, shape (N,) or (N, L), -1 where not annotated.
+            task: which of the two kinds it is, and its classes or labels.
+        """
+
+    @abstractmethod
+    def score(self, sums: np.ndarray, task: Task) -> np.ndarray:
+        """Return the metric of summed contributions, shape (..., K) -> (...); NaN where it is not defined."""
+
+    def __call__(self, logits: Tensor, labels: Tensor, task: Task) -> float:
+        """Return the metric of some predictions."""
+        return float(self.score(self.contributions(logits, labels, task).sum(axis=0), task))
+
+
+class _OfCounts(SummedMetric):
+    """Of hits, false alarms, misses and right rejections of every class or label that is annotated."""
+
+    def contributions(self, logits: Tensor, labels: Tensor, task: Task) -> np.ndarray:
+        """Return the four counts side by side, (N, 4 outputs)."""
+        outputs = len(task.outputs)
+        annotated = labels != MISSING
+        if isinstance(task, Multiclass):
+            holds = one_hot(labels.clamp(min=0).long(), outputs).bool()
+            predicted = one_hot(logits.argmax(dim=1), outputs).bool()
+            known = annotated[:, None].expand_as(holds)
+        else:
+            holds, predicted, known = labels == 1, logits > 0, annotated
+        cells = [holds & predicted, ~holds & predicted, holds & ~predicted, ~holds & ~predicted]
+        return torch.cat([cell & known for cell in cells], dim=1).double().numpy()
+
+    def score(self, sums: np.ndarray, task: Task) -> np.ndarray:
+        """Return the metric."""
+        tp, fp, fn, tn = np.split(sums, 4, axis=-1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(self._of(tp, fp, fn, tn, isinstance(task, Multiclass)))
+
+    @abstractmethod
+    def _of(self, tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, tn: np.ndarray, multiclass: bool) -> np.ndarray: ...
+
+
+def _mean(values: np.ndarray, taking_part: Any) -> np.ndarray:
+    return np.asarray(np.where(taking_part, values, 0).sum(axis=-1) / taking_part.sum(axis=-1))
+
+
+class Accuracy(_OfCounts):
+    """``accuracy`` of :func:`mtlcore.task_metrics`."""
+
+    def _of(self, tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, tn: np.ndarray, multiclass: bool) -> np.ndarray:
+        if multiclass:
+            return np.asarray(tp.sum(axis=-1) / (tp + fn).sum(axis=-1))
+        annotated = tp + fp + fn + tn
+        return _mean((tp + tn) / annotated, annotated > 0)
+
+
+class BalancedAccuracy(_OfCounts):
+    """``balanced_accuracy`` of :func:`mtlcore.task_metrics`."""
+
+    def _of(self, tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, tn: np.ndarray, multiclass: bool) -> np.ndarray:
+        recall, specificity = tp / (tp + fn), tn / (tn + fp)
+        if multiclass:
+            return _mean(recall, tp + fn > 0)
+        defined = np.stack([tp + fn > 0, tn + fp > 0])
+        both = np.where(defined, np.stack([recall, specificity]), 0).sum(axis=0) / defined.sum(axis=0)
+        return _mean(both, defined.any(axis=0))
+
+
+class MacroF1(_OfCounts):
+    """``macro_f1`` of :func:`mtlcore.task_metrics`."""
+
+    def _of(self, tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, tn: np.ndarray, multiclass: bool) -> np.ndarray:
+        f1 = np.nan_to_num(2 * tp / (2 * tp + fp + fn))
+        return _mean(f1, tp + fp + fn > 0 if multiclass else tp + fp + fn + tn > 0)
+
+
+# The metrics that may be a task's primary one, by name; a line here adds one.
+SUMMED_METRICS: Registry[type[SummedMetric]] = Registry(
+    "metric",
+    "kindred.metrics",
+    {"accuracy": Accuracy, "balanced_accuracy": BalancedAccuracy, "macro_f1": MacroF1},
+)

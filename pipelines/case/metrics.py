@@ -1,0 +1,87 @@
+"""The metrics of a case's tasks: the built-in ones, those that ``evaluation.metrics`` adds, and which is primary."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mtlcore import METRICS, Multiclass, Task, primary_metric, task_metrics
+from mtlcore.metrics.summed import SUMMED_METRICS, SummedMetric
+from pipelines.case.build import tasks_of
+from pipelines.case.case import Case
+
+
+@dataclass(frozen=True)
+class TaskMetrics:
+    """The metrics of a task.
+
+    Attributes:
+        task: the task.
+        primary: the name of the metric by which arms are compared.
+        metric: it, where it is not :func:`mtlcore.primary_metric`.
+        added: metrics of one's own by their name in results.
+    """
+
+    task: Task
+    primary: str
+    metric: SummedMetric | None
+    added: Mapping[str, SummedMetric]
+
+    def scores(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
+        """Return every metric by name; the arguments of :func:`mtlcore.task_metrics`."""
+        own = {name: metric(logits, labels, self.task) for name, metric in self.added.items()}
+        return task_metrics(logits, labels, self.task) | own
+
+
+def metrics_of(case: Case) -> dict[str, TaskMetrics]:
+    """Return the metrics of every task.
+
+    Raises:
+        ValueError: a metric cannot be found, is not as the protocol has it, or two have the same name; begins with the
+            key below ``evaluation.metrics``.
+    """
+    found = {}
+    for name, task in tasks_of(case).items():
+        settings = case.evaluation.metrics.get(name)
+        wanted = [] if settings is None else [*settings.add, *filter(None, [settings.primary])]
+        metrics: dict[str, SummedMetric] = {}
+        for metric_name in dict.fromkeys(wanted):
+            key = f"{name}.{'primary' if settings and metric_name == settings.primary else 'add'}"
+            if metric_name in METRICS and metric_name not in SUMMED_METRICS:
+                right = ", ".join(SUMMED_METRICS.names())
+                raise ValueError(f"{key}: found {metric_name!r}; expected {right}, or your own: package.module:Class")
+            short = short_name(metric_name)
+            if short in metrics or (short in METRICS and short != metric_name):
+                raise ValueError(f"{key}: found {metric_name!r}, and there is a metric {short!r} already")
+            metrics[short] = _checked(metric_name, task, key)
+        primary = primary_metric(task) if settings is None or settings.primary is None else short_name(settings.primary)
+        other = None if primary == primary_metric(task) else metrics[primary]
+        found[name] = TaskMetrics(task, primary, other, {n: m for n, m in metrics.items() if n not in METRICS})
+    return found
+
+
+def short_name(name: str) -> str:
+    """Return a metric's name in results: the object's, of ``package.module:object``."""
+    return name.rpartition(":")[2]
+
+
+def _checked(name: str, task: Task, key: str) -> SummedMetric:
+    try:
+        kind = SUMMED_METRICS[name]
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None
+    if not (isinstance(kind, type) and issubclass(kind, SummedMetric)):
+        raise ValueError(f"{key}: found {name!r}; expected a subclass of mtlcore.metrics.summed:SummedMetric")
+    if name in SUMMED_METRICS:
+        return kind()
+    logits = torch.linspace(-3, 3, 4 * len(task.outputs)).reshape(4, -1)
+    labels = torch.tensor([0, 0, -1, 0]) if isinstance(task, Multiclass) else (logits > 0).long() - 1
+    try:
+        metric = kind()
+        value = metric(logits, labels, task)
+    except Exception as error:  # somebody's code
+        raise ValueError(f"{key}: {name!r} failed: {type(error).__name__}: {error}") from error
+    if value < 0:
+        raise ValueError(f"{key}: {name!r} is {value:g} of some predictions; expected 0 or more, better when higher")
+    return metric
