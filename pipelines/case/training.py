@@ -268,7 +268,13 @@ class Training(Section):
     cluster that grows and shrinks may give, looked at every ``resize_every_s`` seconds. ``max_failures``: how often
     workers may die before a group of runs is given up; -1: any number. Preempted nodes do not count.
 
-    ``precision``: what the network computes in; parameters, losses and everything that looks at gradients stay
+    ``loader_threads``: how many threads read batches; by default one on the CPU, and on a GPU the node's processors
+    shared out to its workers, eight at most. ``data``: whether the training inputs stay on the host, or are copied to
+    the device once, where they fit half of its memory. Neither changes a number.
+
+    ``precision``: ``tf32`` computes in float32, where a GPU may round the factors of matrix products and convolutions
+    to TF32; ``float32`` keeps it from that; ``bfloat16`` computes the network in it (autocast). Parameters, losses and
+    everything that looks at gradients stay
     float32. ``accumulate``: in how many pieces, one after the other, a worker works through its part of the batch;
     the step stays the same. ``clip_norm``: the most that the norm of the whole gradient may be. ``compile``: compile
     the backbone. ``channels_last``: the memory layout of images and of convolutions. ``shard``: each worker keeps
@@ -293,8 +299,10 @@ class Training(Section):
     max_failures: Annotated[int, Field(ge=-1), Number] = 3
     checkpoints: Checkpoints = Checkpoints()
     threads_per_worker: Positive = 1
+    loader_threads: Positive | None = None
+    data: Literal["host", "device"] = "host"
     device: Literal["cpu", "cuda"] = "cpu"
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "tf32", "bfloat16"] = "tf32"
     accumulate: Positive = 1
     clip_norm: PositiveFloat | None = None
     compile: bool = False

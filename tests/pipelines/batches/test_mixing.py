@@ -168,9 +168,7 @@ def test_a_share_may_be_set_alone_and_a_bound_that_one_row_breaks_is_told():
     case = load_case("digits", ["training.mixing.digit_pictures=5"])
     assert case.training.mixing.shares == {"digit_pictures": 5, "trait_pictures": 3}
     case = load_case("digits", ["training.mixing={kind: uniform, max_repeats: 2}", "training.batch_size=8"])
-    with pytest.raises(
-        UserError, match=r"training.mixing.max_repeats: found 2; 'digit_pictures' \(50 rows\) is gone"
-    ):
+    with pytest.raises(UserError, match=r"training.mixing.max_repeats: found 2; 'digit_pictures' \(50 rows\) is gone"):
         batch_sampler(case, {"digit_pictures": 50, "trait_pictures": 100_000}, 0, ["digit", "traits"])
 
 
