@@ -24,6 +24,13 @@ class _Draw(IntEnum):
     ERASE, ERASED_AREA, ERASED_RATIO, ERASED_TOP, ERASED_LEFT, PARTNER = range(6, 12)
 
 
+class _Column(IntEnum):
+    """The columns of :func:`alterations`."""
+
+    FLIP, TOP, LEFT, BRIGHTNESS, CONTRAST, SATURATION = range(6)
+    ERASE, ERASED_TOP, ERASED_LEFT, ERASED_HEIGHT, ERASED_WIDTH = range(6, 11)
+
+
 _ERASED_AREA = (0.02, 1 / 3)  # of the image
 _ERASED_RATIO = (0.3, 10 / 3)  # height over width
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -82,16 +89,76 @@ def own_share(seed: int, step: int, alpha: float) -> float:
     return max(share, 1 - share)
 
 
-def augmented(
-    inputs: np.ndarray, draws: np.ndarray, settings: Augmentation, scale: PictureInput | VectorInput
-) -> Tensor:
-    """Return inputs as the network sees them, altered and scaled; vectors are only scaled.
+def alterations(draws: np.ndarray, settings: Augmentation, shape: tuple[int, ...]) -> Tensor:
+    """Work out on the host what becomes of each image, so that the device that alters it draws nothing.
+
+    Args:
+        draws: of the rows, float64, shape (n, 12).
+        settings: what to do.
+        shape: (C, H, W) of an image.
+
+    Returns:
+        float32, shape (n, 11), a column each of :class:`_Column`: whether to flip, where the crop begins, the three
+        colour factors, whether to erase and which rectangle.
+    """
+    height, width = shape[1:]
+    columns = np.zeros((len(draws), len(_Column)))
+    columns[:, _Column.FLIP] = draws[:, _Draw.FLIP] < settings.flip
+    for column, draw in ((_Column.TOP, _Draw.TOP), (_Column.LEFT, _Draw.LEFT)):
+        columns[:, column] = np.floor(draws[:, draw] * (2 * settings.crop + 1))
+    for column, draw, strength in (
+        (_Column.BRIGHTNESS, _Draw.BRIGHTNESS, settings.brightness),
+        (_Column.CONTRAST, _Draw.CONTRAST, settings.contrast),
+        (_Column.SATURATION, _Draw.SATURATION, settings.saturation),
+    ):
+        columns[:, column] = 1 + strength * (2 * draws[:, draw] - 1)
+    area = height * width * (_ERASED_AREA[0] + draws[:, _Draw.ERASED_AREA] * (_ERASED_AREA[1] - _ERASED_AREA[0]))
+    ratio = _ERASED_RATIO[0] * (_ERASED_RATIO[1] / _ERASED_RATIO[0]) ** draws[:, _Draw.ERASED_RATIO]
+    # even where that is higher or wider than the image
+    high = np.clip(np.rint(np.sqrt(area * ratio)), 1, height)
+    wide = np.clip(np.rint(np.sqrt(area / ratio)), 1, width)
+    columns[:, _Column.ERASE] = draws[:, _Draw.ERASE] < settings.erasing
+    columns[:, _Column.ERASED_TOP] = np.floor(draws[:, _Draw.ERASED_TOP] * (height - high + 1))
+    columns[:, _Column.ERASED_LEFT] = np.floor(draws[:, _Draw.ERASED_LEFT] * (width - wide + 1))
+    columns[:, _Column.ERASED_HEIGHT], columns[:, _Column.ERASED_WIDTH] = high, wide
+    return torch.from_numpy(columns).float()
+
+
+def alter(inputs: Tensor, columns: Tensor | None, settings: Augmentation, scale: PictureInput | VectorInput) -> Tensor:
+    """Return inputs as the network sees them, altered and normalized, computed on the device that they lie on.
 
     In this order: a horizontal flip; a crop of the image's own size out of the image with a margin that mirrors it
     (S. Zagoruyko, N. Komodakis, "Wide residual networks", BMVC 2016); brightness, contrast and saturation, each by a
-    factor from [1 - s, 1 + s], contrast about the image's mean grey, saturation about each pixel's grey; the scaling
-    of the case's ``input``; a rectangle that becomes 0, the mean (Z. Zhong et al., "Random erasing data augmentation",
-    AAAI 2020).
+    factor from [1 - s, 1 + s], contrast about the image's mean grey, saturation about each pixel's grey; the
+    normalization of the case's ``input``; a rectangle that becomes 0, the mean (Z. Zhong et al., "Random erasing data
+    augmentation", AAAI 2020). The same code runs on every kind of device, and on the CPU to the same bits whatever else
+    is in the batch.
+
+    Args:
+        inputs: uint8 (n, C, H, W) or float32 (n, size); not written to.
+        columns: as :func:`alterations` returns them, on the same device; None where nothing is altered.
+        settings: what to do.
+        scale: the case's ``input``.
+
+    Returns:
+        float32, of the inputs' shape.
+    """
+    if isinstance(scale, VectorInput) or columns is None:
+        return normalize(inputs, scale)
+    values = _moved(inputs, columns, settings)
+    if settings.brightness or settings.contrast or settings.saturation:
+        values = _coloured(values.float().div_(255), columns).sub_(scale.mean).div_(scale.std)
+    else:
+        values = normalize(values, scale)
+    if settings.erasing:
+        values.masked_fill_(_erased(inputs.shape, columns), 0.0)
+    return values
+
+
+def augmented(
+    inputs: np.ndarray, draws: np.ndarray, settings: Augmentation, scale: PictureInput | VectorInput
+) -> Tensor:
+    """Return host inputs as the network sees them: :func:`alterations` of their draws, then :func:`alter`.
 
     Args:
         inputs: uint8 (n, C, H, W) or float32 (n, size); not written to.
@@ -102,63 +169,48 @@ def augmented(
     Returns:
         float32, of the inputs' shape.
     """
-    if isinstance(scale, VectorInput):
-        return normalize(torch.from_numpy(inputs), scale)
-    values = torch.from_numpy(_moved(inputs, draws, settings))
-    if settings.brightness or settings.contrast or settings.saturation:
-        values = _coloured(values.float().div_(255), draws, settings).sub_(scale.mean).div_(scale.std)
-    else:
-        values = normalize(values, scale)
-    if settings.erasing:
-        values.masked_fill_(_erased(inputs.shape, draws, settings), 0.0)
-    return values
+    columns = None if isinstance(scale, VectorInput) else alterations(draws, settings, inputs.shape[1:])
+    return alter(torch.from_numpy(inputs), columns, settings, scale)
 
 
-def _moved(pictures: np.ndarray, draws: np.ndarray, settings: Augmentation) -> np.ndarray:
-    flipped = draws[:, _Draw.FLIP] < settings.flip
-    if flipped.any():
-        pictures = pictures.copy()
-        pictures[flipped] = pictures[flipped, :, :, ::-1]
+def _moved(images: Tensor, columns: Tensor, settings: Augmentation) -> Tensor:
+    """Flip and crop in one gather: each place of the result is computed back to the pixel that it comes from."""
     if not settings.crop:
-        return pictures
-    margin, size = settings.crop, pictures.shape[2:]
-    padded = np.pad(pictures, ((0, 0), (0, 0), (margin, margin), (margin, margin)), mode="reflect")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, size, axis=(2, 3))
-    top, left = (np.floor(draws[:, at] * (2 * margin + 1)).astype(np.int64) for at in (_Draw.TOP, _Draw.LEFT))
-    return np.asarray(windows[np.arange(len(pictures)), :, top, left])
+        flipped = columns[:, _Column.FLIP, None, None, None] > 0
+        return torch.where(flipped, images.flip(3), images) if settings.flip else images
+    n, channels, height, width = images.shape
+    y = _crop_indices(columns[:, _Column.TOP], height, settings.crop)
+    x = _crop_indices(columns[:, _Column.LEFT], width, settings.crop)
+    x = torch.where(columns[:, _Column.FLIP, None] > 0, width - 1 - x, x)
+    places = (y[:, :, None] * width + x[:, None, :]).view(n, 1, -1).expand(-1, channels, -1)
+    return images.reshape(n, channels, -1).gather(2, places).view(n, channels, height, width)
 
 
-def _coloured(values: Tensor, draws: np.ndarray, settings: Augmentation) -> Tensor:
+def _crop_indices(start: Tensor, size: int, margin: int) -> Tensor:
+    """Return the pixel rows (or columns) of a crop, int64 (n, size); the margin mirrors the image without its edge."""
+    indices = start.long()[:, None] + (torch.arange(size, device=start.device) - margin)
+    return (size - 1) - ((size - 1) - indices.abs()).abs()
+
+
+def _coloured(values: Tensor, columns: Tensor) -> Tensor:
     """Change values in [0, 1] in place. The three changes are linear in a pixel, so they are one: with its grey g and
     the image's mean grey m, b (c (s x + (1 - s) g) + (1 - c) m), cut off at 0 and 1."""
-
-    def factor(at: _Draw, strength: float) -> Tensor:
-        return torch.from_numpy(1 + strength * (2 * draws[:, at] - 1)).float().reshape(-1, 1, 1, 1)
-
-    b = factor(_Draw.BRIGHTNESS, settings.brightness)
-    c = factor(_Draw.CONTRAST, settings.contrast)
-    s = factor(_Draw.SATURATION, settings.saturation)
+    b, c, s = (
+        columns[:, column].reshape(-1, 1, 1, 1) for column in (_Column.BRIGHTNESS, _Column.CONTRAST, _Column.SATURATION)
+    )
     if values.shape[1] == 1:
         grey = values.clone()
     else:
-        weights = values.new_tensor(_GREY)
+        weights = torch.tensor(_GREY, dtype=values.dtype).to(values.device, non_blocking=True)
         grey = torch.einsum("nchw,c->nhw", values, weights)[:, None]
     mean = grey.mean(dim=(1, 2, 3), keepdim=True)
     return values.mul_(b * c * s).add_(grey.mul_(b * c * (1 - s)).add_(b * (1 - c) * mean)).clamp_(0, 1)
 
 
-def _erased(shape: tuple[int, ...], draws: np.ndarray, settings: Augmentation) -> Tensor:
+def _erased(shape: tuple[int, ...], columns: Tensor) -> Tensor:
     """Return where a rectangle is to be erased, bool (n, 1, H, W)."""
-    height, width = shape[2:]
-    area = height * width * (_ERASED_AREA[0] + draws[:, _Draw.ERASED_AREA] * (_ERASED_AREA[1] - _ERASED_AREA[0]))
-    ratio = _ERASED_RATIO[0] * (_ERASED_RATIO[1] / _ERASED_RATIO[0]) ** draws[:, _Draw.ERASED_RATIO]
-    # even where that is higher or wider than the image
-    high = np.clip(np.rint(np.sqrt(area * ratio)), 1, height)
-    wide = np.clip(np.rint(np.sqrt(area / ratio)), 1, width)
-    top = np.floor(draws[:, _Draw.ERASED_TOP] * (height - high + 1))
-    left = np.floor(draws[:, _Draw.ERASED_LEFT] * (width - wide + 1))
-    erase = draws[:, _Draw.ERASE] < settings.erasing
-    y, x = np.arange(height), np.arange(width)
-    rows = (y >= top[:, None]) & (y < (top + high)[:, None]) & erase[:, None]
-    columns = (x >= left[:, None]) & (x < (left + wide)[:, None])
-    return torch.from_numpy(rows[:, None, :, None] & columns[:, None, None, :])
+    top, left = columns[:, _Column.ERASED_TOP, None], columns[:, _Column.ERASED_LEFT, None]
+    bottom, right = top + columns[:, _Column.ERASED_HEIGHT, None], left + columns[:, _Column.ERASED_WIDTH, None]
+    y, x = (torch.arange(size, device=columns.device) for size in shape[2:])
+    rows = (y >= top) & (y < bottom) & (columns[:, _Column.ERASE, None] > 0)
+    return rows[:, None, :, None] & ((x >= left) & (x < right))[:, None, None, :]

@@ -1,7 +1,7 @@
-"""The batch loader: a worker's shard of a step's mixed batch, as tensors."""
+"""The mixed batch of a step: a worker's rows read from blocks, then altered and normalized on its device."""
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mtlcore import MISSING, MixedLabels, Multilabel, Task
 from pipelines.base.errors import UserError
-from pipelines.batches.augmentation import augmented, draws_of, own_share, partner_rows
+from pipelines.batches.augmentation import alter, alterations, draws_of, own_share, partner_rows
 from pipelines.batches.mixing_rates import capped, capped_rows, proportional, rows_per_step, temperature, uniform
 from pipelines.batches.normalize import normalize
 from pipelines.batches.sampler import BatchSampler
@@ -22,13 +22,16 @@ from pipelines.case.case import Case
 from pipelines.case.data import PictureInput, VectorInput
 from pipelines.case.training import Mixing, ProportionalMixing, SharesMixing, TemperatureMixing, UniformMixing
 
+_ROWS_AT_ONCE = 4096
+_TORCH = {"uint8": torch.uint8, "float32": torch.float32}
+
 
 @dataclass(frozen=True)
 class MixedBatch:
     """Rows of several datasets as one batch.
 
     Attributes:
-        x: float32, (n, C, H, W) or (n, size), scaled as the case's ``input`` says.
+        x: float32, (n, C, H, W) or (n, size), normalized as the case's ``input`` says.
         labels: by task, int64 (n,) or int8 (n, L); -1 where not annotated.
         mixed: where every input is a blend of two rows, the labels of those that were blended in.
     """
@@ -37,10 +40,55 @@ class MixedBatch:
     labels: dict[str, Tensor]
     mixed: MixedLabels | None = None
 
-    def to(self, device: torch.device) -> "MixedBatch":
+
+@dataclass(frozen=True)
+class StoredRows:
+    """Some rows as blocks hold them: images are still uint8, a quarter of what a network takes.
+
+    Attributes:
+        inputs: uint8 (n, C, H, W) or float32 (n, size); or int64 (n,), places in what the device holds already.
+        labels: by task, int64 (n,) or int8 (n, L); -1 where not annotated.
+        alterations: float32 (n, 11), see :func:`pipelines.batches.augmentation.alterations`; None where there are none.
+    """
+
+    inputs: Tensor
+    labels: dict[str, Tensor]
+    alterations: Tensor | None = None
+
+    def to(self, device: torch.device) -> "StoredRows":
+        """Return the same on a device; from pinned memory the host does not wait for it."""
+        return StoredRows(
+            self.inputs.to(device, non_blocking=True),
+            {name: y.to(device, non_blocking=True) for name, y in self.labels.items()},
+            None if self.alterations is None else self.alterations.to(device, non_blocking=True),
+        )
+
+
+@dataclass(frozen=True)
+class StoredBatch:
+    """A worker's shard of a step's batch before it is altered and normalized.
+
+    Attributes:
+        own: the rows of the step.
+        partners: what mixup blends into each; None without mixup.
+        own_share: how much of a blend is the row's own.
+    """
+
+    own: StoredRows
+    partners: StoredRows | None = None
+    own_share: float = 1.0
+
+    def to(self, device: torch.device) -> "StoredBatch":
         """Return the same on a device."""
-        labels = {name: y.to(device, non_blocking=True) for name, y in self.labels.items()}
-        return MixedBatch(self.x.to(device, non_blocking=True), labels, self.mixed and self.mixed.to(device))
+        return StoredBatch(self.own.to(device), self.partners and self.partners.to(device), self.own_share)
+
+    def tensors(self) -> Iterator[Tensor]:
+        """Yield every tensor of it."""
+        for rows in (self.own, self.partners):
+            if rows is not None:
+                yield from (rows.inputs, *rows.labels.values())
+                if rows.alterations is not None:
+                    yield rows.alterations
 
 
 def open_readers(case: Case, data_sets: DataSets, split: str) -> dict[str, BlockReader]:
@@ -127,7 +175,82 @@ def gather_batch(
 ) -> MixedBatch:
     """Read some rows of several datasets into one batch."""
     inputs, labels = _gathered(readers, rows, tasks)
-    return MixedBatch(normalize(torch.from_numpy(inputs), scale), labels)
+    return MixedBatch(normalize(inputs, scale), labels)
+
+
+def stored_batch(
+    case: Case,
+    readers: Mapping[str, BlockReader],
+    plan: BatchSampler,
+    step: int,
+    rank: int,
+    world_size: int,
+    tasks: Sequence[Task],
+    *,
+    pinned: bool = False,
+    resident: bool = False,
+) -> StoredBatch:
+    """Read a worker's rows of a step, and work out how ``training.augmentation`` alters them.
+
+    What becomes of a row is a function of (plan's seed, step, row): the same on any number of workers, and for a
+    network of one task as for one of all.
+
+    Args:
+        case: the case.
+        readers: of the training blocks, by dataset.
+        plan: which rows a step takes.
+        step: of the run.
+        rank: of the worker.
+        world_size: the number of workers.
+        tasks: whose labels are wanted.
+        pinned: gather into page-locked memory, from which a GPU copies beside its other work.
+        resident: leave the inputs where they are, and return their places in what :func:`resident_inputs` holds.
+    """
+    settings = case.training.augmentation
+    rows = plan.worker_rows(step, rank, world_size)
+
+    def stored(rows: Mapping[str, np.ndarray], draws: list[np.ndarray] | None) -> StoredRows:
+        if resident:
+            inputs, labels = _places(readers, rows), _labels(readers, rows, tasks, pinned)
+        else:
+            inputs, labels = _gathered(readers, rows, tasks, pinned)
+        columns = None
+        if draws is not None and settings.of_pictures:
+            columns = _pinned(alterations(np.concatenate(draws), settings, case.input.shape), pinned)
+        return StoredRows(_pinned(inputs, pinned), labels, columns)
+
+    if not settings.mixup and not settings.of_pictures:
+        return StoredBatch(stored(rows, None))
+    draws = {
+        name: draws_of(plan.seed, step, zlib.crc32(name.encode()), of_dataset) for name, of_dataset in rows.items()
+    }
+    own = stored(rows, [of_dataset.own for of_dataset in draws.values()])
+    if not settings.mixup:
+        return StoredBatch(own)
+    partners = {name: partner_rows(draws[name], of_dataset, plan.sizes[name]) for name, of_dataset in rows.items()}
+    of_partners = stored(partners, [of_dataset.of_partner for of_dataset in draws.values()])
+    return StoredBatch(own, of_partners, own_share(plan.seed, step, settings.mixup))
+
+
+def finish_batch(batch: StoredBatch, case: Case, resident: Tensor | None = None) -> MixedBatch:
+    """Alter, normalize and blend a stored batch, on the device that it lies on.
+
+    Args:
+        batch: on the worker's device.
+        case: the case.
+        resident: the inputs of all rows on that device, where the batch holds places in it alone.
+    """
+    settings = case.training.augmentation
+
+    def altered(rows: StoredRows) -> Tensor:
+        inputs = rows.inputs if resident is None else resident.index_select(0, rows.inputs)
+        return alter(inputs, rows.alterations, settings, case.input)
+
+    x = altered(batch.own)
+    if batch.partners is None:
+        return MixedBatch(x, batch.own.labels)
+    x = x.lerp_(altered(batch.partners), 1 - batch.own_share)
+    return MixedBatch(x, batch.own.labels, MixedLabels(batch.partners.labels, batch.own_share))
 
 
 def training_batch(
@@ -139,30 +262,60 @@ def training_batch(
     world_size: int,
     tasks: Sequence[Task],
 ) -> MixedBatch:
-    """Read a worker's rows of a step into one batch, altered as ``training.augmentation`` says.
+    """Return a worker's shard of a step's batch on the host: :func:`stored_batch`, finished."""
+    return finish_batch(stored_batch(case, readers, plan, step, rank, world_size, tasks), case)
 
-    What becomes of a row is a function of (plan's seed, step, row): the same on any number of workers, and for a
-    network of one task as for one of all.
-    """
-    settings = case.training.augmentation
-    rows = plan.worker_rows(step, rank, world_size)
-    if not settings.mixup and not settings.of_pictures:
-        return gather_batch(readers, rows, tasks, case.input)
-    draws = {name: draws_of(plan.seed, step, zlib.crc32(name.encode()), of_set) for name, of_set in rows.items()}
-    inputs, labels = _gathered(readers, rows, tasks)
-    x = augmented(inputs, np.concatenate([of_set.own for of_set in draws.values()]), settings, case.input)
-    if not settings.mixup:
-        return MixedBatch(x, labels)
-    partners = {name: partner_rows(draws[name], of_set, plan.sizes[name]) for name, of_set in rows.items()}
-    inputs, of_partners = _gathered(readers, partners, tasks)
-    other = augmented(inputs, np.concatenate([of_set.of_partner for of_set in draws.values()]), settings, case.input)
-    own = own_share(plan.seed, step, settings.mixup)
-    return MixedBatch(x.lerp_(other, 1 - own), labels, MixedLabels(of_partners, own))
+
+def resident_inputs(readers: Mapping[str, BlockReader], device: torch.device) -> Tensor:
+    """Return the inputs of all rows of some datasets on a device, dataset after dataset, as blocks hold them."""
+    first = next(iter(readers.values()))
+    total = sum(len(reader) for reader in readers.values())
+    held = torch.empty((total, *first.input_shape), dtype=_TORCH[first.input_dtype.name], device=device)
+    start = 0
+    for reader in readers.values():
+        for begin in range(0, len(reader), _ROWS_AT_ONCE):
+            rows = np.arange(begin, min(begin + _ROWS_AT_ONCE, len(reader)))
+            held[start + begin : start + begin + len(rows)] = torch.from_numpy(reader.gather(rows).inputs)
+        start += len(reader)
+    return held
+
+
+def resident_bytes(readers: Mapping[str, BlockReader]) -> int:
+    """Return the memory that :func:`resident_inputs` takes."""
+    return sum(
+        len(reader) * int(np.prod(reader.input_shape)) * reader.input_dtype.itemsize for reader in readers.values()
+    )
+
+
+def _places(readers: Mapping[str, BlockReader], rows: Mapping[str, np.ndarray]) -> Tensor:
+    starts, start = {}, 0
+    for name, reader in readers.items():
+        starts[name], start = start, start + len(reader)
+    return torch.from_numpy(np.concatenate([of_dataset + starts[name] for name, of_dataset in rows.items()]))
+
+
+def _labels(
+    readers: Mapping[str, BlockReader], rows: Mapping[str, np.ndarray], tasks: Sequence[Task], pinned: bool
+) -> dict[str, Tensor]:
+    parts = [readers[name].gather_labels(of_dataset) for name, of_dataset in rows.items()]
+    return {
+        task.name: _pinned(torch.from_numpy(np.concatenate([part[task.name] for part in parts])), pinned)
+        for task in tasks
+    }
 
 
 def _gathered(
-    readers: Mapping[str, BlockReader], rows: Mapping[str, np.ndarray], tasks: Sequence[Task]
-) -> tuple[np.ndarray, dict[str, Tensor]]:
-    parts = [readers[name].gather(of_set) for name, of_set in rows.items()]
-    labels = {task.name: torch.from_numpy(np.concatenate([p.labels[task.name] for p in parts])) for task in tasks}
-    return np.concatenate([part.inputs for part in parts]), labels
+    readers: Mapping[str, BlockReader], rows: Mapping[str, np.ndarray], tasks: Sequence[Task], pinned: bool = False
+) -> tuple[Tensor, dict[str, Tensor]]:
+    total = sum(map(len, rows.values()))
+    reader = next(iter(readers.values()))
+    inputs = torch.empty((total, *reader.input_shape), dtype=_TORCH[reader.input_dtype.name], pin_memory=pinned)
+    into, start = inputs.numpy(), 0
+    for name, of_dataset in rows.items():
+        readers[name].gather_inputs(of_dataset, into[start : start + len(of_dataset)])
+        start += len(of_dataset)
+    return inputs, _labels(readers, rows, tasks, pinned)
+
+
+def _pinned(tensor: Tensor, pinned: bool) -> Tensor:
+    return tensor.pin_memory() if pinned and not tensor.is_pinned() else tensor

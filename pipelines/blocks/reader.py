@@ -73,12 +73,34 @@ class BlockReader:
         Args:
             rows: integer, shape (n,), each in [0, len(self)).
         """
-        blocks, places = self._places(rows)
         inputs = np.empty((len(rows), *self._inputs[0].shape[1:]), dtype=self._inputs[0].dtype)
-        # One copy per row: as fast as NumPy's own gather from one array, whatever lies in how many blocks.
-        for i, (block, place) in enumerate(zip(blocks.tolist(), places.tolist(), strict=True)):
-            inputs[i] = self._inputs[block][place]
-        return Batch(inputs, self._labels_at(blocks, places, self._tasks))
+        self.gather_inputs(rows, inputs)
+        return Batch(inputs, self.gather_labels(rows))
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of an input: (C, H, W) or (size,)."""
+        return self._inputs[0].shape[1:]
+
+    @property
+    def input_dtype(self) -> np.dtype:
+        """The type of an input's numbers: uint8 of an image, float32 of a vector."""
+        return self._inputs[0].dtype
+
+    def gather_inputs(self, rows: np.ndarray, into: np.ndarray) -> None:
+        """Copy the inputs of some rows, in the order asked for.
+
+        Args:
+            rows: integer, shape (n,), each in [0, len(self)).
+            into: uint8 (n, C, H, W) or float32 (n, size).
+        """
+        # One copy a row: as fast as NumPy's own gather from one array, whatever lies in how many blocks.
+        for i, (block, place) in enumerate(zip(*(part.tolist() for part in self._places(rows)), strict=True)):
+            into[i] = self._inputs[block][place]
+
+    def gather_labels(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the labels of some rows by task: int64 (n,) or int8 (n, L); -1 where not annotated."""
+        return self._labels_at(*self._places(rows), self._tasks)
 
     def labels(self, task: str) -> np.ndarray:
         """Return a task's labels of every row: int64 (n,) or int8 (n, L); -1 where not annotated."""

@@ -326,7 +326,13 @@ class Training(Section):
     cluster that grows and shrinks may give, looked at every ``resize_every_s`` seconds. ``max_failures``: how often
     workers may die before a group of runs is given up; -1: any number. Preempted nodes do not count.
 
-    ``precision``: what the network computes in; parameters, losses and everything that looks at gradients stay
+    ``loader_threads``: how many threads read batches; by default one on the CPU, and on a GPU the node's processors
+    shared out to its workers, eight at most. ``data``: whether the training inputs stay on the host, or are copied to
+    the device once, where they fit half of its memory. Neither changes a number.
+
+    ``precision``: ``tf32`` computes in float32, where a GPU may round the factors of matrix products and convolutions
+    to TF32; ``float32`` keeps it from that; ``bfloat16`` computes the network in it (autocast). Parameters, losses and
+    everything that looks at gradients stay
     float32. ``accumulate``: in how many pieces, one after the other, a worker works through its part of the batch;
     the step stays the same. ``clip_norm``: the most that the norm of the whole gradient may be. ``compile``: compile
     the backbone. ``channels_last``: the memory layout of images and of convolutions. ``shard``: each worker keeps
@@ -369,9 +375,13 @@ class Training(Section):
     """When a run's state is written."""
     threads_per_worker: Positive = 1
     """Threads of a worker."""
+    loader_threads: Positive | None = None
+    """Threads that read batches; by default one on the CPU, and what the machine has on a GPU."""
+    data: Literal["host", "device"] = "host"
+    """Where the training inputs stay while a run trains."""
     device: Literal["cpu", "cuda"] = "cpu"
     """What a worker computes on."""
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "tf32", "bfloat16"] = "tf32"
     """What the network computes in."""
     accumulate: Positive = 1
     """Pieces of a worker's shard of the batch."""

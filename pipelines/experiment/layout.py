@@ -37,6 +37,8 @@ WHO_TRAINS = (
     "compile",
     "channels_last",
     "shard",
+    "loader_threads",
+    "data",
 )
 
 

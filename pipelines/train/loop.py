@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
+from functools import partial
 from typing import Any
 
 import safetensors.torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from mtlcore import HeadInputs, JointLoss, RelatednessProbe, RelatednessTrust
 from pipelines.base.storage import delete, join, write_whole
-from pipelines.batches.batch import MixedBatch, batch_sampler, training_batch
+from pipelines.batches.batch import batch_sampler, finish_batch, stored_batch
 from pipelines.case.build import build_balancing, build_loss, build_network, build_trust, tasks_of
 from pipelines.experiment.provenance import provenance
 from pipelines.experiment.run import HISTORY, VALIDATIONS, WEIGHTS, Run, write_record
@@ -33,7 +34,7 @@ from pipelines.train.logs.monitor import Monitor
 from pipelines.train.logs.relatedness_log import measured_steps, write_measured
 from pipelines.train.logs.validation_history import chosen
 from pipelines.train.lr_schedule import learning_rate
-from pipelines.train.prefetch import prefetch, to_layout
+from pipelines.train.prefetch import DeviceFeed, Loaded, loader_threads, prefetch
 from pipelines.train.prepare import prepare
 from pipelines.train.sharding import is_sharded
 from pipelines.train.state import TrainingState
@@ -77,15 +78,29 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
         trusted = case.arms[run.arm].weighs_by_trust
         a_step = Step(state, network, joint_loss, training, trusted, probe, head_inputs)
 
-        def batch_of(step: int) -> MixedBatch:
-            made_of = training_batch(case, data.readers, plan, step, worker.rank, worker.world_size, tasks)
-            return to_layout(made_of, worker.device, channels_last)
-
         steps = range(state.step, training.steps)
-        batches = enter(closing(prefetch(batch_of, steps)))
+        resident = data.resident_on(worker.device) if training.data == "device" else None
+        feed = DeviceFeed(partial(finish_batch, case=case, resident=resident), worker.device, channels_last)
+
+        def load(step: int) -> Loaded:
+            stored = stored_batch(
+                case,
+                data.readers,
+                plan,
+                step,
+                worker.rank,
+                worker.world_size,
+                tasks,
+                pinned=worker.device.type == "cuda",
+                resident=resident is not None,
+            )
+            return feed.load(stored)
+
+        threads = loader_threads(training, worker)
+        batches = enter(closing(prefetch(load, steps, ahead=threads, threads=threads)))
         for step in steps:
             begun = time.perf_counter()
-            batch = next(batches).to(worker.device)
+            batch = feed.take(next(batches))
             state.waited_for_data_s += time.perf_counter() - begun
             worker.seed_draws(run.seed, step)
             set_learning_rate(state.optimizer, learning_rate(training, step))

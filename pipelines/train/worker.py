@@ -21,6 +21,7 @@ class Worker:
         device: where it computes.
         wrap: makes a network ready for these workers.
         nodes_to_go: asks, together with all peers, which nodes are about to be taken away; their ids.
+        local_workers: how many workers share this worker's node.
     """
 
     rank: int = 0
@@ -28,6 +29,7 @@ class Worker:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     wrap: Callable[[nn.Module], nn.Module] = lambda network: network
     nodes_to_go: Callable[[], tuple[str, ...]] = lambda: ()
+    local_workers: int = 1
 
     def agree(self, *says: bool) -> list[bool]:
         """Return what the first worker says, on all: where clocks decide, only its own does."""
@@ -54,14 +56,24 @@ class Worker:
             torch.cuda.default_generators[self.device.index or 0].manual_seed(number)
 
 
+def allow_tf32(allowed: bool) -> None:
+    """State whether GPUs may round the factors of float32 matrix products and convolutions to TF32 (10-bit mantissas).
+
+    torch's own defaults allow it for convolutions and not for matrix products.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+
+
 def ray_worker() -> Worker:
     """Return the worker that Ray Train has made this process."""
+    import ray.train
     from ray.train.torch import get_device, prepare_model
 
     rank, world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")  # for the order it gives
     wrap = partial(prepare_model, parallel_strategy_kwargs=gradient_sum_settings(world_size))
-    return Worker(rank, world_size, get_device(), wrap, _nodes_to_go)
+    local_workers = ray.train.get_context().get_local_world_size()
+    return Worker(rank, world_size, get_device(), wrap, _nodes_to_go, local_workers)
 
 
 def gradient_sum_settings(world_size: int) -> dict[str, bool]:

@@ -11,7 +11,7 @@ from pipelines.train.failure import failure_of, is_peer_failure, note_failure
 from pipelines.train.logs.loss_history import LossNotFiniteError
 from pipelines.train.loop import train_run
 from pipelines.train.malloc import disable_malloc_trim
-from pipelines.train.worker import Worker, ray_worker
+from pipelines.train.worker import Worker, allow_tf32, ray_worker
 
 
 def train_runs(config: dict[str, Any]) -> None:
@@ -25,6 +25,7 @@ def train_runs(config: dict[str, Any]) -> None:
     worker = ray_worker()
     if worker.device.type == "cpu":
         disable_malloc_trim()
+    allow_tf32(work.case.training.precision != "float32")
     data = None
     for run in work.runs:
         if failure_of(work, run):

@@ -32,13 +32,12 @@ def compare(config: dict[str, Any]) -> None:
     import torch
 
     from mtlcore import HeadInputs, seeded_init
-    from pipelines.batches.batch import batch_sampler, gather_batch
+    from pipelines.batches.batch import MixedBatch, batch_sampler, gather_batch
     from pipelines.case.build import build_loss, build_network, build_trust, tasks_of
     from pipelines.optimization.optimizer import build_optimizer
     from pipelines.train.data import open_training_data
     from pipelines.train.loop import train_run
     from pipelines.train.malloc import disable_malloc_trim
-    from pipelines.train.prefetch import to_layout
     from pipelines.train.prepare import prepare
     from pipelines.train.worker import ray_worker
 
@@ -50,10 +49,11 @@ def compare(config: dict[str, Any]) -> None:
     data = open_training_data(case, work.data_sets)
     tasks = list(tasks_of(case).values())
     plan = batch_sampler(case, {name: len(reader) for name, reader in data.readers.items()}, 0, run.tasks)
-    batches = [
-        to_layout(gather_batch(data.readers, plan.rows(step), tasks, case.input), worker.device, channels_last)
-        for step in range(16)
-    ]
+
+    def laid_out(batch: MixedBatch) -> MixedBatch:
+        return replace(batch, x=batch.x.contiguous(memory_format=torch.channels_last)) if channels_last else batch
+
+    batches = [laid_out(gather_batch(data.readers, plan.rows(step), tasks, case.input)) for step in range(16)]
     joint_loss = build_loss(case, list(run.tasks), case.arms["joint"].matching, data.priors)
 
     class Clock:

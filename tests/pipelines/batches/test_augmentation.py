@@ -8,7 +8,14 @@ import torch
 
 from pipelines.base.errors import UserError
 from pipelines.batches.augmentation import RowDraws, augmented, draws_of, own_share, partner_rows
-from pipelines.batches.batch import gather_batch, training_batch
+from pipelines.batches.batch import (
+    finish_batch,
+    gather_batch,
+    resident_bytes,
+    resident_inputs,
+    stored_batch,
+    training_batch,
+)
 from pipelines.batches.counter_random import key_of, uniform_draws
 from pipelines.batches.sampler import BatchSampler
 from pipelines.blocks.cache import local_blocks
@@ -183,6 +190,21 @@ def test_workers_together_have_the_batch_that_one_has_bit_for_bit(opened, world_
             for name in whole.labels:
                 assert torch.equal(part.labels[name], whole.labels[name][mine])
                 assert torch.equal(part.mixed.labels[name], whole.mixed.labels[name][mine])
+
+
+def test_images_stay_bytes_until_they_are_on_the_device_and_may_wait_there(opened):
+    on = "{flip: 0.5, crop: 2, brightness: 0.4, erasing: 0.5, mixup: 0.4}"
+    case, tasks, readers, plan = opened(on)
+    stored = stored_batch(case, readers, plan, 2, 0, 1, tasks)
+    assert stored.own.inputs.dtype == stored.partners.inputs.dtype == torch.uint8
+    held = resident_inputs(readers, torch.device("cpu"))
+    assert held.nbytes == resident_bytes(readers)
+    places = stored_batch(case, readers, plan, 2, 0, 1, tasks, resident=True)
+    assert places.own.inputs.dtype == torch.int64
+    whole = training_batch(case, readers, plan, 2, 0, 1, tasks)
+    for batch in (finish_batch(stored, case), finish_batch(places, case, held)):
+        assert torch.equal(batch.x, whole.x)
+        assert all(torch.equal(batch.labels[name], whole.labels[name]) for name in whole.labels)
 
 
 def test_a_step_again_gives_the_same_and_another_step_or_seed_gives_another(opened):

@@ -90,6 +90,14 @@ def test_channels_last_and_a_compiled_backbone_give_the_same_curve(fit):
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 
 
+@pytest.mark.parametrize("augmentation", ["{}", "{flip: 0.5, crop: 1, brightness: 0.3, erasing: 0.4, mixup: 0.3}"])
+def test_where_inputs_wait_and_how_many_threads_read_them_changes_no_bit(fit, augmentation):
+    altered = f"training.augmentation={augmentation}"
+    on_host = fit(altered)
+    for i, settings in enumerate((["training.data=device"], ["training.loader_threads=3"])):
+        assert_same(on_host, fit(altered, *settings, store=f"other-{i}"), rtol=0, atol=0)
+
+
 def test_a_backbone_that_channels_last_would_break_is_given_pictures_as_torch_has_them(fit):
     viewing = "network={backbone: 'tests.pipelines.inspection.viewing:viewing'}"
     assert_same(fit(viewing), fit(viewing, "training.channels_last=false", store="channels_first"), rtol=0, atol=0)
@@ -238,7 +246,7 @@ def test_settings_of_speed_make_no_other_experiment_and_those_of_numbers_do():
     plain = experiment_folder(load_case("digits"))
     for setting in ("accumulate=2", "compile=true", "channels_last=false", "shard=true"):
         assert experiment_folder(load_case("digits", [f"training.{setting}"])) == plain
-    for setting in ("precision=bfloat16", "clip_norm=1"):
+    for setting in ("precision=bfloat16", "precision=float32", "clip_norm=1"):
         assert experiment_folder(load_case("digits", [f"training.{setting}"])) != plain
 
 
