@@ -28,8 +28,8 @@ _NAMES = {
         "RelatednessTrust",
         "row_trust",
     ),
+    "mtlcore.losses.co_annotated_classes": ("co_annotated_classes",),
     "mtlcore.losses.co_annotation": (
-        "co_annotated_classes",
         "co_annotation_to_classes",
         "co_annotation_to_labels",
     ),

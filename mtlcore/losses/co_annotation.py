@@ -1,99 +1,20 @@
 """Soft co-annotation (SCA): the labels of one task become soft labels for the other."""
 
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mtlcore.losses.co_annotated_classes import SourceForm, co_annotated_classes
 from mtlcore.losses.co_annotation_multilabel import co_annotation_from_labels, co_annotation_to_source_labels
 from mtlcore.losses.loss_term import LossTerm, in_full_precision
-from mtlcore.relatedness.device_cache import annotation_view, cached_on_device, identity_view
+from mtlcore.losses.trust_of_cells import split_trust
+from mtlcore.relatedness.device_cache import cached_on_device, identity_view
 from mtlcore.relatedness.relatedness import Relatedness
 from mtlcore.tasks import MISSING, Multiclass, Multilabel
 
 LabelForm = Literal["positive", "full"]
-
-
-class CoAnnotated(NamedTuple):
-    """What B's labels suggest of A.
-
-    Attributes:
-        q_A: soft labels, floating point, shape (N, C), whose rows sum to 1, or are all 0 for an input that says
-            nothing.
-        takes_part: of which classes B's labels say something, trusted or not, bool, shape (N, C).
-        weight: how much an input counts: the trusted share of what its labels suggest, floating point, shape (N,), in
-            [0, 1]; 0 for an input that says nothing, otherwise 1 where every row is trusted.
-    """
-
-    q_A: Tensor  # noqa: N815
-    takes_part: Tensor
-    weight: Tensor
-
-
-def co_annotated_classes(
-    y_B: Tensor,
-    relatedness: Relatedness,
-    tau_co: float,
-    prior: Tensor | None = None,
-    trust: Tensor | None = None,
-    dtype: torch.dtype = torch.float64,
-) -> CoAnnotated:
-    r"""Soft labels of A from B's labels, where B is annotated.
-
-    For a multilabel B, with both sums over annotated labels and known cells,
-
-    .. math:: s[c] = \frac{\sum_l R[c,l] \, y_B[l]}{\sum_l R[c,l]}, \qquad q_A = \mathrm{softmax}(s / \tau_{co})
-
-    (Kollias et al., AAAI 2024). A class whose cells are known, and which none of the annotated labels is related to,
-    scores 0. For a multiclass B, Bayes' rule with A's class prior: q_A[c] is proportional to prior[c] R[c, y_B].
-    Of a class whose cells for the annotated labels are all unknown, B says nothing: it takes no part. Nor does one
-    whose row is not trusted at all; one that is trusted in part gets that part of its share.
-
-    Args:
-        y_B: labels of B, integer, shape (N, L) or (N,), -1 where not annotated.
-        relatedness: R of A to B.
-        tau_co: co-annotation temperature, > 0; takes no part for a multiclass B.
-        prior: A's class prior, shape (C,), for a multiclass B; uniform where it is not given.
-        trust: of each row of R, shape (C,), in [0, 1]; 1 where it is not given.
-        dtype: what it is computed in.
-
-    Raises:
-        ValueError: ``tau_co`` is not positive.
-
-    Example:
-        >>> import torch
-        >>> from mtlcore import Multiclass, Multilabel, Relatedness, co_annotated_classes
-        >>> A, B = Multiclass("species", ("cat", "crow")), Multilabel("traits", ("furry", "flies"))
-        >>> R = Relatedness.from_rows(A, B, {"cat": "furry", "crow": "flies"})
-        >>> co_annotated_classes(torch.tensor([[0, 1]]), R, tau_co=0.5).q_A
-        tensor([[0.1192, 0.8808]], dtype=torch.float64)
-    """
-    if not tau_co > 0:
-        raise ValueError(f"tau_co: found {tau_co}; a co-annotation temperature is positive")
-    R, known, wholly_known = cached_on_device(relatedness, annotation_view, y_B.device, dtype)
-    if isinstance(relatedness.target, Multiclass):
-        annotated = (y_B != MISSING)[:, None]
-        weights = torch.ones(len(R), dtype=R.dtype, device=R.device) if prior is None else prior.to(R)
-        joint = weights * R[:, y_B.clamp(min=0)].t() * annotated
-        total = joint.sum(dim=1, keepdim=True)
-        takes_part = (known[:, 0] > 0) & annotated & (total > 0)  # a row is known or unknown as a whole
-        suggested = joint / torch.where(total > 0, total, torch.ones_like(total))
-    else:
-        entries = (y_B != MISSING).to(R.dtype)
-        related, evidence = (torch.cat([entries, entries * y_B]) @ R.t()).chunk(2)  # one product of (2 N, L), (L, C)
-        says_something = entries.any(dim=1, keepdim=True).expand(-1, len(R))
-        takes_part = says_something if wholly_known else entries @ known.t() > 0
-        score = evidence / torch.where(related > 0, related, torch.ones_like(related))
-        suggested = torch.softmax(score.masked_fill(~takes_part, -torch.inf) / tau_co, dim=1)
-        suggested = torch.where(takes_part, suggested, torch.zeros_like(suggested))
-    if trust is None:
-        return CoAnnotated(suggested, takes_part, takes_part.any(dim=1).to(R))
-    suggested = suggested * trust.to(R)
-    weight = suggested.sum(dim=1)
-    return CoAnnotated(
-        suggested / torch.where(weight > 0, weight, torch.ones_like(weight))[:, None], takes_part, weight
-    )
 
 
 @in_full_precision
@@ -103,6 +24,8 @@ def co_annotation_to_classes(
     relatedness: Relatedness,
     *,
     tau_co: float = 1.0,
+    form: SourceForm = "bayes",
+    clip: float = 0.05,
     prior: Tensor | None = None,
     trust: Tensor | None = None,
 ) -> LossTerm:
@@ -118,17 +41,19 @@ def co_annotation_to_classes(
         z_A: logits of A, floating point, shape (N, C).
         y_B: labels of B, integer, shape (N, L) or (N,), -1 where not annotated.
         relatedness: R of A to B.
-        tau_co: co-annotation temperature, > 0. Well under 1 is worth trying first: at 1 the scores, which lie in
-            [0, 1], make an almost uniform target.
-        prior: A's class prior, shape (C,), for a multiclass B.
-        trust: of each row of R, shape (C,), in [0, 1]; 1 where it is not given.
+        tau_co: co-annotation temperature, > 0. For ``bayes`` 1 is the posterior itself. For ``paper`` try well under
+            1 first: at 1 the scores, which lie in [0, 1], make an almost uniform target.
+        form: ``bayes``, the posterior, or ``paper``, the score of the labels that hold.
+        clip: how near to 0 and to 1 a cell may come under ``bayes``, in [0, 0.5).
+        prior: A's class prior, shape (C,); uniform where it is not given.
+        trust: of each row of R, shape (C,), or of each cell, (C, L), in [0, 1]; 1 where it is not given.
 
     Returns:
         the sum over inputs annotated with B, each weighed by the trusted share of what its labels suggest, and their
         number, which trust does not change: less trust is a smaller loss.
 
     Raises:
-        ValueError: ``tau_co`` is not positive.
+        ValueError: ``tau_co`` is not positive, ``form`` is neither of the two, or ``clip`` is out of range.
 
     Example:
         >>> import torch
@@ -141,11 +66,12 @@ def co_annotation_to_classes(
     """
     if isinstance(relatedness.source, Multilabel):
         return co_annotation_to_source_labels(z_A, y_B, relatedness, prior=prior, trust=trust)
-    found = co_annotated_classes(y_B, relatedness, tau_co, prior, trust, z_A.dtype)
+    found = co_annotated_classes(y_B, relatedness, tau_co, prior, trust, z_A.dtype, form=form, clip=clip)
     counts = found.takes_part.any(dim=1).sum().to(z_A.dtype)
     odds, takes_part = z_A, found.takes_part
     if trust is not None:
-        odds, takes_part = z_A + trust.to(z_A).log(), takes_part & (trust > 0).to(z_A.device)
+        rows = split_trust(trust.to(z_A), relatedness).rows
+        odds, takes_part = z_A + rows.log(), takes_part & (rows > 0)
     says_something = takes_part.any(dim=1, keepdim=True)
     # Among the classes that take part; an input that says nothing keeps all of them, with a target of 0.
     among = torch.where(says_something, odds.masked_fill(~takes_part, -torch.inf), z_A)
@@ -175,7 +101,8 @@ def co_annotation_to_labels(
         y_A: labels of A, integer, shape (N,), -1 where not annotated.
         relatedness: R of A to B.
         form: ``positive`` or ``full``.
-        trust: of each row of R, shape (C,), in [0, 1], a further weight of the sum; 1 where it is not given.
+        trust: of each row of R, shape (C,), or of each cell, (C, L), in [0, 1], a further weight of the sum; 1 where it
+            is not given.
 
     Returns:
         the weighted sum and the sum of the weights, which trust does not change: less trust is a smaller loss.
@@ -198,7 +125,7 @@ def co_annotation_to_labels(
     rows = cached_on_device(relatedness, identity_view, z_B.device, z_B.dtype)[y_A.clamp(min=0)]  # (N, L)
     takes_part = ~torch.isnan(rows) & (y_A != MISSING)[:, None]
     target = torch.where(takes_part, rows, torch.zeros_like(rows))
-    weight = torch.ones_like(rows[:, :1]) if trust is None else trust.to(z_B)[y_A.clamp(min=0), None]
+    weight = torch.ones_like(rows[:, :1]) if trust is None else _by_cell(trust, relatedness, z_B)[y_A.clamp(min=0)]
     if isinstance(relatedness.target, Multiclass):
         total = -(weight * target * torch.log_softmax(z_B, dim=1)).sum()
         return LossTerm(total, takes_part[:, 0].sum().to(z_B.dtype))
@@ -206,3 +133,9 @@ def co_annotation_to_labels(
         return LossTerm(-(weight * target * F.logsigmoid(z_B)).sum(), target.sum())
     entries = F.binary_cross_entropy_with_logits(z_B, target, reduction="none")
     return LossTerm((weight * entries * takes_part).sum(), takes_part.sum().to(z_B.dtype))
+
+
+def _by_cell(trust: Tensor, relatedness: Relatedness, like: Tensor) -> Tensor:
+    """Return trust that multiplies cells, shape (C, L) or (C, 1)."""
+    rows, cells = split_trust(trust.to(like), relatedness)
+    return rows[:, None] if cells is None else rows[:, None] * cells

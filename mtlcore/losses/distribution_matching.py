@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mtlcore.losses.implied import implied_by_cells
-from mtlcore.losses.implied_multilabel import log_implied_by_labels
+from mtlcore.losses.implied import Implied
+from mtlcore.losses.implied_prediction import implied_prediction
 from mtlcore.losses.loss_term import LossTerm, in_full_precision
-from mtlcore.relatedness.device_cache import cached_on_device, matching_view
+from mtlcore.relatedness.device_cache import annotation_view, cached_on_device
 from mtlcore.relatedness.relatedness import Relatedness
-from mtlcore.tasks import Multiclass, Multilabel
+from mtlcore.tasks import Multiclass
 
 Direction = Literal["own_is_target", "implied_is_target", "symmetric"]
 
@@ -26,6 +26,7 @@ def distribution_matching_loss(
     direction: Direction = "own_is_target",
     stop_gradient: bool = False,
     trust: Tensor | None = None,
+    implied: Implied | None = None,
 ) -> LossTerm:
     r"""Cross-entropy between B's prediction and the one implied by A, summed over labels, on all inputs.
 
@@ -45,8 +46,9 @@ def distribution_matching_loss(
         direction: which of the two is the target: B's own prediction (the paper's), the implied one, or both in
             turn, added.
         stop_gradient: whether the target is held constant (the paper lets the gradient through).
-        trust: of each row of R, shape (C,), in [0, 1]; an input's part weighs as much as A's probability of trusted
-            classes. 1 where it is not given.
+        trust: of each row of R, shape (C,), or of each cell, (C, L), in [0, 1]; an input's part weighs as much as A's
+            probability of trusted classes. 1 where it is not given.
+        implied: :func:`mtlcore.losses.implied_prediction.implied_prediction` of the other arguments, where it is known.
 
     Returns:
         the sum over inputs and their number N: the loss is its average over inputs.
@@ -68,12 +70,7 @@ def distribution_matching_loss(
         raise ValueError(f"tau: found {tau}; a matching temperature is positive")
     if direction not in get_args(Direction):
         raise ValueError(f"direction: found {direction!r}; expected one of {get_args(Direction)}")
-    rows = None if trust is None else trust.to(z_A)
-    if isinstance(relatedness.source, Multilabel):
-        implied, wholly_known = log_implied_by_labels(z_A, relatedness, tau, rows), False
-    else:
-        cells = cached_on_device(relatedness, matching_view, z_A.device, z_A.dtype)
-        implied, wholly_known = implied_by_cells(z_A, cells, tau, rows), rows is None and cells.unknown is None
+    implied = implied_prediction(z_A, relatedness, tau, trust) if implied is None else implied
     if isinstance(relatedness.target, Multiclass):
         log_own = [torch.log_softmax(z_B / tau, dim=1)]
         log_q = [implied.log_q]
@@ -82,7 +79,7 @@ def distribution_matching_loss(
         log_own = [F.logsigmoid(z_B / tau), F.logsigmoid(-z_B / tau)]
         log_q = [implied.log_q, implied.log_not_q]
         known = implied.known
-    if not wholly_known:
+    if trust is not None or not cached_on_device(relatedness, annotation_view, z_A.device, z_A.dtype).wholly_known:
         # Of what is unknown the matching says nothing: B's own prediction stands for it.
         log_q = [
             torch.where(

@@ -41,8 +41,8 @@ def log_implied(z_A: Tensor, R: Tensor, tau: float = 1.0, trust: Tensor | None =
     .. math:: q_B[l] = \sum_c \mathrm{softmax}(z_A / \tau)[c] \, R[c, l]
 
     An unknown cell (NaN) takes no part: the sum runs over the classes that are known for the label and is divided
-    by their probability. A row that is trusted less takes part less, by the same rule: trust 0 is as unknown. Costs
-    one matrix product, (N, C) by (C, 2 L), and where cells are unknown one by (C, L) without gradient. Where float32
+    by their probability. A row, or a cell, that is trusted less takes part less, by the same rule: trust 0 is as
+    unknown. Costs one matrix product, (N, C) by (C, 2 L), and where cells are unknown one by (C, L) without gradient. Where float32
     sums underflow (A is so sure that exp() of the difference is no longer a number) those entries alone are computed
     as a logsumexp, so value and gradient stay exact for logits in [-1e4, 1e4].
 
@@ -50,7 +50,8 @@ def log_implied(z_A: Tensor, R: Tensor, tau: float = 1.0, trust: Tensor | None =
         z_A: logits of A, float32 or float64, shape (N, C).
         R: relatedness, same dtype, shape (C, L), in [0, 1] or NaN.
         tau: matching temperature, > 0.
-        trust: of each row, same dtype, shape (C,), in [0, 1], without gradient; 1 where it is not given.
+        trust: of each row, same dtype, shape (C,), or of each cell, (C, L), in [0, 1], without gradient; 1 where it is
+            not given. Over the classes of a multiclass B a row is known as a whole: give it one trust.
 
     Example:
         >>> import torch
@@ -66,13 +67,16 @@ def implied_by_cells(z_A: Tensor, cells: Cells, tau: float = 1.0, trust: Tensor 
     labels = len(cells.impossible) // 2
     log_p = torch.log_softmax(z_A / tau, dim=1)
     p, impossible = log_p.exp(), cells.impossible
-    trusted, log_trusted = p, log_p
-    if trust is not None:
+    trusted, log_trusted, holds_or_not = p, log_p, cells.holds_or_not
+    if trust is not None and trust.dim() == 1:
         trusted, log_trusted = p * trust, log_p + trust.log()
-        impossible = (trust > 0).to(p.dtype) @ cells.holds_or_not == 0
-    mass = trusted @ cells.holds_or_not  # (N, 2 L): l and c, not l and c
+        impossible = (trust > 0).to(p.dtype) @ holds_or_not == 0
+    elif trust is not None:
+        holds_or_not = holds_or_not * trust.repeat(1, 2)
+        impossible = (holds_or_not == 0).all(dim=0)
+    mass = trusted @ holds_or_not  # (N, 2 L): l and c, not l and c
     # A label that no class allows (or that all demand) has no sum to take the logarithm of.
-    log_mass = _log_mass(mass, impossible, log_trusted, cells.holds_or_not).masked_fill(impossible, LOG_IMPOSSIBLE)
+    log_mass = _log_mass(mass, impossible, log_trusted, holds_or_not).masked_fill(impossible, LOG_IMPOSSIBLE)
     if trust is None and cells.unknown is None:
         log_mass = log_mass.clamp(max=0.0)
         one = torch.ones_like(mass[:1, :1]).expand(len(mass), labels)
@@ -95,10 +99,9 @@ def _log_unknown(log_p: Tensor, cells: Cells, trust: Tensor | None) -> Tensor:
     if trust is None:
         assert cells.unknown is not None
         rest = cells.unknown
-    elif cells.unknown is None:
-        rest = (1 - trust)[:, None]
     else:
-        rest = 1 - trust[:, None] * (1 - cells.unknown)
+        of_cells = trust[:, None] if trust.dim() == 1 else trust
+        rest = 1 - of_cells if cells.unknown is None else 1 - of_cells * (1 - cells.unknown)
     all_known = (rest == 0).all(dim=0)
     return _log_mass(log_p.exp() @ rest, all_known, log_p, rest).masked_fill(all_known, -torch.inf)
 

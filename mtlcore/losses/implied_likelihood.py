@@ -3,17 +3,21 @@
 import torch
 from torch import Tensor
 
-from mtlcore.losses.implied import implied_by_cells
-from mtlcore.losses.implied_multilabel import log_implied_by_labels
+from mtlcore.losses.implied import Implied
+from mtlcore.losses.implied_prediction import implied_prediction
 from mtlcore.losses.loss_term import LossTerm, in_full_precision
-from mtlcore.relatedness.device_cache import cached_on_device, matching_view
 from mtlcore.relatedness.relatedness import Relatedness
-from mtlcore.tasks import MISSING, Multiclass, Multilabel
+from mtlcore.tasks import MISSING, Multiclass
 
 
 @in_full_precision
 def implied_likelihood_loss(
-    z_A: Tensor, y_B: Tensor, relatedness: Relatedness, *, trust: Tensor | None = None
+    z_A: Tensor,
+    y_B: Tensor,
+    relatedness: Relatedness,
+    *,
+    trust: Tensor | None = None,
+    implied: Implied | None = None,
 ) -> LossTerm:
     r"""Score q_B, which A's prediction implies, by B's labels, for inputs annotated for B.
 
@@ -28,7 +32,9 @@ def implied_likelihood_loss(
         z_A: logits of A, floating point, shape (N, C).
         y_B: labels of B, integer, shape (N, L) or (N,), -1 where not annotated.
         relatedness: R of A to B.
-        trust: of each row of R, shape (C,), in [0, 1]; it weighs as in distribution matching. 1 where not given.
+        trust: of each row of R, shape (C,), or of each cell, (C, L), in [0, 1]; it weighs as in distribution matching.
+            1 where not given.
+        implied: :func:`mtlcore.losses.implied_prediction.implied_prediction` of the other arguments, where it is known.
 
     Returns:
         the sum over annotated entries and their number.
@@ -41,11 +47,7 @@ def implied_likelihood_loss(
         >>> round(implied_likelihood_loss(torch.zeros(1, 2), torch.tensor([[1]]), R).mean().item(), 4)
         0.6931
     """
-    rows = None if trust is None else trust.to(z_A)
-    if isinstance(relatedness.source, Multilabel):
-        implied = log_implied_by_labels(z_A, relatedness, trust=rows)
-    else:
-        implied = implied_by_cells(z_A, cached_on_device(relatedness, matching_view, z_A.device, z_A.dtype), trust=rows)
+    implied = implied_prediction(z_A, relatedness, trust=trust) if implied is None else implied
     annotated = y_B != MISSING
     if isinstance(relatedness.target, Multiclass):
         log_q = implied.log_q.gather(1, y_B.clamp(min=0).long()[:, None])[:, 0]

@@ -1,5 +1,7 @@
 """The prediction for task B implied by a multilabel task A's: noisy-OR, or naive Bayes for a multiclass B."""
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -7,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mtlcore.losses.implied import LOG_IMPOSSIBLE, Implied
-from mtlcore.relatedness.device_cache import cached_on_device, identity_view
+from mtlcore.losses.trust_of_cells import split_trust
+from mtlcore.relatedness.device_cache import Causes, RareCells, cached_on_device, cause_view
 from mtlcore.relatedness.relatedness import Relatedness
 from mtlcore.tasks import Multiclass
 
@@ -42,7 +45,8 @@ def log_implied_by_labels(
         z_A: logits of A, float32 or float64, shape (N, K).
         relatedness: R of a multilabel A to B.
         tau: matching temperature, > 0.
-        trust: how far each row is trusted, shape (K,), in [0, 1]; 1 where not given.
+        trust: how far each row is trusted, shape (K,), in [0, 1], or each cell, (K, L), where a row counts as its least
+            trusted cell; 1 where not given.
 
     Returns:
         log q_B, log(1 - q_B) (zeros for a multiclass B, which has no use for it) and the weight of every entry; value
@@ -56,24 +60,21 @@ def log_implied_by_labels(
         >>> log_implied_by_labels(torch.tensor([[50.0, -50.0]]), R).log_q.exp()[0, 0]
         tensor(0.8000)
     """
-    R = cached_on_device(relatedness, identity_view, z_A.device, z_A.dtype)
-    t = torch.ones(len(R), dtype=z_A.dtype, device=z_A.device) if trust is None else trust.to(z_A)
-    is_known = ~torch.isnan(R) & (t > 0)[:, None]
-    R = torch.where(is_known, R, torch.zeros_like(R))
+    causes = cached_on_device(relatedness, cause_view, z_A.device, z_A.dtype)
+    t = None if trust is None else split_trust(trust.to(z_A), relatedness).rows
     z = z_A / tau
-    log_known = _log_no_unknown_cause(z.detach(), is_known, t)
-    some = is_known.any(dim=0)
-    known = torch.where(some, log_known.exp(), torch.zeros_like(log_known))
-    log_unknown = torch.where(some, (-torch.expm1(log_known)).log(), torch.zeros_like(log_known))
-    shares = (known, log_known, log_unknown)
-    z = z + torch.where(t > 0, t, torch.ones_like(t)).log()
+    shares = _shares(z.detach(), causes, t)
+    if t is not None:  # a row without trust brings nothing about
+        z = (z + torch.where(t > 0, t, torch.ones_like(t)).log()).masked_fill(t == 0, -torch.inf)
     if isinstance(relatedness.target, Multiclass):
         base = relatedness.base
-        b = torch.full_like(R[0], 1 / R.shape[1]) if base is None else base.to(R)
-        log_q = pooled(torch.sigmoid(z), R, is_known, b)
+        b = torch.full_like(causes.R[0], 1 / len(causes.R[0])) if base is None else base.to(causes.R)
+        is_known = causes.known > 0 if t is None else (causes.known > 0) & (t > 0)[:, None]
+        log_q = pooled(torch.sigmoid(z), causes.R, is_known, b)
         return Implied(log_q, torch.zeros_like(log_q), *shares)
-    b = torch.zeros_like(R[0]) if relatedness.base is None else relatedness.base.to(R)
-    return Implied(*_noisy_or(z, R, b), *shares)
+    b = torch.zeros_like(causes.R[0]) if relatedness.base is None else relatedness.base.to(causes.R)
+    no_cause = causes.no_cause if t is None else (t > 0).to(t.dtype) @ (causes.R > 0).to(t.dtype) == 0
+    return Implied(*_noisy_or(z, causes, b, no_cause), *shares)
 
 
 def pooled(holds: Tensor, R: Tensor, is_known: Tensor, prior: Tensor) -> Tensor:
@@ -90,24 +91,32 @@ def pooled(holds: Tensor, R: Tensor, is_known: Tensor, prior: Tensor) -> Tensor:
     return torch.log_softmax(log_prior + holds @ evidence, dim=1)
 
 
-def _log_no_unknown_cause(z: Tensor, is_known: Tensor, t: Tensor) -> Tensor:
-    """Return log P(no label of A with an unknown cell holds) by entry, shape (N, L)."""
+def _shares(z: Tensor, causes: Causes, t: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Return P(no label of A with an unknown cell holds) by entry, its logarithm, and that of the rest, (N, L)."""
+    labels = causes.R.shape[1]
+    if t is None and causes.wholly_known:
+        log_known = torch.zeros_like(z[:, :1]).expand(-1, labels)
+        return log_known.exp(), log_known, (-torch.expm1(log_known)).log()
     absent = F.logsigmoid(-z)
-    usable = torch.logaddexp(absent, F.logsigmoid(z) + t.log())  # absent, or present with a row that is right
-    usable = torch.where(t == 1, torch.zeros_like(usable), usable)
-    mask = is_known.to(z.dtype)
-    return usable @ mask + absent @ (1 - mask)
+    usable, some = torch.zeros_like(absent), causes.some_known
+    if t is not None:
+        usable = torch.logaddexp(absent, F.logsigmoid(z) + t.log())  # absent, or present with a row that is right
+        usable = torch.where(t == 1, torch.zeros_like(usable), usable)
+        some = (t > 0).to(t.dtype) @ causes.known > 0
+    log_known = usable @ causes.known + absent @ (1 - causes.known)
+    known = torch.where(some, log_known.exp(), torch.zeros_like(log_known))
+    return known, log_known, torch.where(some, (-torch.expm1(log_known)).log(), torch.zeros_like(log_known))
 
 
-def _noisy_or(z: Tensor, R: Tensor, leak: Tensor) -> tuple[Tensor, Tensor]:
+def _noisy_or(z: Tensor, causes: Causes, leak: Tensor, no_cause: Tensor) -> tuple[Tensor, Tensor]:
     """Return log q and log(1 - q), shape (N, L), for logits z, shape (N, K)."""
     leak = torch.where(leak < _UNDERFLOW, torch.zeros_like(leak), leak)
-    log_none = LogNoCause.apply(z, R)  # type: ignore[no-untyped-call]
+    log_none = LogNoCause.apply(z, causes)  # type: ignore[no-untyped-call]
     always = leak >= 1
     log_no_leak = torch.where(always, torch.zeros_like(leak), torch.log1p(-leak))
     # Not bounded from below by itself: a sure cause of a sure effect leaves log(1 - q) = -z, with its gradient.
     log_none = log_none + log_no_leak
-    impossible = (R == 0).all(dim=0) & (leak == 0)
+    impossible = no_cause & (leak == 0)
     q = -torch.expm1(log_none)
     lost = (q < _UNDERFLOW) & ~impossible & ~always
     large = log_none < -0.5
@@ -117,7 +126,7 @@ def _noisy_or(z: Tensor, R: Tensor, leak: Tensor) -> tuple[Tensor, Tensor]:
         torch.where(lost | impossible | large, torch.ones_like(q), q).log(),
     )
     if bool(lost.any()):
-        log_q = log_q.masked_scatter(lost, _exact_log_q(z, R, lost))
+        log_q = log_q.masked_scatter(lost, _exact_log_q(z, causes.R, lost))
     log_q = torch.where(impossible, torch.full_like(q, LOG_IMPOSSIBLE), log_q)
     log_q = torch.where(always, torch.zeros_like(q), log_q)
     return log_q, torch.where(always, torch.full_like(q, LOG_IMPOSSIBLE), log_none)
@@ -138,46 +147,54 @@ def _exact_log_q(z: Tensor, R: Tensor, where: Tensor) -> Tensor:
 class LogNoCause(torch.autograd.Function):
     r"""log(1 - q) of noisy-OR, :math:`\sum_k \log(1 - \sigma(z[n, k]) R[k, l])`, shape (N, L).
 
-    Cells that are 1 take a matrix product, cells in between are gone through some rows of R at a time, forward and
-    backward, so that no tensor of shape (N, K, L) is kept. The gradient is -p R sigmoid(-(z + log(1 - R))), bounded by
-    1 for any logit. R gets no gradient.
+    A value v that stands in many cells of R takes one matrix product, :math:`\log(1 - v \sigma(z)) [R = v]`, which is
+    exact: for a table of few distinct values that is all. Cells with rarer values are gone through some at a time,
+    forward and backward, so that no tensor of shape (N, K, L) is kept. The gradient is
+    -p R sigmoid(-(z + log(1 - R))), bounded by 1 for any logit. The table gets no gradient.
     """
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, R: Tensor) -> Tensor:
+    def forward(ctx: Any, z: Tensor, causes: Causes) -> Tensor:
         """See the class."""
-        ctx.save_for_backward(z, R)
-        total = F.logsigmoid(-z) @ (R == 1).to(z.dtype)
+        ctx.save_for_backward(z)
+        ctx.causes = causes
         p, absent = torch.sigmoid(z), torch.sigmoid(-z)
-        for rows in _rows_at_a_time(R, len(z)):
-            cells = torch.where(R[rows] < 1, R[rows], torch.zeros_like(R[rows]))  # (k, L)
-            product = p[:, rows, None] * cells
-            # Each form where it is exact: for small p R the first, for large ones the second.
-            none = torch.where(
-                product < 0.5,
-                torch.log1p(-product.clamp(max=0.5)),
-                (absent[:, rows, None] + p[:, rows, None] * (1 - cells)).log(),
-            )
-            total += none.sum(dim=1)
+        total = torch.zeros(len(z), causes.R.shape[1], dtype=z.dtype, device=z.device)
+        for value, cells in causes.common:
+            total += (F.logsigmoid(-z) if value == 1 else _log_fails(p, absent, value)) @ cells
+        if len(causes.rare.values):
+            p, absent, by_label = p.t().contiguous(), absent.t().contiguous(), total.t().contiguous()
+            for rows, columns, values in _some_at_a_time(causes.rare, len(z)):
+                by_label.index_add_(0, columns, _log_fails(p[rows], absent[rows], values[:, None]))
+            total = by_label.t()
         return total
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         """See the class."""
-        z, R = ctx.saved_tensors
+        (z,), causes = ctx.saved_tensors, ctx.causes
         (gradient,) = gradients
-        p = torch.sigmoid(z)
-        of_z = -p * (gradient @ (R == 1).to(z.dtype).t())
-        for rows in _rows_at_a_time(R, len(z)):
-            cells = torch.where(R[rows] < 1, R[rows], torch.zeros_like(R[rows]))
-            slope = cells * torch.sigmoid(-(z[:, rows, None] + torch.log1p(-cells)))
-            part = (slope @ gradient[:, :, None])[..., 0]  # (N, k)
-            of_z = of_z.index_add(1, rows, -p[:, rows] * part)
-        return of_z, None
+        of_z = torch.zeros_like(z)
+        for value, cells in causes.common:
+            slope = torch.ones_like(z) if value == 1 else value * torch.sigmoid(-(z + math.log1p(-value)))
+            of_z = of_z + slope * (gradient @ cells.t())
+        if len(causes.rare.values):
+            z_of, gradient_of = z.t().contiguous(), gradient.t().contiguous()
+            by_cause = torch.zeros_like(z_of)
+            for rows, columns, values in _some_at_a_time(causes.rare, len(z)):
+                slope = values[:, None] * torch.sigmoid(-(z_of[rows] + torch.log1p(-values)[:, None]))
+                by_cause = by_cause.index_add(0, rows, slope * gradient_of[columns])
+            of_z = of_z + by_cause.t()
+        return -torch.sigmoid(z) * of_z, None
 
 
-def _rows_at_a_time(R: Tensor, inputs: int) -> list[Tensor]:
-    """Return the rows of R with cells between 0 and 1, in groups that keep (N, group, L) small."""
-    between = ((R > 0) & (R < 1)).any(dim=1).nonzero()[:, 0]
-    size = max(1, _CHUNK // max(1, inputs * R.shape[1]))
-    return list(torch.split(between, size)) if len(between) else []
+def _log_fails(p: Tensor, absent: Tensor, value: float | Tensor) -> Tensor:
+    """Return log(1 - p v) in the form that is exact: for small p v the first, for large ones the second."""
+    product = p * value
+    return torch.where(product < 0.5, torch.log1p(-product.clamp(max=0.5)), (absent + p * (1 - value)).log())
+
+
+def _some_at_a_time(cells: RareCells, inputs: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    size = max(1, _CHUNK // max(1, inputs))
+    for i in range(0, len(cells.values), size):
+        yield cells.rows[i : i + size], cells.columns[i : i + size], cells.values[i : i + size]

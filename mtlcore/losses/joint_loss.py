@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from mtlcore.distributed import SumOverWorkers, world_size
+from mtlcore.losses.co_annotated_classes import SourceForm
 from mtlcore.losses.co_annotation import LabelForm, co_annotation_to_classes, co_annotation_to_labels
 from mtlcore.losses.distribution_matching import Direction, distribution_matching_loss
 from mtlcore.losses.implied_likelihood import implied_likelihood_loss
+from mtlcore.losses.implied_prediction import implied_prediction, nothing_implied
 from mtlcore.losses.loss_term import LossTerm
 from mtlcore.losses.mixup import MixedLabels, blended, where_both
 from mtlcore.losses.objective import MATCHING, Objective
@@ -40,7 +42,8 @@ class DistributionMatching:
 class SoftCoAnnotation:
     """lambda_SCA and the settings of the two co-annotation losses; ``to_source`` and ``to_target`` switch each.
 
-    ``prior`` is A's class prior, C numbers, for Bayes' rule between two multiclass tasks; uniform where not given.
+    ``source_form`` and ``clip`` are those of what B's labels teach A, ``form`` of what A's teach B. ``prior`` is A's
+    class prior, C numbers; uniform where not given.
 
     Example:
         >>> SoftCoAnnotation(1.0, tau_co=0.1, to_target=False).to_source
@@ -50,6 +53,8 @@ class SoftCoAnnotation:
     weight: float = 0.0
     tau_co: float = 1.0
     form: LabelForm = "positive"
+    source_form: SourceForm = "bayes"
+    clip: float = 0.05
     to_source: bool = True
     to_target: bool = True
     prior: tuple[float, ...] | None = None
@@ -170,8 +175,12 @@ class JointLoss(nn.Module):
         labels: Mapping[str, Tensor],
         trust: Mapping[str, Tensor] | None = None,
         mixed: MixedLabels | None = None,
+        count_only: bool = False,
     ) -> dict[str, tuple[float, LossTerm]]:
-        """Return every part's weight and its sum and count over this worker's inputs; the arguments of a call."""
+        """Return every part's weight and its sum and count over this worker's inputs; the arguments of a call.
+
+        With ``count_only`` the sums mean nothing, and what costs most is left out.
+        """
         found: dict[str, tuple[float, LossTerm]] = {}
 
         def of_labels(loss: Callable[..., LossTerm], z: Tensor, task: str, *args: Any, **options: Any) -> LossTerm:
@@ -188,6 +197,9 @@ class JointLoss(nn.Module):
             R = pair.relatedness
             A, B = R.source.name, R.target.name
             rows = None if trust is None else trust[R.key]
+            implied = nothing_implied(len(logits[A]), len(R.target.outputs), logits[A].device) if count_only else None
+            if implied is None and pair.ill.weight:  # DM at the same temperature shares what costs most
+                implied = implied_prediction(logits[A], R, trust=rows)
             if dm := pair.dm.weight and pair.dm:
                 found[f"dm:{A}->{B}"] = (
                     dm.weight,
@@ -199,13 +211,22 @@ class JointLoss(nn.Module):
                         direction=dm.direction,
                         stop_gradient=dm.stop_gradient,
                         trust=rows,
+                        implied=implied if dm.tau == 1 or count_only else None,
                     ),
                 )
             if sca := pair.sca.weight and pair.sca:
                 if sca.to_source:
                     prior = None if sca.prior is None else torch.tensor(sca.prior, device=logits[A].device)
                     term = of_labels(
-                        co_annotation_to_classes, logits[A], B, R, tau_co=sca.tau_co, prior=prior, trust=rows
+                        co_annotation_to_classes,
+                        logits[A],
+                        B,
+                        R,
+                        tau_co=sca.tau_co,
+                        form=sca.source_form,
+                        clip=sca.clip,
+                        prior=prior,
+                        trust=rows,
                     )
                     found[f"sca:{B}->{A}"] = sca.weight, term
                 if sca.to_target:
@@ -214,7 +235,7 @@ class JointLoss(nn.Module):
                         of_labels(co_annotation_to_labels, logits[B], A, R, form=sca.form, trust=rows),
                     )
             if pair.ill.weight:
-                term = of_labels(implied_likelihood_loss, logits[A], B, R, trust=rows)
+                term = of_labels(implied_likelihood_loss, logits[A], B, R, trust=rows, implied=implied)
                 found[f"ill:{B}->{A}"] = pair.ill.weight, term
             for added in pair.added:
                 if added.weight:
@@ -281,7 +302,7 @@ class JointLoss(nn.Module):
                 for task in self.tasks
             }
             self._check(logits, labels)
-            terms = self.terms(logits, labels, trust, mixed)
+            terms = self.terms(logits, labels, trust, mixed, count_only=True)
         return _over_workers(terms)
 
     def forward(
@@ -297,8 +318,8 @@ class JointLoss(nn.Module):
         Args:
             logits: by task, floating point, shape (N, outputs of the task).
             labels: by task, integer, as :mod:`mtlcore.tasks` says; N is the same for all, missing labels are -1.
-            trust: by edge (``A->B``), of each row of its table, shape (C,), in [0, 1]; 1 everywhere where it is not
-                given. See :class:`mtlcore.RelatednessTrust`.
+            trust: by edge (``A->B``), of each row of its table, shape (C,), or of each cell, (C, L), in [0, 1]; 1
+                everywhere where it is not given. See :class:`mtlcore.RelatednessTrust`.
             mixed: where every input is a blend of two, the labels of those that were blended in.
             counts: of the global batch, shape (parts,), where they are known already or these inputs are a piece of
                 it; see :meth:`begin_counts`.

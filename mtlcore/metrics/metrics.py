@@ -38,7 +38,8 @@ def task_metrics(logits: Tensor, labels: Tensor, task: Task) -> dict[str, float]
     ``macro_f1``                 mean F1 of the classes that occur   F1; 0 where the label neither occurs nor is
                                  or are predicted                    predicted
     ``macro_average_precision``  mean over the classes that occur,   average precision; a label without a positive
-                                 each against the rest               takes no part
+                                 each against the rest, ranked by    takes no part
+                                 log p - log(1 - p)
     ``calibration_error``        of the most probable class          of the label's probability
     ===========================  ==================================  ==============================================
 
@@ -92,9 +93,20 @@ def _multiclass(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         # torchmetrics' own average counts a class that is predicted and never occurs with a recall of 0
         "balanced_accuracy": multiclass_recall(predicted, true, classes, average="none")[occurs].mean(),
         "macro_f1": multiclass_f1_score(predicted, true, classes, average="macro"),
-        "macro_average_precision": _average_precision(p, one_hot(true, classes)),
+        # in float32, where inputs with equal logits tie: in float64 a vector's lanes may differ in the last digit
+        "macro_average_precision": _average_precision(_log_odds(z).float(), one_hot(true, classes)),
         "calibration_error": multiclass_calibration_error(p.clamp(max=_ALMOST_1), true, classes, n_bins=_BINS),
     }
+
+
+def _log_odds(z: Tensor) -> Tensor:
+    """Return log p - log(1 - p) of p = softmax(z), shape (N, C): it still ranks where p is 1 to the last digit."""
+    log_total, top = z.logsumexp(dim=1, keepdim=True), z.argmax(dim=1, keepdim=True)
+    others = z - (
+        log_total + torch.log1p(-(z - log_total).exp().clamp(max=0.5))
+    )  # a class that is not the top has <= 1/2
+    of_top = z.gather(1, top) - z.scatter(1, top, -torch.inf).logsumexp(dim=1, keepdim=True)
+    return others.scatter(1, top, of_top)
 
 
 def _multilabel(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:

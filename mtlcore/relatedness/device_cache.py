@@ -1,6 +1,7 @@
 """Per-device cache of the tensors that the losses derive from a relatedness table."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -94,3 +95,73 @@ def annotation_view(R: Tensor) -> Related:
     """Return R, shape (C, L), NaN where unknown, as the co-annotation reads it."""
     known = ~R.isnan()
     return Related(R.nan_to_num(nan=0.0), known.to(R.dtype), bool(known.all()))
+
+
+class RareCells(NamedTuple):
+    """Cells of a table, one by one: their places and values, each of shape (cells,)."""
+
+    rows: Tensor
+    columns: Tensor
+    values: Tensor
+
+
+class Causes(NamedTuple):
+    """A table as noisy-OR reads it.
+
+    Attributes:
+        R: the table, 0 where unknown, shape (K, L).
+        known: 1 where a cell is known, else 0, shape (K, L).
+        wholly_known: whether all are.
+        some_known: which columns have a known cell, bool, shape (L,).
+        no_cause: which columns are 0 throughout, bool, shape (L,).
+        common: each value > 0 that stands in many cells, and 1 where it does, else 0, shape (K, L).
+        rare: the other cells > 0.
+    """
+
+    R: Tensor
+    known: Tensor
+    wholly_known: bool
+    some_known: Tensor
+    no_cause: Tensor
+    common: list[tuple[float, Tensor]]
+    rare: RareCells
+
+
+# A matrix product does about this many multiply-adds in the time of one logarithm with its gather and scatter.
+_WORTH_A_PRODUCT = 200
+
+
+def cause_view(R: Tensor) -> Causes:
+    """Return R, shape (K, L), NaN where unknown, as noisy-OR reads it."""
+    unknown = R.isnan()
+    R = R.nan_to_num(nan=0.0)
+    values, counts = R.unique(return_counts=True)
+    is_common = (counts * _WORTH_A_PRODUCT >= R.numel()) | (values == 1)
+    common = values[is_common & (values > 0)]
+    rare = (R > 0) & ~torch.isin(R, common)
+    rows, columns = rare.nonzero(as_tuple=True)
+    return Causes(
+        R,
+        (~unknown).to(R.dtype),
+        not bool(unknown.any()),
+        (~unknown).any(dim=0),
+        (R == 0).all(dim=0),
+        [(value, (value == R).to(R.dtype)) for value in common.tolist()],
+        RareCells(rows, columns, R[rare]),
+    )
+
+
+@lru_cache(maxsize=64)
+def evidence_view(clip: float) -> Callable[[Tensor], Tensor]:
+    """Return the view of a table in which labels are evidence of classes, the same function for the same ``clip``.
+
+    It maps R, shape (C, L), NaN where unknown, to log(1 - R) and log R side by side, shape (C, 2 L), with R clipped to
+    [clip, 1 - clip]; 0 where unknown. At a ``clip`` of 0 logarithms of 0 are -100, as in ``torch.nn.BCELoss``.
+    """
+
+    def view(R: Tensor) -> Tensor:
+        clipped = R.clamp(clip, 1 - clip)
+        logarithms = torch.cat([torch.log1p(-clipped), clipped.log()], dim=1)
+        return logarithms.clamp(min=-100.0).nan_to_num(nan=0.0)
+
+    return view

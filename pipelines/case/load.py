@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from mtlcore.suggestions import did_you_mean
 from pipelines.base.errors import UserError
+from pipelines.base.progress import note
 from pipelines.base.storage import join
 from pipelines.case.case import Case
 from pipelines.case.network_paths import KEYS as NETWORK_PATHS
@@ -110,9 +111,12 @@ def load_case(name: str, overrides: Sequence[str] = (), *, check_paths: bool = T
     except ValidationError as error:
         raise UserError("\n".join(f"{path}: {problem}" for problem in _described(error, given))) from None
     from pipelines.case.checks import check_case
+    from pipelines.case.notes import case_notes
 
     if problems := check_case(case, check_paths=check_paths):
         raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
+    for words in case_notes(case):
+        note(f"{path}: {words}")
     return case
 
 

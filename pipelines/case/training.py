@@ -80,7 +80,11 @@ class SoftCoAnnotationSettings(Section):
     tau_co: PositiveFloat = 1.0
     """The temperature."""
     form: Literal["positive", "full"] = "positive"
-    """Whether labels that do not hold count."""
+    """What the source's labels teach the target: the labels that hold alone, or those that do not as well."""
+    source_form: Literal["bayes", "paper"] = "bayes"
+    """What the target's labels teach the source: its posterior, or the paper's score of the labels that hold."""
+    clip: Annotated[float, Field(ge=0, lt=0.5), Number] = 0.05
+    """How near to 0 and 1 a table's values come in the posterior: how often a label may be wrong."""
     to_source: bool = True
     """Annotate inputs of the target for the source."""
     to_target: bool = True

@@ -17,6 +17,7 @@ from mtlcore import (
     Relatedness,
     RelatedPair,
     SoftCoAnnotation,
+    co_annotated_classes,
     co_annotation_to_classes,
     co_annotation_to_labels,
     distribution_matching_loss,
@@ -49,7 +50,9 @@ class Problem:
         self.R = table
         self.relatedness = Relatedness(self.A, self.B, torch.from_numpy(table))
         self.dtype = dtype
-        self.trust = None if draw.random() < 0.3 else draw.choice([0.0, 0.2, 0.9, 1.0], size=C)
+        of_cells = draw.random() < 0.4 and not multiclass
+        self.trust = draw.choice([0.0, 0.2, 0.9, 1.0], size=(C, L) if of_cells else C)
+        self.trust = None if draw.random() < 0.3 else self.trust
 
     @property
     def trust_tensor(self):
@@ -97,12 +100,83 @@ def test_distribution_matching_is_the_reference(p, tau, direction):
     close(term, reference.distribution_matching(p.z_a, p.z_b, p.R, p.multiclass, tau, direction, p.trust))
 
 
-@settings(deadline=None, max_examples=60)
-@given(problems, st.sampled_from([0.03, 0.1, 1.0]))
-def test_co_annotation_to_classes_is_the_reference(p, tau_co):
+@settings(deadline=None, max_examples=120)
+@given(problems, st.sampled_from([0.03, 0.1, 1.0]), st.sampled_from(["bayes", "paper"]), st.sampled_from([0.0, 0.05]))
+def test_co_annotation_to_classes_is_the_reference(p, tau_co, form, clip):
     z_a, _, _, y_b = p.tensors()
-    term = co_annotation_to_classes(z_a, y_b, p.relatedness, tau_co=tau_co, trust=p.trust_tensor)
-    close(term, reference.sca_to_classes(p.z_a, p.y_b, p.R, p.multiclass, tau_co, trust=p.trust))
+    prior = np.linspace(0.2, 1.0, len(p.R)) if tau_co == 0.1 else None
+    term = co_annotation_to_classes(
+        z_a, y_b, p.relatedness, tau_co=tau_co, form=form, clip=clip, trust=p.trust_tensor,
+        prior=None if prior is None else torch.from_numpy(prior),
+    )  # fmt: skip
+    close(term, reference.sca_to_classes(p.z_a, p.y_b, p.R, p.multiclass, tau_co, prior, p.trust, form, clip))
+
+
+NESTED = {"frog": ["animal", "aquatic"], "ship": "aquatic", "car": "road", "truck": "road"}
+
+
+def nested():
+    A, B = Multiclass("A", tuple(NESTED)), Multilabel("B", ("animal", "aquatic", "road"))
+    return Relatedness.from_rows(A, B, NESTED)
+
+
+def test_the_posterior_counts_what_is_absent_and_the_papers_score_does_not():
+    """A frog's labels hold a ship's, so both score 1; a ship's lack the animal, which speaks against the frog."""
+    y = torch.tensor([[1, 1, 0], [0, 1, 0]])
+    frog, ship = co_annotated_classes(y, nested()).q_A[:, :2]
+    assert frog[0] / frog[1] == pytest.approx(0.95 / 0.05)
+    assert ship[1] / ship[0] == pytest.approx(0.95 / 0.05)
+    frog = co_annotated_classes(y, nested(), form="paper").q_A[0]
+    assert frog[0] == frog[1] > frog[2]
+
+
+@pytest.mark.parametrize("tau_co", [0.01, 1.0])
+def test_classes_with_equal_rows_share_the_posterior_by_their_priors_at_any_temperature(tau_co):
+    prior = torch.tensor([0.25, 0.25, 0.4, 0.1])
+    q = co_annotated_classes(torch.tensor([[0, 0, 1]]), nested(), tau_co, prior).q_A[0]
+    assert (q[2] / q[3]).item() == pytest.approx(4)
+    assert q[2:].sum() > 0.9
+
+
+def test_a_label_says_nothing_of_a_class_whose_cell_is_unknown_or_not_trusted():
+    """The class keeps its prior; the others share the rest by the evidence. Trust 0 is the same as unknown."""
+    A, B = Multiclass("A", ("a", "b", "c")), Multilabel("B", ("l", "m"))
+    rows = {"a": {"l": 0.9, "m": 0.5}, "b": {"l": 0.2, "m": 0.5}, "c": {"l": None, "m": 0.5}}
+    prior, y = torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64), torch.tensor([[1, 0], [0, 1]])
+    unknown = co_annotated_classes(y, Relatedness.from_rows(A, B, rows), prior=prior)
+    assert unknown.q_A[:, 2].tolist() == pytest.approx([0.5, 0.5])
+    assert (unknown.q_A[0, 0] / unknown.q_A[0, 1]).item() == pytest.approx(0.2 * 0.9 / (0.3 * 0.2))
+    wrong = Relatedness.from_rows(A, B, rows | {"c": {"l": 1.0, "m": 0.5}})
+    trust = torch.ones(3, 2).index_put((torch.tensor(2), torch.tensor(0)), torch.tensor(0.0))
+    torch.testing.assert_close(co_annotated_classes(y, wrong, prior=prior, trust=trust).q_A, unknown.q_A)
+    z = torch.randn(2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for loss in (distribution_matching_loss, implied_likelihood_loss):
+        of_B = y if loss is implied_likelihood_loss else z[:, :2]
+        of_trust, of_unknown = loss(z, of_B, wrong, trust=trust), loss(z, of_B, Relatedness.from_rows(A, B, rows))
+        assert of_trust.total.item() == pytest.approx(of_unknown.total.item(), rel=1e-12)
+
+
+def test_trust_by_cell_that_is_the_same_along_a_row_is_trust_by_row():
+    p = Problem(23, N=6, C=4, L=3, multiclass=False, scale=1.0)
+    z_a, z_b, y_a, y_b = p.tensors()
+    rows = torch.tensor([1.0, 0.3, 0.0, 0.8], dtype=torch.float64)
+    joint = joint_of(p)
+    values = [
+        joint({"A": z_a, "B": z_b}, {"A": y_a, "B": y_b}, {"A->B": t}) for t in (rows, rows[:, None].expand(4, 3))
+    ]
+    for name, value in values[0].parts.items():
+        assert values[1].parts[name].item() == pytest.approx(value.item(), rel=1e-12), name
+
+
+def test_counting_alone_counts_as_the_loss_does():
+    for multiclass in (False, True):
+        p = Problem(29, N=6, C=4, L=3, multiclass=multiclass, scale=1.0)
+        z_a, z_b, y_a, y_b = p.tensors()
+        joint, logits, labels = joint_of(p), {"A": z_a, "B": z_b}, {"A": y_a, "B": y_b}
+        for trust in (None, {"A->B": torch.tensor([0.0, 0.5, 1.0, 0.2])}):
+            counted = joint.terms(logits, labels, trust, count_only=True)
+            for name, (_, term) in joint.terms(logits, labels, trust).items():
+                assert counted[name][1].count.item() == pytest.approx(term.count.item()), name
 
 
 @settings(deadline=None, max_examples=60)

@@ -28,8 +28,10 @@ from mtlcore import (
     suggested_labels,
 )
 from mtlcore.losses.implied_multilabel import LogNoCause
+from mtlcore.relatedness.device_cache import cause_view
 from tests.mtlcore.losses import reference_multilabel as reference
 from tests.mtlcore.losses.large_logits import assert_finite_at
+from tests.mtlcore.losses.reference import log_sigmoid
 
 
 class Problem:
@@ -177,14 +179,22 @@ def test_gradients_are_those_of_the_value(multiclass, direction):
     assert torch.autograd.gradcheck(lambda a, b: joint({"A": a, "B": b}, {"A": y_a, "B": y_b}).loss, (z_a, z_b))
 
 
-def test_the_gradient_is_right_also_batched_and_with_rows_taken_a_few_at_a_time(monkeypatch):
-    monkeypatch.setattr("mtlcore.losses.implied_multilabel._CHUNK", 24)  # one or two rows at a time
+@pytest.mark.parametrize("worth_a_product", [0, 4, 200], ids=["cell by cell", "both", "by value"])
+def test_the_gradient_is_right_also_batched_whichever_way_the_cells_are_gone_through(monkeypatch, worth_a_product):
+    monkeypatch.setattr("mtlcore.losses.implied_multilabel._CHUNK", 12)  # three cells at a time
+    monkeypatch.setattr("mtlcore.relatedness.device_cache._WORTH_A_PRODUCT", worth_a_product)
     p = Problem(9, N=4, K=7, L=5, multiclass=False, scale=2.0, with_base=False, unknown=0)
     z_a = p.tensors()[0]
-    R = torch.from_numpy(p.R)
-    assert ((R > 0) & (R < 1)).any(dim=1).sum() > 3
-    assert torch.autograd.gradcheck(lambda z: LogNoCause.apply(z, R), (z_a,))
-    out = LogNoCause.apply(z_a, R)
+    causes = cause_view(torch.from_numpy(p.R))
+    assert (len(causes.common) - 1, len(causes.rare.values) > 0) == {0: (0, True), 4: (1, True), 200: (2, False)}[
+        worth_a_product
+    ]
+    assert torch.autograd.gradcheck(lambda z: LogNoCause.apply(z, causes), (z_a,))
+    out = LogNoCause.apply(z_a, causes)
+    R = p.R.T[None]  # (1, L, K)
+    expected = np.logaddexp(log_sigmoid(-p.z_a)[:, None], log_sigmoid(p.z_a)[:, None] + np.log1p(-R.clip(max=0.9)))
+    expected = np.where(R == 1, log_sigmoid(-p.z_a)[:, None], expected)
+    np.testing.assert_allclose(out.detach(), expected.sum(axis=2), rtol=1e-10)
     directions = torch.randn(3, *out.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     (batched,) = torch.autograd.grad(out, z_a, directions, is_grads_batched=True, retain_graph=True)
     for direction, found in zip(directions, batched, strict=True):
@@ -298,7 +308,7 @@ def test_memory_stays_linear_where_a_table_has_many_fractional_cells():
     z, R = torch.randn(64, 1000, generator=generator, requires_grad=True), torch.rand(1000, 300, generator=generator)
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
-        LogNoCause.apply(z, R * 1e-3).sum()
+        LogNoCause.apply(z, cause_view(R * 1e-3)).sum()
     assert sum(kept) <= 64 * 1000 + 1000 * 300
 
 

@@ -61,7 +61,7 @@ def test_every_part_is_the_reference_over_entries_that_are_annotated_in_both():
             *reference.distribution_matching(z["species"], z["traits"], TABLE, False, 1.0, "own_is_target")
         ),
         "sca:traits->species": blend(
-            lambda of: reference.sca_to_classes(z["species"], of["traits"], TABLE, False, 0.2)
+            lambda of: reference.sca_to_classes(z["species"], of["traits"], TABLE, False, 0.2, form="bayes")
         ),
         "sca:species->traits": blend(
             lambda of: reference.sca_to_labels(z["traits"], of["species"], TABLE, False, "positive")

@@ -30,6 +30,12 @@ def calibration_error(stated, right, bins=15):
     return total / len(stated)
 
 
+def log_odds(row):
+    """log p - log(1 - p) of every class, from the logits of the others."""
+    with np.errstate(divide="ignore"):
+        return np.array([z - np.logaddexp.reduce(np.delete(row, c)) for c, z in enumerate(row)], dtype=np.float32)
+
+
 def multiclass(z, y):
     z, y = z[y >= 0].astype(np.float64), y[y >= 0]
     if not len(y):
@@ -40,11 +46,12 @@ def multiclass(z, y):
     p /= p.sum(axis=1, keepdims=True)
     predicted = z.argmax(axis=1)
     classes = range(z.shape[1])
+    odds = np.stack([log_odds(row) for row in z])
     return {
         "accuracy": (predicted == y).mean(),
         "balanced_accuracy": np.mean([(predicted[y == c] == c).mean() for c in classes if (y == c).any()]),
         "macro_f1": np.mean([f1(predicted == c, y == c) for c in classes if (y == c).any() or (predicted == c).any()]),
-        "macro_average_precision": np.mean([average_precision(p[:, c], y == c) for c in classes if (y == c).any()]),
+        "macro_average_precision": np.mean([average_precision(odds[:, c], y == c) for c in classes if (y == c).any()]),
         "calibration_error": calibration_error(p.max(axis=1), predicted == y),
     }
 

@@ -102,6 +102,14 @@ def test_inputs_with_the_same_logit_tie_whatever_their_place():
         assert found["macro_average_precision"] == pytest.approx(0.1)
 
 
+def test_average_precision_ranks_classes_whose_softmax_is_1_to_the_last_digit():
+    """The sure input is right and the one that is less sure wrong, each with a probability of exactly 1 in float64."""
+    z, y = torch.tensor([[900.0, 0.0, -5.0], [50.0, 0.0, -5.0], [60.0, 0.0, 10.0]]), torch.tensor([0, 1, 0])
+    assert z.double().softmax(dim=1)[:, 0].tolist() == [1, 1, 1]
+    found = task_metrics(z, y, Multiclass("t", names(3)))
+    assert found["macro_average_precision"] == pytest.approx((1 + 1) / 2)
+
+
 def test_missing_entries_change_nothing():
     z = torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
     y = torch.randint(0, 3, (30,), generator=torch.Generator().manual_seed(1))
