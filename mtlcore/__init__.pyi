@@ -11,7 +11,7 @@ from mtlcore.diagnostics.probe import PairMeasured as PairMeasured
 from mtlcore.diagnostics.probe import RelatednessProbe as RelatednessProbe
 from mtlcore.diagnostics.trust import RelatednessTrust as RelatednessTrust
 from mtlcore.diagnostics.trust import row_trust as row_trust
-from mtlcore.losses.co_annotation import co_annotated_classes as co_annotated_classes
+from mtlcore.losses.co_annotated_classes import co_annotated_classes as co_annotated_classes
 from mtlcore.losses.co_annotation import co_annotation_to_classes as co_annotation_to_classes
 from mtlcore.losses.co_annotation import co_annotation_to_labels as co_annotation_to_labels
 from mtlcore.losses.co_annotation_multilabel import co_annotation_from_labels as co_annotation_from_labels

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mtlcore.losses.co_annotation import LabelForm
 from mtlcore.losses.implied import Implied
 from mtlcore.losses.implied_prediction import implied_prediction
 from mtlcore.losses.loss_term import LossTerm, in_full_precision
@@ -25,6 +26,7 @@ def distribution_matching_loss(
     tau: float = 1.0,
     direction: Direction = "own_is_target",
     stop_gradient: bool = False,
+    form: LabelForm = "full",
     trust: Tensor | None = None,
     implied: Implied | None = None,
 ) -> LossTerm:
@@ -46,6 +48,8 @@ def distribution_matching_loss(
         direction: which of the two is the target: B's own prediction (the paper's), the implied one, or both in
             turn, added.
         stop_gradient: whether the target is held constant (the paper lets the gradient through).
+        form: for a multilabel B, ``full``, both terms of the cross-entropy between Bernoullis, or ``positive``, the
+            paper's first term alone, of which a q_B that is 1 everywhere is a minimum.
         trust: of each row of R, shape (C,), or of each cell, (C, L), in [0, 1]; an input's part weighs as much as A's
             probability of trusted classes. 1 where it is not given.
         implied: :func:`mtlcore.losses.implied_prediction.implied_prediction` of the other arguments, where it is known.
@@ -54,7 +58,7 @@ def distribution_matching_loss(
         the sum over inputs and their number N: the loss is its average over inputs.
 
     Raises:
-        ValueError: ``tau`` is not positive, or ``direction`` is none of the three.
+        ValueError: ``tau`` is not positive, ``direction`` is none of the three, or ``form`` neither of the two.
 
     Example:
         >>> import torch
@@ -70,14 +74,16 @@ def distribution_matching_loss(
         raise ValueError(f"tau: found {tau}; a matching temperature is positive")
     if direction not in get_args(Direction):
         raise ValueError(f"direction: found {direction!r}; expected one of {get_args(Direction)}")
+    if form not in get_args(LabelForm):
+        raise ValueError(f"form: found {form!r}; expected one of {get_args(LabelForm)}")
     implied = implied_prediction(z_A, relatedness, tau, trust) if implied is None else implied
     if isinstance(relatedness.target, Multiclass):
         log_own = [torch.log_softmax(z_B / tau, dim=1)]
         log_q = [implied.log_q]
         known = implied.known[:, :1]  # a row is known or unknown as a whole
     else:
-        log_own = [F.logsigmoid(z_B / tau), F.logsigmoid(-z_B / tau)]
-        log_q = [implied.log_q, implied.log_not_q]
+        log_own = [F.logsigmoid(z_B / tau), F.logsigmoid(-z_B / tau)][: 1 if form == "positive" else 2]
+        log_q = [implied.log_q, implied.log_not_q][: len(log_own)]
         known = implied.known
     if trust is not None or not cached_on_device(relatedness, annotation_view, z_A.device, z_A.dtype).wholly_known:
         # Of what is unknown the matching says nothing: B's own prediction stands for it.

@@ -42,9 +42,9 @@ def log_implied(z_A: Tensor, R: Tensor, tau: float = 1.0, trust: Tensor | None =
 
     An unknown cell (NaN) takes no part: the sum runs over the classes that are known for the label and is divided
     by their probability. A row, or a cell, that is trusted less takes part less, by the same rule: trust 0 is as
-    unknown. Costs one matrix product, (N, C) by (C, 2 L), and where cells are unknown one by (C, L) without gradient. Where float32
-    sums underflow (A is so sure that exp() of the difference is no longer a number) those entries alone are computed
-    as a logsumexp, so value and gradient stay exact for logits in [-1e4, 1e4].
+    unknown. Costs one matrix product, (N, C) by (C, 2 L), and where cells are unknown one by (C, L) without gradient.
+    Where float32 sums underflow (A is so sure that exp() of the difference is no longer a number) those entries alone
+    are computed as a logsumexp, so value and gradient stay exact for logits in [-1e4, 1e4].
 
     Args:
         z_A: logits of A, float32 or float64, shape (N, C).

@@ -36,6 +36,7 @@ class DistributionMatching:
     tau: float = 1.0
     direction: Direction = "own_is_target"
     stop_gradient: bool = False
+    form: LabelForm = "full"
 
 
 @dataclass(frozen=True)
@@ -210,6 +211,7 @@ class JointLoss(nn.Module):
                         tau=dm.tau,
                         direction=dm.direction,
                         stop_gradient=dm.stop_gradient,
+                        form=dm.form,
                         trust=rows,
                         implied=implied if dm.tau == 1 or count_only else None,
                     ),

@@ -70,6 +70,8 @@ class DistributionMatchingSettings(Section):
     """Which side is the target."""
     stop_gradient: bool = False
     """Whether the target's gradient is cut."""
+    form: Literal["full", "positive"] = "full"
+    """Between labels: whether those that do not hold count, or, as in the paper, those that do alone."""
 
 
 class SoftCoAnnotationSettings(Section):

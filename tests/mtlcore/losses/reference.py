@@ -65,7 +65,7 @@ def implied(z_a, R, tau, trust=None):
     return log_q, log_not_q, known, log_unknown
 
 
-def distribution_matching(z_a, z_b, R, multiclass, tau, direction, trust=None):
+def distribution_matching(z_a, z_b, R, multiclass, tau, direction, trust=None, form="full"):
     log_q, log_not_q, known, log_unknown = implied(z_a, R, tau, trust)
     total = 0.0
     for n in range(len(z_a)):
@@ -76,6 +76,8 @@ def distribution_matching(z_a, z_b, R, multiclass, tau, direction, trust=None):
             pairs = []
             for k in range(z_b.shape[1]):
                 pairs.append((log_sigmoid(z_b[n, k] / tau), log_q[n, k], known[n, k], log_unknown[n, k]))
+                if form == "positive":
+                    continue
                 pairs.append((log_sigmoid(-z_b[n, k] / tau), log_not_q[n, k], known[n, k], log_unknown[n, k]))
         for log_p, log_implied, weight, log_rest in pairs:
             if log_rest > -np.inf:  # B's own prediction stands for what is unknown

@@ -93,11 +93,14 @@ def test_supervised_loss_is_the_reference(p):
     problems,
     st.sampled_from([0.3, 1.0, 2.5]),
     st.sampled_from(["own_is_target", "implied_is_target", "symmetric"]),
+    st.sampled_from(["full", "positive"]),
 )
-def test_distribution_matching_is_the_reference(p, tau, direction):
+def test_distribution_matching_is_the_reference(p, tau, direction, form):
     z_a, z_b, _, _ = p.tensors()
-    term = distribution_matching_loss(z_a, z_b, p.relatedness, tau=tau, direction=direction, trust=p.trust_tensor)
-    close(term, reference.distribution_matching(p.z_a, p.z_b, p.R, p.multiclass, tau, direction, p.trust))
+    term = distribution_matching_loss(
+        z_a, z_b, p.relatedness, tau=tau, direction=direction, form=form, trust=p.trust_tensor
+    )
+    close(term, reference.distribution_matching(p.z_a, p.z_b, p.R, p.multiclass, tau, direction, p.trust, form))
 
 
 @settings(deadline=None, max_examples=120)
@@ -406,7 +409,10 @@ def test_three_tasks_with_two_edges_have_a_part_each():
     [
         (lambda z, y, R: distribution_matching_loss(z, z[:, :2], R, tau=0), "tau: found 0"),
         (lambda z, y, R: distribution_matching_loss(z, z[:, :2], R, direction="up"), "direction: found 'up'"),
+        (lambda z, y, R: distribution_matching_loss(z, z[:, :2], R, form="half"), "form: found 'half'"),
         (lambda z, y, R: co_annotation_to_classes(z, y, R, tau_co=-1), "tau_co: found -1"),
+        (lambda z, y, R: co_annotation_to_classes(z, y, R, form="half"), "form: found 'half'"),
+        (lambda z, y, R: co_annotation_to_classes(z, y, R, clip=0.5), "clip: found 0.5"),
         (lambda z, y, R: co_annotation_to_labels(z[:, :2], y[:, 0], R, form="half"), "form: found 'half'"),
         (lambda z, y, R: JointLoss([R.source], [RelatedPair(R)]), "there is no task 'B'"),
         (lambda z, y, R: JointLoss([R.source], task_weights={"X": 1}), "there is no task 'X'"),

@@ -7,11 +7,13 @@ import pytest
 import torch
 import yaml
 
+from mtlcore import Multiclass, Multilabel, Relatedness
 from pipelines.base.errors import UserError
 from pipelines.case.build import build_loss
 from pipelines.case.case import Case
 from pipelines.case.checks import check_machine
 from pipelines.case.load import as_yaml, find_case_file, load_case
+from pipelines.case.notes import nested_rows
 from pipelines.search.tune import check_tunable
 from pipelines.sources.list_source import list_source
 from pipelines.sources.text_tables import CsvTable
@@ -293,3 +295,21 @@ def test_a_relatedness_file_is_read_relative_to_the_case_file(tmp_path):
     given["relatedness"][0]["file"] = "tabel.yaml"
     file.write_text(yaml.safe_dump(given))
     assert "relatedness.0.file: found 'tabel.yaml', no such file" in told(case=str(file))
+
+
+def test_rows_that_the_papers_score_cannot_tell_apart_are_told_and_only_under_it(capsys):
+    load_case("digits", ["training.matching.sca.weight=1"])
+    load_case("digits", ["training.matching.sca.source_form=paper"])  # of weight 0
+    assert capsys.readouterr().err == ""
+    load_case("digits", ["training.matching.sca={weight: 1, source_form: paper}"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("note: ")
+    assert "digits.yaml: relatedness.0.table: found 0 within 6, 1 within 4" in line
+    assert "arm co-trained" in line
+    assert "sca.source_form: bayes" in line
+
+
+def test_equal_rows_are_named_once_and_unknown_cells_are_no_labels():
+    A, B = Multiclass("A", ("a", "b", "c", "none")), Multilabel("B", ("l", "m"))
+    rows = {"a": {"l": 1}, "b": {"l": 0.5}, "c": {"l": None, "m": 1}, "none": []}
+    assert nested_rows(Relatedness.from_rows(A, B, rows)) == ["a like b"]

@@ -16,6 +16,7 @@ from pipelines.experiment.run import list_runs
 from pipelines.ingest.ingest import ingested
 from pipelines.search.settings import with_settings
 from pipelines.search.tune import tune
+from tune_spaces import load_space
 
 SMALL = ["training.steps=15", "training.seeds=[0]", "tuning.trials=2", "evaluation.replicates=20"]
 
@@ -33,8 +34,8 @@ def test_the_best_trial_becomes_a_case_that_runs_and_the_test_split_is_never_ope
     assert found.trials[0].score >= found.trials[1].score
     assert found.trials[0].settings != found.trials[1].settings
     standing = case.arms["co-trained"].matching
-    now = {"dm.weight": standing.dm.weight, "dm.tau": standing.dm.tau}
-    now |= {"sca.weight": standing.sca.weight, "sca.tau_co": standing.sca.tau_co}
+    keys = [key.split(".") for key in load_space("matching")]
+    now = {f"{section}.{name}": getattr(getattr(standing, section), name) for section, name in keys}
     assert now in [trial.settings for trial in found.trials], "the case as it stands is one of the trials"
     assert 0 < found.trials[0].score < 1
 
@@ -55,7 +56,7 @@ def test_the_best_trial_becomes_a_case_that_runs_and_the_test_split_is_never_ope
     matching = best.arms["co-trained"].matching.model_dump()
     for key, value in found.trials[0].settings.items():
         section, name = key.split(".")
-        assert matching[section][name] == pytest.approx(value)
+        assert matching[section][name] == (value if isinstance(value, str) else pytest.approx(value))
     assert best.arms["naive"] == case.arms["naive"]
     assert json.loads(Path(found.case_file).with_name("trials.json").read_text())[0]["score"] == found.trials[0].score
 
