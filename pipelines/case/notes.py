@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from mtlcore import Multiclass, Multilabel, Relatedness
 from pipelines.case.case import Case
+from pipelines.case.training import Matching
 
 _MOST = 4  # pairs of classes that are named
 
@@ -21,6 +22,7 @@ def _indistinct_rows(case: Case) -> Iterator[str]:
         name
         for name, arm in case.arms.items()
         if arm.networks == "shared"
+        and isinstance(arm.matching, Matching)
         and (sca := arm.matching.sca).weight
         and sca.to_source
         and sca.source_form == "paper"
