@@ -43,7 +43,8 @@ def co_annotation_to_classes(
         relatedness: R of A to B.
         tau_co: co-annotation temperature, > 0. For ``bayes`` 1 is the posterior itself. For ``paper`` try well under
             1 first: at 1 the scores, which lie in [0, 1], make an almost uniform target.
-        form: ``bayes``, the posterior, or ``paper``, the score of the labels that hold.
+        form: ``bayes``, the posterior, or ``paper``, the score of the labels that hold. It takes no part for a
+            multilabel A, whose labels do not exclude each other.
         clip: how near to 0 and to 1 a cell may come under ``bayes``, in [0, 0.5).
         prior: A's class prior, shape (C,); uniform where it is not given.
         trust: of each row of R, shape (C,), or of each cell, (C, L), in [0, 1]; 1 where it is not given.
