@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mtlcore.losses.trust_of_cells import split_trust
-from mtlcore.relatedness.device_cache import Related, annotation_view, cached_on_device, evidence_view
+from mtlcore.relatedness.device_cache import Evidence, Related, annotation_view, cached_on_device, evidence_view
 from mtlcore.relatedness.relatedness import Relatedness
 from mtlcore.tasks import MISSING, Multiclass
 
@@ -140,28 +140,26 @@ def _log_likelihood(
     clip: float,
 ) -> Tensor:
     """Return log P(annotated labels | class), shape (N, C), up to what is the same for all classes."""
-    absent, present = annotated * (y_B == 0), annotated * (y_B == 1)
+    present = annotated * (y_B == 1)
+    if related.wholly_known and cells is None:
+        return _product(
+            annotated, present, cached_on_device(relatedness, evidence_view(clip), y_B.device, shares.dtype)
+        )
     weights = shares[:, None] * (related.known if cells is None else related.known * cells)
     mean = (weights * related.R).sum(dim=0) / weights.sum(dim=0).clamp(min=torch.finfo(shares.dtype).tiny)  # (L,)
     if cells is not None:  # a cell of which half is trusted is half itself and half what says nothing
-        R = mean + cells * related.known * (related.R - mean)
-        return torch.cat([absent, present], dim=1) @ evidence_view(clip)(R).t()
-    log_table = cached_on_device(relatedness, evidence_view(clip), y_B.device, shares.dtype)
-    score = _product(absent, present, log_table)
-    if related.wholly_known:
-        return score
-    of_mean = evidence_view(clip)(mean[None]).view(2, -1)
-    return score + (absent * of_mean[0] + present * of_mean[1]) @ (1 - related.known).t()
+        return _product(annotated, present, evidence_view(clip)(mean + cells * related.known * (related.R - mean)))
+    score = _product(annotated, present, cached_on_device(relatedness, evidence_view(clip), y_B.device, shares.dtype))
+    of_mean = evidence_view(clip)(mean[None])
+    return score + (annotated * of_mean.log_not + present * of_mean.log_odds) @ (1 - related.known).t()
 
 
-def _product(absent: Tensor, present: Tensor, log_table: Tensor) -> Tensor:
-    """Return absent @ log(1 - R)^T + present @ log(R)^T, shape (N, C)."""
-    log_not, log_holds = log_table.chunk(2, dim=1)
-    annotated = absent + present
+def _product(annotated: Tensor, present: Tensor, evidence: Evidence) -> Tensor:
+    """Return annotated @ log(1 - R)^T + present @ (log R - log(1 - R))^T, shape (N, C)."""
     some = annotated.any(dim=1)
-    if absent.device.type != "cpu" or not bool((annotated.all(dim=1) == some).all()):
-        return torch.cat([absent, present], dim=1) @ log_table.t()
+    if annotated.device.type != "cpu" or not bool((annotated.all(dim=1) == some).all()):
+        return annotated @ evidence.log_not.t() + present @ evidence.log_odds.t()
     # Mostly an input has all its labels or none: a sum of rows is then half the product, and some inputs need none.
-    score = torch.zeros(len(absent), len(log_table), dtype=log_table.dtype)
-    score[some] = log_not.sum(dim=1) + present[some] @ (log_holds - log_not).t()
+    score = torch.zeros(len(annotated), len(evidence.log_none), dtype=annotated.dtype)
+    score[some] = evidence.log_none + present[some] @ evidence.log_odds.t()
     return score

@@ -151,17 +151,32 @@ def cause_view(R: Tensor) -> Causes:
     )
 
 
-@lru_cache(maxsize=64)
-def evidence_view(clip: float) -> Callable[[Tensor], Tensor]:
-    """Return the view of a table in which labels are evidence of classes, the same function for the same ``clip``.
+class Evidence(NamedTuple):
+    """A table as evidence of classes: logarithms of P(label | class), R clipped; 0 where unknown.
 
-    It maps R, shape (C, L), NaN where unknown, to log(1 - R) and log R side by side, shape (C, 2 L), with R clipped to
-    [clip, 1 - clip]; 0 where unknown. At a ``clip`` of 0 logarithms of 0 are -100, as in ``torch.nn.BCELoss``.
+    Attributes:
+        log_not: log(1 - R), shape (C, L).
+        log_odds: log R - log(1 - R), shape (C, L).
+        log_none: the rows' sums of ``log_not``, shape (C,).
     """
 
-    def view(R: Tensor) -> Tensor:
+    log_not: Tensor
+    log_odds: Tensor
+    log_none: Tensor
+
+
+@lru_cache(maxsize=64)
+def evidence_view(clip: float) -> Callable[[Tensor], Evidence]:
+    """Return the view of a table, shape (C, L), NaN where unknown, with R clipped to [clip, 1 - clip].
+
+    It is the same function for the same ``clip``. At a ``clip`` of 0 logarithms of 0 are -100, as in
+    ``torch.nn.BCELoss``.
+    """
+
+    def view(R: Tensor) -> Evidence:
         clipped = R.clamp(clip, 1 - clip)
-        logarithms = torch.cat([torch.log1p(-clipped), clipped.log()], dim=1)
-        return logarithms.clamp(min=-100.0).nan_to_num(nan=0.0)
+        log_not = torch.log1p(-clipped).clamp(min=-100.0).nan_to_num(nan=0.0)
+        log_holds = clipped.log().clamp(min=-100.0).nan_to_num(nan=0.0)
+        return Evidence(log_not, log_holds - log_not, log_not.sum(dim=1))
 
     return view
