@@ -24,9 +24,10 @@ _NAMES = {
         "PairMeasured",
         "RelatednessProbe",
     ),
+    "mtlcore.diagnostics.observed_cells": ("ObservedCells",),
     "mtlcore.diagnostics.trust": (
         "RelatednessTrust",
-        "row_trust",
+        "cell_trust",
     ),
     "mtlcore.losses.co_annotated_classes": ("co_annotated_classes",),
     "mtlcore.losses.co_annotation": (

@@ -7,10 +7,11 @@ from mtlcore.diagnostics.head_inputs import HeadInputs as HeadInputs
 from mtlcore.diagnostics.head_inputs import head_features as head_features
 from mtlcore.diagnostics.head_sharing import head_sharing as head_sharing
 from mtlcore.diagnostics.head_sharing import unit_importance as unit_importance
+from mtlcore.diagnostics.observed_cells import ObservedCells as ObservedCells
 from mtlcore.diagnostics.probe import PairMeasured as PairMeasured
 from mtlcore.diagnostics.probe import RelatednessProbe as RelatednessProbe
 from mtlcore.diagnostics.trust import RelatednessTrust as RelatednessTrust
-from mtlcore.diagnostics.trust import row_trust as row_trust
+from mtlcore.diagnostics.trust import cell_trust as cell_trust
 from mtlcore.losses.co_annotated_classes import co_annotated_classes as co_annotated_classes
 from mtlcore.losses.co_annotation import co_annotation_to_classes as co_annotation_to_classes
 from mtlcore.losses.co_annotation import co_annotation_to_labels as co_annotation_to_labels
@@ -105,6 +106,7 @@ __all__ = [
     "bootstrapped_delta_m",
     "build_backbone",
     "build_balancer",
+    "cell_trust",
     "co_annotated_classes",
     "co_annotation_from_labels",
     "co_annotation_to_classes",
@@ -133,7 +135,6 @@ __all__ = [
     "relatedness_from_predictions",
     "resnet_small",
     "reversed_relatedness",
-    "row_trust",
     "save_relatedness",
     "seeded_init",
     "small_cnn",

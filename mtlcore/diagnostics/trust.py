@@ -1,4 +1,4 @@
-"""How far the data bear a relatedness out: a trust in [0, 1] for every row of its table, estimated in training."""
+"""How far the data bear a relatedness out: a trust in [0, 1] for every cell of its table, estimated in training."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,47 +6,59 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mtlcore.diagnostics.observed_cells import ObservedCells, class_profile, classes_of, combined, from_A, from_B
 from mtlcore.distributed import SumOverWorkers
 from mtlcore.losses.supervised import supervised_loss
+from mtlcore.relatedness.device_cache import cached_on_device, identity_view
 from mtlcore.relatedness.relatedness import Relatedness
-from mtlcore.tasks import MISSING, Multiclass, Task
+from mtlcore.tasks import MISSING, Multiclass, Multilabel, Task
 
-# A row whose cosine with what the data show is at most DOUBTED has no trust, one from TRUSTED on has all of it.
-DOUBTED, TRUSTED = 0.3, 0.7
+# A cell that lies beyond its interval by no more than TRUSTED keeps its trust, one from DOUBTED on has none.
+TRUSTED, DOUBTED = 0.3, 0.5
 _MEMORY = 0.99  # what is left of a step's evidence at the next: probes get better, so old evidence fades
+_REFRESH = 5  # trust moves slowly, and a large table takes a while: it is computed anew every so many steps
 _PROBE_LR = 3e-3
+_EVIDENCE = ("from_A", "from_not_A", "from_B", "confusion")
 
 
 class RelatednessTrust(nn.Module):
-    r"""Estimate how far each row of each relatedness table is borne out, while a network trains.
+    r"""Estimate how far each cell of each relatedness table is borne out, while a network trains.
 
-    People's tables are wrong, and a wrong row teaches wrong labels. This asks the data. Every task gets a *probe*: a
+    People's tables are wrong, and a wrong cell teaches wrong labels. This asks the data. Every task gets a *probe*: a
     linear classifier of its own on the network's features (held constant), trained on that task's annotations alone,
-    so that no relatedness, right or wrong, ever taught it. Where an input is annotated for A and not for B, B's probe
-    says what B's labels may be; where it is annotated for B and not for A, A's probe says which class it may be;
-    where it is annotated for both, the annotations say it. These give, for every class c of A, an observed profile
+    so that no relatedness, right or wrong, ever taught it. Two ways lead to what a cell R[c, l] should be.
 
-    .. math:: m[c, l] = \frac{\sum_n P_n(c) \, P_n(l)}{\sum_n P_n(c)}
+    1. Inputs annotated as class c of A; B's probe says how often l holds among them. Each batch is scored before the
+       probe learns from it, and its true and false positive rates, counted on B's annotations in the same way,
+       correct the share (W. J. Rogan and B. Gladen, American Journal of Epidemiology 1978):
+       :math:`(m - \mathrm{fpr}) / (\mathrm{tpr} - \mathrm{fpr})`. What the probe is unsure of bounds it.
+    2. Inputs annotated for B; which class each is of is weighed by A's probe and by its labels of B themselves, which
+       are read with the profiles of the first way, not with the table:
+       :math:`r[c] \propto (0.7 \, p_A[c] + 0.3 / C) \prod_l m[c, l]^{y_l} (1 - m[c, l])^{1 - y_l}`. The share of r
+       that lies on other classes bounds it, as with contaminated data (J. Horowitz and C. Manski, "Identification and
+       robustness with contaminated and corrupted data", Econometrica 1995).
 
-    Probes are unsure, which draws all profiles towards their mean, but does not turn the way in which a class's
-    profile departs from it. So a row is compared by that way alone:
+    Annotations of both tasks on one input are counted as they are. Each way gives an interval (Wilson's, of the
+    distinct inputs that it rests on, widened by its bound); the two are averaged, weighed by their squared width. A
+    cell that lies beyond its interval by more than 0.3 is doubted, from 0.5 on wholly:
 
-    .. math:: t[c] = \rho_c \cdot \mathrm{clip}\left(
-              \frac{\cos(m[c] - \bar m, R[c] - \bar R) - 0.3}{0.7 - 0.3}, 0, 1 \right)
+    .. math:: t[c, l] = 1 - \mathrm{clip}\left(\frac{d[c, l] - 0.3}{0.5 - 0.3}, 0, 1\right), \qquad
+              d = \max(\mathrm{low} - R, R - \mathrm{high})
 
-    with the means over classes, and :math:`\rho_c` in [0, 1] the share of the profile's departure that is more than
-    chance would make of so few inputs. Matching and co-annotation weigh each row by its trust; a row with trust 0 is
-    as good as unknown, and an edge without trust leaves naive training. Trust begins at 0.
+    The losses take a doubted cell for an unknown one, as far as it is doubted. A cell that the data cannot judge has
+    a wide interval and stays trusted: trust begins at 1. For a multiclass B a row is trusted as its least trusted
+    cell. For a multilabel A a cell is doubted only where it is too large, because other labels that hold along with
+    it may bring a label of B about as well.
 
-    What it is: a check that a row describes its own class rather than another, from data that nothing but labels
-    taught. What it is not: a probability that the row is right; a test of single cells (a row with one wrong cell of
-    many keeps its trust); a test of how large the values are (a row of 0.6 for 0.9 keeps it). A row that is like the
-    mean of all rows says nothing that could be checked, and gets the mean trust of the edge's other rows. Probes that
-    learn nothing give no trust to anything. Kindred's own; not in the paper.
+    What it is not: a probability that the cell is right; a test of small errors (0.8 for 0.95). Where two classes
+    look alike to A's probe and differ in one label alone, that label is judged late or not. Probes that learn
+    nothing doubt nothing. Kindred's own; not in the paper.
 
     Args:
         relatednesses: the edges.
         features: by task, the number of features that go into its head.
+        rows: by task, how many inputs are annotated for it in all; without it every input that is seen counts as
+            another, and intervals are too narrow where few inputs are gone through many times.
 
     Example:
         >>> import torch
@@ -55,16 +67,23 @@ class RelatednessTrust(nn.Module):
         >>> R = Relatedness.from_rows(A, B, {"cat": "furry", "crow": "flies"})
         >>> trust = RelatednessTrust([R], {"species": 4, "traits": 4})
         >>> h = torch.zeros(64, 4)
-        >>> cats_fly = {"species": torch.tensor([0, 1] * 32), "traits": torch.tensor([[0, 1], [1, 0]] * 32)}
+        >>> cats_are_bald = {"species": torch.tensor([0, 1] * 32), "traits": torch.tensor([[0, 0], [0, 1]] * 32)}
         >>> for _ in range(20):
-        ...     trust.observe({"species": h, "traits": h}, cats_fly)
+        ...     trust.observe({"species": h, "traits": h}, cats_are_bald)
         >>> trust.by_edge()["species->traits"]
-        tensor([0., 0.])
+        tensor([[0., 1.],
+                [1., 1.]])
     """
 
-    def __init__(self, relatednesses: Sequence[Relatedness], features: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        relatednesses: Sequence[Relatedness],
+        features: Mapping[str, int],
+        rows: Mapping[str, int] | None = None,
+    ) -> None:
         super().__init__()
         self.relatednesses = tuple(relatednesses)
+        self.rows = dict(rows or {})
         self.tasks: dict[str, Task] = {}
         for R in self.relatednesses:
             self.tasks |= {R.source.name: R.source, R.target.name: R.target}
@@ -72,10 +91,17 @@ class RelatednessTrust(nn.Module):
             {f"{name}_probe": _zero_linear(features[name], len(task.outputs)) for name, task in self.tasks.items()}
         )
         self.optimizer = torch.optim.Adam(self.probes.parameters(), lr=_PROBE_LR, fused=True) if self.tasks else None
+        self.register_buffer("steps", torch.zeros(()))
+        self._steps: int | None = None  # the same, without waiting for the device
         for i, R in enumerate(self.relatednesses):
-            # By direction (A annotated, B annotated alone): sums of P(c) P(l), P(c) and P(c) P(l)^2, (2, 3, C, L).
-            self.register_buffer(f"evidence_{i}", torch.zeros(2, 3, *R.table.shape))
-            self.register_buffer(f"table_{i}", R.table.float())
+            cells = R.table.shape
+            negatives = cells if isinstance(R.source, Multilabel) else (0, cells[1])
+            self.register_buffer(f"from_A_{i}", torch.zeros(5, *cells))
+            self.register_buffer(f"from_not_A_{i}", torch.zeros(5, *negatives))
+            self.register_buffer(f"from_B_{i}", torch.zeros(3, *cells))
+            self.register_buffer(f"confusion_{i}", torch.zeros(4, cells[1]))
+            self.register_buffer(f"trust_{i}", torch.ones(cells))
+        self.register_load_state_dict_post_hook(_forget_steps)
 
     def observe(self, features: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> None:
         """Take in a step's evidence, then train the probes on it.
@@ -103,16 +129,41 @@ class RelatednessTrust(nn.Module):
             return SumOverWorkers([])
         device = next(iter(features.values())).device.type
         with torch.autocast(device, enabled=False):
-            terms, seen = {}, {}
+            terms, logits = {}, {}
             for name, task in self.tasks.items():
                 h = features[name].detach().flatten(1).float()
-                logits = self.probes[f"{name}_probe"](F.layer_norm(h, h.shape[1:]))
-                terms[name] = supervised_loss(logits, labels[name], task)
-                seen[name] = _seen(logits.detach(), labels[name], task)
+                z = self.probes[f"{name}_probe"](F.layer_norm(h, h.shape[1:]))
+                terms[name] = supervised_loss(z, labels[name], task)
+                logits[name] = z.detach()
             gradients = torch.autograd.grad([term.total for term in terms.values()], list(self.probes.parameters()))
-            found = [_evidence(seen[R.source.name], seen[R.target.name]) for R in self.relatednesses]
-        return SumOverWorkers([*(term.count.detach() for term in terms.values()), *gradients, *found])
+            evidence = [part for i in range(len(self.relatednesses)) for part in self._evidence(i, logits, labels)]
+        return SumOverWorkers([*(term.count.detach() for term in terms.values()), *gradients, *evidence])
 
+    @torch.no_grad()
+    def _evidence(self, i: int, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        """Return this batch's part of everything in _EVIDENCE."""
+        A, B = self.relatednesses[i].source, self.relatednesses[i].target
+        p_A, y_A, has_A = _seen(logits[A.name], labels[A.name], A)
+        p_B, y_B, has_B = _seen(logits[B.name], labels[B.name], B)
+        state = {name: self.get_buffer(f"{name}_{i}") for name in _EVIDENCE}
+        profile = class_profile(state["from_A"], state["confusion"], B)
+        other = class_profile(state["from_not_A"], state["confusion"], B) if isinstance(A, Multilabel) else None
+        inputs = has_B.amax(dim=1, keepdim=True) * (1 - has_A)  # what both annotate is counted from A's side
+        r = classes_of(p_A, y_B, has_B, profile, other, B) * inputs
+        missing, holds = 1 - has_B, has_B * y_B
+        parts = [has_B, holds, missing, missing * p_B, missing * 2 * p_B * (1 - p_B)]
+        side_by_side = torch.cat(parts, dim=1)
+
+        def counted(of_class: Tensor) -> Tensor:
+            return (of_class.t() @ side_by_side).unflatten(1, (len(parts), -1)).transpose(0, 1).contiguous()
+
+        rest = (1 - y_A) * has_A if isinstance(A, Multilabel) else y_A[:, :0]
+        by_B = torch.stack([r.t() @ has_B, r.t() @ holds, r.square().t() @ has_B])
+        not_holds = has_B - holds
+        confusion = torch.stack([(p_B * holds).sum(0), holds.sum(0), (p_B * not_holds).sum(0), not_holds.sum(0)])
+        return counted(y_A * has_A), counted(rest), by_B, confusion
+
+    @torch.no_grad()
     def update(self, seen: SumOverWorkers) -> None:
         """Train the probes on what was seen, and add it to the evidence."""
         if self.optimizer is None:
@@ -124,65 +175,69 @@ class RelatednessTrust(nn.Module):
                 # A mean over annotated entries; fused Adam takes no other layout than the parameter's.
                 parameter.grad = (next(parts) / count.clamp(min=1)).contiguous()
         self.optimizer.step()
+        step = int(self.steps) + 1 if self._steps is None else self._steps + 1
+        self._steps = step
+        self.steps.fill_(step)
+        memory = min(_MEMORY, 1 - 2 / (step + 1))  # probes of the first steps know nothing: their evidence fades first
         for i in range(len(self.relatednesses)):
-            self.get_buffer(f"evidence_{i}").mul_(_MEMORY).add_(next(parts))
+            for name in _EVIDENCE:
+                self.get_buffer(f"{name}_{i}").mul_(memory).add_(next(parts))
+            if step % _REFRESH == 0:
+                self.get_buffer(f"trust_{i}").copy_(cell_trust(self.relatednesses[i], self._observed(i)))
+
+    def by_edge(self) -> dict[str, Tensor]:
+        """Return the trust of every cell by edge (``A->B``), float32, shape (outputs of A, outputs of B), in [0, 1].
+
+        1 where the table is unknown.
+        """
+        return {R.key: self.get_buffer(f"trust_{i}").clone() for i, R in enumerate(self.relatednesses)}
+
+    def observed(self) -> dict[str, ObservedCells]:
+        """Return what the data show of every cell by edge (``A->B``), whatever its table says."""
+        return {R.key: self._observed(i) for i, R in enumerate(self.relatednesses)}
 
     @torch.no_grad()
-    def by_edge(self) -> dict[str, Tensor]:
-        """Return the trust of every row by edge (``A->B``), float32, shape (outputs of A,), in [0, 1]."""
-        return {
-            R.key: row_trust(self.get_buffer(f"table_{i}"), self.get_buffer(f"evidence_{i}"))
-            for i, R in enumerate(self.relatednesses)
-        }
+    def _observed(self, i: int) -> ObservedCells:
+        R = self.relatednesses[i]
+        by_A, confusion, by_B = (self.get_buffer(f"{name}_{i}") for name in ("from_A", "confusion", "from_B"))
+        return combined(
+            from_A(by_A, confusion, R.target, self.rows.get(R.source.name)),
+            from_B(by_B, self.rows.get(R.target.name)),
+        )
 
 
-def row_trust(table: Tensor, evidence: Tensor) -> Tensor:
-    """Compare the rows of a table with the profiles that were observed; see :class:`RelatednessTrust`.
+def cell_trust(relatedness: Relatedness, observed: ObservedCells) -> Tensor:
+    """Compare the cells of a table with what was observed; see :class:`RelatednessTrust`.
 
     Args:
-        table: R, floating point, shape (C, L), NaN where unknown.
-        evidence: sums of P(c) P(l), of P(c), and of P(c) P(l)^2, floating point, shape (directions, 3, C, L).
+        relatedness: R, of C by L cells.
+        observed: of the same cells.
 
     Returns:
-        trust, shape (C,), in [0, 1]; 0 for a row of which nothing was observed, 1 where no row can be judged because
-        all are alike.
+        trust, float32, shape (C, L), in [0, 1]; 1 where the table is unknown.
 
     Example:
         >>> import torch
-        >>> inputs = torch.full((2, 1), 400.0)  # of each of two classes
-        >>> holds = torch.tensor([[360.0], [40.0]])  # the label: on so many of them
-        >>> seen = torch.stack([holds, inputs, holds])
-        >>> row_trust(torch.tensor([[1.0], [0.0]]), seen[None]), row_trust(torch.tensor([[0.0], [1.0]]), seen[None])
-        (tensor([0.9986, 0.9986]), tensor([0., 0.]))
+        >>> from mtlcore import Multiclass, Multilabel, ObservedCells, Relatedness
+        >>> A, B = Multiclass("species", ("penguin", "crow")), Multilabel("traits", ("flies",))
+        >>> R = Relatedness.from_rows(A, B, {"penguin": {"flies": 0.95}, "crow": {"flies": 0.95}})
+        >>> share = torch.tensor([[0.03], [0.9]])
+        >>> cell_trust(R, ObservedCells(share, share - 0.02, share + 0.05))
+        tensor([[0.],
+                [1.]])
     """
-    known = ~torch.isnan(table)
-    departs = _departures(torch.nan_to_num(table), known)
-    squared = departs.square()
-    says_something = squared.sum(dim=1) > 1e-6
-    if not bool(says_something.any()):
-        return torch.ones_like(table[:, 0])
-    total, weight = torch.zeros_like(table[:, 0]), torch.zeros_like(table[:, 0])
-    for joint, inputs, squares in evidence:
-        there = (inputs > 0) & known
-        divisor = torch.where(inputs > 0, inputs, torch.ones_like(inputs))
-        profile = joint / divisor
-        spread = (squares / divisor - profile.square()).clamp(min=0)
-        mean = (profile * there).sum(dim=0) / there.sum(dim=0).clamp(min=1)
-        observed = (profile - mean) * there
-        size = observed.square().sum(dim=1)
-        by_chance = (spread / divisor.clamp(min=1) * there).sum(dim=1)
-        cosine = (observed * departs).sum(dim=1) / (size * (squared * there).sum(dim=1)).sqrt().clamp(min=1e-12)
-        reliable = (1 - by_chance / size.clamp(min=1e-12)).clamp(0, 1)
-        total += reliable * ((cosine - DOUBTED) / (TRUSTED - DOUBTED)).clamp(0, 1)
-        weight += there.any(dim=1)
-    trust = total / weight.clamp(min=1)
-    return torch.where(says_something, trust, trust[says_something].mean())
+    table = cached_on_device(relatedness, identity_view, observed.low.device, observed.low.dtype)
+    beyond = table - observed.high
+    if isinstance(relatedness.source, Multiclass):
+        beyond = torch.maximum(beyond, observed.low - table)
+    beyond = beyond.nan_to_num(0.0).clamp(min=0)
+    if isinstance(relatedness.target, Multiclass):
+        beyond = beyond.amax(dim=1, keepdim=True).expand_as(beyond)
+    return 1 - ((beyond - TRUSTED) / (DOUBTED - TRUSTED)).clamp(0, 1)
 
 
-def _departures(table: Tensor, known: Tensor) -> Tensor:
-    """Return how every known cell departs from its column's mean; 0 where unknown."""
-    mean = (table * known).sum(dim=0) / known.sum(dim=0).clamp(min=1)
-    return (table - mean) * known
+def _forget_steps(trust: RelatednessTrust, _: object) -> None:
+    trust._steps = None
 
 
 def _zero_linear(features: int, outputs: int) -> nn.Linear:
@@ -194,26 +249,10 @@ def _zero_linear(features: int, outputs: int) -> nn.Linear:
     return layer
 
 
-def _seen(logits: Tensor, y: Tensor, task: Task) -> tuple[Tensor, Tensor]:
-    """Return what is held of each output: its label where annotated, else its probe's probability; and which is."""
+def _seen(logits: Tensor, y: Tensor, task: Task) -> tuple[Tensor, Tensor, Tensor]:
+    """Return by output the probe's probability, the label (0 where there is none), and 1 where there is one."""
+    annotated = (y != MISSING).to(logits)
     if isinstance(task, Multiclass):
-        annotated = (y != MISSING)[:, None]
-        labels = F.one_hot(y.clamp(min=0).long(), logits.shape[1]).to(logits)
-        return torch.where(annotated, labels, torch.softmax(logits, dim=1)), annotated.expand_as(logits)
-    annotated = y != MISSING
-    return torch.where(annotated, y.to(logits), torch.sigmoid(logits)), annotated
-
-
-def _evidence(A: tuple[Tensor, Tensor], B: tuple[Tensor, Tensor]) -> Tensor:
-    """Return the sums of P(c) P(l), P(c), P(c) P(l)^2 over inputs annotated for A, and for B alone: (2, 3, C, L)."""
-    (p_A, has_A), (p_B, has_B) = A, B
-    by_A, by_B = p_A * has_A, p_A * ~has_A
-    rest = has_B.to(p_B)
-    found = p_A.new_empty(2, 3, p_A.shape[1], p_B.shape[1])
-    torch.mm(by_A.t(), p_B, out=found[0, 0])
-    found[0, 1] = by_A.sum(dim=0)[:, None]
-    torch.mm(by_A.t(), p_B.square(), out=found[0, 2])
-    torch.mm(by_B.t(), p_B * rest, out=found[1, 0])
-    torch.mm(by_B.t(), rest, out=found[1, 1])
-    found[1, 2] = found[1, 0]  # labels are their own squares
-    return found
+        labels = F.one_hot(y.clamp(min=0).long(), logits.shape[1]).to(logits) * annotated[:, None]
+        return torch.softmax(logits, dim=1), labels, annotated[:, None].expand_as(logits)
+    return torch.sigmoid(logits), y.clamp(min=0).to(logits), annotated

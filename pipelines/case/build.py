@@ -137,10 +137,15 @@ def build_loss(
     return JointLoss([tasks[name] for name in task_names], pairs, weights)
 
 
-def build_trust(network: MultiTaskNetwork, joint_loss: JointLoss) -> RelatednessTrust | None:
-    """Build the estimate of how far the objective's tables are borne out; None where it uses none."""
+def build_trust(
+    network: MultiTaskNetwork, joint_loss: JointLoss, annotated: Mapping[str, int] | None = None
+) -> RelatednessTrust | None:
+    """Build the estimate of how far the objective's tables are borne out; None where it uses none.
+
+    ``annotated``: by task, the training rows that are annotated for it.
+    """
     used = [pair.relatedness for pair in joint_loss.pairs if pair.has_loss]
-    return RelatednessTrust(used, head_features(network.heads)) if used else None
+    return RelatednessTrust(used, head_features(network.heads), annotated) if used else None
 
 
 def build_balancing(

@@ -117,7 +117,7 @@ class AddedPairLossSettings(Section):
 class Matching(Section):
     """What is done with every relatedness edge; any other key is the name of a loss of one's own, with its ``kind``.
 
-    ``trust``: whether the rows of a table count in full, or as far as training finds that the data bear them out
+    ``trust``: whether the cells of a table count in full, or as far as training finds that the data bear them out
     (mtlcore.RelatednessTrust). It is estimated and reported either way.
     """
 
@@ -127,8 +127,8 @@ class Matching(Section):
     """Soft co-annotation."""
     ill: ImpliedLikelihoodSettings = ImpliedLikelihoodSettings()
     """The likelihood of labels by what they imply."""
-    trust: Literal["full", "estimated"] = "full"
-    """Whether tables count in full, or as far as the data bear them out."""
+    trust: Literal["full", "estimated"] = "estimated"
+    """Whether the cells of tables count in full, or as far as the data bear them out."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[Name, AddedPairLossSettings] = Field(init=False)

@@ -1,6 +1,7 @@
 """Evaluate every arm on the test split: predictions, metrics, and differences with confidence intervals."""
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -30,6 +31,7 @@ from pipelines.evaluate.results import (
     Confusion,
     DataSetSummary,
     Difference,
+    DoubtedCell,
     EdgeTrust,
     PairSeen,
     Results,
@@ -42,6 +44,7 @@ from pipelines.evaluate.results import (
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.run import Run, is_done, list_runs, read_record, read_weights
 from pipelines.train.logs.relatedness_log import read_measured
+from pipelines.train.trust_record import DOUBTED
 
 _ROWS_AT_ONCE = 512
 
@@ -276,15 +279,32 @@ def _confusion(case: Case, tested: Mapping[str, TaskTest], main_task: str) -> Co
 
 
 def _trust(case: Case, runs: Sequence[Run], experiment: str) -> dict[str, dict[str, EdgeTrust]]:
-    """Return the mean over seeds of every row's trust, by arm and edge."""
+    """Return the mean over seeds of every row's trust, and the cells that are doubted, by arm and edge."""
     found: dict[str, dict[str, EdgeTrust]] = {}
     for arm, settings in case.arms.items():
         records = [read_record(run.folder(experiment)) for run in runs if run.arm == arm]
         of_seeds = [record["trust"] for record in records if record and record.get("trust")]
         for edge in of_seeds[0] if of_seeds else ():
-            rows = {row: sum(of[edge][row] for of in of_seeds) / len(of_seeds) for row in of_seeds[0][edge]}
-            found.setdefault(arm, {})[edge] = EdgeTrust(weighed=settings.weighs_by_trust, rows=rows)
+            by_row = [of[edge]["rows"] for of in of_seeds]
+            found.setdefault(arm, {})[edge] = EdgeTrust(
+                weighed=settings.weighs_by_trust,
+                rows={row: statistics.fmean(rows[row] for rows in by_row) for row in by_row[0]},
+                doubted=_doubted([of[edge]["doubted"] for of in of_seeds]),
+            )
     return found
+
+
+def _doubted(of_seeds: Sequence[Sequence[dict[str, Any]]]) -> list[DoubtedCell]:
+    """Return the cells whose mean trust over the seeds is below 0.5, the least trusted first."""
+    by_cell: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for cell in (cell for cells in of_seeds for cell in cells):
+        by_cell.setdefault((cell["source"], cell["target"]), []).append(cell)
+    found = []
+    for (source, target), cells in by_cell.items():
+        trust = (sum(cell["trust"] for cell in cells) + len(of_seeds) - len(cells)) / len(of_seeds)
+        means = {key: statistics.fmean(cell[key] for cell in cells) for key in ("table", "observed", "low", "high")}
+        found.append(DoubtedCell(source=source, target=target, trust=trust, **means))
+    return sorted((cell for cell in found if cell.trust < DOUBTED), key=lambda cell: cell.trust)
 
 
 def _summaries(case: Case, data_sets: DataSets) -> dict[str, DataSetSummary]:

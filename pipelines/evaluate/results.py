@@ -97,11 +97,35 @@ class Timing(_Part):
     events: list[RunEvent] = Field(default=[], description="resumed, stopped early, ...")
 
 
+class DoubtedCell(_Part):
+    """A cell of a relatedness that the data contradict; means over the seeds."""
+
+    source: str = Field(description="output of A: the row")
+    target: str = Field(description="output of B: the column")
+    trust: float = Field(description="in [0, 1]; a seed that did not doubt the cell counts as 1")
+    table: float = Field(description="what the table says")
+    observed: float = Field(description="the share that was observed, over the seeds that doubt the cell")
+    low: float = Field(description="low end of its interval")
+    high: float = Field(description="high end of its interval")
+
+    def __str__(self) -> str:
+        return (
+            f"{self.source}, {self.target}: table {_short(self.table)}, "
+            f"data {_short(self.observed)} [{_short(self.low)}, {_short(self.high)}]"
+        )
+
+
+def _short(share: float) -> str:
+    """Return a share with two digits, and without the zero before the point."""
+    return f"{share:.2f}".removeprefix("0")
+
+
 class EdgeTrust(_Part):
     """How far the data bore out a relatedness at the end of training; see mtlcore.RelatednessTrust."""
 
-    weighed: bool = Field(description="whether training weighed the rows by it, or only estimated it")
-    rows: dict[str, float] = Field(description="trust in [0, 1] of the table's row of each class, mean over seeds")
+    weighed: bool = Field(description="whether training weighed the cells by it, or only estimated it")
+    rows: dict[str, float] = Field(description="mean trust in [0, 1] of the known cells of each row, mean over seeds")
+    doubted: list[DoubtedCell] = Field(default=[], description="cells of a trust below 0.5, the least trusted first")
 
     def mean(self) -> float:
         """Return the mean over rows."""

@@ -173,8 +173,15 @@ def _averaged(values: np.ndarray, every: int) -> np.ndarray:
     return np.asarray(values[:whole].reshape(-1, min(every, len(values))).mean(axis=1))
 
 
-def relatedness_figure(source: str, target: str, rows: Sequence[str], columns: Sequence[str], R: np.ndarray) -> str:
-    """Draw a relatedness table; unknown cells are hatched."""
+def relatedness_figure(
+    source: str,
+    target: str,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    R: np.ndarray,
+    doubted: Sequence[tuple[str, str]] = (),
+) -> str:
+    """Draw a relatedness table; unknown cells are hatched, the ``doubted`` ones, by row and column, framed in red."""
     figure, axes = plt.subplots(figsize=(1.6 + 0.42 * len(columns), 1.6 + 0.3 * len(rows)))
     axes.grid(visible=False)
     axes.set_facecolor("#f3f4f6")
@@ -184,6 +191,9 @@ def relatedness_figure(source: str, target: str, rows: Sequence[str], columns: S
         for i, j in np.argwhere(~np.isnan(R)):
             ink = "white" if R[i, j] > 0.6 else "#374151"
             axes.text(j, i, f"{R[i, j]:.2g}", ha="center", va="center", fontsize=7, color=ink)
+    for row, column in doubted:
+        corner = columns.index(column) - 0.5, rows.index(row) - 0.5
+        axes.add_patch(plt.Rectangle(corner, 1, 1, fill=False, edgecolor="#dc2626", linewidth=1.6))
     axes.set(title=f"P({target} | {source})", xlabel=target, ylabel=source)
     figure.colorbar(image, ax=axes, shrink=0.8)
     return _svg(figure)

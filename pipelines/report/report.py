@@ -81,8 +81,13 @@ def _figures(case: Case, results: Results) -> dict[str, list[tuple[str, Markup]]
         found["rate"] = [("Learning rate by step", draw.learning_rate_figure(rates))]
     for edge in _counted(case).relatedness:
         R = relatedness_of(edge, tasks)
-        svg = draw.relatedness_figure(edge.source, edge.target, R.source.outputs, R.target.outputs, R.table.numpy())
-        found["relatedness"].append((f"Relatedness of {edge.source} to {edge.target}", svg))
+        trusts = [edges[R.key] for edges in results.trust.values() if R.key in edges]
+        doubted = sorted({(cell.source, cell.target) for trust in trusts for cell in trust.doubted})
+        svg = draw.relatedness_figure(
+            edge.source, edge.target, R.source.outputs, R.target.outputs, R.table.numpy(), doubted
+        )
+        frames = f"; {len(doubted)} doubted cells are framed" if doubted else ""
+        found["relatedness"].append((f"Relatedness of {edge.source} to {edge.target}{frames}", svg))
     if results.visible_relatedness:
         arms = list(results.arms)
         found["visible"] = [

@@ -7,6 +7,7 @@ from mtlcore import ENOUGH_SEEDS
 from pipelines.base.terminal import as_text
 from pipelines.evaluate.results import Difference, Results
 
+MOST_CELLS = 8  # doubted cells of an edge that are told below the table
 _STYLES = {"better": "green", "worse": "red", "no clear difference": ""}
 
 
@@ -58,15 +59,15 @@ def early_lines(results: Results) -> list[str]:
 
 
 def trust_lines(results: Results) -> list[str]:
-    """Return a line an arm and edge: how far the data bear out its table, and the rows that they bear out least."""
+    """Return a line an arm and edge: how far the data bear out its table; and a line for each cell that they doubt."""
     lines = []
     for arm, edges in results.trust.items():
         for edge, of in edges.items():
-            doubted = [
-                f"{row} {trust:.2f}" for row, trust in sorted(of.rows.items(), key=lambda r: r[1]) if trust < 0.5
-            ]
-            low = f"; doubtful rows: {', '.join(doubted[:8])}{', ...' if len(doubted) > 8 else ''}" if doubted else ""
-            lines.append(f"{arm}: trust in {edge} {of.mean():.2f}{'' if of.weighed else ' (not weighed)'}{low}")
+            cells = f"; {len(of.doubted)} cell{'s' * (len(of.doubted) > 1)} doubted:" if of.doubted else ""
+            lines.append(f"{arm}: trust in {edge} {of.mean():.2f}{'' if of.weighed else ' (not weighed)'}{cells}")
+            lines += [f"  {cell}" for cell in of.doubted[:MOST_CELLS]]
+            if len(of.doubted) > MOST_CELLS:
+                lines.append(f"  and {len(of.doubted) - MOST_CELLS} more, see the report")
     return lines
 
 

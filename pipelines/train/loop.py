@@ -1,7 +1,7 @@
 """The training loop of one run, from its newest checkpoint or the beginning to its end."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from typing import Any
@@ -10,9 +10,10 @@ import safetensors.torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mtlcore import HeadInputs, JointLoss, RelatednessProbe, RelatednessTrust
+from mtlcore import HeadInputs, JointLoss, RelatednessProbe
 from pipelines.base.storage import delete, join, write_whole
 from pipelines.batches.batch import batch_sampler, finish_batch, stored_batch
+from pipelines.blocks.manifest import Manifest
 from pipelines.case.build import build_balancing, build_loss, build_network, build_trust, tasks_of
 from pipelines.experiment.provenance import provenance
 from pipelines.experiment.run import HISTORY, VALIDATIONS, WEIGHTS, Run, write_record
@@ -39,6 +40,7 @@ from pipelines.train.prepare import prepare
 from pipelines.train.sharding import is_sharded
 from pipelines.train.state import TrainingState
 from pipelines.train.step import Step
+from pipelines.train.trust_record import trust_record
 from pipelines.train.validation import Validation
 from pipelines.train.worker import Worker
 
@@ -144,7 +146,7 @@ def build_state(
     matching = case.arms[run.arm].matching
     joint_loss = build_loss(data.related, list(run.tasks), matching, data.priors)
     balancer = build_balancing(case, run.arm, joint_loss, network.shared_parameters(), network.parameters(), run.seed)
-    trust = build_trust(network, joint_loss)
+    trust = build_trust(network, joint_loss, _annotated(work.data_sets, run.tasks))
     if trust:
         trust.to(worker.device)
     state = TrainingState(network, build_optimizer(case.training.optimizer, network), balancer, trust)
@@ -181,12 +183,12 @@ def save_checkpoint(
             writer.flush()
 
 
-def _trust_by_row(trust: RelatednessTrust | None) -> dict[str, dict[str, float]]:
-    """Return the trust by edge and row."""
-    if trust is None:
-        return {}
-    found = trust.by_edge()
-    return {R.key: dict(zip(R.source.outputs, found[R.key].tolist(), strict=True)) for R in trust.relatednesses}
+def _annotated(data_sets: Mapping[str, tuple[str, Manifest]], tasks: Sequence[str]) -> dict[str, int]:
+    """Return by task how many training rows are annotated for it."""
+    of_train = [manifest for _, manifest in data_sets.values() if manifest.split == "train"]
+    return {
+        task: sum(manifest.labels[task].annotated for manifest in of_train if task in manifest.labels) for task in tasks
+    }
 
 
 def _write(
@@ -207,7 +209,7 @@ def _write(
         "waited_for_data_s": state.waited_for_data_s,
         "validation_s": state.validation_s,
         "workers": worker.world_size,
-        "trust": _trust_by_row(state.trust),
+        "trust": trust_record(state.trust) if state.trust else {},
         "events": [event.model_dump() for event in state.events],
     }
     write_record(folder, run, work.data_sets, outcome)

@@ -21,7 +21,7 @@ class Step:
         network: the state's, ready for these workers.
         joint_loss: the objective.
         training: the settings.
-        trusted: whether the rows of tables count as far as they are trusted.
+        trusted: whether the cells of tables count as far as they are trusted.
         probe: measures how tasks relate.
         head_inputs: what went into each head, for the estimate of trust; None where there is none.
     """
@@ -47,13 +47,13 @@ class Step:
             measured: whether to measure how tasks relate; a batch in pieces is measured by its first.
         """
         state, trust = self._state, self._state.trust
-        rows_trusted = trust.by_edge() if trust and self._trusted else None
+        cells_trusted = trust.by_edge() if trust and self._trusted else None
         state.optimizer.zero_grad(set_to_none=True)
         pieces = self._training.accumulate
         # Sums over workers are begun as soon as they can be, and waited for as late.
         counting = None
         if pieces > 1 or world_size() > 1:
-            counting = self._joint_loss.begin_counts(batch.labels, rows_trusted, batch.mixed)
+            counting = self._joint_loss.begin_counts(batch.labels, cells_trusted, batch.mixed)
         losses, parts, seen, looking = [], [], [], None
         for piece in range(pieces):
             part = batch if pieces == 1 else piece_of(batch, piece, pieces)
@@ -61,7 +61,7 @@ class Step:
                 with self._probe.reading(measured and piece == 0), autocast(part.x.device, self._training.precision):
                     logits = self._network(part.x)
                 counts = counting and counting.wait()[0]
-                value = self._joint_loss(logits, part.labels, rows_trusted, part.mixed, counts)
+                value = self._joint_loss(logits, part.labels, cells_trusted, part.mixed, counts)
                 self._probe.measure(state.step, logits, part.labels)
                 if self._head_inputs:
                     seen.append((dict(self._head_inputs.last), part.labels))

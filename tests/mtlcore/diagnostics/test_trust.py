@@ -1,4 +1,4 @@
-"""Trust: right rows are believed, wrong ones are not, and what is not believed teaches nothing."""
+"""Trust: right cells are believed, wrong ones are not, and what is not believed teaches nothing."""
 
 import pytest
 import safetensors.torch
@@ -12,15 +12,17 @@ from mtlcore import (
     JointLoss,
     Multiclass,
     Multilabel,
+    ObservedCells,
     Relatedness,
     RelatednessTrust,
     RelatedPair,
     SoftCoAnnotation,
+    cell_trust,
     co_annotation_to_labels,
     distribution_matching_loss,
     implied_likelihood_loss,
-    row_trust,
 )
+from mtlcore.diagnostics.observed_cells import class_profile, from_B
 from tests.mtlcore.diagnostics.trust_on_workers import estimate, estimated
 
 CLASSES, TRAITS, FEATURES = 6, 8, 24
@@ -54,72 +56,153 @@ def batches(kind, steps, both=False, rows=64, seed=0):
         yield h, {A.name: y_A, B[kind].name: y_B}
 
 
-def trust_in(table, kind, steps=150, **options):
-    R = Relatedness(A, B[kind], table)
-    trust = RelatednessTrust([R], {A.name: FEATURES, B[kind].name: FEATURES})
+def estimated_from(kind, steps=100, table=None, rows=None, **options):
+    """Train probes on the batches; return the estimate."""
+    R = Relatedness(A, B[kind], TRUTH[kind] if table is None else table)
+    trust = RelatednessTrust([R], {A.name: FEATURES, B[kind].name: FEATURES}, rows)
     for h, labels in batches(kind, steps, **options):
         trust.observe({A.name: h, B[kind].name: h}, labels)
-    return trust.by_edge()[R.key]
+    return trust
+
+
+@pytest.fixture(scope="module")
+def observed():
+    """What was observed by kind of B, and by whether inputs are annotated for both tasks: the table takes no part."""
+    cases = [(kind, both) for kind in TRUTH for both in (False, True)]
+    return {(kind, both): next(iter(estimated_from(kind, both=both).observed().values())) for kind, both in cases}
+
+
+def trust_in(table, kind, observed):
+    return cell_trust(Relatedness(A, B[kind], table), observed)
 
 
 @pytest.mark.parametrize("both", [False, True])
 @pytest.mark.parametrize("kind", TRUTH)
-def test_right_rows_are_trusted(kind, both):
-    assert trust_in(TRUTH[kind], kind, both=both).min() > 0.9
+def test_right_cells_are_trusted_and_their_intervals_hold_the_truth(observed, kind, both):
+    share, low, high = observed[kind, both]
+    assert trust_in(TRUTH[kind], kind, observed[kind, both]).min() == 1
+    assert ((low <= share) & (share <= high)).all()
+    assert (low - 0.05 <= TRUTH[kind]).all()
+    assert (TRUTH[kind] <= high + 0.05).all()
+    assert (high - low).mean() < 0.15
 
 
-@pytest.mark.parametrize("kind", TRUTH)
-def test_one_wrong_row_among_right_ones_is_doubted_alone(kind):
-    table = TRUTH[kind].clone()
-    table[3] = TRUTH[kind][4] if kind == "multiclass" else 1 - table[3]
-    found = trust_in(table, kind)
-    assert found[3] < 0.2
-    assert found[[0, 1, 2, 4, 5]].min() > 0.7
+def wrong_tables():
+    """Return wrong tables by name: those that people make."""
+    right = 0.05 + 0.9 * TRUTH["multilabel"]
+    row, swapped, cell, column = (right.clone() for _ in range(4))
+    row[3] = 1 - row[3]
+    swapped[:5] = right[[1, 2, 3, 4, 0]]
+    cell[range(CLASSES), [0, 3, 1, 7, 5, 2]] = 1 - cell[range(CLASSES), [0, 3, 1, 7, 5, 2]]
+    column[:, 4] = 1 - column[:, 4]
+    return {
+        "right": right, "one row": row, "rows swapped": swapped, "a cell in each row": cell, "a column": column,
+        "shuffled": right[[1, 2, 3, 4, 5, 0]], "flattened": 0.4 + 0.2 * TRUTH["multilabel"],
+    }  # fmt: skip
 
 
-def test_a_shuffled_table_is_not_trusted():
-    shuffled = TRUTH["multilabel"][[1, 2, 3, 4, 5, 0]]
-    assert trust_in(shuffled, "multilabel").mean() < 0.35
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("name", wrong_tables())
+def test_wrong_cells_and_no_others_are_doubted(observed, name, both):
+    table = wrong_tables()[name]
+    wrong = (table > 0.5) != (TRUTH["multilabel"] > 0.5)
+    found = trust_in(table, "multilabel", observed["multilabel", both])
+    assert found[wrong].sum() == 0
+    assert found[~wrong].min() > 0.5
+    assert name == "flattened" or found[~wrong].min() == 1
 
 
-def test_a_soft_table_of_the_right_shape_is_trusted():
-    assert trust_in(0.2 + 0.6 * TRUTH["multilabel"], "multilabel").min() > 0.9
+@pytest.mark.parametrize("both", [False, True])
+def test_a_wrong_row_of_a_multiclass_target_is_doubted_as_a_whole(observed, both):
+    table = TRUTH["multiclass"].clone()
+    table[3] = TRUTH["multiclass"][4]
+    found = trust_in(table, "multiclass", observed["multiclass", both])
+    assert found[3].sum() == 0
+    assert found[[0, 1, 2, 4, 5]].min() == 1
 
 
-def test_unknown_cells_take_no_part():
+def test_a_multilabel_source_doubts_only_what_is_too_large():
+    task = Multilabel("signs", tuple(f"sign{k}" for k in range(CLASSES)))
+    R = Relatedness(task, B["multilabel"], 0.05 + 0.9 * TRUTH["multilabel"])
+    trust = RelatednessTrust([R], {"signs": FEATURES, "traits": FEATURES})
+    for h, labels in batches("multilabel", 100):
+        classes = labels["species"]
+        signs = torch.nn.functional.one_hot(classes.clamp(min=0), CLASSES).where(classes[:, None] >= 0, -1)
+        trust.observe({"signs": h, "traits": h}, {"signs": signs, "traits": labels["traits"]})
+    observed = trust.observed()[R.key]
+    assert cell_trust(R, observed).min() == 1
+    inverted = Relatedness(task, B["multilabel"], 1 - R.table)
+    found = cell_trust(inverted, observed)
+    assert found[TRUTH["multilabel"] == 0].mean() < 0.1
+    assert found[TRUTH["multilabel"] == 1].min() == 1  # another sign may have brought the trait about
+
+
+def test_probes_that_err_are_corrected_by_their_confusion():
+    """B's probe has a sensitivity of 0.7 and calls 0.2 of the others positive; the classes' shares are 0.9 and 0.3."""
+    true = torch.tensor([[0.9], [0.3]])
+    predicted = true * 0.7 + (1 - true) * 0.2
+    inputs = torch.full_like(true, 1e6)
+    by_A = torch.stack([0 * inputs, 0 * inputs, inputs, inputs * predicted, 0 * inputs])
+    confusion = torch.tensor([[700.0], [1000.0], [200.0], [1000.0]])
+    torch.testing.assert_close(class_profile(by_A, confusion, B["multilabel"]), true, atol=1e-3, rtol=0)
+
+
+def test_a_share_of_mixed_inputs_is_bounded_by_the_mixture():
+    """Of what is counted for a class a quarter is of others: whatever they are, the class's share lies within."""
+    r = torch.tensor([0.75]).expand(10**6)
+    for own, others in ((0.9, 0.0), (0.9, 1.0), (0.2, 0.5)):
+        holding = r.sum() * (0.75 * own + 0.25 * others)
+        cells = from_B(torch.stack([r.sum(), holding, r.square().sum()])[:, None, None], None).cells
+        assert cells.low - 1e-3 <= own <= cells.high + 1e-3
+
+
+def test_intervals_rest_on_distinct_inputs():
+    few = estimated_from("multilabel", 60, rows={"species": 12, "traits": 40}).observed()["species->traits"]
+    many = estimated_from("multilabel", 60).observed()["species->traits"]
+    assert (few.high - few.low).mean() > 2 * (many.high - many.low).mean()
+
+
+def test_unknown_cells_are_trusted_and_do_not_touch_others(observed):
     table = TRUTH["multilabel"].clone()
     table[:, 0] = torch.nan
     table[2, 3:5] = torch.nan
-    assert trust_in(table, "multilabel").min() > 0.8
+    assert trust_in(table, "multilabel", observed["multilabel", False]).min() == 1
 
 
-def test_nothing_is_trusted_before_anything_is_seen_nor_where_labels_cannot_be_learnt():
-    R = Relatedness(A, B["multilabel"], TRUTH["multilabel"])
+def test_what_cannot_be_judged_is_trusted():
+    """At the beginning, where labels cannot be learnt, and for a class that is never seen."""
+    R = Relatedness(A, B["multilabel"], 1 - TRUTH["multilabel"])
     trust = RelatednessTrust([R], {"species": FEATURES, "traits": FEATURES})
-    assert trust.by_edge()[R.key].max() == 0
+    assert trust.by_edge()[R.key].min() == 1
+    draw = torch.Generator().manual_seed(0)
     for h, labels in batches("multilabel", 60):
         noise = torch.zeros_like(h)
+        labels["traits"] = torch.randint(2, labels["traits"].shape, generator=draw).where(labels["traits"] >= 0, -1)
         trust.observe({"species": noise, "traits": noise}, labels)
-    assert trust.by_edge()[R.key].max() < 0.2
+    assert trust.by_edge()[R.key].min() > 0.9
 
-
-def test_rows_that_are_all_alike_cannot_be_judged_and_count_in_full():
-    assert row_trust(torch.full((3, 2), 0.5), torch.zeros(2, 3, 3, 2)).tolist() == [1, 1, 1]
+    unseen = RelatednessTrust([R], {"species": FEATURES, "traits": FEATURES})
+    for h, labels in batches("multilabel", 60):
+        labels["species"][labels["species"] == 2] = -1
+        unseen.observe({"species": h, "traits": h}, {**labels, "traits": torch.full_like(labels["traits"], -1)})
+    assert unseen.by_edge()[R.key][2].min() == 1
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 10_000))
-def test_trust_lies_between_0_and_1_and_follows_its_row(rows, cells, seed):
+def test_trust_lies_between_0_and_1_and_follows_its_cell(rows, cells, seed):
     draw = torch.Generator().manual_seed(seed)
-    table = torch.rand(rows, cells, generator=draw)
+    source, target = Multiclass("S", tuple(map(str, range(rows)))), Multilabel("T", tuple(map(str, range(cells))))
+    table = torch.rand(rows, cells, generator=draw).double()
     table[torch.rand(rows, cells, generator=draw) < 0.2] = torch.nan
-    inputs = torch.randint(0, 30, (2, rows, cells), generator=draw).float()
-    shares = torch.rand(2, rows, cells, generator=draw)
-    evidence = torch.stack([inputs * shares, inputs, inputs * shares.square() * 1.1], dim=1)
-    found = row_trust(table, evidence)
+    low, share, high = torch.rand(3, rows, cells, generator=draw).sort(dim=0).values
+    found = cell_trust(Relatedness(source, target, table), ObservedCells(share, low, high))
     assert ((found >= 0) & (found <= 1)).all()
+    inside = table.isnan() | ((table >= low) & (table <= high))
+    assert (found[inside] == 1).all()
     order = torch.randperm(rows, generator=draw)
-    torch.testing.assert_close(row_trust(table[order], evidence[:, :, order]), found[order], rtol=1e-3, atol=1e-4)
+    moved = cell_trust(Relatedness(source, target, table[order]), ObservedCells(share[order], low[order], high[order]))
+    assert torch.equal(moved, found[order])
 
 
 def joint_problem():
@@ -214,4 +297,5 @@ def test_two_workers_estimate_what_one_does(two_workers, tmp_path):
     for name, alone in estimated(0, 1).items():
         assert torch.equal(first[name], second[name])
         torch.testing.assert_close(first[name], alone, rtol=1e-3, atol=1e-5)
-    assert first["trust"].min() > 0.5
+    assert first["trust"].min() == 1
+    assert first["wrong"].max() < 0.1

@@ -3,7 +3,7 @@
 import safetensors.torch
 import torch
 
-from mtlcore import Multiclass, Multilabel, Relatedness, RelatednessTrust
+from mtlcore import Multiclass, Multilabel, Relatedness, RelatednessTrust, cell_trust
 
 A, B = Multiclass("A", ("a", "b", "c", "d")), Multilabel("B", ("l", "m", "n"))
 R = Relatedness.from_rows(A, B, {"a": "l", "b": ["m", "n"], "c": ["l", "n"], "d": []})
@@ -22,7 +22,12 @@ def estimated(rank: int, workers: int) -> dict[str, torch.Tensor]:
         y_A[ROWS // 2 :], y_B[: ROWS // 2] = -1, -1
         mine = slice(rank * ROWS // workers, (rank + 1) * ROWS // workers)
         trust.observe({"A": h[mine], "B": h[mine]}, {"A": y_A[mine], "B": y_B[mine]})
-    return {"trust": trust.by_edge()[R.key], **{name: value.clone() for name, value in trust.state_dict().items()}}
+    inverted = cell_trust(Relatedness(A, B, 1 - R.table), trust.observed()[R.key])
+    return {
+        "wrong": inverted,
+        "trust": trust.by_edge()[R.key],
+        **{name: value.clone() for name, value in trust.state_dict().items()},
+    }
 
 
 def estimate(rank, folder):
