@@ -7,7 +7,7 @@ from pipelines.blocks.datasets import DataSets
 
 # Raised whenever the same case, seed and blocks train to other numbers than before: what was trained by another
 # version is not done, and is not resumed. tests/pipelines/test_golden_numbers.py fails where it was forgotten.
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 
 
 def provenance(data_sets: DataSets) -> dict[str, Any]:
