@@ -16,9 +16,8 @@ def unseen_classes(case: Case, data_sets: DataSets) -> dict[str, tuple[str, ...]
     """Return by multiclass task the classes without a labelled training input; tasks that have none are left out."""
     found = {}
     for name, task in tasks_of(case).items():
-        counted = [
-            of.labels[name].histogram for _, of in data_sets.values() if of.split == "train" and name in of.labels
-        ]
+        train = data_sets.of_split("train").manifests.values()
+        counted = [manifest.labels[name].histogram for manifest in train if name in manifest.labels]
         unseen = tuple(c for c in task.outputs if not any(histogram.get(c, 0) for histogram in counted))
         if isinstance(task, Multiclass) and unseen:
             found[name] = unseen
