@@ -52,8 +52,8 @@ def test_a_case_without_arms_gets_them_and_they_share_the_networks_of_others(eva
 
 
 def test_another_way_to_predict_makes_no_other_experiment_and_another_way_to_train_does(case_of):
-    case, alone = case_of(), case_of("arms={single-task: {networks: one_per_task}, naive: {matching: {dm: {weight: 0}, "
-                                     "sca: {weight: 0}}}, co-trained: {}}")  # fmt: skip
+    three = "arms={single-task: {networks: one_per_task}, naive: {matching: none}, co-trained: {}}"
+    case, alone = case_of(), case_of(three)
     assert experiment_folder(case) == experiment_folder(alone)
     assert experiment_folder(case) != experiment_folder(case_of("arms.single-task.batch=shared"))
 
