@@ -58,6 +58,7 @@ _NAMES = {
         "Interval",
         "paired_difference",
     ),
+    "mtlcore.metrics.chance": ("is_at_chance",),
     "mtlcore.metrics.delta_m": (
         "bootstrapped_delta_m",
         "delta_m",
@@ -106,6 +107,13 @@ _NAMES = {
     "mtlcore.relatedness.io": (
         "load_relatedness",
         "save_relatedness",
+    ),
+    "mtlcore.relatedness.reading": (
+        "FusionWeights",
+        "fit_fusion",
+        "fuse_log_linear",
+        "read_classes",
+        "table_evidence",
     ),
     "mtlcore.relatedness.relatedness": ("Relatedness",),
     "mtlcore.tasks": (

@@ -33,6 +33,7 @@ from mtlcore.losses.mixup import MixedLabels as MixedLabels
 from mtlcore.losses.supervised import supervised_loss as supervised_loss
 from mtlcore.metrics.bootstrap import Interval as Interval
 from mtlcore.metrics.bootstrap import paired_difference as paired_difference
+from mtlcore.metrics.chance import is_at_chance as is_at_chance
 from mtlcore.metrics.delta_m import bootstrapped_delta_m as bootstrapped_delta_m
 from mtlcore.metrics.delta_m import delta_m as delta_m
 from mtlcore.metrics.metrics import LOWER_IS_BETTER as LOWER_IS_BETTER
@@ -66,6 +67,11 @@ from mtlcore.relatedness.from_predictions import HeldOut as HeldOut
 from mtlcore.relatedness.from_predictions import relatedness_from_predictions as relatedness_from_predictions
 from mtlcore.relatedness.io import load_relatedness as load_relatedness
 from mtlcore.relatedness.io import save_relatedness as save_relatedness
+from mtlcore.relatedness.reading import FusionWeights as FusionWeights
+from mtlcore.relatedness.reading import fit_fusion as fit_fusion
+from mtlcore.relatedness.reading import fuse_log_linear as fuse_log_linear
+from mtlcore.relatedness.reading import read_classes as read_classes
+from mtlcore.relatedness.reading import table_evidence as table_evidence
 from mtlcore.relatedness.relatedness import Relatedness as Relatedness
 from mtlcore.tasks import MISSING as MISSING
 from mtlcore.tasks import Multiclass as Multiclass

@@ -6,6 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from mtlcore.metrics.bootstrap import Interval, _contributions, _score
+from mtlcore.metrics.student_t import interval_half_width
 from mtlcore.metrics.summed import SummedMetric
 from mtlcore.tasks import Task
 
@@ -62,12 +63,12 @@ def bootstrapped_delta_m(
     seed: int = 0,
     metrics: Mapping[str, SummedMetric | None] | None = None,
 ) -> Interval:
-    """Bootstrap Delta_m of the tasks' primary metrics, paired as :func:`mtlcore.paired_difference` is.
+    """Compute Delta_m of the tasks' primary metrics with its interval, paired as :func:`mtlcore.paired_difference` is.
 
-    A replicate draws seeds once for all tasks (a seed's network serves them all), and test inputs once for all tasks:
-    an input annotated for several tasks is drawn for all of them. Inputs are drawn within the groups that are
-    annotated for the same tasks, so every task keeps its number of inputs, and tasks with test sets of their own are
-    drawn independently. The value is Delta_m of the means over seeds. With few seeds the interval is too narrow.
+    A seed is left out for all tasks at once (its network serves them all), and a replicate draws test inputs once for
+    all tasks: an input annotated for several tasks is drawn for all of them. Inputs are drawn within the groups that
+    are annotated for the same tasks, so every task keeps its number of inputs, and tasks with test sets of their own
+    are drawn independently. The value is Delta_m of the means over seeds. The fewer the seeds the wider the interval.
 
     Args:
         arm: by task, logits on the task's test inputs, one tensor (N_t, outputs) a seed.
@@ -81,7 +82,7 @@ def bootstrapped_delta_m(
         metrics: by task, another metric in the primary one's place.
 
     Returns:
-        Delta_m with its percentile interval; NaN where the baseline scores 0 on a task.
+        Delta_m with its interval; NaN where the baseline scores 0 on a task.
 
     Raises:
         ValueError: the seeds are not as many everywhere, or an input stands twice in a task.
@@ -143,10 +144,11 @@ def bootstrapped_delta_m(
         weight = np.zeros(len(ids))
         for group in groups:
             weight[group] = np.bincount(generator.integers(len(group), size=len(group)), minlength=len(group))
-        drawn[r] = gain(generator.integers(seeds, size=seeds), weight)
-    value = gain(np.arange(seeds), np.ones(len(ids)))
-    if np.isnan(drawn).all():
+        drawn[r] = gain(np.arange(seeds), weight)
+    everything = np.ones(len(ids))
+    value = gain(np.arange(seeds), everything)
+    if np.isnan(drawn).all() or np.isnan(value):
         return Interval(value, np.nan, np.nan)
-    tail = (1 - confidence) / 2
-    low, high = np.nanquantile(drawn, [tail, 1 - tail])
-    return Interval(value, float(low), float(high))
+    others = [np.delete(np.arange(seeds), left_out) for left_out in range(seeds)] if seeds > 1 else []
+    half = interval_half_width(np.array([gain(kept, everything) for kept in others]), drawn, confidence)
+    return Interval(value, value - half, value + half)

@@ -16,9 +16,9 @@ def negative_transfer_verdict(difference: Interval) -> Verdict:
     Learned Together in Multi-task Learning?", ICML 2020): the whole interval lies below 0. ``better``: it lies above.
     An interval that touches 0 is ``no clear difference``, which says that this test cannot tell, not that there is
     none: more test inputs or seeds may. With an interval of 95 % one verdict in twenty would be wrong where nothing
-    differs, and every task and arm asks anew. With fewer than :data:`ENOUGH_SEEDS` seeds the bootstrap takes seeds
-    for more alike than they are, with one it knows nothing of them: the verdict is then about these networks, not
-    about the method. The difference must be of a metric that is better when it is higher.
+    differs, and every task and arm asks anew. With two to four seeds intervals are wide, and few verdicts are clear;
+    with one nothing is known of other seeds: the verdict is then about these networks, not about the method. The
+    difference must be of a metric that is better when it is higher.
 
     Args:
         difference: the arm minus the baseline, as :func:`mtlcore.paired_difference` gives it.

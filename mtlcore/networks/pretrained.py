@@ -62,6 +62,24 @@ def load_pretrained(backbone: nn.Module, file: str | Path) -> None:
     backbone.load_state_dict({name: weights[prefix + name] for name in wanted})
 
 
+def tasks_in_weights(file: str | Path) -> tuple[str, ...]:
+    """Return the tasks whose heads a safetensors file holds beside a backbone; none where it holds a backbone alone.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no safetensors file.
+    """
+    import safetensors
+
+    try:
+        with safetensors.safe_open(str(file), framework="pt") as opened:
+            names = list(opened.keys())
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"found {str(file)!r}, no safetensors file ({error})") from None
+    heads = [name.split(".")[1].removesuffix("_head") for name in names if name.startswith("heads.")]
+    return tuple(dict.fromkeys(heads))
+
+
 def _few(names: Iterable[str]) -> str:
     some = sorted(names)
     return ", ".join(some[:3]) + (", ..." if len(some) > 3 else "")

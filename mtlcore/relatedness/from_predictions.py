@@ -79,7 +79,9 @@ def relatedness_from_predictions(
     Returns:
         R with the soft support of every cell and its interval: the bootstrap's percentiles, no narrower than Wilson's
         interval of the support; with two ways, from the lower low to the higher high end, so that where they disagree
-        it is wide.
+        it is wide. A cell that no corrected way reaches has no interval (NaN): what errors have done to its count is
+        not known, and an interval about it would not hold. Where a corrected way reaches a cell, an uncorrected one
+        takes no part in it.
 
     Raises:
         ValueError: neither way is given whole, or shapes do not fit the tasks.
@@ -105,6 +107,7 @@ def relatedness_from_predictions(
         raise ValueError(f"found {given or 'nothing'}; expected p_A with y_B, or y_A with p_B, or all four")
     generator = torch.Generator().manual_seed(seed)
     tail = (1 - confidence) / 2
+    corrected = [h is not None for p, h in ((p_A, held_out_A), (p_B, held_out_B)) if p is not None]
     shares, lows, highs, variances, supports = [], [], [], [], []
     for way, _ in ways:
         share, support = way(None)
@@ -122,17 +125,22 @@ def relatedness_from_predictions(
         variances.append(variance.mean(dim=1, keepdim=True).expand_as(half) if _is_classes(target) else variance)
         supports.append(support)
     share, known = torch.stack(shares), ~torch.stack(shares).isnan()
+    # How far errors have drawn an uncorrected count nobody knows: it counts where there is no other, without interval.
+    sure = known & torch.tensor(corrected)[:, None, None]
+    known = torch.where(sure.any(dim=0), sure, known)
     weight = torch.where(known, 1 / torch.stack(variances), 0.0)
     table = (share.nan_to_num(0.0) * weight).sum(dim=0) / weight.sum(dim=0)
-    low = torch.where(known, torch.stack(lows), 1.0).amin(dim=0).masked_fill(table.isnan(), torch.nan)
-    high = torch.where(known, torch.stack(highs), 0.0).amax(dim=0).masked_fill(table.isnan(), torch.nan)
+    without = ~sure.any(dim=0)
+    low = torch.where(known, torch.stack(lows), 1.0).amin(dim=0).masked_fill(without, torch.nan)
+    high = torch.where(known, torch.stack(highs), 0.0).amax(dim=0).masked_fill(without, torch.nan)
     table = table.clamp(0, 1)
     # EM comes to 0 and 1 without reaching them.
     table = torch.where(table < _NEXT_TO_NOTHING, torch.zeros_like(table), table)
     table = torch.where(table > 1 - _NEXT_TO_NOTHING, torch.ones_like(table), table)
     interval = torch.stack([torch.minimum(low, table), torch.maximum(high, table)], dim=2)
-    corrected = [h is not None for p, h in ((p_A, held_out_A), (p_B, held_out_B)) if p is not None]
-    notes = [f"{w} ({'corrected' if c else 'as counted'})" for (_, w), c in zip(ways, corrected, strict=True)]
+    notes = [
+        f"{w} ({'corrected' if c else 'as counted, no interval'})" for (_, w), c in zip(ways, corrected, strict=True)
+    ]
     return Relatedness(
         source, target, table, None, torch.stack(supports).sum(dim=0), interval,
         f"soft counts: {'; '.join(notes)}",

@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -105,17 +106,27 @@ def training_sizes(data_sets: DataSets) -> dict[str, int]:
     return {name: manifest.rows_used for name, manifest in data_sets.of_split("train").manifests.items()}
 
 
-def batch_sampler(case: Case, sizes: Mapping[str, int], seed: int, tasks: Sequence[str]) -> BatchSampler:
+def batch_sampler(
+    case: Case, sizes: Mapping[str, int], seed: int, tasks: Sequence[str], batch: Literal["own", "shared"] = "shared"
+) -> BatchSampler:
     """Return the plan of a run.
 
-    The batch is divided over ALL training datasets; a run that serves some of the tasks takes its part of the
-    datasets labelled for them and leaves the rest of the batch out. So a single-task network sees the same
-    labelled rows in the same order, for as many updates, as a joint one.
+    Args:
+        case: the case.
+        sizes: rows of every training dataset.
+        seed: of the run.
+        tasks: those that the run serves.
+        batch: ``own``: the whole batch is divided over the datasets that are labelled for the tasks. ``shared``: it
+            is divided over ALL training datasets, and the run takes its part and leaves the rest of the batch out,
+            so that it sees the same labelled rows in the same order as a network of all tasks.
 
     Raises:
         UserError: ``training.mixing.max_repeats`` cannot be kept with one row of every dataset in a batch.
     """
     mixing = case.training.mixing
+    labelled = [name for name in sizes if set(case.datasets[name].labels) & set(tasks)]
+    if batch == "own":
+        sizes = {name: sizes[name] for name in labelled}
     shares = shares_of(mixing, sizes)
     per_step = rows_per_step(case.training.batch_size, shares)
     if mixing.max_repeats is not None:
@@ -126,7 +137,7 @@ def batch_sampler(case: Case, sizes: Mapping[str, int], seed: int, tasks: Sequen
                 f"training.mixing.max_repeats: found {mixing.max_repeats:g}; {error} of {case.training.batch_size}; "
                 "expected a larger max_repeats or batch_size"
             ) from None
-    wanted = {name: n for name, n in per_step.items() if set(case.datasets[name].labels) & set(tasks)}
+    wanted = {name: n for name, n in per_step.items() if name in labelled}
     return BatchSampler(seed, {name: sizes[name] for name in wanted}, wanted)
 
 

@@ -52,26 +52,51 @@ def _matching_form(given: Any) -> str:
 
 
 class Arm(Section):
-    """A way of training to compare; what ``matching`` leaves out is as in ``training.matching``.
+    """A way of training and of predicting to compare; what ``matching`` leaves out is as in ``training.matching``.
 
     ``matching: none`` is training without any loss of related pairs, whatever ``training.matching`` says. ``networks:
-    one_per_task`` trains a network for every task, on the same rows of the task's own datasets and for as many updates
-    as a shared network gets. ``balancing`` stands in the place of ``training.balancing`` as a whole.
+    one_per_task`` trains a network for every task, for as many updates as a shared network gets: with ``batch: own`` on
+    whole batches of the task's own datasets, with ``batch: shared`` on their rows of the shared network's batches
+    alone. ``balancing`` stands in the place of ``training.balancing`` as a whole.
+
+    ``infer: table`` predicts a multiclass task with a relatedness edge by reading the table backwards from the
+    other task's prediction; ``fuse: table`` joins that with the task's own head (see mtlcore.read_classes and
+    mtlcore.fuse_log_linear). Arms that differ in these alone share their networks: nothing is trained twice.
     """
 
     networks: Literal["shared", "one_per_task"] = "shared"
     """One network for all tasks, or one for each."""
+    batch: Literal["own", "shared"] = "own"
+    """What a network of one task trains on: whole batches of its own, or its rows of the shared ones."""
     matching: Annotated[
         Annotated[Matching, Tag("losses")] | Annotated[Literal["none"], Tag("none")], Discriminator(_matching_form)
     ] = Matching()
     """What differs from ``training.matching``; ``none``: no loss of related pairs."""
     balancing: Annotated[Balancing | None, BeforeValidator(method_alone)] = None
     """In the place of ``training.balancing``."""
+    infer: Literal["heads", "table"] = "heads"
+    """Predict a multiclass task by its own head, or by its table read backwards."""
+    fuse: Literal["table"] | None = None
+    """Join the head with the table read backwards."""
+    pretrained: bool | None = None
+    """Whether a network of one task starts from ``network.pretrained``; has to be said where those were co-trained."""
 
     @property
     def weighs_by_trust(self) -> bool:
         """Whether a relatedness row counts as far as training finds that the data bear it out."""
         return isinstance(self.matching, Matching) and self.matching.trust == "estimated"
+
+    @property
+    def reads_the_table(self) -> bool:
+        """Whether it predicts through a table."""
+        return self.infer == "table" or self.fuse is not None
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it uses no relatedness in training: what co-training has to beat."""
+        if self.networks == "one_per_task" or not isinstance(self.matching, Matching):
+            return True
+        return not any(getattr(part, "weight", 0) for _, part in self.matching)
 
 
 class MetricsOfTask(Section):
@@ -178,7 +203,8 @@ class Logging(Section):
 class Case(Section):
     """A whole case: everything that `kindred run` needs to know, validated before anything starts.
 
-    A case file may leave out ``arms``: then they are single-task, naive and co-trained (see load.py).
+    A case file may leave out ``arms``: then they are single-task, naive, co-trained and, where the table of a
+    multiclass task can be read backwards, the baselines that do so without co-training (see load.py).
     """
 
     name: Name
@@ -214,6 +240,15 @@ class Case(Section):
     """Where everything is written."""
     logging: Logging = Logging()
     """Where metrics go."""
+
+    def trained_as(self, arm: str) -> str:
+        """Return the first arm that trains the same networks as an arm does: the one whose runs both use."""
+
+        def of(name: str) -> dict[str, Any]:
+            other = {"batch"} if self.arms[name].networks == "shared" else {"matching"}
+            return self.arms[name].model_dump(exclude={"infer", "fuse"} | other)
+
+        return next(name for name in self.arms if of(name) == of(arm))
 
     def of_split(self, split: str) -> dict[str, DataSet]:
         """Return the datasets of a split, by name, in the case file's order."""

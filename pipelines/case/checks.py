@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from mtlcore import METRICS
+from mtlcore.networks.pretrained import tasks_in_weights
 from mtlcore.suggestions import did_you_mean
 from pipelines.base.errors import UserError
 from pipelines.base.storage import is_remote, join, missing_bucket
@@ -349,6 +350,13 @@ def _augmentation(case: Case) -> Iterator[str]:
 def _arms_and_evaluation(case: Case) -> Iterator[str]:
     if case.evaluation.baseline not in case.arms:
         yield _unknown("evaluation.baseline", "arm", case.evaluation.baseline, case.arms)
+    for name, arm in case.arms.items():
+        if arm.infer == "table" and arm.fuse is not None:
+            yield f"arms.{name}: found both 'infer: table' and 'fuse: table'; expected one of them"
+        readable = any(isinstance(case.tasks.get(edge.source), MulticlassTask) for edge in case.relatedness)
+        if arm.reads_the_table and not readable:
+            yield f"arms.{name}: reads a table, and no relatedness edge leads from a multiclass task; expected one"
+    yield from _warm_start(case)
     if case.evaluation.main_task is not None and case.evaluation.main_task not in case.tasks:
         yield _unknown("evaluation.main_task", "task", case.evaluation.main_task, case.tasks)
 
@@ -379,6 +387,24 @@ def _pair_losses(case: Case) -> Iterator[str]:
             if str(error) not in said:
                 said.add(str(error))
                 yield f"{where}.matching.{error}"
+
+
+def _warm_start(case: Case) -> Iterator[str]:
+    """What several tasks were trained on is no start for a network that is to show what one task does alone."""
+    file = case.network.pretrained
+    if not isinstance(file, str) or not Path(file).is_file():
+        return
+    try:
+        trained_on = tasks_in_weights(file)
+    except (OSError, ValueError):
+        return  # told where the network is built
+    for name, arm in case.arms.items():
+        if len(trained_on) > 1 and arm.networks == "one_per_task" and arm.pretrained is None:
+            yield (
+                f"arms.{name}.pretrained: missing; network.pretrained {file!r} was trained on {', '.join(trained_on)} "
+                "together, so a network of one task would start from co-training; expected false (from drawn weights) "
+                "or true (from these)"
+            )
 
 
 def _balancing(case: Case) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Load a case file: parse it, apply overrides, validate; a Case, or one message that names the mistake."""
 
 import copy
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -193,12 +193,30 @@ _DEFAULT_ARMS: dict[str, Any] = {
     "naive": {"matching": "none"},
     "co-trained": {},
 }
+# The same where a table leads from a multiclass task: it can be read backwards without any co-training.
+_DEFAULT_ARMS_WITH_A_TABLE: dict[str, Any] = {
+    "single-task": {"networks": "one_per_task"},
+    "table": {"networks": "one_per_task", "infer": "table"},
+    "single-task-fused": {"networks": "one_per_task", "fuse": "table"},
+    "naive": {"matching": "none"},
+    "naive-fused": {"matching": "none", "fuse": "table"},
+    "co-trained": {},
+}
+
+
+def _default_arms(given: Mapping[str, Any]) -> dict[str, Any]:
+    edges, tasks = given.get("relatedness"), given.get("tasks")
+    sources = [edge.get("from") for edge in edges if isinstance(edge, dict)] if isinstance(edges, list) else []
+    kinds = [
+        tasks[name].get("kind") for name in sources if isinstance(tasks, dict) and isinstance(tasks.get(name), dict)
+    ]
+    return copy.deepcopy(_DEFAULT_ARMS_WITH_A_TABLE if "multiclass" in kinds else _DEFAULT_ARMS)
 
 
 def _merge_matching_into_arms(given: dict[str, Any]) -> None:
     """An arm's matching starts from training.matching, so that an arm says only what differs; ``none`` stays."""
     if given.get("arms") is None:
-        given["arms"] = copy.deepcopy(_DEFAULT_ARMS)
+        given["arms"] = _default_arms(given)
     training, arms = given.get("training"), given.get("arms")
     if not isinstance(training, dict) or not isinstance(arms, dict):
         return

@@ -235,7 +235,7 @@ class _Mixing(Section):
 class ProportionalMixing(_Mixing):
     """Shares in proportion to size."""
 
-    kind: Literal["proportional"] = "proportional"
+    kind: Literal["proportional"]
 
 
 class UniformMixing(_Mixing):
@@ -245,10 +245,10 @@ class UniformMixing(_Mixing):
 
 
 class TemperatureMixing(_Mixing):
-    """Shares of size^(1/T)."""
+    """Shares of size^(1/T): a hundredth of the size gets 0.4 of the share at T = 5."""
 
-    kind: Literal["temperature"]
-    T: PositiveFloat
+    kind: Literal["temperature"] = "temperature"
+    T: PositiveFloat = 5.0
     """The temperature; 1: proportional."""
 
 
@@ -263,14 +263,15 @@ class SharesMixing(_Mixing):
 def mixing_as_section(given: object) -> object:
     """A kind alone is a section; a mapping without a kind holds shares."""
     if not isinstance(given, dict):
-        return {"kind": "proportional" if given is None else given}
+        return {"kind": "temperature" if given is None else given}
     if isinstance(given.get("kind"), str):
         return given
-    return given | {"kind": "proportional"} if set(given) <= {"max_repeats"} else {"kind": "shares", "shares": given}
+    return given | {"kind": "temperature"} if set(given) <= {"max_repeats"} else {"kind": "shares", "shares": given}
 
 
 # How a batch is divided over the training datasets, see mixing_rates.py: a kind alone, a section, or shares by data
-# set. ``max_repeats``: how often a dataset may be gone through while the largest is gone through once.
+# set. A temperature is the default: in proportion to size a small dataset would get next to nothing of a batch.
+# ``max_repeats``: how often a dataset may be gone through while the largest is gone through once.
 Mixing = Annotated[
     ProportionalMixing | UniformMixing | TemperatureMixing | SharesMixing,
     Field(discriminator="kind"),
@@ -349,7 +350,7 @@ class Training(Section):
     """Updates of every run."""
     batch_size: Positive
     """Rows of the global batch."""
-    mixing: Mixing = ProportionalMixing()
+    mixing: Mixing = TemperatureMixing()
     """How a batch is divided over datasets."""
     augmentation: Augmentation = Augmentation()
     """How inputs are altered at random."""

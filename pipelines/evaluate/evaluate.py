@@ -3,7 +3,6 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -13,14 +12,15 @@ from torch import Tensor
 
 from mtlcore import (
     MISSING,
+    FusionWeights,
     Multiclass,
     bootstrapped_delta_m,
     delta_m,
-    paired_difference,
 )
 from pipelines.base.errors import UserError
 from pipelines.base.progress import bar
 from pipelines.batches.batch import batch_sampler, open_readers, training_sizes
+from pipelines.batches.coverage import unseen_classes
 from pipelines.batches.normalize import normalize
 from pipelines.blocks.datasets import DataSets
 from pipelines.blocks.reader import BlockReader
@@ -33,6 +33,7 @@ from pipelines.evaluate.results import (
     Difference,
     DoubtedCell,
     EdgeTrust,
+    Fusion,
     PairSeen,
     Results,
     RunEvent,
@@ -41,21 +42,20 @@ from pipelines.evaluate.results import (
     git_commit,
     installed_versions,
 )
+from pipelines.evaluate.scores import TaskTest, of_arm, or_null, score_arms
+from pipelines.evaluate.table_arms import (
+    fusion_weights,
+    open_readings,
+    reads_any_table,
+    runs_to_validate,
+    with_every_arm,
+)
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.run import Run, is_done, list_runs, read_record, read_weights
 from pipelines.train.logs.relatedness_log import read_measured
 from pipelines.train.trust_record import DOUBTED
 
 _ROWS_AT_ONCE = 512
-
-
-@dataclass(frozen=True)
-class TaskTest:
-    """The inputs of a split that are annotated for a task: where each stands in the split, and its labels."""
-
-    rows: Tensor
-    labels: Tensor
-    logits: dict[Run, Tensor]
 
 
 def evaluate(case: Case, data_sets: DataSets) -> Results:
@@ -67,34 +67,16 @@ def evaluate(case: Case, data_sets: DataSets) -> Results:
     experiment = experiment_folder(case)
     runs = list_runs(case)
     check_trained(runs, experiment, data_sets)
-    tested = predict_split(case, runs, data_sets, experiment, "test")
-    tasks, task_metrics = tasks_of(case), metrics_of(case)
+    predicted, fused = _predict_every_arm(case, runs, data_sets, experiment)
+    tested = split_tests(case, predicted, data_sets, "test")
+    tasks = tasks_of(case)
     settings = case.evaluation
-
-    arms: dict[str, dict[str, TaskResult]] = {}
-    with bar("evaluate", len(case.arms) * len(tasks), "arm and task") as shown:
-        for arm in case.arms:
-            arms[arm] = {}
-            for name, task in tasks.items():
-                shown.show(len(arms) * len(tasks) - len(tasks) + len(arms[arm]))
-                test = tested[name]
-                logits, baseline = _of_arm(test, arm), _of_arm(test, settings.baseline)
-                metrics = [task_metrics[name].scores(z, test.labels) for z in logits]
-                difference = None
-                if arm != settings.baseline:
-                    interval = paired_difference(
-                        logits, baseline, test.labels, task,
-                        replicates=settings.replicates, confidence=settings.confidence,
-                        metric=task_metrics[name].metric,
-                    )  # fmt: skip
-                    difference = Difference(value=interval.value, low=interval.low, high=interval.high)
-                arms[arm][name] = TaskResult(
-                    primary_metric=task_metrics[name].primary,
-                    metrics={metric: [_or_null(of_seed[metric]) for of_seed in metrics] for metric in metrics[0]},
-                    difference=difference,
-                )
+    unseen = unseen_classes(case, data_sets)
+    arms = score_arms(case, tested, unseen)
     for_use = [name for name, task in tasks.items() if not task.auxiliary]
     main_task = settings.main_task or for_use[0]
+    base = arms[settings.baseline]
+    useless = any(base[name].at_chance for name in for_use)
     return Results(
         case=case.name,
         experiment=PurePosixPath(experiment.partition("?")[0]).name,
@@ -104,8 +86,13 @@ def evaluate(case: Case, data_sets: DataSets) -> Results:
         steps=case.training.steps,
         confidence=settings.confidence,
         arms=arms,
-        delta_m={arm: _delta_m(of_arm, arms[settings.baseline], for_use) for arm, of_arm in arms.items()},
-        delta_m_difference={arm: _delta_m_difference(case, tested, arm, for_use) for arm in case.arms},
+        baselines=[name for name, arm in case.arms.items() if arm.is_baseline],
+        fusion=fused,
+        unseen_classes={name: list(classes) for name, classes in unseen.items()},
+        delta_m={arm: None if useless else _delta_m(of, base, for_use) for arm, of in arms.items()},
+        delta_m_difference={
+            arm: None if useless else _delta_m_difference(case, tested, arm, for_use) for arm in case.arms
+        },
         auxiliary=[name for name, task in tasks.items() if task.auxiliary],
         trust=_trust(case, runs, experiment),
         visible_relatedness=_visible_relatedness(runs, experiment),
@@ -132,18 +119,37 @@ def check_trained(runs: Sequence[Run], experiment: str, data_sets: DataSets) -> 
         )
 
 
-def predict_split(
-    case: Case,
-    runs: Sequence[Run],
-    data_sets: DataSets,
-    experiment: str,
-    split: str,
-) -> dict[str, TaskTest]:
-    """Predict a split with every run, spread over the cluster.
+def _predict_every_arm(
+    case: Case, runs: Sequence[Run], data_sets: DataSets, experiment: str
+) -> tuple[dict[Run, dict[str, Tensor]], dict[str, dict[str, Fusion]]]:
+    """Predict the test split by every arm, those that share another's networks included, and how tables were used."""
+    predicted = predict_rows(case, runs, data_sets, experiment, "test")
+    if not reads_any_table(case):
+        return with_every_arm(case, predicted, {}, {}), {}
+    readings, weights = open_readings(case, data_sets), {}
+    validated = {task for of in case.of_split("validation").values() for task in of.labels}
+    if validated & set(readings):
+        wanted = runs_to_validate(case, runs)
+        held_out = predict_rows(case, wanted, data_sets, experiment, "validation")
+        weights = fusion_weights(case, held_out, data_sets, readings)
+    fused: dict[str, dict[str, Fusion]] = {}
+    for name, arm in case.arms.items():
+        for task in readings if arm.reads_the_table else ():
+            default = [FusionWeights() if arm.fuse else FusionWeights(0.0, 0.0)] * len(case.training.seeds)
+            by = weights.get(name, {}).get(task, default)
+            fused.setdefault(name, {})[task] = Fusion(
+                head=[of.head for of in by],
+                table=[of.table for of in by],
+                alone=[of.alone for of in by],
+                chosen_on="validation" if task in weights.get(name, {}) else "default",
+            )
+    return with_every_arm(case, predicted, readings, weights), fused
 
-    Returns:
-        by task: labels and, a run that serves the task, logits, over the inputs annotated for it.
-    """
+
+def predict_rows(
+    case: Case, runs: Sequence[Run], data_sets: DataSets, experiment: str, split: str
+) -> dict[Run, dict[str, Tensor]]:
+    """Predict a split with every run, spread over the cluster; logits of all rows by run and task."""
     import ray
 
     # What does not fit at once waits: so a cluster that grows has something to grow for.
@@ -157,7 +163,7 @@ def predict_split(
             ready, waiting = ray.wait(waiting, timeout=0.2)
             for logits in ray.get(ready):
                 predicted.update(logits)
-    return split_tests(case, predicted, data_sets, split)
+    return predicted
 
 
 def split_tests(
@@ -208,18 +214,9 @@ def _predict(network: Any, readers: Any, case: Case) -> dict[str, Tensor]:
     return {task: torch.cat([part[task] for part in parts]) for task in parts[0]}
 
 
-def _of_arm(test: TaskTest, arm: str) -> list[Tensor]:
-    """Return an arm's logits, seed by seed."""
-    return [logits for run, logits in test.logits.items() if run.arm == arm]
-
-
-def _or_null(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
 def _delta_m(arm: dict[str, TaskResult], baseline: dict[str, TaskResult], tasks: Sequence[str]) -> float | None:
     means = ({task: of[task].mean() for task in tasks} for of in (arm, baseline))
-    return _or_null(delta_m(*means))
+    return or_null(delta_m(*means))
 
 
 def _delta_m_difference(
@@ -230,8 +227,8 @@ def _delta_m_difference(
     if arm == settings.baseline:
         return None
     found = bootstrapped_delta_m(
-        {name: _of_arm(tested[name], arm) for name in tasks},
-        {name: _of_arm(tested[name], settings.baseline) for name in tasks},
+        {name: of_arm(tested[name], arm) for name in tasks},
+        {name: of_arm(tested[name], settings.baseline) for name in tasks},
         {name: tested[name].labels for name in tasks},
         {name: tested[name].rows for name in tasks},
         list(tasks.values()), replicates=settings.replicates, confidence=settings.confidence,
@@ -257,8 +254,8 @@ def _visible_relatedness(runs: Sequence[Run], experiment: str) -> dict[str, list
         found[arm] = []
         for a, b in dict.fromkeys(key[:2] for key in common):
             steps = [step for *pair, step in common if pair == [a, b]]
-            sharing = [[_or_null(of_seed[a, b, step].head_sharing) for step in steps] for of_seed in seeds]
-            agreement = [[_or_null(of_seed[a, b, step].gradient_agreement) for step in steps] for of_seed in seeds]
+            sharing = [[or_null(of_seed[a, b, step].head_sharing) for step in steps] for of_seed in seeds]
+            agreement = [[or_null(of_seed[a, b, step].gradient_agreement) for step in steps] for of_seed in seeds]
             found[arm].append(PairSeen(a=a, b=b, steps=steps, head_sharing=sharing, gradient_agreement=agreement))
     return {arm: pairs for arm, pairs in found.items() if pairs}
 
@@ -271,7 +268,7 @@ def _confusion(case: Case, tested: Mapping[str, TaskTest], main_task: str) -> Co
     counts = {
         arm: sum(
             torch.bincount(test.labels * classes + z.argmax(dim=1), minlength=classes**2).reshape(classes, classes)
-            for z in _of_arm(test, arm)
+            for z in of_arm(test, arm)
         )
         for arm in case.arms
     }

@@ -8,6 +8,7 @@ import statistics
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,7 +22,7 @@ class _Part(BaseModel):
 
 
 class Difference(_Part):
-    """What an arm gained over the baseline, in a task's primary metric or as Delta_m, with its bootstrap interval."""
+    """What an arm gained over the baseline, in a task's primary metric or as Delta_m, with its interval."""
 
     value: float = Field(description="difference of the means over seeds")
     low: float = Field(description="lower end of the interval")
@@ -33,6 +34,23 @@ class Difference(_Part):
         return negative_transfer_verdict(Interval(self.value, self.low, self.high))
 
 
+class AgainstBest(_Part):
+    """What an arm gained over the best of the arms that need no co-training."""
+
+    baseline: str = Field(description="the best of `baselines` on this task, by the mean of the primary metric")
+    difference: Difference
+    verdict: Verdict = Field(description="better: co-training helped; worse; or no clear difference")
+
+
+class Fusion(_Part):
+    """How a task is predicted through its tables: each part's weight in the log-linear fusion, by seed."""
+
+    head: list[float] = Field(description="of the class head; 0 where the table alone predicts")
+    table: list[float] = Field(description="of the table beside the head; 0 where the table alone predicts")
+    alone: list[float] = Field(description="of the table where it is alone: for `infer: table`, and for unseen classes")
+    chosen_on: Literal["validation", "default"]
+
+
 class TaskResult(_Part):
     """One arm on one task."""
 
@@ -42,7 +60,19 @@ class TaskResult(_Part):
     metrics: dict[str, list[float | None]] = Field(
         description="every metric in [0, 1], one value per seed, in the order of `seeds`; null where it is not defined"
     )
-    difference: Difference | None = Field(description="to the baseline; null for the baseline itself")
+    difference: Difference | None = Field(
+        description="to the baseline; null for the baseline itself, and where the baseline is at chance"
+    )
+    at_chance: bool = Field(
+        default=False, description="a baseline that is not clearly above chance or the most frequent class"
+    )
+    against_best: AgainstBest | None = Field(
+        default=None, description="of an arm that co-trains; null where no baseline is above chance"
+    )
+    unseen_recall: list[float | None] | None = Field(
+        default=None,
+        description="share of the test inputs of `unseen_classes` that are right, a value a seed; null without any",
+    )
 
     def mean(self, metric: str | None = None) -> float:
         """Return a metric's mean over seeds; the primary metric's where none is named."""
@@ -168,6 +198,13 @@ class Results(_Part):
     )
     trust: dict[str, dict[str, EdgeTrust]] = Field(
         description="by arm and edge (A->B); arms without an edge are left out"
+    )
+    baselines: list[str] = Field(default=[], description="the arms that need no co-training")
+    fusion: dict[str, dict[str, Fusion]] = Field(
+        default={}, description="by arm and task: the arms that predict through a table"
+    )
+    unseen_classes: dict[str, list[str]] = Field(
+        default={}, description="by multiclass task: the classes without a labelled training input, if it has any"
     )
     auxiliary: list[str] = Field(default=[], description="tasks that train and are reported, and are not exported")
     delta_m_difference: dict[str, Difference | None] = Field(

@@ -39,10 +39,12 @@ class Run:
 
 
 def list_runs(case: Case) -> list[Run]:
-    """Return every run of a case, seed by seed."""
+    """Return every run of a case, seed by seed; arms that train the same networks share the first one's runs."""
     runs = []
     for seed in case.training.seeds:
         for name, arm in case.arms.items():
+            if case.trained_as(name) != name:
+                continue
             if arm.networks == "shared":
                 runs.append(Run(name, "shared", tuple(case.tasks), seed))
             else:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from markupsafe import Markup
 
-from mtlcore import ENOUGH_SEEDS, Multiclass
+from mtlcore import Multiclass
 from pipelines.base.storage import join, read_bytes, write_whole
 from pipelines.batches.batch import open_readers
 from pipelines.batches.counted_relatedness import with_counted_tables
@@ -21,6 +21,7 @@ from pipelines.evaluate.results import Results
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.resume import begun_data_sets
 from pipelines.experiment.run import HISTORY, VALIDATIONS, list_runs
+from pipelines.report.results_table import chance_lines, few_seeds, fusion_lines, unseen_lines
 from pipelines.train.lr_schedule import learning_rate
 
 if TYPE_CHECKING:  # matplotlib takes a second to import
@@ -44,7 +45,14 @@ def write_report(case: Case, results: Results) -> str:
         results=results,
         tasks=tasks_of(case),
         figures=_figures(case, results),
-        enough_seeds=ENOUGH_SEEDS,
+        few_seeds=few_seeds(len(results.seeds)),
+        verdicts=[
+            (arm, task, of.against_best)
+            for arm, of_arm in results.arms.items()
+            for task, of in of_arm.items()
+            if of.against_best is not None
+        ],
+        asides=[*chance_lines(results), *unseen_lines(results), *fusion_lines(results)],
         eventful=[timing for timing in results.timings if timing.events],
         stopped_early=any((timing.steps or results.steps) < results.steps for timing in results.timings),
     )

@@ -5,7 +5,7 @@ from rich.table import Table
 
 from mtlcore import ENOUGH_SEEDS
 from pipelines.base.terminal import as_text
-from pipelines.evaluate.results import Difference, Results
+from pipelines.evaluate.results import Difference, Fusion, Results
 
 MOST_CELLS = 8  # doubted cells of an edge that are told below the table
 _STYLES = {"better": "green", "worse": "red", "no clear difference": ""}
@@ -19,9 +19,7 @@ def results_table(results: Results) -> str:
         title=f"{results.case}: {seeds} seed{'s' if seeds > 1 else ''}; difference to {results.baseline} "
         f"in points [{percent} % interval]",
         title_justify="left",
-        caption=f"with fewer than {ENOUGH_SEEDS} seeds an interval says little about other seeds"
-        if seeds < ENOUGH_SEEDS
-        else None,
+        caption=few_seeds(seeds),
         caption_justify="left",
     )
     table.add_column("task")
@@ -34,7 +32,7 @@ def results_table(results: Results) -> str:
             of_baseline.primary_metric.replace("_", "-"),
         ]
         for of_arm in results.arms.values():
-            cell = f"{of_arm[task].mean():.3f}"
+            cell = f"{of_arm[task].mean():.3f}{' (chance)' if of_arm[task].at_chance else ''}"
             if (d := of_arm[task].difference) is not None:
                 cell += "\n" + _in_its_colour(d, f"{100 * d.value:+.1f} {_interval(d)}")
             cells.append(cell)
@@ -46,7 +44,76 @@ def results_table(results: Results) -> str:
             cell += "\n" + _in_its_colour(d, _interval(d))
         gains.append(cell)
     table.add_row("Delta_m", "relative gain", *gains)
-    return "\n".join([as_text(table), *early_lines(results), *trust_lines(results)])
+    said = [
+        *best_lines(results),
+        *chance_lines(results),
+        *unseen_lines(results),
+        *early_lines(results),
+        *trust_lines(results),
+    ]
+    return "\n".join([as_text(table), *said])
+
+
+def few_seeds(seeds: int) -> str | None:
+    """Say what an interval from so few seeds is worth; None where there are enough."""
+    if seeds == 1:
+        return "with one seed an interval says nothing about other seeds"
+    return f"{seeds} seeds make intervals wide; {ENOUGH_SEEDS} are enough" if seeds < ENOUGH_SEEDS else None
+
+
+def best_lines(results: Results) -> list[str]:
+    """Return a line an arm that co-trains: did it help, against the best of what needs no co-training?"""
+    lines = []
+    for arm, of_arm in results.arms.items():
+        said = [
+            f"{task} {100 * d.value:+.1f} {_interval(d)} to {against.baseline}: {against.verdict}"
+            for task, of in of_arm.items()
+            if (against := of.against_best) is not None and (d := against.difference)
+        ]
+        if said:
+            lines.append(f"{arm} against the best without co-training: {'; '.join(said)}")
+    return lines
+
+
+def chance_lines(results: Results) -> list[str]:
+    """Return a line on the baselines that are no better than what looks at no input."""
+    useless = [
+        f"{arm} on {task}" for arm, of_arm in results.arms.items() for task, of in of_arm.items() if of.at_chance
+    ]
+    what = "at chance, or no better than the most frequent class, so nothing is compared with it: "
+    return [what + ", ".join(useless)] if useless else []
+
+
+def fusion_lines(results: Results) -> list[str]:
+    """Return a line an arm and task: how it predicts through the tables."""
+    return [
+        f"{arm} predicts {task} by {_weights(by)} "
+        f"({'weights from the validation split, mean over seeds' if by.chosen_on == 'validation' else 'by default'})"
+        for arm, of_arm in results.fusion.items()
+        for task, by in of_arm.items()
+    ]
+
+
+def _weights(by: Fusion) -> str:
+    head, table, alone = (sum(values) / len(values) for values in (by.head, by.table, by.alone))
+    backwards = "the table read backwards"
+    return f"{head:.2f} x its head + {table:.2f} x {backwards}" if head or table else f"{alone:.2f} x {backwards}"
+
+
+def unseen_lines(results: Results) -> list[str]:
+    """Return a line a task with classes without a labelled training input: how often each arm is right on them."""
+    lines = []
+    for task, classes in results.unseen_classes.items():
+        by_arm = [
+            f"{arm} {sum(known) / len(known):.3f}"
+            for arm, of_arm in results.arms.items()
+            if (known := [share for share in of_arm[task].unseen_recall or () if share is not None])
+        ]
+        if by_arm:
+            lines.append(
+                f"{task}, {len(classes)} classes without a labelled training input, recall: {', '.join(by_arm)}"
+            )
+    return lines
 
 
 def early_lines(results: Results) -> list[str]:

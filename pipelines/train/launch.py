@@ -11,11 +11,12 @@ from functools import partial
 from typing import Any
 
 from pipelines.base.errors import UserError
-from pipelines.base.progress import Bar, bar
+from pipelines.base.progress import Bar, bar, note
 from pipelines.base.ray_session import is_own_ray
 from pipelines.base.storage import delete, join
 from pipelines.batches.batch import batch_sampler, training_sizes
 from pipelines.batches.counted_relatedness import check_counted
+from pipelines.batches.coverage import coverage_notes
 from pipelines.blocks.datasets import DataSets
 from pipelines.case.case import Case
 from pipelines.experiment.layout import experiment_folder
@@ -66,6 +67,8 @@ def train(case: Case, data_sets: DataSets, fresh: bool = False, allow_version_mi
             delete_checkpoints(join(run.folder(experiment), CHECKPOINTS))
     waiting = [run for run in runs if not is_done(run, experiment, data_sets)]
     if waiting:
+        for words in coverage_notes(case, data_sets):
+            note(words)
         check_resumable(waiting, experiment, data_sets, allow_version_mismatch)
         with bar("train", len(waiting) * case.training.steps, "steps") as shown:
             fit_runs(case, waiting, data_sets, experiment, shown, allow_version_mismatch)

@@ -59,7 +59,8 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
     """
     case, training = work.case, work.case.training
     tasks = [tasks_of(case)[name] for name in run.tasks]
-    plan = batch_sampler(case, {name: len(reader) for name, reader in data.readers.items()}, run.seed, run.tasks)
+    sizes = {name: len(reader) for name, reader in data.readers.items()}
+    plan = batch_sampler(case, sizes, run.seed, run.tasks, case.arms[run.arm].batch)
     state, joint_loss, channels_last = build_state(work, run, data, worker)
     restore_latest(state, work, run, worker)
     sharded = is_sharded(state.network)
@@ -141,7 +142,7 @@ def build_state(
 ) -> tuple[TrainingState, JointLoss, bool]:
     """Return a run's state before its first step, its objective, and whether inputs come with channels last."""
     case = work.case
-    built = build_network(case, list(run.tasks), run.seed)
+    built = build_network(case, list(run.tasks), run.seed, pretrained=case.arms[run.arm].pretrained is not False)
     network, channels_last = prepare(built, case.input.shape, case.training, worker)
     matching = case.arms[run.arm].matching
     joint_loss = build_loss(data.related, list(run.tasks), matching, data.priors)

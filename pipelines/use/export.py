@@ -204,6 +204,12 @@ def load_exported(folder: str | Path, *, run_code: bool = False) -> Exported:
 def _find(case: Case, arm: str, seed: int | None, task: str | None) -> Run:
     if arm not in case.arms:
         raise UserError(f"--arm: found {arm!r}, no such arm{did_you_mean(arm, case.arms)}")
+    if case.arms[arm].reads_the_table:
+        raise UserError(
+            f"--arm: found {arm!r}, which predicts through a relatedness table, and an exported network by its heads "
+            f"alone; expected {case.trained_as(arm)!r}, whose networks it uses"
+        )
+    arm = case.trained_as(arm)
     seeds = case.training.seeds
     if seed is not None and seed not in seeds:
         raise UserError(f"--seed: found {seed}; expected one of {', '.join(map(str, seeds))}")

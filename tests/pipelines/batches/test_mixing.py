@@ -143,13 +143,15 @@ def test_whole_rows_keep_the_cap_too_and_one_row_that_is_too_much_is_told():
     ("mixing", "shares"),
     [
         ("proportional", (50, 950)),
-        ("null", (50, 950)),
+        ("null", (50**0.2, 950**0.2)),
+        ("temperature", (50**0.2, 950**0.2)),
         ("uniform", (1, 1)),
         ("{kind: temperature, T: 2}", (50**0.5, 950**0.5)),
         ("{digit_pictures: 1, trait_pictures: 3}", (1, 3)),
         ("{kind: shares, shares: {digit_pictures: 1, trait_pictures: 3}}", (1, 3)),
         ("{kind: uniform, max_repeats: 4}", (200, 950)),
-        ("{max_repeats: 4}", (50, 950)),
+        ("{max_repeats: 4}", (200, 950)),
+        ("{kind: proportional, max_repeats: 4}", (50, 950)),
     ],
 )
 def test_every_way_to_write_a_mixture_divides_a_batch_as_it_says_also_after_a_round_trip(mixing, shares):

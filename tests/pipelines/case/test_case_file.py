@@ -38,7 +38,6 @@ def told(*overrides, case="digits"):
         ("training.mixing={digit_pictures: -1, trait_pictures: 1}", ["training.mixing.digit_pictures: found -1"]),
         ("training.mixing=unifrom", ["training.mixing.kind: found 'unifrom'", "did you mean 'uniform'"]),
         ("training.mixing=3", ["training.mixing.kind: found 3", "proportional, uniform, temperature, shares"]),
-        ("training.mixing={kind: temperature}", ["training.mixing.T: missing"]),
         ("training.mixing={kind: temperature, T: 0}", ["training.mixing.T: found 0", "greater than 0"]),
         ("training.mixing={kind: uniform, T: 2}", ["training.mixing: unknown key 'T'"]),
         ("training.mixing={kind: uniform, max_repeats: 0.5}", ["training.mixing.max_repeats: found 0.5", "equal to 1"]),

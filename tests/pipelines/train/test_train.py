@@ -111,12 +111,14 @@ def test_the_same_seed_gives_the_same_bits_in_this_process_and_on_ray_and_anothe
     assert not of_seed[3]["loss"].equals(of_seed[4]["loss"])
 
 
-def test_single_task_networks_see_the_joint_networks_rows_of_their_task(case_of):
+def test_single_task_networks_see_whole_batches_of_their_own_datasets_or_the_joint_networks_rows(case_of):
     case = case_of()
     sizes = {"digit_pictures": 50, "trait_pictures": 947}
     joint = batch_sampler(case, sizes, 3, ["digit", "traits"])
     for task, name in (("digit", "digit_pictures"), ("traits", "trait_pictures")):
-        alone = batch_sampler(case, sizes, 3, [task])
+        whole = batch_sampler(case, sizes, 3, [task], "own")
+        assert whole.per_step == {name: case.training.batch_size}
+        alone = batch_sampler(case, sizes, 3, [task], "shared")
         for step in range(5):
             assert list(alone.rows(step)) == [name]
             assert alone.rows(step)[name].tolist() == joint.rows(step)[name].tolist()

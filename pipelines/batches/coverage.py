@@ -1,0 +1,69 @@
+"""What the training data leave thin: datasets that get too little of a batch, classes without a labelled input."""
+
+from collections.abc import Iterator, Mapping
+
+from mtlcore import Multiclass
+from pipelines.batches.batch import batch_sampler, training_sizes
+from pipelines.blocks.datasets import DataSets
+from pipelines.case.build import relatedness_of, tasks_of
+from pipelines.case.case import Case
+
+FEWEST_ROWS = 8
+FEWEST_PASSES = 5
+
+
+def unseen_classes(case: Case, data_sets: DataSets) -> dict[str, tuple[str, ...]]:
+    """Return by multiclass task the classes without a labelled training input; tasks that have none are left out."""
+    found = {}
+    for name, task in tasks_of(case).items():
+        train = data_sets.of_split("train").manifests.values()
+        counted = [manifest.labels[name].histogram for manifest in train if name in manifest.labels]
+        unseen = tuple(c for c in task.outputs if not any(histogram.get(c, 0) for histogram in counted))
+        if isinstance(task, Multiclass) and unseen:
+            found[name] = unseen
+    return found
+
+
+def coverage_notes(case: Case, data_sets: DataSets) -> list[str]:
+    """Return, a line each, what one would want to know of the training data before anything trains."""
+    return [*_starved(case, training_sizes(data_sets)), *_unseen(case, data_sets)]
+
+
+def _starved(case: Case, sizes: Mapping[str, int]) -> Iterator[str]:
+    """A score of a network that hardly saw a dataset says nothing of the dataset, nor of what is compared with it."""
+    training = case.training
+    plans = {("shared", tuple(case.tasks)) for arm in case.arms.values() if arm.networks == "shared"} | {
+        (arm.batch, (task,)) for arm in case.arms.values() if arm.networks == "one_per_task" for task in case.tasks
+    }
+    said: set[str] = set()
+    for batch, tasks in sorted(plans):
+        for name, rows in batch_sampler(case, sizes, 0, tasks, batch).per_step.items():
+            passes = training.steps * rows / sizes[name]
+            few = rows < min(FEWEST_ROWS, training.batch_size // len(sizes))
+            if name not in said and (few or passes < FEWEST_PASSES):
+                said.add(name)
+                yield (
+                    f"training.mixing: {name!r} ({sizes[name]:,} rows) gets {rows} rows of a batch of "
+                    f"{training.batch_size} and is gone through {passes:.1f} times in {training.steps:,} steps; below "
+                    f"{FEWEST_ROWS} rows or {FEWEST_PASSES} times its tasks may starve (see mixing, batch_size, steps)"
+                )
+
+
+def _unseen(case: Case, data_sets: DataSets) -> Iterator[str]:
+    tasks = tasks_of(case)
+    for name, classes in unseen_classes(case, data_sets).items():
+        told = {
+            c
+            for edge in case.relatedness
+            if edge.source == name and edge.table is not None
+            for c, row in zip(tasks[name].outputs, relatedness_of(edge, tasks).table, strict=True)
+            if not bool(row.isnan().all())
+        }
+        for what, of in (
+            ("only the relatedness tells them, to co-training and to the arms that read its table", told),
+            ("nothing tells them: they will not be recognised", set(classes) - told),
+        ):
+            listed = [c for c in classes if c in of]
+            if listed:
+                some = ", ".join(listed[:8]) + (", ..." if len(listed) > 8 else "")
+                yield f"tasks.{name}: {len(listed)} classes without a labelled training input ({some}); {what}"

@@ -1,0 +1,106 @@
+"""Score every arm on the test split, beside the baseline and beside the best of the arms that need no co-training."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mtlcore import (
+    Task,
+    is_at_chance,
+    paired_difference,
+)
+from pipelines.base.progress import bar
+from pipelines.case.build import tasks_of
+from pipelines.case.case import Case
+from pipelines.case.metrics import metrics_of
+from pipelines.evaluate.results import AgainstBest, Difference, TaskResult
+from pipelines.experiment.run import Run
+
+
+@dataclass(frozen=True)
+class TaskTest:
+    """The inputs of a split that are annotated for a task: where each stands in the split, and its labels."""
+
+    rows: Tensor
+    labels: Tensor
+    logits: dict[Run, Tensor]
+
+
+def of_arm(test: TaskTest, arm: str) -> list[Tensor]:
+    """Return an arm's logits, seed by seed."""
+    return [logits for run, logits in test.logits.items() if run.arm == arm]
+
+
+def or_null(value: float) -> float | None:
+    """Return a number as JSON holds it."""
+    return None if math.isnan(value) else value
+
+
+def score_arms(
+    case: Case, tested: Mapping[str, TaskTest], unseen: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, TaskResult]]:
+    """Return every arm's result on every task.
+
+    Args:
+        case: the case.
+        tested: by task, with every arm's logits.
+        unseen: by multiclass task, the classes without a labelled training input.
+    """
+    tasks, by_task = tasks_of(case), {}
+    with bar("evaluate", len(case.arms) * len(tasks), "arm and task") as shown:
+        for name, task in tasks.items():
+            by_task[name] = _score_task(case, task, tested[name], unseen.get(name, ()))
+            shown.show(len(by_task) * len(case.arms))
+    return {arm: {name: by_task[name][arm] for name in tasks} for arm in case.arms}
+
+
+def _score_task(case: Case, task: Task, test: TaskTest, unseen: Sequence[str]) -> dict[str, TaskResult]:
+    settings = case.evaluation
+    scored = metrics_of(case)[task.name]
+    primary = scored.primary
+
+    def difference(arm: str, baseline: str) -> Difference:
+        interval = paired_difference(
+            of_arm(test, arm), of_arm(test, baseline), test.labels, task,
+            replicates=settings.replicates, confidence=settings.confidence,
+            metric=scored.metric,
+        )  # fmt: skip
+        return Difference(value=interval.value, low=interval.low, high=interval.high)
+
+    metrics = {arm: [scored.scores(z, test.labels) for z in of_arm(test, arm)] for arm in case.arms}
+    baselines = [name for name, arm in case.arms.items() if arm.is_baseline]
+    at_chance = {
+        arm
+        for arm in {*baselines, settings.baseline}
+        if is_at_chance(
+            of_arm(test, arm), test.labels, task, replicates=settings.replicates, confidence=settings.confidence
+        )
+    }
+    useful = [arm for arm in baselines if arm not in at_chance]
+    best = max(useful, key=lambda arm: sum(of_seed[primary] for of_seed in metrics[arm]), default=None)
+    found = {}
+    for arm in case.arms:
+        compared = arm != settings.baseline and settings.baseline not in at_chance
+        against = None
+        if best is not None and arm not in baselines:
+            gained = difference(arm, best)
+            against = AgainstBest(baseline=best, difference=gained, verdict=gained.verdict)
+        found[arm] = TaskResult(
+            primary_metric=primary,
+            metrics={metric: [or_null(of[metric]) for of in metrics[arm]] for metric in metrics[arm][0]},
+            difference=difference(arm, settings.baseline) if compared else None,
+            at_chance=arm in at_chance,
+            against_best=against,
+            unseen_recall=_unseen_recall(task, test, arm, unseen),
+        )
+    return found
+
+
+def _unseen_recall(task: Task, test: TaskTest, arm: str, unseen: Sequence[str]) -> list[float | None] | None:
+    if not unseen:
+        return None
+    wanted = torch.isin(test.labels, torch.tensor([task.outputs.index(name) for name in unseen]))
+    return [or_null(float((z.argmax(dim=1) == test.labels)[wanted].double().mean())) for z in of_arm(test, arm)]

@@ -1,0 +1,149 @@
+"""Arms that predict through a relatedness table: read backwards, or joined with the class head's own prediction.
+
+They train nothing: they use the networks of the first arm that trains the same (see Case.trained_as).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mtlcore import (
+    FusionWeights,
+    Multiclass,
+    Relatedness,
+    fit_fusion,
+    fuse_log_linear,
+    read_classes,
+    table_evidence,
+)
+from pipelines.batches.batch import class_priors, open_readers
+from pipelines.batches.counted_relatedness import with_counted_tables
+from pipelines.batches.coverage import unseen_classes
+from pipelines.blocks.datasets import DataSets
+from pipelines.case.build import relatedness_of, tasks_of
+from pipelines.case.case import Case
+from pipelines.experiment.run import Run
+
+# By run and task: logits of every row of a split, float32, (rows, outputs).
+Predicted = Mapping[Run, Mapping[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a multiclass task's tables and training labels say.
+
+    Attributes:
+        edges: the tables that lead from the task, each with the prior of the task that it leads to.
+        prior: of the task's classes; one without a labelled training input has the mean of the others'.
+        seen: which classes have one.
+    """
+
+    edges: tuple[tuple[Relatedness, Tensor], ...]
+    prior: Tensor
+    seen: Tensor
+
+    def evidence(self, logits: Mapping[str, Tensor]) -> Tensor:
+        """Return what the other tasks' predictions say for each class, (rows, classes)."""
+        parts = [table_evidence(logits[R.target.name], R, prior) for R, prior in self.edges]
+        return torch.stack(parts).sum(dim=0)
+
+
+def reads_any_table(case: Case) -> bool:
+    """Say whether an arm of the case predicts through a table."""
+    return any(arm.reads_the_table for arm in case.arms.values())
+
+
+def open_readings(case: Case, data_sets: DataSets) -> dict[str, Reading]:
+    """Return, by task, what can be read backwards: every multiclass task from which an edge leads; reads the labels."""
+    readers = open_readers(case, data_sets, "train")
+    tasks, priors, unseen = tasks_of(case), class_priors(case, readers), unseen_classes(case, data_sets)
+    edges: dict[str, list[tuple[Relatedness, Tensor]]] = {}
+    for edge in with_counted_tables(case, readers).relatedness:
+        if isinstance(tasks[edge.source], Multiclass):
+            prior = torch.tensor(priors[edge.target], dtype=torch.float64)
+            edges.setdefault(edge.source, []).append((relatedness_of(edge, tasks), prior))
+    found = {}
+    for name, of_task in edges.items():
+        seen = torch.tensor([c not in unseen.get(name, ()) for c in tasks[name].outputs])
+        prior = torch.tensor(priors[name], dtype=torch.float64)
+        if bool(seen.any()):
+            prior = torch.where(seen, prior, prior[seen].mean())
+        found[name] = Reading(tuple(of_task), prior / prior.sum(), seen)
+    return found
+
+
+def with_every_arm(
+    case: Case,
+    predicted: Predicted,
+    readings: Mapping[str, Reading],
+    weights: Mapping[str, Mapping[str, Sequence[FusionWeights]]],
+) -> dict[Run, dict[str, Tensor]]:
+    """Return predictions by every arm's own runs, those that share another's networks included.
+
+    Args:
+        case: the case.
+        predicted: of the runs that were trained.
+        readings: by task.
+        weights: by arm, task and seed, as :func:`fusion_weights` gives them; the defaults where an arm has none.
+    """
+    found = {}
+    for name, arm in case.arms.items():
+        for run, logits in predicted.items():
+            if run.arm != case.trained_as(name):
+                continue
+            own = dict(logits)
+            for task in set(readings) & set(own) if arm.reads_the_table else ():
+                reading, every = readings[task], _of_all_tasks(predicted, run)
+                evidence, of_seeds = reading.evidence(every), weights.get(name, {}).get(task)
+                by = of_seeds[case.training.seeds.index(run.seed)] if of_seeds else FusionWeights()
+                own[task] = (
+                    fuse_log_linear(logits[task], evidence, reading.prior, by, reading.seen)
+                    if arm.fuse
+                    else read_classes(evidence, reading.prior, by.alone)
+                ).float()
+            found[Run(name, run.network, run.tasks, run.seed)] = own
+    return found
+
+
+def runs_to_validate(case: Case, runs: Sequence[Run]) -> list[Run]:
+    """Return the runs whose predictions of the validation split choose an arm's weights."""
+    wanted = {case.trained_as(name) for name, arm in case.arms.items() if arm.reads_the_table}
+    return [run for run in runs if run.arm in wanted]
+
+
+def fusion_weights(
+    case: Case, predicted: Predicted, data_sets: DataSets, readings: Mapping[str, Reading]
+) -> dict[str, dict[str, list[FusionWeights]]]:
+    """Choose the weights of every arm that reads a table, by task and seed, on the validation split.
+
+    A task that no validation dataset is labelled for is left out: it keeps the defaults.
+    """
+    readers = open_readers(case, data_sets, "validation")
+    found: dict[str, dict[str, list[FusionWeights]]] = {}
+    for task, reading in readings.items():
+        if not any(task in data_set.labels for data_set in case.of_split("validation").values()):
+            continue
+        labels = torch.from_numpy(np.concatenate([reader.labels(task) for reader in readers.values()]))
+        for name, arm in case.arms.items():
+            if not arm.reads_the_table:
+                continue
+            for seed in case.training.seeds:
+                run = next(
+                    run
+                    for run in predicted
+                    if run.arm == case.trained_as(name) and run.seed == seed and task in run.tasks
+                )
+                evidence = reading.evidence(_of_all_tasks(predicted, run))
+                head = predicted[run][task] if arm.fuse else None
+                chosen = fit_fusion(head, evidence, reading.prior, labels, seen=reading.seen)
+                found.setdefault(name, {}).setdefault(task, []).append(chosen)
+    return found
+
+
+def _of_all_tasks(predicted: Predicted, run: Run) -> dict[str, Tensor]:
+    """Return the logits of every task by the arm and seed of a run: of one network a task, put together."""
+    beside = [logits for other, logits in predicted.items() if (other.arm, other.seed) == (run.arm, run.seed)]
+    return {task: z for logits in beside for task, z in logits.items()}
