@@ -87,7 +87,7 @@ def table_evidence(z_B: Tensor, relatedness: Relatedness, prior_B: Tensor, doubt
     def cell(value: Tensor, part: slice = slice(None)) -> Tensor:
         return (doubt + (1 - doubt) * (holds[part] * value + not_holds[part] * (1 - value))).log()
 
-    values = R[known].unique()
+    values = torch.unique(R[known])
     if len(values) <= _FEW_VALUES:  # a sum over the table's values is a few matrix products
         return sum((cell(value) @ (known & (value == R)).double().t() for value in values), z.new_zeros(len(z), len(R)))
     found = z.new_empty(len(z), len(R))

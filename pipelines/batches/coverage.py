@@ -1,6 +1,7 @@
 """What the training data leave thin: datasets that get too little of a batch, classes without a labelled input."""
 
 from collections.abc import Iterator, Mapping
+from typing import Literal
 
 from mtlcore import Multiclass
 from pipelines.batches.batch import batch_sampler, training_sizes
@@ -32,6 +33,7 @@ def coverage_notes(case: Case, data_sets: DataSets) -> list[str]:
 def _starved(case: Case, sizes: Mapping[str, int]) -> Iterator[str]:
     """A score of a network that hardly saw a dataset says nothing of the dataset, nor of what is compared with it."""
     training = case.training
+    plans: set[tuple[Literal["own", "shared"], tuple[str, ...]]]
     plans = {("shared", tuple(case.tasks)) for arm in case.arms.values() if arm.networks == "shared"} | {
         (arm.batch, (task,)) for arm in case.arms.values() if arm.networks == "one_per_task" for task in case.tasks
     }
