@@ -61,7 +61,7 @@ def class_profile(by_A: Tensor, confusion: Tensor, B: Task) -> Tensor:
     sensitivity, fall_out = of_true / true.clamp(min=1e-6), of_false / false.clamp(min=1e-6)
     sense = (sensitivity - fall_out).clamp(min=_LEAST_SENSE)
     corrected = ((predicted / missing.clamp(min=1e-6) - fall_out) / sense).clamp(0, 1)
-    profile = (holding + missing * corrected + base) / (annotated + missing + 1)
+    profile: Tensor = (holding + missing * corrected + base) / (annotated + missing + 1)
     if isinstance(B, Multiclass):
         profile = profile / profile.sum(dim=1, keepdim=True).clamp(min=1e-6)
     return profile

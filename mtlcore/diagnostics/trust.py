@@ -101,7 +101,7 @@ class RelatednessTrust(nn.Module):
             self.register_buffer(f"from_B_{i}", torch.zeros(3, *cells))
             self.register_buffer(f"confusion_{i}", torch.zeros(4, cells[1]))
             self.register_buffer(f"trust_{i}", torch.ones(cells))
-        self.register_load_state_dict_post_hook(_forget_steps)
+        self.register_load_state_dict_post_hook(_forget_steps)  # type: ignore[no-untyped-call]
 
     def observe(self, features: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> None:
         """Take in a step's evidence, then train the probes on it.
@@ -155,7 +155,8 @@ class RelatednessTrust(nn.Module):
         side_by_side = torch.cat(parts, dim=1)
 
         def counted(of_class: Tensor) -> Tensor:
-            return (of_class.t() @ side_by_side).unflatten(1, (len(parts), -1)).transpose(0, 1).contiguous()
+            product = of_class.t() @ side_by_side
+            return product.reshape(len(product), len(parts), has_B.shape[1]).transpose(0, 1).contiguous()
 
         rest = (1 - y_A) * has_A if isinstance(A, Multilabel) else y_A[:, :0]
         by_B = torch.stack([r.t() @ has_B, r.t() @ holds, r.square().t() @ has_B])
@@ -175,9 +176,10 @@ class RelatednessTrust(nn.Module):
                 # A mean over annotated entries; fused Adam takes no other layout than the parameter's.
                 parameter.grad = (next(parts) / count.clamp(min=1)).contiguous()
         self.optimizer.step()
-        step = int(self.steps) + 1 if self._steps is None else self._steps + 1
+        count = self.get_buffer("steps")
+        step = int(count) + 1 if self._steps is None else self._steps + 1
         self._steps = step
-        self.steps.fill_(step)
+        count.fill_(step)
         memory = min(_MEMORY, 1 - 2 / (step + 1))  # probes of the first steps know nothing: their evidence fades first
         for i in range(len(self.relatednesses)):
             for name in _EVIDENCE:

@@ -135,7 +135,7 @@ def cause_view(R: Tensor) -> Causes:
     """Return R, shape (K, L), NaN where unknown, as noisy-OR reads it."""
     unknown = R.isnan()
     R = R.nan_to_num(nan=0.0)
-    values, counts = R.unique(return_counts=True)
+    values, counts = torch.unique(R, return_counts=True)  # type: ignore[no-untyped-call]
     is_common = (counts * _WORTH_A_PRODUCT >= R.numel()) | (values == 1)
     common = values[is_common & (values > 0)]
     rare = (R > 0) & ~torch.isin(R, common)

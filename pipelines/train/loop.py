@@ -13,7 +13,7 @@ from torch import Tensor
 from mtlcore import HeadInputs, JointLoss, RelatednessProbe
 from pipelines.base.storage import delete, join, write_whole
 from pipelines.batches.batch import batch_sampler, finish_batch, stored_batch
-from pipelines.blocks.manifest import Manifest
+from pipelines.blocks.datasets import DataSets
 from pipelines.case.build import build_balancing, build_loss, build_network, build_trust, tasks_of
 from pipelines.experiment.provenance import provenance
 from pipelines.experiment.run import HISTORY, VALIDATIONS, WEIGHTS, Run, write_record
@@ -184,9 +184,9 @@ def save_checkpoint(
             writer.flush()
 
 
-def _annotated(data_sets: Mapping[str, tuple[str, Manifest]], tasks: Sequence[str]) -> dict[str, int]:
+def _annotated(data_sets: DataSets, tasks: Sequence[str]) -> dict[str, int]:
     """Return by task how many training rows are annotated for it."""
-    of_train = [manifest for _, manifest in data_sets.values() if manifest.split == "train"]
+    of_train = data_sets.of_split("train").manifests.values()
     return {
         task: sum(manifest.labels[task].annotated for manifest in of_train if task in manifest.labels) for task in tasks
     }
