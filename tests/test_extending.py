@@ -78,7 +78,7 @@ def test_every_example_takes_part_in_a_run_and_workers_find_the_modules_of_the_w
     history = pq.read_table(folder / "history.parquet")
     assert np.isfinite(history["agreement:digit->traits"].to_numpy()).all()
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    rates = [line["learning_rate"] for line in lines if "learning_rate" in line]
+    rates = [line["lr"] for line in lines if "lr" in line]
     assert rates == pytest.approx([1e-3, 1e-3, 1e-3 * (2 / 3) ** 0.5, 1e-3 * (2 / 4) ** 0.5])
     results = json.loads((folder.parents[3] / "results.json").read_text())
     assert results["data_sets"]["digit_pictures"]["rows"] == 40
