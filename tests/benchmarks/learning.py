@@ -5,9 +5,9 @@
 Each row of CASES is `kindred run` with some settings, into the folder `--store`: what has been trained there is not
 trained again, so the table can be filled over several sittings and a run that was cut short resumes. A case whose
 archive is not named is left out. The single-task networks also train on eight times as many class labels, to tell what
-co-training is worth in labels. Printed is a line of JSON per task and arm as it comes, and the table at the end: the mean
-over seeds of the task's primary metric, its difference to the single-task network with a 95 % interval, and where it stands
-against the best arm without co-training. The test split is read by `kindred evaluate` alone.
+co-training is worth in labels. Printed is a line of JSON per task and arm as it comes, and at the end the table: the
+mean over seeds of the task's primary metric, its difference to the single-task network with a 95 % interval, and where
+it stands against the best arm without co-training. The test split is read by `kindred evaluate` alone.
 """
 
 import argparse
