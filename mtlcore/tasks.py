@@ -14,6 +14,7 @@ An ``auxiliary`` task trains and is reported, and is left out of what is used: :
 It is a role, not part of what the task is: two tasks that differ in it alone are equal, and R of one is R of the other.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 MISSING = -1
@@ -22,7 +23,7 @@ MISSING = -1
 def _check_names(what: str, task: str, names: tuple[str, ...]) -> None:
     if not names:
         raise ValueError(f"task {task!r}: it has no {what}; at least one is needed")
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, n in Counter(names).items() if n > 1)
     if twice:
         raise ValueError(f"task {task!r}: {what} named twice: {', '.join(twice)}")
 

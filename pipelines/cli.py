@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipelines.base.encoding import accept_any_encoding
 from pipelines.base.errors import UserError
 from pipelines.base.own_packages import import_own_packages
 
@@ -299,6 +300,7 @@ def _add_commands_from_above() -> None:
 def main() -> None:
     """Run the command line; exit code 0, 1 for a failed run, 2 for a wrong call or case file."""
     import_own_packages()
+    accept_any_encoding()
     _add_commands_from_above()
     sys.path.append(os.getcwd())  # a case's own modules may lie there; Ray's workers look there too
     try:

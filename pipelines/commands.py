@@ -10,6 +10,7 @@ from typing import Any
 
 from pipelines.base.errors import UserError
 from pipelines.base.storage import join, write_whole
+from pipelines.batches.measured_scaling import with_measured_scaling
 from pipelines.blocks.datasets import DataSets, write_data_sets
 from pipelines.blocks.manifest import Manifest
 from pipelines.case.case import Case
@@ -87,27 +88,34 @@ def inspect(case: Case, pictures: int = 12, seed: int = 0, sheet: str | None = N
 
 def train(case: Case, fresh: bool) -> tuple[int, str]:
     """Train the runs that are not done; return how many, and the experiment's folder."""
-    return _trained(case, ingested(case), fresh), experiment_folder(case)
+    data_sets = ingested(case)
+    case = with_measured_scaling(case, data_sets)
+    return _trained(case, data_sets, fresh), experiment_folder(case)
 
 
 def evaluate(case: Case) -> Outcome:
     """Score the arms and write results.json."""
-    return _evaluated(case, ingested(case))
+    data_sets = ingested(case)
+    return _evaluated(with_measured_scaling(case, data_sets), data_sets)
 
 
 def report(case: Case) -> str:
     """Write the report of results.json."""
+    if "measured" in (case.input.mean, case.input.std):
+        case = with_measured_scaling(case, ingested(case))
     return write_report(case, read_results(experiment_folder(case)))
 
 
 def export(case: Case, arm: str, seed: int | None, task: str | None, out: str) -> Path:
     """Write a trained network for use; return its folder."""
-    return export_run(case, ingested(case), arm, seed, task, Path(out).absolute())
+    data_sets = ingested(case)
+    return export_run(with_measured_scaling(case, data_sets), data_sets, arm, seed, task, Path(out).absolute())
 
 
 def run(case: Case, fresh: bool) -> Outcome:
     """Do all of it."""
     data_sets = _ingest(case)
+    case = with_measured_scaling(case, data_sets)
     _trained(case, data_sets, fresh)
     outcome = _evaluated(case, data_sets)
     return replace(outcome, report=write_report(case, outcome.results))
@@ -124,13 +132,15 @@ def resume(case: Case, allow_version_mismatch: bool) -> Outcome:
 def tune(case: Case, verbose: bool = False) -> Tuned:
     """Search, and write the best configuration as a case file."""
     check_tunable(case)
-    return _tune(case, _ingest(case), verbose)
+    data_sets = _ingest(case)
+    return _tune(with_measured_scaling(case, data_sets), data_sets, verbose)
 
 
 def relate(case: Case, edges: Sequence[str] = ()) -> list[EstimatedEdge]:
     """Estimate edges (`from:to`; the case's where none is named) from the single-task networks' predictions."""
     asked = edges_asked_for(case, edges)
-    return _relate(case, _ingest(case), asked)
+    data_sets = _ingest(case)
+    return _relate(with_measured_scaling(case, data_sets), data_sets, asked)
 
 
 def _sheet_file(case: Case, given: str | None) -> str:

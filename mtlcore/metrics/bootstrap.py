@@ -53,7 +53,9 @@ def _score(counts: np.ndarray, task: Task, metric: SummedMetric | None = None) -
             return np.asarray(counts[..., 0] / counts[..., 1])
         hit, false = np.split(counts, 2, axis=-1)
         f1 = 2 * hit / (2 * hit + false)
-    return np.asarray(np.nan_to_num(f1).mean(-1))  # a label neither there nor predicted counts 0, as in torchmetrics
+    # a label that neither occurs nor is predicted takes no part, as in task_metrics
+    takes_part = ~np.isnan(f1)
+    return np.where(takes_part.any(-1), np.nan_to_num(f1).sum(-1) / np.maximum(takes_part.sum(-1), 1), 1.0)
 
 
 def paired_difference(

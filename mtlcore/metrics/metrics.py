@@ -9,6 +9,7 @@ from mtlcore.tasks import MISSING, Multiclass, Task
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "macro_average_precision", "calibration_error")
 LOWER_IS_BETTER = frozenset({"calibration_error"})
 _BINS = 15
+_COLUMNS_AT_ONCE = 64  # of an average precision: memory stays flat for ten thousand classes
 # torchmetrics gives a probability of exactly 1 a bin of its own; the last bin of Guo et al. holds it.
 _ALMOST_1 = 1 - 2**-24
 
@@ -35,8 +36,8 @@ def task_metrics(logits: Tensor, labels: Tensor, task: Task) -> dict[str, float]
     ``accuracy``                 share of the inputs that are right  share of the entries that are right
     ``balanced_accuracy``        mean recall of the classes that     mean of recall and specificity; the one that
                                  occur                               is defined where the other is not
-    ``macro_f1``                 mean F1 of the classes that occur   F1; 0 where the label neither occurs nor is
-                                 or are predicted                    predicted
+    ``macro_f1``                 mean F1 of the classes that occur   F1; a label that neither occurs nor is predicted
+                                 or are predicted                    takes no part (1 where no label does either)
     ``macro_average_precision``  mean over the classes that occur,   average precision; a label without a positive
                                  each against the rest, ranked by    takes no part
                                  log p - log(1 - p)
@@ -112,7 +113,6 @@ def _log_odds(z: Tensor) -> Tensor:
 def _multilabel(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
     from torchmetrics.functional.classification import (
         binary_calibration_error,
-        multilabel_f1_score,
         multilabel_stat_scores,
     )
 
@@ -123,6 +123,7 @@ def _multilabel(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
     p, outputs = torch.sigmoid(z), z.shape[1]
     scores = multilabel_stat_scores(p, true, outputs, average="none", ignore_index=MISSING).double()
     tp, fp, tn, fn, _ = scores.unbind(dim=1)
+    f1 = 2 * tp / (2 * tp + fp + fn)  # NaN where a label neither occurs nor is predicted: there is nothing to find
     recall_and_specificity = torch.stack([tp / (tp + fn), tn / (tn + fp)])
     errors = [
         binary_calibration_error(stated.clamp(max=_ALMOST_1), holds, n_bins=_BINS, ignore_index=MISSING)
@@ -131,25 +132,33 @@ def _multilabel(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
     return {
         "accuracy": ((tp + tn) / (tp + fp + tn + fn)).mean(),
         "balanced_accuracy": recall_and_specificity.nanmean(dim=0).mean(),
-        "macro_f1": multilabel_f1_score(p, true, outputs, average="macro", ignore_index=MISSING),
+        "macro_f1": f1.nanmean() if not f1.isnan().all() else torch.ones(()),
         "macro_average_precision": _average_precision(z, true),
         "calibration_error": torch.stack(errors).mean(),
     }
 
 
 def _average_precision(score: Tensor, true: Tensor) -> Tensor:
-    """Return the mean average precision of the columns that have a positive; NaN where none has."""
-    from torchmetrics.functional.classification import multilabel_average_precision
+    """Return the mean average precision of the columns that have a positive; NaN where none has.
 
-    has_positive = (true == 1).any(dim=0)
-    if not has_positive.any():
+    Of a column it is the sum over distinct scores, from high to low, of the precision there times the gain in recall.
+    """
+    columns = (true == 1).any(dim=0).nonzero().flatten()
+    if not len(columns):
         return torch.tensor(torch.nan)
-    score, true = score[:, has_positive], true[:, has_positive]
-    if score.shape[1] == 1:
-        score, true = score.expand(-1, 2), true.expand(-1, 2)
-    # By rank: torch.sigmoid may give equal logits unequal probabilities, in a vector's lanes and in what is left over.
-    distinct, rank = torch.unique(score, return_inverse=True)
-    precision = multilabel_average_precision(
-        rank.double() / len(distinct), true, score.shape[1], average="none", ignore_index=MISSING
-    )
-    return torch.as_tensor(precision).mean()
+    parts = [_average_precisions(score.T[some], true.T[some]) for some in columns.split(_COLUMNS_AT_ONCE)]
+    return torch.cat(parts).mean()
+
+
+def _average_precisions(score: Tensor, true: Tensor) -> Tensor:
+    """Return the average precision of every row, float64; entries that are not annotated take no part."""
+    n = score.shape[1]
+    score, order = score.sort(dim=1, descending=True)
+    true = true.gather(1, order)
+    hit = (true == 1).double()
+    precision = hit.cumsum(dim=1) / (true != MISSING).double().cumsum(dim=1).clamp(min=1)
+    # equal scores are one threshold: the precision of each of them is that at the last
+    last = torch.ones_like(score, dtype=torch.bool)
+    last[:, :-1] = score[:, :-1] != score[:, 1:]
+    place = torch.where(last, torch.arange(n), n).flip(1).cummin(dim=1).values.flip(1)
+    return (hit * precision.gather(1, place)).sum(dim=1) / hit.sum(dim=1)

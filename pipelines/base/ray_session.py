@@ -2,11 +2,15 @@
 
 import logging
 import os
+import shutil
+import socket
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pipelines.base.errors import UserError
 from pipelines.base.own_packages import worker_environment
 from pipelines.base.progress import bar
 
@@ -29,6 +33,9 @@ _OF_OWN_RAY = {
 # What Ray Data 2.60 calls its threads.
 _OF_RAY_DATA = ("StreamingExecutor", "iter_threaded", "Prefetcher", "ray-data-metadata-prefetch")
 _LONGEST_END_S = 10.0
+_LONGEST_WAIT_S = 8.0  # for a cluster's head to answer
+# A socket's path has 107 bytes; Ray's own part of it: /ray/session_<date>_<time>_<microseconds>_<process>/sockets/...
+_LONGEST_BASE = 36
 
 
 @contextmanager
@@ -39,6 +46,8 @@ def ray_session(verbose: bool = False) -> Iterator[None]:
         verbose: let Ray's own log lines through.
     """
     own = is_own_ray()
+    if not own:
+        check_somebody_answers(os.environ["RAY_ADDRESS"])
     for name, value in (_QUIET | (_OF_OWN_RAY if own else {})).items():
         os.environ.setdefault(name, value)
     with bar("load Ray", None, ""):
@@ -48,8 +57,10 @@ def ray_session(verbose: bool = False) -> Iterator[None]:
         yield
         return
     level = logging.INFO if verbose else logging.ERROR
+    short = short_temporary_folder() if own else None
     with bar("start Ray" if own else "join Ray", None, ""):
         ray.init(
+            _temp_dir=short,
             # "local": Ray would otherwise join a cluster that somebody else of this machine has started.
             address="local" if own else None,
             include_dashboard=False if own else None,
@@ -66,11 +77,64 @@ def ray_session(verbose: bool = False) -> Iterator[None]:
             _wait_for_ray_data()
         finally:
             ray.shutdown()
+            if short is not None:
+                shutil.rmtree(short, ignore_errors=True)
 
 
 def is_own_ray() -> bool:
     """Say whether this command's Ray is one of this machine's own; in the process of the command."""
-    return "RAY_ADDRESS" not in os.environ
+    return os.environ.get("RAY_ADDRESS", "") in ("", "local")
+
+
+def short_temporary_folder() -> str | None:
+    """Make a folder for Ray's sockets where the system's temporary folder has too long a path for them.
+
+    Returns:
+        the folder, to be removed when Ray has ended; None where Ray's own choice does.
+
+    Raises:
+        UserError: no folder with a short path can be written to.
+    """
+    variable = next((name for name in ("RAY_TMPDIR", "TMPDIR") if os.environ.get(name)), None)
+    base = os.environ[variable] if variable else "/tmp"  # noqa: S108 - Ray's own choice
+    if len(os.fsencode(base)) <= _LONGEST_BASE:
+        return None
+    for folder in ("/tmp", "/var/tmp", "/dev/shm"):  # noqa: S108 - a folder of its own is made there
+        try:
+            return tempfile.mkdtemp(prefix="kindred-", dir=folder)
+        except OSError:
+            continue
+    raise UserError(
+        f"{variable}: found {base!r}, {len(os.fsencode(base))} bytes, too long for the paths of Ray's sockets; "
+        f"expected at most {_LONGEST_BASE} (RAY_TMPDIR sets another folder for Ray alone)"
+    )
+
+
+def check_somebody_answers(address: str) -> None:
+    """Refuse an address at which nobody listens: Ray would ask again and again for many minutes.
+
+    Raises:
+        UserError: names RAY_ADDRESS.
+    """
+    if address == "auto":  # Ray looks for a cluster of this machine, and says at once that there is none
+        return
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit() or "/" in host:
+        raise UserError(
+            f"RAY_ADDRESS: found {address!r}; expected HOST:PORT of a cluster's head, or the variable unset"
+        )
+    deadline, why = time.monotonic() + _LONGEST_WAIT_S, "no answer"
+    while time.monotonic() < deadline:
+        try:
+            with socket.create_connection((host.strip("[]"), int(port)), timeout=_LONGEST_WAIT_S / 2):
+                return
+        except (OSError, OverflowError) as error:
+            why = getattr(error, "strerror", None) or str(error) or why
+        time.sleep(0.5)  # a head that has just been started
+    raise UserError(
+        f"RAY_ADDRESS: found {address!r}, and nobody answers there ({why}); expected the address of a running cluster, "
+        "or the variable unset, for a Ray of this machine's own"
+    )
 
 
 def _wait_for_ray_data() -> None:

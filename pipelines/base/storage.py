@@ -185,11 +185,13 @@ class Found:
         name: its path below the folder that was listed.
         size: bytes.
         stamp: changes when the file does: its size and time of change.
+        regular: False for a pipe, a socket or a device, which nobody should open.
     """
 
     name: str
     size: int
     stamp: str
+    regular: bool = True
 
 
 def kind_of(url: str) -> str:
@@ -269,6 +271,8 @@ def _walk(folder: str, below: str, above: set[tuple[int, int]]) -> Iterator[Foun
                 yield Found(name, status.st_size, stamp_of(status))
             elif entry.is_symlink():
                 yield Found(name, 0, "")  # it leads nowhere: that is told when it is read
+            else:
+                yield Found(name, 0, "", regular=False)
 
 
 def read_bytes(url: str) -> bytes:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pipelines.batches.counter_random import key_of, uniform_draws
-from pipelines.batches.normalize import normalize
+from pipelines.batches.normalize import normalize, standardize
 from pipelines.case.data import PictureInput, VectorInput
 from pipelines.case.training import Augmentation
 
@@ -147,7 +147,7 @@ def alter(inputs: Tensor, columns: Tensor | None, settings: Augmentation, scale:
         return normalize(inputs, scale)
     values = _moved(inputs, columns, settings)
     if settings.brightness or settings.contrast or settings.saturation:
-        values = _coloured(values.float().div_(255), columns).sub_(scale.mean).div_(scale.std)
+        values = standardize(_coloured(values.float().div_(255), columns), scale)
     else:
         values = normalize(values, scale)
     if settings.erasing:

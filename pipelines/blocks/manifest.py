@@ -23,10 +23,14 @@ class BlockEntry(_Entry):
 
 
 class LabelCounts(_Entry):
-    """How a task's labels are distributed: rows annotated at all, and inputs by class or holding label."""
+    """How a task's labels are distributed: rows annotated at all, and inputs by class or holding label.
+
+    ``known``: of a multilabel task, rows that are annotated for each label.
+    """
 
     annotated: int
     histogram: dict[str, int]
+    known: dict[str, int] = {}
 
 
 class SourceCounts(_Entry):
@@ -46,6 +50,8 @@ class Manifest(_Entry):
         content_hash: over the blocks' digests; does not depend on how the work was spread, on the order of
             files, or on what was ingested before.
         reasons: how many rows went to quarantine, by reason.
+        notes: what else is to be known of the source's files, lines and inputs, and of how many of them: files that
+            are no images, names that were found in another spelling, inputs of which a part is left out.
         labels: of the rows in the blocks, less those that are excluded.
         excluded: rows, numbered over all blocks, that take no part in this case: inputs that leaked.
         leakage: how many rows' inputs stand in another dataset of a later split too, by dataset.
@@ -66,6 +72,7 @@ class Manifest(_Entry):
     reasons: dict[str, int]
     excluded: tuple[int, ...] = ()
     leakage: dict[str, int] = {}
+    notes: dict[str, int] = {}
 
     @property
     def rows_used(self) -> int:

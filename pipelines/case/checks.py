@@ -4,6 +4,7 @@ import difflib
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -103,7 +104,7 @@ def _tasks(case: Case) -> Iterator[str]:
                 yield f"tasks.{name}.aliases.{alias}: found {of!r}, none of the {what}{did_you_mean(of, outputs)}"
             elif alias in outputs:
                 yield f"tasks.{name}.aliases.{alias}: {alias!r} is itself one of the {what}; expected another word"
-        for twice in sorted({output for output in outputs if outputs.count(output) > 1}):
+        for twice in sorted(output for output, n in Counter(outputs).items() if n > 1):
             yield f"tasks.{name}.{what}: found {twice!r} twice; expected every name once"
 
     if all(task.auxiliary for task in case.tasks.values()):
@@ -240,16 +241,15 @@ def _label_rule(case: Case, key: str, task_name: str, rule: LabelRule, source: S
         yield f"{key}.from: found 'folder' for a source of kind {source.kind!r}; expected 'column' or 'columns'"
     if rule.where != "folder" and source.labels_in_folders:
         yield f"{key}.from: found {rule.where!r} for a source of kind {source.kind!r}; expected 'folder'"
+    yield from _rule_keys(key, rule, case.tasks[task_name])
     if (rule.where == "column") != (rule.column is not None):
         yield f"{key}.column: {'missing; needed' if rule.column is None else 'found, but used only'} with from: column"
     task = case.tasks[task_name]
     if rule.through is None:
         if rule.where == "folder" and isinstance(task, MultilabelTask):
             yield f"{key}: a folder names one class, {task_name!r} is multilabel; expected 'through' a multiclass task"
-        if rule.threshold is not None and rule.where != "columns":
-            yield f"{key}.threshold: found, but used only with from: columns"
-        if rule.where == "columns" and isinstance(task, MulticlassTask):
-            yield f"{key}.from: found 'columns' for the multiclass task {task_name!r}; expected 'column'"
+        if rule.threshold is not None and rule.where != "columns" and rule.value_column is None:
+            yield f"{key}.threshold: found, but used only with from: columns, or with value_column"
         return
     if rule.where == "columns":
         yield f"{key}.from: found 'columns' with 'through', which reads one class; expected 'column' or 'folder'"
@@ -269,6 +269,19 @@ def _label_rule(case: Case, key: str, task_name: str, rule: LabelRule, source: S
                 "true labels come only from a table of zeros and ones"
             )
             return
+
+
+def _rule_keys(key: str, rule: LabelRule, task: MulticlassTask | MultilabelTask) -> Iterator[str]:
+    """Say which keys of a rule are used only together."""
+    if (rule.where == "annotators") != bool(rule.columns):
+        what = "missing; needed" if not rule.columns else "found, but used only"
+        yield f"{key}.columns: {what} with from: annotators"
+    if rule.separator is not None and (rule.where not in ("column", "annotators") or isinstance(task, MulticlassTask)):
+        yield f"{key}.separator: found, but used only for the labels of a multilabel task in one column"
+    if rule.value_column is not None and (not rule.long or isinstance(task, MulticlassTask)):
+        yield f"{key}.value_column: found, but used only with long: true, for a multilabel task"
+    if rule.long and rule.where != "column":
+        yield f"{key}.long: found true, but used only with from: column"
 
 
 def _training(case: Case) -> Iterator[str]:

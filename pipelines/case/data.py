@@ -1,10 +1,12 @@
 """The data sections of a case file: tasks, datasets, labels, inputs."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag
+from PIL import ImageColor
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
-from pipelines.base.section import Number, Positive, PositiveFloat, Section
+from pipelines.base.section import Number, Positive, PositiveFloat, Section, one_or_more
 from pipelines.sources.registry import Source
 
 
@@ -35,33 +37,84 @@ class MultilabelTask(Section):
     """Trained and reported only."""
 
 
+def _words_of(given: object) -> object:
+    """Write the keys of a mapping of cells as text: YAML reads 1 as a number, and yes, no, on and off as truths."""
+    if not isinstance(given, dict):
+        return given
+    found: dict[Any, Any] = {}
+    for key, value in given.items():
+        words = ("true", "yes", "on") if key is True else ("false", "no", "off") if key is False else (str(key),)
+        found |= dict.fromkeys(words, str(value) if type(value) in (int, float) else value)
+    return found
+
+
+def _share(given: object) -> object:
+    """Read 50% as 0.5."""
+    if isinstance(given, str) and given.rstrip().endswith("%"):
+        try:
+            return float(given.rstrip()[:-1]) / 100
+        except ValueError:
+            return given
+    return given
+
+
+def _several(given: object) -> object:
+    return given if isinstance(given, list | tuple) else (given,)
+
+
 class LabelRule(Section):
     """Where a source's labels of a task stand.
 
     ``folder``: the name of the image's folder. ``column``: a column with a class, or with the labels that hold
-    (a list, or a string separated by ``|``). ``columns``: one column per label, true or false, empty where unknown.
+    (a list, or text with ``separator`` between them: ``|`` by default, a blank for any white space). ``columns``: a
+    column a label, true or false, empty where unknown; of a multiclass task's columns exactly one may hold.
+    ``annotators``: ``columns``, each as a ``column`` of one annotator; a class or label is what more than half of those
+    who say anything say, and not annotated where nothing is.
     With ``through`` what is found is a class of that task, and the relatedness table's row is the label.
-    An empty cell means "not annotated", as do the codes in ``not_annotated`` (-1, 9, 999, ...). With ``threshold``,
-    columns hold intensities, and a label holds from there on.
+
+    An empty cell means "not annotated", as do the codes in ``not_annotated`` (-1, 9, 999, ...). ``values`` says what
+    other cells mean: yes or no (``{1: yes, -1: no}``), a class or label by its name, null for not annotated.
+    ``names`` is a file below data_root with what numbers mean: a name a line from 0 on, lines of number and name, or
+    a mapping or list in JSON or YAML. With ``threshold`` (a number, or a percentage), columns hold intensities or
+    certainties, and a label holds from there on.
+
+    ``long``: an image stands in several rows, one label in each; with ``value_column``, that column says whether it
+    holds, and labels that no row names are not annotated.
     """
 
-    where: Literal["folder", "column", "columns"] = Field(alias="from")
-    """The image's folder, one column, or a column a label."""
+    where: Literal["folder", "column", "columns", "annotators"] = Field(alias="from")
+    """The image's folder, one column, a column a label, or a column an annotator."""
     column: str | None = None
     """The column, with ``from: column``."""
+    columns: Annotated[tuple[str, ...], BeforeValidator(one_or_more)] = ()
+    """The annotators' columns, with ``from: annotators``."""
     through: str | None = None
     """The multiclass task whose class is read; the label is its row in the relatedness table."""
     not_annotated: tuple[str, ...] = ()
     """Codes that mean "not annotated", as an empty cell does."""
-    threshold: Annotated[float, Field(allow_inf_nan=False), Number] | None = None
-    """The intensity from which a label holds, with ``from: columns``."""
+    values: Annotated[dict[str, bool | str | None], BeforeValidator(_words_of)] = {}
+    """What cells mean: yes, no, a class or label, or null for not annotated."""
+    names: str | None = None
+    """A file that says what numbers mean."""
+    separator: Annotated[str, Field(min_length=1)] | None = None
+    """What stands between the labels of one cell; ``|`` by default."""
+    threshold: Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_share), Number] | None = None
+    """The intensity, certainty or percentage from which a label holds."""
+    long: bool = False
+    """An image stands in several rows, one label in each."""
+    value_column: str | None = None
+    """Of a table in long format, the column that says whether the label holds."""
 
 
 class Select(Section):
-    """A part of a source: ``rows`` images from place ``start`` on, after a shuffle that ``shuffle_seed`` fixes."""
+    """A part of a source: the rows in which every column of ``where`` has the value (or one of the values) that it
+    names; of these ``rows`` from place ``start`` on, after a shuffle that ``shuffle_seed`` fixes; all if not said.
+    """
 
-    rows: Positive
-    """How many."""
+    where: dict[str, Annotated[tuple[bool | str, ...], BeforeValidator(_several)]] = {}
+    """Columns, and the value (or values) that they must have."""
+    rows: Positive | None = None
+    """How many; all by default."""
     start: Annotated[int, Field(ge=0)] = 0
     """From which place of the shuffled rows on."""
     shuffle_seed: int = 0
@@ -81,8 +134,22 @@ class DataSet(Section):
     """A part of the source."""
 
 
+# Of the images of ImageNet, red, green and blue, as torchvision's models are trained with them.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+_PerChannel = Annotated[float, Field(allow_inf_nan=False), Number]
+
+
 class PictureInput(Section):
-    """What every image becomes: channels x height x width, scaled to (value / 255 - mean) / std."""
+    """What every image becomes: channels x height x width, scaled to (value / 255 - mean) / std.
+
+    ``mean`` and ``std`` are one number, one a channel, ``imagenet``, ``measured`` (over the rows for training) or
+    ``pretrained``: those that the network's weights were trained with, which is the default where there are any.
+
+    ``fit`` says what becomes of another aspect: ``squash`` changes it, ``crop`` keeps the middle, ``pad`` adds
+    ``background`` at the sides. Transparent parts show ``background`` (a name, or #rrggbb). ``range`` is what black and
+    white are in grey images of more than 8 bits and in floating point; without it, what the format says.
+    """
 
     kind: Literal["picture"] = "picture"
     """Images."""
@@ -92,10 +159,49 @@ class PictureInput(Section):
     """In pixels."""
     channels: Literal[1, 3] = 3
     """3: red, green, blue; 1: grey."""
-    mean: float = 0.5
+    fit: Literal["squash", "crop", "pad"] = "squash"
+    """What becomes of images of another aspect."""
+    background: str = "white"
+    """What transparent parts and padding show."""
+    range: tuple[_PerChannel, _PerChannel] | None = None
+    """Black and white in images of more than 8 bits; by default from the format."""
+    mean: _PerChannel | tuple[_PerChannel, ...] | Literal["measured", "pretrained"] = 0.5
     """Subtracted from values in [0, 1]."""
-    std: PositiveFloat = 0.25
+    std: PositiveFloat | tuple[PositiveFloat, ...] | Literal["measured", "pretrained"] = 0.25
     """What they are divided by then."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_imagenet(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "imagenet" in (given.get("mean"), given.get("std")):
+            known = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+            given = given | {key: value for key, value in known.items() if given.get(key, "imagenet") == "imagenet"}
+            if given.get("channels") == 1:
+                raise PydanticCustomError("imagenet", "found imagenet for images of 1 channel; expected numbers")
+        return given
+
+    @field_validator("background")
+    @classmethod
+    def _is_a_colour(cls, given: str) -> str:
+        try:
+            ImageColor.getrgb(given)
+        except ValueError:
+            raise PydanticCustomError("colour", "expected a colour: a name, or '#rrggbb' in quotes") from None
+        return given
+
+    @model_validator(mode="after")
+    def _fits_the_channels(self) -> Self:
+        for key in ("mean", "std"):
+            value = getattr(self, key)
+            if isinstance(value, tuple) and len(value) != self.channels:
+                raise PydanticCustomError(
+                    "per_channel",
+                    "{key}: found {n} numbers; expected one, or one for each of {channels} channels",
+                    {"key": key, "n": len(value), "channels": self.channels},
+                )
+        if self.range is not None and not self.range[0] < self.range[1]:
+            raise PydanticCustomError("range", "range: found no rising numbers; expected [LOW, HIGH]")
+        return self
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -104,15 +210,15 @@ class PictureInput(Section):
 
 
 class VectorInput(Section):
-    """Inputs are ``size`` numbers each, scaled to (value - mean) / std."""
+    """Inputs are ``size`` numbers each, scaled to (value - mean) / std: of all, a number each, or ``measured``."""
 
     kind: Literal["vector"]
     """Vectors."""
     size: Positive
     """How many numbers an input has."""
-    mean: Annotated[float, Field(allow_inf_nan=False), Number] = 0.0
+    mean: _PerChannel | tuple[_PerChannel, ...] | Literal["measured"] = 0.0
     """Subtracted."""
-    std: PositiveFloat = 1.0
+    std: PositiveFloat | tuple[PositiveFloat, ...] | Literal["measured"] = 1.0
     """What they are divided by then."""
 
     @property

@@ -15,6 +15,7 @@ from pipelines.base.storage import join
 from pipelines.case.case import Case
 from pipelines.case.network_paths import KEYS as NETWORK_PATHS
 from pipelines.case.network_paths import absolute_network_path, resolve_network_paths
+from pipelines.case.pretrained_scaling import with_pretrained_scaling
 from pipelines.case.relatedness import with_plain_tables
 
 SHIPPED_CASES = Path(__file__).parents[1] / "cases"
@@ -117,7 +118,7 @@ def load_case(name: str, overrides: Sequence[str] = (), *, check_paths: bool = T
         raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
     for words in case_notes(case):
         note(f"{path}: {words}")
-    return case
+    return with_pretrained_scaling(case, look_up=check_paths)
 
 
 def as_yaml(case: Case) -> str:

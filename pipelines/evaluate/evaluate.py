@@ -52,6 +52,7 @@ from pipelines.evaluate.table_arms import (
 )
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.run import Run, is_done, list_runs, read_record, read_weights
+from pipelines.ingest.label_warnings import label_warnings
 from pipelines.train.logs.relatedness_log import read_measured
 from pipelines.train.trust_record import DOUBTED
 
@@ -97,6 +98,7 @@ def evaluate(case: Case, data_sets: DataSets) -> Results:
         trust=_trust(case, runs, experiment),
         visible_relatedness=_visible_relatedness(runs, experiment),
         data_sets=_summaries(case, data_sets),
+        warnings=label_warnings(case, {name: manifest.labels for name, (_, manifest) in data_sets.items()}),
         confusion=_confusion(case, tested, main_task),
         timings=[_timing(run, experiment) for run in runs],
         versions=installed_versions(),
@@ -265,14 +267,12 @@ def _confusion(case: Case, tested: Mapping[str, TaskTest], main_task: str) -> Co
     if not isinstance(task, Multiclass):
         return None
     classes, test = len(task.classes), tested[main_task]
-    counts = {
-        arm: sum(
-            torch.bincount(test.labels * classes + z.argmax(dim=1), minlength=classes**2).reshape(classes, classes)
-            for z in of_arm(test, arm)
-        )
-        for arm in case.arms
-    }
-    return Confusion(task=main_task, counts={arm: torch.as_tensor(table).tolist() for arm, table in counts.items()})
+    counts = {}
+    for arm in case.arms:  # only pairs that occur: of 10,000 classes there are 10^8
+        pairs = torch.cat([test.labels * classes + z.argmax(dim=1) for z in of_arm(test, arm)])
+        pair, n = torch.unique(pairs, return_counts=True)
+        counts[arm] = [(p // classes, p % classes, k) for p, k in zip(pair.tolist(), n.tolist(), strict=True)]
+    return Confusion(task=main_task, counts=counts)
 
 
 def _trust(case: Case, runs: Sequence[Run], experiment: str) -> dict[str, dict[str, EdgeTrust]]:

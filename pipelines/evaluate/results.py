@@ -174,16 +174,18 @@ class DataSetSummary(_Part):
 
 
 class Confusion(_Part):
-    """Counts of test inputs of the main task, summed over seeds; rows are true classes, columns predicted ones."""
+    """Counts of test inputs of the main task, summed over seeds."""
 
     task: str
-    counts: dict[str, list[list[int]]] = Field(description="by arm")
+    counts: dict[str, list[tuple[int, int, int]]] = Field(
+        description="by arm: true class, predicted class and how many inputs, for every pair of which there is one"
+    )
 
 
 class Results(_Part):
     """Everything that a case showed."""
 
-    schema_version: int = 1
+    schema_version: int = 2
     case: str
     experiment: str = Field(description="name of the folder below storage.path")
     baseline: str
@@ -220,6 +222,7 @@ class Results(_Part):
     confusion: Confusion | None
     timings: list[Timing]
     versions: dict[str, str]
+    warnings: list[str] = Field(default=[], description="what is odd about the labels as a whole, worst first")
     git_commit: str | None = Field(description="of the code; ends with -dirty where it was changed; null if unknown")
 
     def write(self, folder: str) -> str:

@@ -68,6 +68,9 @@ def finish_data_set(
     bad = pc.is_in(listed.rows["id"], pa.array(list(failed), pa.string())).to_numpy()
     quarantined = _quarantined(listed, failed, np.flatnonzero(bad))
     tasks = tasks_of(case)
+    notes = Counter(listed.notes)
+    for outcome in came:
+        notes.update(outcome["notes"])
     rows = listed.rows.filter(pa.array(~bad))
     manifest = Manifest(
         data_set=listed.name,
@@ -82,6 +85,7 @@ def finish_data_set(
         blocks=blocks,
         labels={task: count_labels(rows[task], tasks[task]) for task in case.datasets[listed.name].labels},
         sources=by_source(listed, quarantined),
+        notes=dict(sorted(notes.items())),
         reasons=dict(sorted(Counter(kind_of_reason(r) for r in quarantined["reason"].to_pylist()).items())),
     )
     assert manifest.rows_in == manifest.rows + manifest.quarantined
@@ -165,6 +169,7 @@ def count_labels(labels: pa.ChunkedArray, task: Task) -> LabelCounts:
     return LabelCounts(
         annotated=int(annotated.any(axis=1).sum()),
         histogram=dict(zip(task.outputs, holds.sum(axis=0).tolist(), strict=True)),
+        known=dict(zip(task.outputs, annotated.sum(axis=0).tolist(), strict=True)),
     )
 
 

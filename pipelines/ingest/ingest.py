@@ -34,7 +34,9 @@ from pipelines.blocks.schema import BLOCK_VERSION, block_schema
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
 from pipelines.ingest.chunks import Chunk
+from pipelines.ingest.decode import reads_heif
 from pipelines.ingest.finish import finish_data_set
+from pipelines.ingest.label_warnings import label_warnings
 from pipelines.ingest.leakage import without_leaks
 from pipelines.ingest.list_rows import ListedDataSet, list_data_set
 from pipelines.ingest.make_block import ENDINGS, Job, Recipe
@@ -82,6 +84,8 @@ def ingest(case: Case) -> DataSets:
         return before
     made = without_leaks(case, made, {name: of.rows for name, of in finished.items()})
     _check_annotated(case, made)
+    for words in label_warnings(case, {name: manifest.labels for name, (_, manifest) in made.items()}):
+        note(f"warning: {words}")
     write_data_sets(_record_file(case), made)
     return made
 
@@ -119,9 +123,10 @@ def _settings(case: Case, name: str) -> dict[str, Any]:
     """Return what a dataset's blocks depend on, beside its rows."""
     data_set = case.datasets[name].model_dump(mode="json", by_alias=True)
     vocabulary = {task: of.model_dump(mode="json", exclude={"auxiliary"}) for task, of in case.tasks.items()}
-    size = case.input.model_dump(mode="json", include={"kind", "height", "width", "channels", "size"})
+    size = case.input.model_dump(mode="json", exclude={"mean", "std"})
     root = None if case.embedded else case.data_root
     version = [BLOCK_VERSION, PIL.__version__]  # decoders of different versions differ in the last bit
+    version += ["heif"] if reads_heif() else []  # what is refused without can be read with it
     return {"source": data_set, "data_root": root, "vocabulary": vocabulary, "input": size, "version": version}
 
 

@@ -1,9 +1,11 @@
-"""Align a source's labels to a task's vocabulary: class indices, true, false, or not annotated."""
+"""Align a source's own words to a task's vocabulary: classes to numbers, labels to true, false and not annotated."""
 
+import csv
 import math
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,12 @@ from pipelines.sources.listing import column
 
 _WHOLE = re.compile(r"^(-?\d+)\.0+$")
 _MOST_LOOKED_UP = 100  # words outside the vocabulary, for the nearest inside: nobody reads more
-_TRUE, _FALSE = {"1", "true", "yes"}, {"0", "false", "no"}
+_TRUE, _FALSE = {"1", "true", "yes", "y", "t", "on"}, {"0", "false", "no", "n", "f", "off"}
+_UNKNOWN = {"unknown", "not annotated"}
+_BAR, _BLANK = "|", " "
+_SEPARATORS = (_BLANK, ",", ";", "|", "/", "+", "&", "\t")  # looked for where a cell is no label
+
+Names = Mapping[str, str]  # of classes or labels, by the number that a table has for them
 
 
 @dataclass(frozen=True)
@@ -29,10 +36,12 @@ class Aligned:
     Attributes:
         labels: int32 (the class) or a fixed-size list of bool; null, also within a list, where not annotated.
         wrong: string, what is wrong with a row's label; null where nothing is.
+        undecided: string, why the words of a row, each of them right, make no label together; null where they do.
     """
 
     labels: pa.Array
     wrong: pa.Array
+    undecided: pa.Array
 
 
 def label_array(column: pa.ChunkedArray, task: Task) -> np.ndarray:
@@ -50,7 +59,9 @@ def label_array(column: pa.ChunkedArray, task: Task) -> np.ndarray:
     return np.where(values.is_null().to_numpy(zero_copy_only=False)[:, None], np.int8(MISSING), wide)
 
 
-def align(rule: LabelRule, task: Task, aliases: dict[str, str], fields: pa.Table, where: object) -> Aligned:
+def align(
+    rule: LabelRule, task: Task, aliases: dict[str, str], fields: pa.Table, where: object, names: Names | None = None
+) -> Aligned:
     """Read a task's labels from the columns of a source.
 
     Args:
@@ -59,17 +70,26 @@ def align(rule: LabelRule, task: Task, aliases: dict[str, str], fields: pa.Table
         aliases: other words for them.
         fields: the source's columns.
         where: the source, for messages.
+        names: what the numbers in a table mean, by number.
 
     Raises:
         UserError: a column is not there.
     """
+    n = fields.num_rows
+    words = _Words(rule, task.outputs, aliases, names or {})
     try:
-        if isinstance(task, Multiclass):
-            name = "folder" if rule.where == "folder" else str(rule.column)
-            return _classes(column(fields, name, where), rule, task.outputs, aliases)
+        if rule.where == "annotators":
+            return _of_annotators(rule, task, words, fields, where)
         if rule.where == "columns":
-            return _columns(fields, rule, task.outputs, aliases, where)
-        return _held(column(fields, str(rule.column), where), rule, task.outputs, aliases)
+            holds, annotated, wrong = _columns(fields, words, where)
+            if isinstance(task, Multiclass):
+                return _one_hot(holds, annotated, wrong, words)
+            return Aligned(_lists(holds, annotated), wrong, pa.nulls(n, pa.string()))
+        name = "folder" if rule.where == "folder" else str(rule.column)
+        if isinstance(task, Multiclass):
+            return _classes(column(fields, name, where), words)
+        aligned = _held(column(fields, name, where), words)
+        return _with_values(aligned, fields, words, where) if rule.value_column else aligned
     except pa.ArrowException as error:
         of = f" {rule.column!r}" if rule.column else "s"
         raise UserError(f"{where}: the column{of} cannot be read as labels of {task.name!r}: {error}") from None
@@ -77,13 +97,13 @@ def align(rule: LabelRule, task: Task, aliases: dict[str, str], fields: pa.Table
 
 def nothing_annotated(task: Task, rows: int) -> Aligned:
     """Return the labels of rows of which nothing is known."""
-    return Aligned(pa.nulls(rows, label_type(task)), pa.nulls(rows, pa.string()))
+    return Aligned(pa.nulls(rows, label_type(task)), pa.nulls(rows, pa.string()), pa.nulls(rows, pa.string()))
 
 
 def through(aligned: Aligned, rows: Sequence[Any], task: Task) -> Aligned:
     """Replace every class by its row of a relatedness table of zeros and ones: a class, or a list of bool a row."""
     values = pa.array(list(rows), label_type(task))
-    return Aligned(values.take(aligned.labels), aligned.wrong)
+    return replace(aligned, labels=values.take(aligned.labels))
 
 
 def text_of(value: Any) -> str | None:
@@ -95,12 +115,47 @@ def text_of(value: Any) -> str | None:
     return str(value).strip() or None
 
 
-def _meaning(cells: Any, mean: Callable[[str], Any]) -> tuple[np.ndarray, list[Any]]:
-    """Look at every different cell once: which one a row has (-1: empty), and what each means."""
+def arrow_labels(labels: np.ndarray, task: Task) -> pa.Array:
+    """Return labels, -1 where not annotated, as blocks hold them; the inverse of :func:`label_array`."""
+    if isinstance(task, Multiclass):
+        return pa.array(labels.astype(np.int32), mask=labels == MISSING)
+    known = labels != MISSING
+    return _lists(labels == 1, known, np.asarray(~known.any(axis=1)))
+
+
+def has_value(text: str | None, wanted: Sequence[bool | str]) -> bool:
+    """Say whether a cell's text is one of some values; a truth value stands for every way to write it."""
+    if text is None:
+        return False
+    for value in wanted:
+        if isinstance(value, bool):
+            if text.lower() in (_TRUE if value else _FALSE):
+                return True
+        elif value in (text, _number(text)):
+            return True
+    return False
+
+
+def distinct_cells(cells: Any) -> tuple[np.ndarray, list[str | None]]:
+    """Return which of the different cells a row has (-1: null), and the text of each (None: empty)."""
     values = _plain(cells.combine_chunks() if isinstance(cells, pa.ChunkedArray) else cells)
     encoded = values.dictionary_encode()
-    texts = [text_of(value) for value in encoded.dictionary.to_pylist()]
     which = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)
+    return which, [text_of(value) for value in encoded.dictionary.to_pylist()]
+
+
+def majority(votes: Iterable[Any], nothing: Any = None) -> Any:
+    """Return what more than half of the votes are, those of ``nothing`` left out; None where there is no such."""
+    said = Counter(vote for vote in votes if vote is not None and vote != nothing)
+    if not said:
+        return None
+    (value, n), total = said.most_common(1)[0], sum(said.values())
+    return value if 2 * n > total else None
+
+
+def _meaning(cells: Any, mean: Callable[[str], Any]) -> tuple[np.ndarray, list[Any]]:
+    """Look at every different cell once: which one a row has (-1: empty), and what each means."""
+    which, texts = distinct_cells(cells)
     return which, [None if text is None else mean(text) for text in texts]
 
 
@@ -113,32 +168,166 @@ class _Wrong(str):
     """Why a cell means nothing."""
 
 
-def _classes(cells: Any, rule: LabelRule, vocabulary: Sequence[str], aliases: dict[str, str]) -> Aligned:
-    number = {name: i for i, name in enumerate(vocabulary)}
-    which, means = _meaning(cells, _word(number, aliases, rule))
-    return Aligned(_taken(means, which, pa.int32()), _wrong_of(means, which))
+class _Words:
+    """What the words of a source mean in a task."""
 
+    def __init__(self, rule: LabelRule, vocabulary: Sequence[str], aliases: dict[str, str], names: Names) -> None:
+        self.rule, self.vocabulary, self.aliases, self.names = rule, vocabulary, aliases, names
+        self.number = {name: i for i, name in enumerate(vocabulary)}
+        self._not_annotated = set(rule.not_annotated)
+        self._looked_up = 0
 
-def _word(number: dict[str, int], aliases: dict[str, str], rule: LabelRule) -> Callable[[str], int | _Wrong | None]:
-    """A word's number in the vocabulary; None for a code that means "not annotated"."""
-    looked_up = 0
-
-    def mean(text: str) -> int | _Wrong | None:
+    def place(self, text: str) -> int | _Wrong | None:
+        """Return a word's number in the vocabulary; None for a code that means "not annotated"."""
         words = (text, _number(text), text.lower() if text in ("True", "False") else text)
-        if any(word in rule.not_annotated for word in words):
+        if any(word in self._not_annotated for word in words):
             return None
         for word in words:
-            if (found := number.get(aliases.get(word, word))) is not None:
+            if word in self.rule.values:
+                meaning = self.rule.values[word]
+                if meaning is None or (isinstance(meaning, str) and meaning in _UNKNOWN - self.number.keys()):
+                    return None
+                word = str(meaning).lower() if isinstance(meaning, bool) else meaning
+            else:
+                word = self.names.get(word, word)
+            if (found := self.number.get(self.aliases.get(word, word))) is not None:
                 return found
-        nonlocal looked_up
-        looked_up += 1
-        if looked_up > _MOST_LOOKED_UP:
-            return _Wrong(f"found the label {text!r}, which the task does not have")
-        return _Wrong(
-            f"found the label {text!r}, which the task does not have{did_you_mean(text, [*number, *aliases])}"
-        )
+        found_word = f"found the label {text!r}, which the task does not have"
+        if self.names:
+            return _Wrong(f"{found_word}, nor {self.rule.names} as a number ({len(self.names)} numbers)")
+        self._looked_up += 1
+        if self._looked_up > _MOST_LOOKED_UP:
+            return _Wrong(found_word)
+        return _Wrong(found_word + (self._several(text) or did_you_mean(text, [*self.number, *self.aliases])))
 
-    return mean
+    def _several(self, text: str) -> str:
+        """Propose a separator between whose parts all words are known."""
+        for separator in _SEPARATORS:
+            parts = _split(text, separator)
+            if len(parts) > 1 and all(part in self.number or part in self.aliases for part in parts):
+                return f"; these are {len(parts)} of its labels, so set labels.<task>.separator: {separator!r}"
+        return ""
+
+    def truth(self, text: str) -> bool | _Wrong | None:
+        """Return whether a cell says yes or no; None for a code that means "not annotated"."""
+        rule = self.rule
+        text = text if text in rule.not_annotated else _number(text)
+        if text in rule.not_annotated:
+            return None
+        lower = text.lower()
+        meaning = rule.values.get(text, rule.values.get(lower, text))
+        if meaning is None or isinstance(meaning, bool):
+            return meaning
+        if meaning is not text:
+            text, lower = meaning, meaning.lower()
+            if lower in _UNKNOWN:
+                return None
+        elif rule.threshold is not None:
+            return self._reaches(text, rule.threshold)
+        if lower in _TRUE or lower in _FALSE:
+            return lower in _TRUE
+        hint = "; labels.<task>.values says what others mean: {1: yes, -1: no}" if text == "-1" else ""
+        return _Wrong(f"found {text!r}; expected 1, 0, true, false or empty{hint}")
+
+    def _reaches(self, text: str, threshold: float) -> bool | _Wrong | None:
+        number = text.removesuffix("%").rstrip()
+        try:
+            intensity = float(number)
+        except ValueError:
+            return _Wrong(f"found {text!r}; expected a number")
+        if number != text and threshold <= 1:
+            intensity /= 100
+        return None if math.isnan(intensity) else intensity >= threshold
+
+
+def _classes(cells: Any, words: _Words) -> Aligned:
+    which, means = _meaning(cells, words.place)
+    return Aligned(_taken(means, which, pa.int32()), _wrong_of(means, which), pa.nulls(len(which), pa.string()))
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """Return the parts of a cell, trimmed; a part in quotation marks may hold the separator."""
+    if separator == _BLANK:
+        text = " ".join(text.split())
+    if '"' in text and len(separator) == 1:
+        parts = next(csv.reader([text], delimiter=separator, skipinitialspace=True), [])
+    else:
+        parts = text.split(separator)
+    return [part.strip() for part in parts]
+
+
+def _parts(text: str, words: _Words) -> list[str]:
+    """Return the words of a cell; what is a label as a whole, with a separator in it, is one."""
+    separator = words.rule.separator or _BAR
+    if text in words.number or text in words.aliases:
+        return [text]
+    parts = _split(text, separator)
+    found: list[str] = []
+    start = 0
+    while start < len(parts):
+        end = start + 1
+        if parts[start] not in words.number and parts[start] not in words.aliases:
+            for longer in range(len(parts), start + 1, -1):
+                joined = {f"{separator}{space}".join(parts[start:longer]) for space in ("", " ")}
+                if known := joined & (words.number.keys() | words.aliases.keys()):
+                    found.append(min(known))
+                    start = end = longer
+                    break
+            else:
+                found.append(parts[start])
+                start = end
+            continue
+        found.append(parts[start])
+        start = end
+    return [part for part in found if part]
+
+
+def _one_hot(holds: np.ndarray, annotated: np.ndarray, wrong: pa.Array, words: _Words) -> Aligned:
+    """Read the one class that holds of columns, a class each."""
+    n, how_many = len(holds), holds.sum(axis=1)
+    undecided: list[str | None] = [None] * n
+    for i in np.flatnonzero(how_many > 1).tolist():
+        several = ", ".join(words.vocabulary[k] for k in np.flatnonzero(holds[i])[:4])
+        undecided[i] = f"no one class: {how_many[i]} hold ({several})"
+    for i in np.flatnonzero((how_many == 0) & annotated.all(axis=1)).tolist():
+        undecided[i] = "no one class: none holds"
+    labels = pa.array(holds.argmax(axis=1).astype(np.int32), mask=how_many != 1)
+    return Aligned(labels, wrong, pa.array(undecided, pa.string()))
+
+
+def _of_annotators(rule: LabelRule, task: Task, words: _Words, fields: pa.Table, where: object) -> Aligned:
+    """Take what more than half of those annotators say who say anything."""
+    read = _classes if isinstance(task, Multiclass) else _held
+    each = [read(column(fields, name, where), words) for name in rule.columns]
+    wrong = pa.nulls(fields.num_rows, pa.string())
+    for name, aligned in zip(rule.columns, each, strict=True):
+        if aligned.wrong.null_count < len(wrong):
+            wrong = pc.coalesce(wrong, pc.binary_join_element_wise(f"column {name!r}: ", aligned.wrong, ""))
+    votes = zip(*(aligned.labels.to_pylist() for aligned in each), strict=True)
+    if isinstance(task, Multiclass):
+        labels: list[Any] = [majority(row) for row in votes]
+    else:
+        width = len(task.outputs)
+        labels = [
+            [majority([vote[k] for vote in row if vote is not None]) for k in range(width)] if any(row) else None
+            for row in votes
+        ]
+    return Aligned(pa.array(labels, label_type(task)), wrong, pa.nulls(len(wrong), pa.string()))
+
+
+def _with_values(aligned: Aligned, fields: pa.Table, words: _Words, where: object) -> Aligned:
+    """Let a column of its own say whether the label that a row names holds; the row says nothing of the others."""
+    which, means = _meaning(column(fields, str(words.rule.value_column), where), words.truth)
+    truths = _taken(means, which, pa.bool_())
+    width = len(words.vocabulary)
+    named = np.array([[False] * width if row is None else row for row in aligned.labels.to_pylist()], dtype=bool)
+    named = named.reshape(-1, width) & pc.is_valid(truths).to_numpy(zero_copy_only=False)[:, None]
+    holds = named & pc.fill_null(truths, False).to_numpy(zero_copy_only=False)[:, None]
+    return replace(
+        aligned,
+        labels=_lists(holds, named, np.asarray(~named.any(axis=1))),
+        wrong=pc.coalesce(aligned.wrong, _wrong_of(means, which)),
+    )
 
 
 def _taken(means: Sequence[Any], which: np.ndarray, kind: pa.DataType) -> pa.Array:
@@ -151,19 +340,18 @@ def _wrong_of(means: Sequence[Any], which: np.ndarray) -> pa.Array:
     return reasons.take(pa.array(which, mask=which < 0)) if len(reasons) else pa.nulls(len(which), pa.string())
 
 
-def _held(cells: pa.ChunkedArray, rule: LabelRule, vocabulary: Sequence[str], aliases: dict[str, str]) -> Aligned:
-    """Read columns with the labels that hold: a list, or text separated by ``|``; or a list of L truth values.
+def _held(cells: pa.ChunkedArray, words: _Words) -> Aligned:
+    """Read columns with the labels that hold: a list, or text with a separator; or a list of L truth values.
 
     An empty list says that none holds; a cell or a list with nothing in it but codes says that nothing is known.
     """
+    rule, vocabulary = words.rule, words.vocabulary
     values = _plain(cells.combine_chunks())
     if pa.types.is_string(values.type):
-        trimmed = pc.utf8_trim_whitespace(values)
-        text = pc.if_else(pc.equal(trimmed, ""), None, trimmed)
-        values = pc.split_pattern(text, "|")
-        only_bars = pc.equal(pc.replace_substring(pc.fill_null(text, "x"), "|", ""), "")
-        none_holds = pa.array([[]] * len(values), values.type)
-        values = pc.if_else(only_bars, none_holds, values)
+        encoded = values.dictionary_encode()
+        texts = [text_of(value) for value in encoded.dictionary.to_pylist()]
+        lists = pa.array([None if text is None else _parts(text, words) for text in texts], pa.list_(pa.string()))
+        values = lists.take(encoded.indices)
     elif not pa.types.is_nested(values.type):  # one label a row, as a number or a truth value
         values = pa.array([None if text_of(v) is None else [v] for v in values.to_pylist()], pa.list_(values.type))
     missing = pc.is_null(values).to_numpy(zero_copy_only=False)
@@ -171,12 +359,13 @@ def _held(cells: pa.ChunkedArray, rule: LabelRule, vocabulary: Sequence[str], al
         values = values.cast(pa.list_(values.type.value_type))
     flat, parents = _plain(pc.list_flatten(values)), pc.list_parent_indices(values).to_numpy(zero_copy_only=False)
     numbers = pa.types.is_integer(flat.type) or pa.types.is_floating(flat.type)
-    if pa.types.is_boolean(flat.type) or (numbers and not _are_names(vocabulary) and _are_truths(flat, rule)):
-        return _truths(values, rule, len(vocabulary))
+    if pa.types.is_boolean(flat.type) or (
+        numbers and not _are_names(vocabulary, words.names) and _are_truths(flat, rule)
+    ):
+        return _truths(values, words)
     holds = np.zeros((len(values), len(vocabulary)), dtype=bool)
     wrong = np.full(len(values), None, dtype=object)
-    number = {name: i for i, name in enumerate(vocabulary)}
-    which, means = _meaning(flat, _word(number, aliases, rule))
+    which, means = _meaning(flat, words.place)
     place = _taken(means, which, pa.int32())
     known = pc.is_valid(place).to_numpy(zero_copy_only=False)
     holds[parents[known], pc.fill_null(place, 0).to_numpy(zero_copy_only=False)[known]] = True
@@ -187,26 +376,30 @@ def _held(cells: pa.ChunkedArray, rule: LabelRule, vocabulary: Sequence[str], al
     empty = pc.fill_null(pc.equal(pc.list_value_length(values), 0), False).to_numpy(zero_copy_only=False)
     missing = missing | ~(says_something | empty)
     annotated = np.repeat(~missing[:, None], len(vocabulary), axis=1)
-    return Aligned(_lists(holds, annotated, missing), pa.array(wrong.tolist(), pa.string()))
+    return _sure(_lists(holds, annotated, missing), pa.array(wrong.tolist(), pa.string()))
 
 
-def _truths(values: pa.Array, rule: LabelRule, width: int) -> Aligned:
+def _sure(labels: pa.Array, wrong: pa.Array) -> Aligned:
+    return Aligned(labels, wrong, pa.nulls(len(wrong), pa.string()))
+
+
+def _truths(values: pa.Array, words: _Words) -> Aligned:
     """Read lists of a truth value a label."""
+    width = len(words.vocabulary)
     holds = np.zeros((len(values), width), dtype=bool)
     annotated = np.zeros((len(values), width), dtype=bool)
     wrong: list[str | None] = [None] * len(values)
-    mean = _truth(rule)
     for i, row in enumerate(values.to_pylist()):
-        truths = [None if (text := text_of(value)) is None else mean(text) for value in row or ()]
+        truths = [None if (text := text_of(value)) is None else words.truth(text) for value in row or ()]
         if all(truth is None for truth in truths):
             continue
         if len(truths) != width:
-            wrong[i] = f"found {len(truths)} truth values; expected {width}, one per label"
+            wrong[i] = f"found {len(truths)} truth values; expected {width}, one a label"
             continue
         wrong[i] = next((str(truth) for truth in truths if isinstance(truth, _Wrong)), None)
         holds[i] = [truth is True for truth in truths]
         annotated[i] = [truth is not None for truth in truths]
-    return Aligned(_lists(holds, annotated, np.asarray(~annotated.any(axis=1))), pa.array(wrong, pa.string()))
+    return _sure(_lists(holds, annotated, np.asarray(~annotated.any(axis=1))), pa.array(wrong, pa.string()))
 
 
 def _plain(values: pa.Array) -> pa.Array:
@@ -228,9 +421,9 @@ def _are_truths(flat: pa.Array, rule: LabelRule) -> bool:
     return texts <= {"0", "1", None, *rule.not_annotated} or rule.threshold is not None
 
 
-def _are_names(vocabulary: Sequence[str]) -> bool:
+def _are_names(vocabulary: Sequence[str], names: Names) -> bool:
     """Say whether labels are called by numbers, so that a list of numbers names them."""
-    return all(name.lstrip("-").isdigit() for name in vocabulary)
+    return bool(names) or all(name.lstrip("-").isdigit() for name in vocabulary)
 
 
 def _lists(holds: np.ndarray, annotated: np.ndarray, missing: np.ndarray | None = None) -> pa.Array:
@@ -242,40 +435,23 @@ def _lists(holds: np.ndarray, annotated: np.ndarray, missing: np.ndarray | None 
     return made
 
 
-def _truth(rule: LabelRule) -> Callable[[str], bool | _Wrong | None]:
-    def mean(text: str) -> bool | _Wrong | None:
-        text = text if text in rule.not_annotated else _number(text)
-        if text in rule.not_annotated:
-            return None
-        if rule.threshold is not None:
-            try:
-                intensity = float(text)
-            except ValueError:
-                return _Wrong(f"found {text!r}; expected a number")
-            return None if math.isnan(intensity) else intensity >= rule.threshold
-        lower = text.lower()
-        if lower in _TRUE or lower in _FALSE:
-            return lower in _TRUE
-        return _Wrong(f"found {text!r}; expected 1, 0, true, false or empty")
-
-    return mean
-
-
-def _columns(
-    fields: pa.Table, rule: LabelRule, vocabulary: Sequence[str], aliases: dict[str, str], where: object
-) -> Aligned:
+def _columns(fields: pa.Table, words: _Words, where: object) -> tuple[np.ndarray, np.ndarray, pa.Array]:
+    """Read a column a label; return what holds and what is annotated, bool (n, L), and what is wrong, string (n,)."""
     n = fields.num_rows
-    holds = np.zeros((n, len(vocabulary)), dtype=bool)
-    annotated = np.zeros((n, len(vocabulary)), dtype=bool)
+    holds = np.zeros((n, len(words.vocabulary)), dtype=bool)
+    annotated = np.zeros((n, len(words.vocabulary)), dtype=bool)
     wrong = pa.nulls(n, pa.string())
-    for index, label in enumerate(vocabulary):
-        called = [label, *(alias for alias, name in aliases.items() if name == label)]
-        name = next((one for one in called if one in fields.column_names), label)
-        which, means = _meaning(column(fields, name, where), _truth(rule))
+    others: dict[str, list[str]] = {}
+    for alias, name in words.aliases.items():
+        others.setdefault(name, []).append(alias)
+    there = set(fields.column_names)
+    for at, label in enumerate(words.vocabulary):
+        name = next((called for called in (label, *others.get(label, ())) if called in there), label)
+        which, means = _meaning(column(fields, name, where), words.truth)
         truths = _taken(means, which, pa.bool_())
-        annotated[:, index] = pc.is_valid(truths).to_numpy(zero_copy_only=False)
-        holds[:, index] = pc.fill_null(truths, False).to_numpy(zero_copy_only=False)
+        annotated[:, at] = pc.is_valid(truths).to_numpy(zero_copy_only=False)
+        holds[:, at] = pc.fill_null(truths, False).to_numpy(zero_copy_only=False)
         here = _wrong_of(means, which)
         if here.null_count < n:
             wrong = pc.coalesce(wrong, pc.binary_join_element_wise(f"column {name!r}: ", here, ""))
-    return Aligned(_lists(holds, annotated), wrong)
+    return holds, annotated, wrong

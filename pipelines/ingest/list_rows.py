@@ -1,7 +1,8 @@
 """Plan a dataset's ingest before any input is read: list rows, align labels, quarantine, cut chunks."""
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,17 +11,29 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtlcore import Task
+from mtlcore import MISSING, Multiclass, Task
 from pipelines.base.errors import UserError
 from pipelines.base.storage import join
 from pipelines.blocks.schema import label_type
 from pipelines.case.build import relatedness_of, tasks_of
 from pipelines.case.case import Case
-from pipelines.case.data import DataSet, MultilabelTask
+from pipelines.case.data import DataSet, MultilabelTask, Select
 from pipelines.ingest.chunks import Chunk, chunk_bounds, digest, rows_per_chunk
-from pipelines.ingest.labels import Aligned, align, nothing_annotated, through
+from pipelines.ingest.label_names import read_names
+from pipelines.ingest.labels import (
+    Aligned,
+    align,
+    arrow_labels,
+    distinct_cells,
+    has_value,
+    label_array,
+    majority,
+    nothing_annotated,
+    through,
+)
 from pipelines.sources.list_source import list_source
-from pipelines.sources.listing import Listing
+from pipelines.sources.listing import Listing, column
+from pipelines.sources.places import NothingThereError, find_places
 
 
 @dataclass(frozen=True)
@@ -34,6 +47,7 @@ class ListedDataSet:
         refused: rows that cannot be used, whatever their inputs hold: ``id``, ``source``, ``reason``, ``row`` (the
             original row as JSON).
         rows_per_chunk: the most rows of a chunk.
+        notes: of the listing.
     """
 
     name: str
@@ -41,6 +55,7 @@ class ListedDataSet:
     fields: pa.Table
     refused: pa.Table
     rows_per_chunk: int
+    notes: Mapping[str, int]
 
     @cached_property
     def chunks(self) -> list[Chunk]:
@@ -94,7 +109,7 @@ def list_data_set(case: Case, name: str) -> ListedDataSet:
     tasks, place = tasks_of(case), join(root, listing.rows["source"][0].as_py())
     usable = pc.is_null(listing.rows["refused"])
     aligned = {
-        task: _aligned(case, data_set, task, tasks, listing.fields, place)
+        task: _aligned(case, name, task, tasks, listing.fields, place)
         if pc.any(usable).as_py()
         else nothing_annotated(tasks[task], len(listing))  # there may not even be columns
         for task in data_set.labels
@@ -106,16 +121,21 @@ def list_data_set(case: Case, name: str) -> ListedDataSet:
     if case.ingest.unknown_labels == "fail":
         _fail_for_a_label(root, listing, wrong)
     reasons = pc.coalesce(listing.rows["refused"], pc.binary_join_element_wise("wrong label", wrong, ": "))
+    for of_task in aligned.values():
+        reasons = pc.coalesce(reasons, of_task.undecided)
+    labels = {task: of_task.labels for task, of_task in aligned.items()}
+    if any(rule.long for rule in data_set.labels.values()):
+        listing, labels, reasons = _one_row_an_image(listing, data_set, tasks, labels, reasons)
     with_labels = listing.rows
-    for task, of_task in aligned.items():
-        with_labels = with_labels.append_column(pa.field(task, label_type(tasks[task])), of_task.labels)
+    for task, of_rows in labels.items():
+        with_labels = with_labels.append_column(pa.field(task, label_type(tasks[task])), of_rows)
     reasons = _without_duplicates(with_labels, reasons)
 
     kept = pc.is_null(reasons)
     shape = case.input.shape
     most = rows_per_chunk(int(np.prod(shape)) * (4 if len(shape) == 1 else 1))
     rows = with_labels.filter(kept).combine_chunks()
-    return ListedDataSet(name, rows, listing.fields.filter(kept), _refused(listing, reasons), most)
+    return ListedDataSet(name, rows, listing.fields.filter(kept), _refused(listing, reasons), most, listing.notes)
 
 
 def _refused(listing: Listing, reasons: pa.ChunkedArray) -> pa.Table:
@@ -130,19 +150,92 @@ def _selected(name: str, data_set: DataSet, listing: Listing) -> Listing:
     """Take a part of the rows, the same whatever else they are selected for; sorted by id again."""
     select = data_set.select
     assert select is not None
-    if select.start + select.rows > len(listing):
+    if select.where:
+        listing = listing.take(pa.array(_rows_where(name, select, listing), pa.int64()))
+    if select.rows is None and not select.start:
+        return listing
+    end = len(listing) if select.rows is None else select.start + select.rows
+    if max(end, select.start + 1) > len(listing):
         raise UserError(
-            f"datasets.{name}.select: found rows {select.start} to {select.start + select.rows}; "
-            f"the source has {len(listing)}"
+            f"datasets.{name}.select: found rows {select.start} to {end}; the source has {len(listing)}"
+            f"{' such rows' if select.where else ''}"
         )
     order = np.random.Generator(np.random.PCG64(select.shuffle_seed)).permutation(len(listing))
-    return listing.take(pa.array(np.sort(order[select.start : select.start + select.rows]), pa.int64()))
+    return listing.take(pa.array(np.sort(order[select.start : end]), pa.int64()))
 
 
-def _aligned(case: Case, data_set: DataSet, task: str, tasks: dict[str, Task], fields: pa.Table, place: str) -> Aligned:
-    rule = data_set.labels[task]
+def _rows_where(name: str, select: Select, listing: Listing) -> np.ndarray:
+    """Return the rows in which columns have the values that are named; and lines that are no rows, which may be any."""
+    whole = np.ones(len(listing), dtype=bool)
+    for key, wanted in select.where.items():
+        which, texts = distinct_cells(column(listing.fields, key, f"datasets.{name}.select.where"))
+        same = np.array([*(has_value(text, wanted) for text in texts), False], dtype=bool)[which]
+        if not same.any():
+            there = Counter(np.array([*texts, None], dtype=object)[which].tolist())
+            found = ", ".join(f"{text!r} ({n:,})" for text, n in there.most_common(5) if text is not None)
+            raise UserError(
+                f"datasets.{name}.select.where.{key}: found no row with {' or '.join(map(repr, wanted))}; "
+                f"the column has {found or 'empty cells alone'}{', ...' if len(there) > 5 else ''}"
+            )
+        no_row = pc.is_valid(listing.rows["refused"]).to_numpy(zero_copy_only=False) & (which < 0)
+        whole &= same | no_row
+    return np.flatnonzero(whole)
+
+
+def _names(case: Case, key: str, path: str) -> dict[str, str]:
+    try:
+        (place,) = find_places(str(case.data_root), [path], files=True)
+    except (NothingThereError, ValueError):
+        raise UserError(f"{key}: found {path!r}, no such file below {case.data_root}") from None
+    assert place.file is not None
+    try:
+        return read_names(place.file, place.tree().read_text(place.file))
+    except ValueError as error:
+        raise UserError(f"{key}: {place}: {error}") from None
+
+
+def _one_row_an_image(
+    listing: Listing,
+    data_set: DataSet,
+    tasks: Mapping[str, Task],
+    labels: Mapping[str, pa.Array],
+    reasons: pa.ChunkedArray,
+) -> tuple[Listing, dict[str, pa.Array], pa.ChunkedArray]:
+    """Put the rows of an id together, in a table in long format; rows are sorted by id."""
+    ids = listing.rows["id"].combine_chunks()
+    n = len(ids)
+    starts = np.flatnonzero(np.append(True, pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False))[:n])
+    ends = np.append(starts[1:], n)
+    groups = list(zip(starts.tolist(), ends.tolist(), strict=True))
+    merged, contradicted = {}, np.zeros(len(starts), dtype=bool)
+    for task, of_rows in labels.items():
+        values = label_array(pa.chunked_array([of_rows]), tasks[task])
+        rule = data_set.labels[task]
+        if isinstance(tasks[task], Multiclass) and rule.long:
+            merged[task] = pa.array([majority(values[a:b].tolist(), MISSING) for a, b in groups], pa.int32())
+            continue
+        highest = np.maximum.reduceat(values, starts)
+        lowest = np.minimum.reduceat(np.where(values == MISSING, np.iinfo(values.dtype).max, values), starts)
+        differ = (highest != MISSING) & (highest != lowest)
+        if rule.value_column is not None or not rule.long:
+            contradicted |= differ.reshape(len(starts), -1).any(axis=1)
+        merged[task] = arrow_labels(highest, tasks[task])
+    told = reasons.to_pylist()
+    first = [
+        next((reason for reason in told[a:b] if reason is not None), None)
+        or ("contradicting rows: the same image, labelled otherwise" if wrong else None)
+        for (a, b), wrong in zip(groups, contradicted.tolist(), strict=True)
+    ]
+    together = listing.take(pa.array(starts, pa.int64()))
+    together = together.with_notes({"rows put together with another row of the same image": n - len(starts)})
+    return together, merged, pa.chunked_array([pa.array(first, pa.string())])
+
+
+def _aligned(case: Case, name: str, task: str, tasks: dict[str, Task], fields: pa.Table, place: str) -> Aligned:
+    rule = case.datasets[name].labels[task]
     found_in = rule.through or task
-    aligned = align(rule, tasks[found_in], case.tasks[found_in].aliases, fields, place)
+    names = None if rule.names is None else _names(case, f"datasets.{name}.labels.{task}.names", rule.names)
+    aligned = align(rule, tasks[found_in], case.tasks[found_in].aliases, fields, place, names)
     if rule.through is None:
         return aligned
     edge = next(e for e in case.relatedness if (e.source, e.target) == (rule.through, task))

@@ -8,6 +8,7 @@ be read).
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -22,11 +23,11 @@ from pipelines.base.storage import StorageUnavailableError, is_remote, join, rea
 from pipelines.blocks.write_buffer import WriteBuffer
 from pipelines.blocks.writer import input_type, write_block
 from pipelines.case.data import DataSet, PictureInput, VectorInput
-from pipelines.ingest.decode import decode_input
+from pipelines.ingest.decode import UnusableInputError, decode_input
 from pipelines.sources.fetch import fetch
 
 ENDINGS = (".arrow", ".inputs.arrow", ".json")
-INPUTS = pa.schema([("origin", pa.binary(16)), ("digest", pa.binary(16))])
+INPUTS = pa.schema([("origin", pa.binary(16)), ("digest", pa.binary(16)), ("note", pa.string())])
 
 
 @dataclass(frozen=True)
@@ -128,17 +129,19 @@ def make_block(encoded_job: str, rows: pa.Table, recipe: Recipe, room: BlockBuff
     n = len(ids) * math.prod(shape)
     inputs = np.frombuffer(room.inputs.at_least(n * dtype.itemsize), dtype, n).reshape(len(ids), *shape)
     digests: list[bytes] = []
+    notes: list[str | None] = []
     kept: list[int] = []
     failed: list[dict[str, str]] = []
     for i in range(len(ids)):
         try:
-            inputs[len(kept)] = known[i] if i in known else _made(next(found), recipe.input)
+            inputs[len(kept)], note = known[i] if i in known else _made(next(found), recipe.input)
         except Exception as error:  # whatever a broken image raises, the row goes to quarantine
             if isinstance(error, StorageUnavailableError | MemoryError | StopIteration):
                 raise
             failed.append({"id": ids[i], "reason": reason_of(error)})
             continue
         digests.append(xxhash.xxh3_128_digest(inputs[len(kept)]))
+        notes.append(note)
         kept.append(i)
     at = pa.array(kept, pa.int64())
     taken = rows.take(at).combine_chunks()
@@ -158,17 +161,19 @@ def make_block(encoded_job: str, rows: pa.Table, recipe: Recipe, room: BlockBuff
         ],
         schema=recipe.schema,
     )
-    of_inputs = pa.table([origins.take(at), pa.array(digests, pa.binary(16))], schema=INPUTS)
+    columns = [origins.take(at), pa.array(digests, pa.binary(16)), pa.array(notes, pa.string())]
+    of_inputs = pa.table(columns, schema=INPUTS)
     write_block(inputs_file(job.folder, job.key), of_inputs)
     file = f"{job.key}.arrow"
     entry = {"file": file, "rows": len(kept), "digest": write_block(join(job.folder, file), block, room.file)}
     ends = {"first": ids[kept[0]] if kept else "", "last": ids[kept[-1]] if kept else ""}
-    outcome = json.dumps({"block": entry | ends, "failed": failed})
+    counted = dict(sorted(Counter(note for note in notes if note is not None).items()))
+    outcome = json.dumps({"block": entry | ends, "failed": failed, "notes": counted})
     write_whole(outcome_file(job.folder, job.key), outcome)
     return {"data_set": job.data_set, "key": job.key, "outcome": outcome, "rows": len(ids), "read": len(unknown)}
 
 
-def _made(found: bytes | np.ndarray | Exception, declared: PictureInput | VectorInput) -> np.ndarray:
+def _made(found: bytes | np.ndarray | Exception, declared: PictureInput | VectorInput) -> tuple[np.ndarray, str | None]:
     if isinstance(found, Exception):
         raise found
     return decode_input(found, declared)
@@ -178,6 +183,8 @@ def reason_of(error: Exception) -> str:
     """Say why a row cannot be used, without what differs from row to row at the front: reasons are counted by it."""
     if isinstance(error, FileNotFoundError):
         return "missing file"
+    if isinstance(error, UnusableInputError):
+        return str(error)
     words = re.sub(r" ?<[^<>]* at 0x[0-9a-f]+>", "", str(error).replace("\n", " "))  # the same in every process
     if words.startswith("cannot identify image file"):
         return "no image: in no format that is read"
@@ -201,13 +208,15 @@ def source_digests(rows: pa.Table) -> pa.Array:
     return pa.array([xxhash.xxh3_128_digest(repr(list(part.values())).encode()) for part in parts], pa.binary(16))
 
 
-def _known_inputs(job: Job, ids: list[str], origins: pa.Array) -> dict[int, np.ndarray]:
-    """Return the inputs, by place in the chunk, that an earlier block holds under the same id, from the same place."""
+def _known_inputs(job: Job, ids: list[str], origins: pa.Array) -> dict[int, tuple[np.ndarray, str | None]]:
+    """Return the inputs (and their notes), by place in the chunk, that an earlier block holds under the same id, from
+    the same place."""
     wanted = {pair: i for i, pair in enumerate(zip(ids, origins.to_pylist(), strict=True))}
     found = {}
     for key in job.older:
         try:
-            old_origins = read_arrow(inputs_file(job.folder, key))["origin"].to_pylist()
+            old = read_arrow(inputs_file(job.folder, key))
+            old_origins, notes = old["origin"].to_pylist(), old["note"].to_pylist()
             block = read_arrow(join(job.folder, f"{key}.arrow"))
         except (OSError, pa.ArrowInvalid):
             continue  # lost or cut: the source has it still
@@ -216,7 +225,7 @@ def _known_inputs(job: Job, ids: list[str], origins: pa.Array) -> dict[int, np.n
         pictures = block["input"].combine_chunks().to_numpy_ndarray()
         for row, pair in enumerate(zip(block["id"].to_pylist(), old_origins, strict=True)):
             if (at := wanted.get(pair)) is not None:
-                found[at] = pictures[row]
+                found[at] = pictures[row], notes[row]
     return found
 
 

@@ -24,6 +24,7 @@ from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
 from pipelines.ingest.finish import by_source, kind_of_reason
 from pipelines.ingest.ingest import ingested
+from pipelines.ingest.label_warnings import label_warnings
 from pipelines.inspection.overlap import Overlap, overlap_of
 from pipelines.inspection.rows import BlockRows, ListedRows, Rows, annotated_rows
 from pipelines.sources.embedded import write_embedded
@@ -72,6 +73,7 @@ class InspectedDataSet(_Part):
         tasks: the labels of the rows that take part; a task without labels here is left out.
         selected: whether the case file selects a part of the source.
         stops: what the ingest would stop at, if anything is known of that.
+        notes: what else is to be known of its files, lines and inputs, and of how many of them.
     """
 
     name: str
@@ -85,6 +87,7 @@ class InspectedDataSet(_Part):
     sources: dict[str, SourceCounts]
     tasks: tuple[TaskCounts, ...]
     stops: tuple[str, ...]
+    notes: dict[str, int]
 
 
 class Leak(_Part):
@@ -121,6 +124,7 @@ class Inspection(_Part):
         ingested: whether it was looked at after the ingest, else before.
         shape: of an input; of three dimensions for images, of one for vectors.
         leakage: None where it is not known yet; empty where there is none.
+        warnings: what is odd about the labels as a whole, worst first.
         sheet: None where there is none: inputs are vectors, or no images were asked for.
     """
 
@@ -130,6 +134,7 @@ class Inspection(_Part):
     data_sets: tuple[InspectedDataSet, ...]
     overlap: tuple[Overlap, ...]
     leakage: tuple[Leak, ...] | None
+    warnings: tuple[str, ...]
     sheet: SheetInfo | None = None
 
 
@@ -170,6 +175,7 @@ def inspection_of(case: Case, opened: dict[str, Rows]) -> Inspection:
         data_sets=tuple(_data_set(case, name, rows) for name, rows in opened.items()),
         overlap=tuple(overlap_of(split, list(case.tasks), sets) for split, sets in splits.items() if sets),
         leakage=_leakage(of_blocks) if of_blocks else None,
+        warnings=tuple(label_warnings(case, {name: rows.counts for name, rows in opened.items()})),
     )
 
 
@@ -202,6 +208,7 @@ def _data_set(case: Case, name: str, rows: Rows) -> InspectedDataSet:
         sources=sources,
         tasks=tuple(_task(tasks[task], labels) for task, labels in rows.labels.items()),
         stops=stops,
+        notes=dict(rows.manifest.notes if isinstance(rows, BlockRows) else rows.listed.notes),
     )
 
 

@@ -18,6 +18,7 @@ from pipelines.blocks.reader import BlockReader
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
 from pipelines.ingest.decode import decode_input
+from pipelines.ingest.finish import count_labels
 from pipelines.ingest.labels import label_array
 from pipelines.ingest.leakage import input_digests
 from pipelines.ingest.list_rows import ListedDataSet, list_data_set
@@ -33,6 +34,7 @@ class ListedRows:
     Attributes:
         listed: the dataset as listed.
         labels: by task, int64 (n,) or int8 (n, L); -1 where not annotated. Tasks without labels have no entry.
+        counts: of the labels, by task.
     """
 
     def __init__(self, case: Case, name: str) -> None:
@@ -41,6 +43,7 @@ class ListedRows:
         self._data_set, self._declared = case.datasets[name], case.input
         tasks = tasks_of(case)
         self.labels = {task: label_array(self.listed.rows[task], tasks[task]) for task in self._data_set.labels}
+        self.counts = {task: count_labels(self.listed.rows[task], tasks[task]) for task in self._data_set.labels}
 
     def __len__(self) -> int:
         return int(self.listed.rows.num_rows)
@@ -59,7 +62,7 @@ class ListedRows:
         """
         for raw in read_inputs(self.listed.rows.take(pa.array(rows, pa.int64())), self._data_set):
             try:
-                yield raw if isinstance(raw, Exception) else decode_input(raw, self._declared)
+                yield raw if isinstance(raw, Exception) else decode_input(raw, self._declared)[0]
             except Exception as error:  # whatever a broken image raises, as in the ingest
                 if isinstance(error, StorageUnavailableError):
                     raise
@@ -72,7 +75,7 @@ class BlockRows:
     Attributes:
         folder: where the blocks lie.
         manifest: of the blocks.
-        labels: as for :class:`ListedRows`.
+        labels, counts: as for :class:`ListedRows`.
     """
 
     def __init__(self, case: Case, name: str, folder: str, manifest: Manifest) -> None:
@@ -87,6 +90,7 @@ class BlockRows:
                 f"with {folder} deleted, `kindred ingest` makes its blocks again"
             ) from None
         self.labels = {task: self._reader.labels(task) for task in manifest.labels}
+        self.counts = manifest.labels
 
     def __len__(self) -> int:
         return len(self._reader)

@@ -34,6 +34,8 @@ def _parts(inspection: Inspection) -> Iterator[RenderableType]:
         else "before the ingest (with these settings): sources are listed, inputs have not been read yet"
     )
     yield Text.assemble((inspection.case, "bold"), f": {when}")
+    for warning in inspection.warnings:
+        yield Text.assemble(("warning: ", "bold red"), warning)
     for data_set in inspection.data_sets:
         yield _data_set(data_set, inspection.ingested)
     yield _overlaps(inspection.overlap)
@@ -74,6 +76,8 @@ def _counts(data_set: InspectedDataSet, ingested: bool) -> Table:
             Text(f"{data_set.excluded:,}", "yellow"),
             "of them taken out: their inputs stand in later splits too (see leakage)",
         )
+    for note, n in sorted(data_set.notes.items(), key=lambda item: -item[1]):
+        table.add_row("", Text(f"{n:,} {note}", "yellow"))
     for stop in data_set.stops:
         table.add_row("", Text(f"the ingest will stop: {stop}", "bold red"))
     return table

@@ -1,8 +1,10 @@
 """The report's figures as SVG text. Every arm keeps its colour throughout."""
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import matplotlib
 
@@ -11,10 +13,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
+from matplotlib.text import Text
 
 from pipelines.evaluate.results import Confusion, DataSetSummary, PairSeen, TaskResult
 
 _COLOURS = ("#6b7280", "#d97706", "#2563eb", "#059669", "#9333ea", "#dc2626", "#0891b2", "#4d7c0f")
+_MOST_IN_A_MATRIX = 60  # rows or columns: more of them nobody can read, and drawing takes minutes
+_MOST_CONFUSIONS, _LONGEST_NAME = 20, 40
 plt.rcParams.update(
     {
         "font.size": 10,
@@ -38,9 +44,21 @@ def colours(arms: Sequence[str]) -> dict[str, str]:
     return {arm: _COLOURS[i % len(_COLOURS)] for i, arm in enumerate(arms)}
 
 
+@cache
+def _drawable() -> frozenset[int]:
+    """Return the characters of DejaVu Sans, which comes with matplotlib."""
+    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
+
+
 def _svg(figure: Figure) -> str:
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    texts = "".join(text.get_text() for text in figure.findobj(Text))
+    # Letters as paths look the same everywhere; of a script that DejaVu lacks they would be boxes, and a browser has
+    # a font for it.
+    foreign = {ord(letter) for letter in texts if letter.isprintable()} - _drawable()
+    with plt.rc_context({"svg.fonttype": "none" if foreign else "path"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     plt.close(figure)
     text = buffer.getvalue()
     return text[text.index("<svg") :]
@@ -181,7 +199,11 @@ def relatedness_figure(
     R: np.ndarray,
     doubted: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """Draw a relatedness table; unknown cells are hatched, the ``doubted`` ones, by row and column, framed in red."""
+    """Draw a relatedness table; unknown cells are hatched, the ``doubted`` ones, by row and column, framed in red.
+
+    Of many rows or columns, those with most in them are drawn.
+    """
+    rows, columns, R, left_out = _largest(rows, columns, R)
     figure, axes = plt.subplots(figsize=(1.6 + 0.42 * len(columns), 1.6 + 0.3 * len(rows)))
     axes.grid(visible=False)
     axes.set_facecolor("#f3f4f6")
@@ -192,19 +214,40 @@ def relatedness_figure(
             ink = "white" if R[i, j] > 0.6 else "#374151"
             axes.text(j, i, f"{R[i, j]:.2g}", ha="center", va="center", fontsize=7, color=ink)
     for row, column in doubted:
+        if row not in rows or column not in columns:  # left out
+            continue
         corner = columns.index(column) - 0.5, rows.index(row) - 0.5
         axes.add_patch(plt.Rectangle(corner, 1, 1, fill=False, edgecolor="#dc2626", linewidth=1.6))
-    axes.set(title=f"P({target} | {source})", xlabel=target, ylabel=source)
+    axes.set(title=f"P({target} | {source}){left_out}", xlabel=target, ylabel=source)
     figure.colorbar(image, ax=axes, shrink=0.8)
     return _svg(figure)
 
 
+def _largest(
+    rows: Sequence[str], columns: Sequence[str], R: np.ndarray
+) -> tuple[Sequence[str], Sequence[str], np.ndarray, str]:
+    """Keep as many rows and columns of a table as one can read, in their order: those of the largest sums."""
+    if max(len(rows), len(columns)) <= _MOST_IN_A_MATRIX:
+        return rows, columns, R, ""
+    known = np.nan_to_num(R)
+    kept = [np.sort(np.argsort(-known.sum(axis=1 - axis), kind="stable")[:_MOST_IN_A_MATRIX]) for axis in (0, 1)]
+    words = f", {len(kept[0])} of {len(rows):,} rows and {len(kept[1])} of {len(columns):,} columns"
+    return [rows[i] for i in kept[0]], [columns[j] for j in kept[1]], R[np.ix_(*kept)], words
+
+
 def confusion_figure(confusion: Confusion, classes: Sequence[str], arms: Sequence[str]) -> str:
-    """Draw the main task's confusion for some arms side by side: shares of each true class."""
+    """Draw the main task's confusion for some arms side by side: shares of each true class.
+
+    Of many classes, the pairs that the last arm confuses most often are drawn instead, as bars.
+    """
+    if len(classes) > _MOST_IN_A_MATRIX:
+        return _top_confusions(confusion, classes, arms)
     size = 1.4 + 0.28 * len(classes)
     figure, grid = plt.subplots(1, len(arms), figsize=(size * len(arms) + 0.8, size + 0.4), squeeze=False)
     for axes, arm in zip(grid[0], arms, strict=True):
-        counts = np.array(confusion.counts[arm], dtype=float)
+        counts = np.zeros((len(classes), len(classes)))
+        for true, predicted, n in confusion.counts[arm]:
+            counts[true, predicted] = n
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         axes.grid(visible=False)
@@ -217,6 +260,32 @@ def confusion_figure(confusion: Confusion, classes: Sequence[str], arms: Sequenc
                     axes.text(j, i, f"{100 * shares[i, j]:.0f}", ha="center", va="center", fontsize=7, color=ink)
     figure.colorbar(image, ax=grid[0].tolist(), shrink=0.8, label="share of the true class")
     return _svg(figure)
+
+
+def _top_confusions(confusion: Confusion, classes: Sequence[str], arms: Sequence[str]) -> str:
+    wrong = {arm: {(t, p): n for t, p, n in confusion.counts[arm] if t != p} for arm in arms}
+    last = wrong[arms[-1]]
+    shown = sorted(last, key=lambda pair: (-last[pair], pair))[:_MOST_CONFUSIONS]
+    colour = colours(arms)
+    figure, axes = plt.subplots(figsize=(8, 1.4 + 0.3 * max(1, len(shown))))
+    height = 0.8 / len(arms)
+    for k, arm in enumerate(arms):
+        values = [wrong[arm].get(pair, 0) for pair in shown]
+        axes.barh(np.arange(len(shown)) + k * height, values, height, color=colour[arm], label=arm)
+    names = [f"{_short(classes[t])} taken for {_short(classes[p])}" for t, p in shown]
+    axes.set_yticks(np.arange(len(shown)) + 0.4 - height / 2, names, fontsize=8)
+    axes.invert_yaxis()
+    axes.set(
+        xlabel="test inputs of all seeds", title=f"of {len(classes):,} classes, what {arms[-1]} confuses most often"
+    )
+    axes.grid(axis="y", visible=False)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend(frameon=False)
+    return _svg(figure)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
 def agreement_figure(seen: Mapping[str, Sequence[PairSeen]], arms: Sequence[str]) -> str:

@@ -38,6 +38,38 @@ def fetch(files: pa.Table) -> Iterator[bytes | Exception]:
         yield from read_part(list(group))
 
 
+def first_bytes(files: pa.Table, n: int) -> Iterator[bytes]:
+    """Yield the first ``n`` bytes of some files, fewer where there are no more or it cannot be read.
+
+    Args:
+        files: schema ``pipelines.sources.tree.FILES``; none of them refused.
+        n: how many.
+    """
+    for row in files.select(["file", "codec", "offset", "size", "stamp"]).to_pylist():
+        try:
+            yield _head(row, n)
+        except StorageUnavailableError:
+            raise
+        except Exception:  # what cannot be read is no image; the ingest would say the same of it
+            yield b""
+
+
+def _head(row: Row, n: int) -> bytes:
+    codec, least = row["codec"], min(n, row["size"])
+    if codec == "file":
+        return _range(row, 0, least)
+    if codec == "tar":
+        return _range(row, row["offset"], least)
+    if codec in DECOMPRESSED:
+        stream = _stream(row["file"], codec, row["stamp"])
+        stream.seek(row["offset"])
+        return bytes(stream.read(least))
+    content = _range(row, row["offset"], _LOCAL_HEADER.size)
+    _, name, extra = _LOCAL_HEADER.unpack_from(content)
+    content = _range(row, row["offset"] + _LOCAL_HEADER.size + name + extra, min(row["size"], n + 1024))
+    return zlib.decompressobj(wbits=-15).decompress(content, n) if codec == "deflated" else content[:n]
+
+
 def _way_to_read(row: Row) -> Callable[[Sequence[Row]], Iterable[bytes | Exception]]:
     if row["codec"] in DECOMPRESSED:
         return _front_to_back

@@ -2,8 +2,9 @@
 
 import posixpath
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,17 +32,24 @@ class Listing:
     Attributes:
         rows: schema ``ROWS``.
         fields: the source's own columns, as many rows; for images in folders, ``folder``.
+        notes: what else is to be known, by how many files or lines it is about: none of them is a row of its own.
     """
 
     rows: pa.Table
     fields: pa.Table
+    notes: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return int(self.rows.num_rows)
 
     def take(self, at: pa.Array) -> "Listing":
         """Return some of the rows."""
-        return Listing(self.rows.take(at), self.fields.take(at))
+        return Listing(self.rows.take(at), self.fields.take(at), self.notes)
+
+    def with_notes(self, notes: Mapping[str, int]) -> "Listing":
+        """Return the same rows with more notes; those of nothing are left out."""
+        together = Counter(self.notes) + Counter(notes)
+        return Listing(self.rows, self.fields, dict(together))
 
 
 def of_files(place: Place, ids: pa.Array, files: pa.Table, fields: pa.Table) -> Listing:
@@ -89,7 +97,7 @@ def of_table(place: Place, table: pa.Table, fields: pa.Table, ids: pa.Array | No
 def with_vectors(listing: Listing, vectors: pa.Array) -> Listing:
     """Let every row carry its input, a list of float32."""
     at = ROWS.get_field_index("vector")
-    return Listing(listing.rows.set_column(at, ROWS.field("vector"), vectors), listing.fields)
+    return Listing(listing.rows.set_column(at, ROWS.field("vector"), vectors), listing.fields, listing.notes)
 
 
 def rejected(place: Place, reason: str) -> Listing:
@@ -114,7 +122,10 @@ def joined(listings: Sequence[Listing]) -> Listing:
         together = pa.concat_tables(fields, promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError):  # the same column as numbers here and as text there
         together = pa.concat_tables([_as_text(one) for one in fields], promote_options="permissive")
-    return Listing(pa.concat_tables([one.rows for one in listings]), together)
+    notes: Counter[str] = Counter()
+    for listing in listings:
+        notes.update(listing.notes)
+    return Listing(pa.concat_tables([one.rows for one in listings]), together, dict(notes))
 
 
 def column(fields: pa.Table, name: str, where: object) -> pa.ChunkedArray:

@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any, ClassVar, Literal
+from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ from pipelines.base.errors import UserError
 from pipelines.base.storage import open_ranges
 from pipelines.sources.fetch import fetch_one
 from pipelines.sources.listing import Listing, column, matching_columns, of_files, of_table, resolve_relative
+from pipelines.sources.near_names import find_near
 from pipelines.sources.places import NothingThereError, Place, find_places
 from pipelines.sources.settings import Columns
 from pipelines.sources.source import SourceSettings
@@ -24,8 +26,9 @@ class ParquetTable(SourceSettings):
     """A Parquet file with a row an input.
 
     ``image_column`` holds the encoded image's bytes (also as ``{bytes, path}``, the Hugging Face way), its path
-    relative to the table's folder, or its pixels (uint8, height x width or height x width x channels);
-    ``vector_columns`` the numbers, where inputs are vectors: columns of numbers, or one column of lists.
+    relative to the table's folder (with ``file_prefix`` before it and ``file_suffix`` behind it), or its pixels
+    (height x width or height x width x channels); ``vector_columns`` the numbers, where inputs are vectors: columns of
+    numbers, or one column of lists. Folders like ``split=train`` in its path are columns too.
     """
 
     of_files: ClassVar[bool] = True
@@ -37,6 +40,10 @@ class ParquetTable(SourceSettings):
     """The columns that hold the numbers, names or patterns like ``feature_*``, where inputs are vectors."""
     id_column: str | None = None
     """The column with a row's name; its number by default."""
+    file_prefix: str = ""
+    """Before the path of every image."""
+    file_suffix: str = ""
+    """Behind it, like ``.jpg``."""
 
     def list_rows(self, place: Place) -> Listing:
         """List the rows of a Parquet file."""
@@ -91,12 +98,25 @@ def list_parquet(place: Place, source: ParquetTable) -> Listing:
     names = matching_columns(schema.names, inputs, place)
     others = [name for name in schema.names if name not in names and not _is_bytes(schema.field(name).type)]
     fields = _named(file.read(columns=others), class_names(schema))
+    for name, value in hive_partitions(place.name).items():
+        if name not in fields.column_names:
+            fields = fields.append_column(name, pa.repeat(pa.scalar(value, pa.string()), fields.num_rows))
     ids = column(fields, source.id_column, place).cast(pa.string()) if source.id_column else None
     if not source.vector_columns and _is_text(schema.field(names[0]).type):
         paths = file.read(columns=names)[names[0]].cast(pa.string()).combine_chunks()
-        files = tree.find(resolve_relative(place, paths))
-        return of_files(place, pc.fill_null(paths, "") if ids is None else ids, files, fields)
+        names = paths
+        if isinstance(source, ParquetTable) and (source.file_prefix or source.file_suffix):
+            names = pc.binary_join_element_wise(source.file_prefix, paths, source.file_suffix, "")
+        files, notes = find_near(tree, resolve_relative(place, names))
+        listing = of_files(place, pc.fill_null(paths, "") if ids is None else ids, files, fields)
+        return listing.with_notes(notes)
     return of_table(place, at, fields, ids)
+
+
+def hive_partitions(path: str) -> dict[str, str]:
+    """Return the columns that the folders of a path name: ``split=train/part-0.parquet`` has a column ``split``."""
+    parts = (part.partition("=") for part in path.split("/")[:-1])
+    return {name: unquote(value) for name, equals, value in parts if equals and name}
 
 
 def open_parquet(file: dict[str, Any]) -> pq.ParquetFile:
@@ -159,9 +179,17 @@ def _picture(value: Any) -> bytes | np.ndarray | Exception:
     if isinstance(found, bytes):
         return found
     try:
-        return np.asarray(found, dtype=np.uint8)
+        pixels = np.asarray(found, dtype=_pixel_type(value.type))
     except (ValueError, OverflowError, TypeError):
-        return ValueError("neither an encoded image nor pixels from 0 to 255")
+        return ValueError("neither an encoded image nor pixels")
+    return ValueError("neither an encoded image nor pixels") if pixels.dtype.kind not in "buif" else pixels
+
+
+def _pixel_type(kind: pa.DataType) -> Any:
+    """Return the type of the numbers in lists of lists: a list of Python's has lost it."""
+    while pa.types.is_nested(kind) and hasattr(kind, "value_type"):
+        kind = kind.value_type
+    return kind.to_pandas_dtype() if pa.types.is_integer(kind) or pa.types.is_floating(kind) else None
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -185,7 +185,7 @@ def _archive_place(archive: str, inner: str, name: str, files: bool) -> Place:
 
 
 def _in_folder(folder: str, fixed: str, pattern: str, files: bool) -> Iterator[Place]:
-    names = (found.name for found in list_below(folder))
+    names = (found.name for found in list_below(folder) if found.regular)
     for name in _matching(names, pattern, files, archives=not files):
         called = f"{_without_options(fixed).rstrip('/')}/{name}" if fixed else name
         whole = join(folder, name)

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from mtlcore.suggestions import did_you_mean
 from pipelines.base.errors import UserError
+from pipelines.sources.csv_lines import StrayQuoteError, sort_out
 from pipelines.sources.listing import (
     Listing,
     column,
@@ -23,6 +24,7 @@ from pipelines.sources.listing import (
     row_numbers,
     with_vectors,
 )
+from pipelines.sources.near_names import find_near
 from pipelines.sources.places import Place
 from pipelines.sources.settings import Columns
 from pipelines.sources.source import SourceSettings
@@ -31,8 +33,10 @@ from pipelines.sources.source import SourceSettings
 class CsvTable(SourceSettings):
     """A table in text with a row an input.
 
-    ``file_column`` holds the image's path, relative to the table's folder; ``vector_columns`` the numbers, where
-    inputs are vectors (names, or patterns like ``feature_*``); ``id_column`` a name for the row.
+    ``file_column`` holds the image's path, relative to the table's folder, with ``file_prefix`` before it and
+    ``file_suffix`` behind it; ``vector_columns`` the numbers, where inputs are vectors (names, or patterns like
+    ``feature_*``); ``id_column`` a name for the row. ``quoting``: by default a cell in quotation marks may hold
+    anything but lines that look like rows; ``multiline`` lets it, ``none`` takes the marks for text (as between tabs).
     """
 
     of_files: ClassVar[bool] = True
@@ -44,8 +48,14 @@ class CsvTable(SourceSettings):
     """The columns that hold the numbers, names or patterns like ``feature_*``, where inputs are vectors."""
     id_column: str | None = None
     """The column with a row's name; its number by default."""
+    file_prefix: str = ""
+    """Before the path of every image."""
+    file_suffix: str = ""
+    """Behind it, like ``.jpg``."""
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
     """What stands between columns."""
+    quoting: Literal["auto", "multiline", "none"] = "auto"
+    """What quotation marks are; between tabs they are text."""
 
     def list_rows(self, place: Place) -> Listing:
         """List the rows of a table."""
@@ -64,6 +74,10 @@ class JsonLines(SourceSettings):
     """The columns that hold the numbers, names or patterns like ``feature_*``, where inputs are vectors."""
     id_column: str | None = None
     """The column with a row's name; its number by default."""
+    file_prefix: str = ""
+    """Before the path of every image."""
+    file_suffix: str = ""
+    """Behind it, like ``.jpg``."""
 
     def list_rows(self, place: Place) -> Listing:
         """List the rows of a file."""
@@ -84,34 +98,29 @@ def list_csv(place: Place, source: CsvTable) -> Listing:
     content = place.tree().read(place.file)
     if not content.strip():
         raise UserError(f"{place}: the file is empty; expected a line with the columns' names")
-    quote = False if source.delimiter == "\t" else '"'  # a table between tabs has captions and inches, not quotes
-    if quote and content.count(b'"') % 2:
-        raise UserError(f"{place}: found an odd number of quotation marks, so one is not closed; expected pairs")
-    content = content if content.endswith((b"\n", b"\r")) else content + b"\n"
-    broken: list[_Broken] = []
-
-    def keep_for_quarantine(row: Any) -> str:
-        reason = f"{row.actual_columns} columns where the table has {row.expected_columns}"
-        broken.append((row.number or len(broken), reason, row.text))
-        return "skip"
-
+    if (problem := _not_utf8(content)) is not None:
+        raise UserError(f"{place}: {problem}")
+    # a table between tabs has captions and inches, not quotes
+    quotes = source.delimiter != "\t" and source.quoting != "none"
     try:
-        header = _header(content, source.delimiter)
+        delimiter = source.delimiter.encode()
+        records = sort_out(content, delimiter, quotes=quotes, multiline=source.quoting == "multiline")
+    except StrayQuoteError as error:
+        raise UserError(f"{place}, {error}") from None
+    try:
+        header = _header(records.content, source.delimiter, quotes)
         table = pacsv.read_csv(
-            pa.BufferReader(content),
+            pa.BufferReader(records.content),
             read_options=pacsv.ReadOptions(block_size=_PARSE_AT_ONCE, use_threads=False),
             parse_options=pacsv.ParseOptions(
-                delimiter=source.delimiter,
-                quote_char=quote,
-                newlines_in_values=bool(quote),
-                invalid_row_handler=keep_for_quarantine,
+                delimiter=source.delimiter, quote_char='"' if quotes else False, newlines_in_values=quotes
             ),
             convert_options=pacsv.ConvertOptions(
                 column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=False
             ),
         )
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-        raise UserError(f"{place}: {_not_utf8(content) or str(error)}") from None
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{place}: {error}") from None
     other = next((mark for mark in ";\t|" if len(header) == 1 and mark in header[0]), None)
     if other is not None:
         raise UserError(
@@ -120,12 +129,14 @@ def list_csv(place: Place, source: CsvTable) -> Listing:
         )
     for twice in sorted({name for name in header if header.count(name) > 1}):
         raise UserError(f"{place}: found two columns {twice!r}; expected every name once")
-    return _with_broken(place, _list_table(place, source, table), broken)
+    listing = _with_broken(place, _list_table(place, source, table), records.broken)
+    return listing.with_notes({"lines that belong to the row before them (a cell over several lines)": records.lines})
 
 
-def _header(content: bytes, delimiter: str) -> list[str]:
-    first = content.split(b"\n", 1)[0] + b"\n"
-    return pacsv.open_csv(pa.BufferReader(first), parse_options=pacsv.ParseOptions(delimiter=delimiter)).schema.names  # type: ignore[no-any-return]
+def _header(content: bytes, delimiter: str, quotes: bool) -> list[str]:
+    end = content.find(b"\n") + 1
+    options = pacsv.ParseOptions(delimiter=delimiter, quote_char='"' if quotes else False)
+    return pacsv.open_csv(pa.BufferReader(content[:end]), parse_options=options).schema.names  # type: ignore[no-any-return]
 
 
 def _not_utf8(content: bytes) -> str | None:
@@ -198,9 +209,15 @@ def _list_table(place: Place, source: CsvTable | JsonLines, table: pa.Table) -> 
             "source.file_column says which holds the image's path"
         )
     names = _text(table[source.file_column])
-    files = place.tree().find(resolve_relative(place, names))
+    files, notes = find_near(place.tree(), resolve_relative(place, _affixed(names, source)))
     ids = _text(column(table, source.id_column, place)) if source.id_column else names
-    return of_files(place, ids, files, table)
+    return of_files(place, ids, files, table).with_notes(notes)
+
+
+def _affixed(names: pa.Array, source: CsvTable | JsonLines) -> pa.Array:
+    if not source.file_prefix and not source.file_suffix:
+        return names
+    return pc.binary_join_element_wise(source.file_prefix, names, source.file_suffix, "")
 
 
 def _text(values: pa.ChunkedArray) -> pa.Array:

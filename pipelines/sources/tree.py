@@ -11,7 +11,7 @@ import tarfile
 import zipfile
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from stat import S_ISREG
+from stat import S_ISDIR, S_ISREG
 from typing import Any
 from zlib import error as zlib_error
 
@@ -187,15 +187,16 @@ class Tree:
         paths, sizes, stamps, refused = [], [], [], []
         for name in names.to_pylist():
             path = name if name.startswith("/") else base + name
+            why: str | None = "missing file"
             try:
                 found = os.stat(path)
-                is_file = S_ISREG(found.st_mode)
+                why = None if S_ISREG(found.st_mode) else NO_FILE if not S_ISDIR(found.st_mode) else why
             except (OSError, ValueError):
-                is_file = False
+                pass
             paths.append(path)
-            sizes.append(found.st_size if is_file else 0)
-            stamps.append(stamp_of(found) if is_file else "")
-            refused.append(None if is_file else "missing file")
+            sizes.append(found.st_size if why is None else 0)
+            stamps.append(stamp_of(found) if why is None else "")
+            refused.append(why)
         n = len(names)
         columns = [names, paths, pa.repeat("file", n), pa.repeat(0, n), sizes, stamps, refused]
         arrays = [pa.array(c, f.type) if isinstance(c, list) else c for c, f in zip(columns, FILES, strict=True)]
@@ -218,7 +219,7 @@ class Tree:
         folder = None if is_remote(self.url) else os.path.join(self.url, "")
         for found in list_below(self.url):
             url = join(self.url, found.name) if folder is None else folder + found.name
-            yield found.name, url, "file", 0, found.size, found.stamp, None
+            yield found.name, url, "file", 0, found.size, found.stamp, None if found.regular else NO_FILE
 
     def _zip(self) -> Iterator[tuple[Any, ...]]:
         try:
@@ -228,7 +229,7 @@ class Tree:
             raise BrokenArchiveError(self.url, str(error)) from None
         codecs = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}
         for member in members:
-            if member.is_dir():
+            if member.is_dir() or member.filename.endswith("\\"):
                 continue
             codec = codecs.get(member.compress_type)
             refused = _UNSAFE if _unsafe(member.filename) else None
@@ -284,7 +285,9 @@ def tar_members(url: str) -> Iterator[tuple[tarfile.TarInfo, str | None]]:
 
 
 def plain_name(name: str) -> str:
-    """Return a member's name without a leading ``./``, as tar writes it for what it was given as ``.``."""
+    """Return a member's name with slashes, and without a leading ``./``, as tar writes it for what it was given as
+    ``.``. Older programs of Windows write backslashes into zip archives."""
+    name = name.replace("\\", "/")
     while name.startswith("./"):
         name = name[2:]
     return name
@@ -309,6 +312,7 @@ def _one_array(values: Any) -> pa.Array:
     return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
 
 
+NO_FILE = "not a regular file"  # a pipe, a socket or a device: to open it may wait for ever
 _UNSAFE = "refused: an absolute path or '..' in an archive"
 
 

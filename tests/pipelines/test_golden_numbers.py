@@ -17,7 +17,7 @@ from tests.pipelines.ingest_case import KINDS, case_of, picture, write
 from tests.pipelines.one_worker import train_here
 
 BLOCKS = {
-    1: {
+    2: {
         "folders": "a6cdf27e4b62",
         "rows": "a2712c0b949d",
         "vectors": "39e5826d7648",

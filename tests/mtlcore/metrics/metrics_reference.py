@@ -70,8 +70,11 @@ def multilabel(z, y):
         recalls = [(predicted[true == value] == value).mean() for value in (True, False) if (true == value).any()]
         values["accuracy"].append((predicted == true).mean())
         values["balanced_accuracy"].append(np.mean(recalls))
-        values["macro_f1"].append(f1(predicted, true))
+        if predicted.any() or true.any():
+            values["macro_f1"].append(f1(predicted, true))
         if true.any():
             values["macro_average_precision"].append(average_precision(z[known, label], true))
         values["calibration_error"].append(calibration_error(p, true))
+    if (y >= 0).any() and not values["macro_f1"]:
+        values["macro_f1"] = [1.0]  # nothing was there, and nothing was found
     return {name: np.mean(found) if found else np.nan for name, found in values.items()}

@@ -269,3 +269,15 @@ def test_an_interval_the_wrong_way_round_has_no_verdict():
     for low, high in ((1.0, 0.0), (math.nan, 1.0)):
         with pytest.raises(ValueError, match="expected low <= high"):
             negative_transfer_verdict(Interval(0.5, low, high))
+
+
+def test_a_perfect_predictor_scores_1_in_every_macro_metric_also_where_a_label_or_class_is_absent():
+    y = torch.tensor([[1, 0, 0], [0, 0, 1], [1, 0, -1]])
+    found = task_metrics(torch.where(y == 1, 9.0, -9.0), y, Multilabel("l", ("a", "absent", "b")))
+    assert [found[name] for name in METRICS if "macro" in name or "balanced" in name] == [1.0] * 3
+    none = torch.zeros(4, 2, dtype=torch.long)
+    assert task_metrics(none - 9.0, none, Multilabel("l", ("a", "b")))["macro_f1"] == 1.0
+    classes = torch.tensor([0, 2, 2])
+    logits = 9.0 * torch.nn.functional.one_hot(classes, 4)
+    found = task_metrics(logits, classes, Multiclass("c", ("a", "absent", "b", "also")))
+    assert [found[name] for name in METRICS if "macro" in name or "balanced" in name] == [1.0] * 3

@@ -118,7 +118,8 @@ def test_a_code_is_never_a_label_by_accident():
     assert labels == [[None, False], [True, None]]
     assert wrong == [
         "column 'AU1': found '9'; expected 1, 0, true, false or empty",
-        "column 'AU12': found '-1'; expected 1, 0, true, false or empty",
+        "column 'AU12': found '-1'; expected 1, 0, true, false or empty; "
+        "labels.<task>.values says what others mean: {1: yes, -1: no}",
     ]
 
 

@@ -1,0 +1,106 @@
+"""The mean and spread that a pretrained model's images had: the default of a case that starts from its weights."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipelines.case.case import Case
+from pipelines.case.data import PictureInput
+from pipelines.case.network import Network
+
+Scaling = tuple[tuple[float, ...], tuple[float, ...]]
+_FILE = "preprocessor_config.json"
+
+
+def with_pretrained_scaling(case: Case, *, look_up: bool = True) -> Case:
+    """Let a case's images have the mean and spread that its pretrained model was trained with, if it says no others.
+
+    Args:
+        case: the case.
+        look_up: False where another machine has the model: the case then says ``pretrained``, and is resolved there.
+    """
+    declared = case.input
+    if not isinstance(declared, PictureInput):
+        return case
+    open_keys = [
+        key
+        for key in ("mean", "std")
+        if getattr(declared, key) == "pretrained" or (case.network.pretrained and key not in declared.model_fields_set)
+    ]
+    if not open_keys:
+        return case
+    if not look_up:
+        words = dict.fromkeys(open_keys, "pretrained")
+    else:
+        own = pretrained_scaling(case.network, declared.channels)
+        defaults = {key: PictureInput.model_fields[key].default for key in open_keys}
+        words = defaults if own is None else dict(zip(("mean", "std"), own, strict=True))
+    changed = declared.model_copy(update={key: words[key] for key in open_keys})
+    return case.model_copy(update={"input": changed})
+
+
+def scaling_warning(case: Case) -> str | None:
+    """Say it where images are scaled otherwise than those that the network's weights were trained with."""
+    if not isinstance(case.input, PictureInput) or not case.network.pretrained:
+        return None
+    own = pretrained_scaling(case.network, case.input.channels)
+    if own is None:
+        return None
+    n = case.input.channels
+    here = tuple(value if isinstance(value, tuple) else (value,) * n for value in (case.input.mean, case.input.std))
+    if all(
+        abs(a - b) < 1e-3 for ours, theirs in zip(here, own, strict=True) for a, b in zip(ours, theirs, strict=True)
+    ):
+        return None
+    mean, std = ("[" + ", ".join(f"{number:.3g}" for number in numbers) + "]" for numbers in own)
+    return (
+        f"input.mean and input.std are not those that {case.network.backbone} was trained with: mean {mean}, "
+        f"std {std}; left out, these are used"
+    )
+
+
+def pretrained_scaling(network: Network, channels: int) -> Scaling | None:
+    """Return mean and spread, a number a channel, of the images that a network's weights were trained on.
+
+    None where nobody knows: weights of one's own, or a model that does not say.
+    """
+    kind, _, name = network.backbone.partition(":")
+    if channels != 3 or not network.pretrained:
+        return None
+    if kind == "hf":
+        source = network.pretrained if isinstance(network.pretrained, str) else name
+        given = None if source.endswith(".safetensors") else _of_hugging_face(source)
+    else:
+        given = _of_timm(name) if kind == "timm" and network.pretrained is True else None
+    try:
+        mean, std = (tuple(float(number) for number in numbers) for numbers in given or ((), ()))
+    except (TypeError, ValueError):
+        return None
+    return (mean, std) if len(mean) == len(std) == channels and min(std) > 0 else None
+
+
+def _of_hugging_face(source: str) -> Any:
+    if Path(source).exists():
+        folder = Path(source) if Path(source).is_dir() else Path(source).parent
+        try:
+            given = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+    else:
+        try:
+            from transformers.models.auto.image_processing_auto import get_image_processor_config
+
+            given = get_image_processor_config(source)
+        except Exception:  # no such package, no network, no such file: building the network says what matters
+            return None
+    return (given["image_mean"], given["image_std"]) if {"image_mean", "image_std"} <= set(given) else None
+
+
+def _of_timm(name: str) -> Any:
+    try:
+        import timm
+
+        given = timm.get_pretrained_cfg(name)
+    except Exception:  # building the network says what is wrong with the name
+        return None
+    return None if given is None else (given.mean, given.std)
