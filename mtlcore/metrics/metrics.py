@@ -146,7 +146,7 @@ def _average_precision(score: Tensor, true: Tensor) -> Tensor:
     columns = (true == 1).any(dim=0).nonzero().flatten()
     if not len(columns):
         return torch.tensor(torch.nan)
-    parts = [_average_precisions(score.T[some], true.T[some]) for some in columns.split(_COLUMNS_AT_ONCE)]
+    parts = [_average_precisions(score.T[some], true.T[some]) for some in torch.split(columns, _COLUMNS_AT_ONCE)]
     return torch.cat(parts).mean()
 
 

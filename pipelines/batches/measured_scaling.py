@@ -1,12 +1,10 @@
 """Mean and spread of the training inputs, where a case asks for these: ``input.mean: measured``."""
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from pipelines.base.progress import bar
 from pipelines.batches.batch import open_readers
-from pipelines.blocks.manifest import Manifest
+from pipelines.blocks.datasets import DataSets
 from pipelines.case.case import Case
 from pipelines.case.data import PictureInput
 
@@ -14,12 +12,12 @@ _ROWS_AT_ONCE = 512
 _LEAST_STD = 1e-6  # of a channel or feature that is the same in every row
 
 
-def with_measured_scaling(case: Case, data_sets: Mapping[str, tuple[str, Manifest]]) -> Case:
+def with_measured_scaling(case: Case, data_sets: DataSets) -> Case:
     """Put numbers, one a channel or feature, where the case says ``measured``: those of the rows for training.
 
     Args:
         case: the case.
-        data_sets: folder and manifest by dataset, of all of them.
+        data_sets: all of its datasets.
     """
     keys = [key for key in ("mean", "std") if getattr(case.input, key) == "measured"]
     if not keys:

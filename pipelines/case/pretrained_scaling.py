@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipelines.case.case import Case
 from pipelines.case.data import PictureInput
 from pipelines.case.network import Network
@@ -30,7 +32,7 @@ def with_pretrained_scaling(case: Case, *, look_up: bool = True) -> Case:
     if not open_keys:
         return case
     if not look_up:
-        words = dict.fromkeys(open_keys, "pretrained")
+        words: dict[str, Any] = dict.fromkeys(open_keys, "pretrained")
     else:
         own = pretrained_scaling(case.network, declared.channels)
         defaults = {key: PictureInput.model_fields[key].default for key in open_keys}

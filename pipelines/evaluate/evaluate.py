@@ -98,7 +98,7 @@ def evaluate(case: Case, data_sets: DataSets) -> Results:
         trust=_trust(case, runs, experiment),
         visible_relatedness=_visible_relatedness(runs, experiment),
         data_sets=_summaries(case, data_sets),
-        warnings=label_warnings(case, {name: manifest.labels for name, (_, manifest) in data_sets.items()}),
+        warnings=label_warnings(case, {name: manifest.labels for name, manifest in data_sets.manifests.items()}),
         confusion=_confusion(case, tested, main_task),
         timings=[_timing(run, experiment) for run in runs],
         versions=installed_versions(),

@@ -2,6 +2,7 @@
 
 import io
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -86,9 +87,7 @@ def reads_heif() -> bool:
     """Say whether HEIC images are read here; Pillow reads them with the help of pillow-heif."""
     if find_spec("pillow_heif") is None:
         return False
-    import pillow_heif
-
-    pillow_heif.register_heif_opener()
+    import_module("pillow_heif").register_heif_opener()
     return True
 
 
@@ -128,7 +127,7 @@ def _on_background(picture: Image.Image, declared: PictureInput) -> Image.Image:
     if picture.mode == "La":  # Pillow converts premultiplied grey to LA alone
         picture = picture.convert("LA")
     layer = picture.convert("RGBA")
-    if layer.getextrema()[3] == (255, 255):
+    if layer.getchannel("A").getextrema() == (255, 255):
         return layer.convert("RGB")
     ground = Image.new("RGBA", layer.size, (*background_of(declared), 255))
     return Image.alpha_composite(ground, layer).convert("RGB")

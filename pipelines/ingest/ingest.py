@@ -84,7 +84,7 @@ def ingest(case: Case) -> DataSets:
         return before
     made = without_leaks(case, made, {name: of.rows for name, of in finished.items()})
     _check_annotated(case, made)
-    for words in label_warnings(case, {name: manifest.labels for name, (_, manifest) in made.items()}):
+    for words in label_warnings(case, {name: manifest.labels for name, manifest in made.manifests.items()}):
         note(f"warning: {words}")
     write_data_sets(_record_file(case), made)
     return made
