@@ -75,9 +75,9 @@ def check_sums(case, made):
 
 def test_every_kind_of_broken_picture_goes_to_quarantine_by_its_reason(root, tmp_path, ray_local):
     broken = {
-        "truncated.jpg": (jpeg(1)[:-200], "truncated picture"),
-        "truncated.png": (picture(1, (64, 64))[:-2000], "truncated picture"),
-        "text.png": (b"this is no picture", "no picture"),
+        "truncated.jpg": (jpeg(1)[:-200], "truncated image"),
+        "truncated.png": (picture(1, (64, 64))[:-2000], "truncated image"),
+        "text.png": (b"this is no picture", "no image"),
         "empty.jpg": (b"", "empty file"),
         "bomb.png": (bomb(), "decompression bomb"),
     }
@@ -91,7 +91,7 @@ def test_every_kind_of_broken_picture_goes_to_quarantine_by_its_reason(root, tmp
         name: reason for name, (_, reason) in broken.items()
     }
     assert all(json.loads(row["row"]) == {"folder": "cat"} and row["source"] == "pets" for row in found.values())
-    assert made.manifests["pets"].reasons["truncated picture"] == 2
+    assert made.manifests["pets"].reasons["truncated image"] == 2
     assert read(case, "pets")[0].ids == [
         f"{kind}/good{i}.png" for kind, i in zip(["cat", "cat", "dog", "dog"], (0, 2, 1, 3), strict=True)
     ]
@@ -236,7 +236,7 @@ def test_an_archive_that_cannot_be_listed_fails_by_name_or_is_set_aside(root, tm
 def test_a_single_archive_that_cannot_be_listed_counts_as_a_row(root, tmp_path, ray_local):
     cut_zip(root / "pets.zip")
     pets = FOLDER | {"source": {"kind": "image_folder", "path": "pets.zip"}}
-    with pytest.raises(UserError, match=r"datasets.pets.source.path: .*pets.zip: broken archive: .*; a whole archive"):
+    with pytest.raises(UserError, match=r"datasets.pets.source.path: .*pets.zip: broken archive: .*; expected a whole archive"):
         case_of(root, tmp_path, {"pets": pets} | REST)
     case = case_of(root, tmp_path, {"pets": pets} | REST, ANY, "ingest.broken_archives=quarantine")
     with pytest.raises(UserError, match=r"datasets.pets: 1 of 1 rows could not be used \(1 broken archive\)"):
@@ -309,7 +309,7 @@ def test_more_quarantined_rows_than_the_setting_allows_fail_the_ingest_at_its_en
         ingest(case_of(root, tmp_path, sets, "ingest.most_quarantined=0.33"))
     words = str(caught.value)
     assert (
-        "datasets.pets: 2 of 6 rows could not be used (1 empty file, 1 no picture); at most 0.33 of them may" in words
+        "datasets.pets: 2 of 6 rows could not be used (1 empty file, 1 no image); at most 0.33 of them may" in words
     )
     assert "cat/empty.png, cat/text.png" in words
 
