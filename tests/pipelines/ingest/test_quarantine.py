@@ -236,7 +236,7 @@ def test_an_archive_that_cannot_be_listed_fails_by_name_or_is_set_aside(root, tm
 def test_a_single_archive_that_cannot_be_listed_counts_as_a_row(root, tmp_path, ray_local):
     cut_zip(root / "pets.zip")
     pets = FOLDER | {"source": {"kind": "image_folder", "path": "pets.zip"}}
-    with pytest.raises(UserError, match=r"datasets.pets.source.path: .*pets.zip: broken archive: .*; expected a whole archive"):
+    with pytest.raises(UserError, match=r"datasets.pets.source.path: .*pets.zip: broken archive: .*expected a whole"):
         case_of(root, tmp_path, {"pets": pets} | REST)
     case = case_of(root, tmp_path, {"pets": pets} | REST, ANY, "ingest.broken_archives=quarantine")
     with pytest.raises(UserError, match=r"datasets.pets: 1 of 1 rows could not be used \(1 broken archive\)"):
@@ -308,9 +308,7 @@ def test_more_quarantined_rows_than_the_setting_allows_fail_the_ingest_at_its_en
     with pytest.raises(UserError) as caught:
         ingest(case_of(root, tmp_path, sets, "ingest.most_quarantined=0.33"))
     words = str(caught.value)
-    assert (
-        "datasets.pets: 2 of 6 rows could not be used (1 empty file, 1 no image); at most 0.33 of them may" in words
-    )
+    assert "datasets.pets: 2 of 6 rows could not be used (1 empty file, 1 no image); at most 0.33 of them may" in words
     assert "cat/empty.png, cat/text.png" in words
 
 
