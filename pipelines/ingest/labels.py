@@ -394,7 +394,7 @@ def _truths(values: pa.Array, words: _Words) -> Aligned:
         if all(truth is None for truth in truths):
             continue
         if len(truths) != width:
-            wrong[i] = f"found {len(truths)} truth values; expected {width}, one a label"
+            wrong[i] = f"found {len(truths)} truth values; expected {width}, one per label"
             continue
         wrong[i] = next((str(truth) for truth in truths if isinstance(truth, _Wrong)), None)
         holds[i] = [truth is True for truth in truths]
