@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mtlcore.losses.implied_multilabel import pooled
 from mtlcore.losses.loss_term import LossTerm, in_full_precision
+from mtlcore.losses.trust_of_cells import split_trust
 from mtlcore.relatedness.relatedness import Relatedness
 from mtlcore.tasks import MISSING, Multiclass
 
@@ -30,7 +31,7 @@ def suggested_labels(
         y_B: labels of B, integer, shape (N, L) or (N,), -1 where not annotated.
         relatedness: R of a multilabel A to B; its ``base`` is B's class prior b, uniform where not given.
         prior: P(k), shape (K,), in [0, 1], for a multiclass B; 1/2 where not given.
-        trust: how far each row is trusted, shape (K,), in [0, 1].
+        trust: how far each row is trusted, shape (K,), in [0, 1], or each cell, (K, L): a row counts as its least cell.
 
     Returns:
         s, float64, and the weight of each entry (0 where nothing is said), float64, both of shape (N, K).
@@ -44,7 +45,7 @@ def suggested_labels(
         tensor([[0.5000, 0.0000]], dtype=torch.float64)
     """
     table = relatedness.table.to(y_B.device)
-    R, weight = table.nan_to_num(0.0), _trusted(trust, table)
+    R, weight = table.nan_to_num(0.0), _row_trust(trust, relatedness).to(table)
     if isinstance(relatedness.target, Multiclass):
         annotated = (y_B != MISSING)[:, None]
         at = y_B.clamp(min=0).long()
@@ -76,7 +77,8 @@ def co_annotation_to_source_labels(
         y_B: labels of B, integer, shape (N, L) or (N,), -1 where not annotated.
         relatedness: R of a multilabel A to B.
         prior: P(k), shape (K,), for a multiclass B; 1/2 where not given.
-        trust: how far each row is trusted, shape (K,): weighs its label's part; 0 leaves it out.
+        trust: how far each row is trusted, shape (K,), or each cell, (K, L), of which the least counts: weighs its
+            label's part; 0 leaves it out.
 
     Returns:
         the weighed sum over labels of which B says something, and their number.
@@ -121,7 +123,8 @@ def co_annotation_from_labels(
         y_A: labels of A, integer, shape (N, K), -1 where not annotated.
         relatedness: R of a multilabel A to B.
         form: ``positive`` or ``full``; for a multilabel B.
-        trust: how far each row is trusted, shape (K,): an input weighs as the product over its labels that hold.
+        trust: how far each row is trusted, shape (K,), or each cell, (K, L), of which the least counts: an input
+            weighs as the product over its labels that hold.
 
     Returns:
         the weighed sum and its count.
@@ -135,7 +138,7 @@ def co_annotation_from_labels(
         tensor(0.8000)
     """
     table = relatedness.table.to(y_A.device)
-    trusted = _trusted(trust, table)
+    trusted = _row_trust(trust, relatedness).to(table)
     is_known = ~table.isnan() & (trusted > 0)[:, None]
     R = torch.where(is_known, table, torch.zeros_like(table))
     holds, missing = (y_A == 1).to(R.dtype), (y_A == MISSING).to(R.dtype)
@@ -164,5 +167,8 @@ def co_annotation_from_labels(
     return LossTerm((entries * (takes_part * weight).to(z_B)).sum(), takes_part.sum().to(z_B.dtype))
 
 
-def _trusted(trust: Tensor | None, table: Tensor) -> Tensor:
-    return torch.ones(len(table), dtype=table.dtype, device=table.device) if trust is None else trust.to(table)
+def _row_trust(trust: Tensor | None, relatedness: Relatedness) -> Tensor:
+    """Return the trust of each row, float64, shape (K,): 1 where none is given."""
+    if trust is None:
+        return torch.ones(len(relatedness.table), dtype=torch.float64)
+    return split_trust(trust, relatedness).rows.double()

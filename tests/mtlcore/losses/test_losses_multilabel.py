@@ -359,3 +359,19 @@ def test_any_graph_of_tasks_of_any_kind_has_every_part_and_teaches_every_head(ta
         assert z.grad[own].any()
         others = torch.cat([z.grad[: own.start], z.grad[own.stop :]])
         assert bool(others.any()) == bool(edges), "the others' inputs teach it through the edges alone"
+
+
+@pytest.mark.parametrize("multiclass", [False, True])
+def test_cells_of_a_labels_row_count_as_the_least_trusted_of_them(multiclass):
+    p = Problem(3, N=9, K=4, L=3, multiclass=multiclass, scale=1.0, with_base=True, unknown=0.0)
+    cells = torch.rand(4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    z_a, z_b, y_a, y_b = p.tensors()
+    pair = RelatedPair(
+        p.relatedness, DistributionMatching(0.3), SoftCoAnnotation(1.0, form="full"), ImpliedLikelihood()
+    )
+    joint = JointLoss([p.A, p.B], [pair])
+    losses = [
+        joint({"A": z_a, "B": z_b}, {"A": y_a, "B": y_b}, {p.relatedness.key: trust}).loss.item()
+        for trust in (cells, cells.amin(dim=1))
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-12)

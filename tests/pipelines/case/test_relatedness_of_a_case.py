@@ -303,7 +303,11 @@ def test_relate_estimates_the_digits_traits_without_a_table_and_the_case_can_use
         (["digit:trait"], [], "--edge digit:trait: found 'trait', no such task; did you mean 'traits'"),
         (["digit"], [], "--edge digit: found '', no such task"),
         (["digit:digit"], [], "found the same task twice"),
-        ([], ["relatedness=[]"], "relatedness: found no edge to estimate"),
+        (
+            [],
+            ["relatedness=[]", "arms={single-task: {networks: one_per_task}}"],
+            "relatedness: found no edge to estimate",
+        ),
         ([], ["evaluation.baseline=naive"], "arms.naive.networks: found 'shared'"),
     ],
 )

@@ -11,12 +11,12 @@ from pipelines.base.errors import UserError
 from pipelines.base.fingerprint import fingerprint
 from pipelines.case.build import tasks_of
 from pipelines.case.load import load_case
+from pipelines.case.search_spaces import load_space
 from pipelines.evaluate.evaluate import predict_runs, split_tests
 from pipelines.experiment.run import list_runs
 from pipelines.ingest.ingest import ingested
 from pipelines.search.settings import with_settings
 from pipelines.search.tune import tune
-from tune_spaces import load_space
 
 SMALL = ["training.steps=15", "training.seeds=[0]", "tuning.trials=2", "evaluation.replicates=20"]
 
