@@ -26,9 +26,7 @@ def test_the_snippet_trains_in_under_twenty_lines():
     names = {}
     exec(code, names)
     value = names["value"]
-    assert set(value.parts) == {
-        "species", "traits", "dm:species->traits", "sca:traits->species", "sca:species->traits"
-    }  # fmt: skip
+    assert set(value.parts) == {"species", "traits", "dm:species->traits", "ill:traits->species"}
     predicted = names["network"](names["images"])["species"].argmax(1)
     assert predicted[:2].tolist() == [0, 1], "twenty updates fit two labelled pictures"
 
