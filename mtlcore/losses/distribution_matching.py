@@ -91,9 +91,9 @@ def distribution_matching_loss(
             torch.where(
                 implied.log_unknown.isneginf(),
                 part,
-                torch.logaddexp(part + implied.log_known, own.detach() + implied.log_unknown),
+                torch.logaddexp(part + implied.log_known, own_log_p.detach() + implied.log_unknown),
             )
-            for part, own in zip(log_q, log_own, strict=True)
+            for part, own_log_p in zip(log_q, log_own, strict=True)
         ]
 
     def cross_entropy(log_target: list[Tensor], log_scored: list[Tensor]) -> Tensor:

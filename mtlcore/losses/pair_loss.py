@@ -79,8 +79,10 @@ class AddedPairLoss:
         if mixed is None:
             return self._term(z, {name: labels[name] for name in ends}, relatedness, trust)
         pairs = {name: where_both(labels[name], mixed.labels[name]) for name in ends}
-        own, of_partner = ({name: pair[i] for name, pair in pairs.items()} for i in (0, 1))
-        return blended(self._term(z, own, relatedness, trust), self._term(z, of_partner, relatedness, trust), mixed.own)
+        own_labels, partner_labels = ({name: pair[i] for name, pair in pairs.items()} for i in (0, 1))
+        return blended(
+            self._term(z, own_labels, relatedness, trust), self._term(z, partner_labels, relatedness, trust), mixed.own
+        )
 
     def _term(
         self, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor], relatedness: Relatedness, trust: Tensor | None
