@@ -67,7 +67,9 @@ def class_profile(by_A: Tensor, confusion: Tensor, B: Task) -> Tensor:
     return profile
 
 
-def classes_of(p_A: Tensor, y_B: Tensor, has_B: Tensor, profile: Tensor, other: Tensor | None, B: Task) -> Tensor:
+def classes_of(
+    p_A: Tensor, y_B: Tensor, has_B: Tensor, profile: Tensor, negative_profile: Tensor | None, B: Task
+) -> Tensor:
     """Return how likely each input is of each class, by A's probe and its labels of B; the r of RelatednessTrust.
 
     Args:
@@ -75,7 +77,8 @@ def classes_of(p_A: Tensor, y_B: Tensor, has_B: Tensor, profile: Tensor, other: 
         y_B: labels of B by output, 0 where there is none, shape (N, L).
         has_B: 1 where there is one, shape (N, L).
         profile: of the classes, shape (C, L).
-        other: for a multilabel A, of the inputs where its label does not hold, shape (C, L); None for a multiclass A.
+        negative_profile: for a multilabel A, of the inputs where its label does not hold, shape (C, L); None for a
+            multiclass A.
         B: the task.
 
     Returns:
@@ -91,11 +94,11 @@ def classes_of(p_A: Tensor, y_B: Tensor, has_B: Tensor, profile: Tensor, other: 
         return holds @ share.log().t() + not_holds @ torch.log1p(-share).t()
 
     log_of_class = log_likelihood(profile)
-    if other is None:
+    if negative_profile is None:
         prior = _RELIANCE * p_A + (1 - _RELIANCE) / p_A.shape[1]
         return torch.softmax(prior.log() + log_of_class, dim=1)
     prior = _RELIANCE * p_A + (1 - _RELIANCE) / 2
-    return torch.sigmoid(torch.logit(prior) + log_of_class - log_likelihood(other))
+    return torch.sigmoid(torch.logit(prior) + log_of_class - log_likelihood(negative_profile))
 
 
 def from_A(by_A: Tensor, confusion: Tensor, B: Task, rows: int | None) -> _Way:
@@ -118,11 +121,11 @@ def from_B(by_B: Tensor, rows: int | None) -> _Way:
     """
     count, holding, squares = by_B
     divisor = count.clamp(min=1e-6)
-    share, own = holding / divisor, (squares / divisor).clamp(1e-3, 1)
-    support = count * own * _distinct(count, rows)
+    share, purity = holding / divisor, (squares / divisor).clamp(1e-3, 1)
+    support = count * purity * _distinct(count, rows)
     low, high = _wilson(share, support)
-    # As much as 1 - own of what was counted for a class is not of it, and may have the label or not.
-    return _Way(ObservedCells(share, ((low - (1 - own)) / own).clamp(0, 1), (high / own).clamp(0, 1)), support)
+    # As much as 1 - purity of what was counted for a class is not of it, and may have the label or not.
+    return _Way(ObservedCells(share, ((low - (1 - purity)) / purity).clamp(0, 1), (high / purity).clamp(0, 1)), support)
 
 
 def combined(*ways: _Way) -> ObservedCells:
