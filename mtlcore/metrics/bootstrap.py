@@ -36,8 +36,8 @@ def _contributions(logits: Tensor, labels: Tensor, task: Task, metric: SummedMet
     if isinstance(task, Multiclass):
         correct = (logits.argmax(dim=1) == labels) & annotated
         return torch.stack([correct, annotated], dim=1).double().numpy()
-    known = annotated.any(dim=0)  # a label without any annotated entry takes no part, as in task_metrics
-    logits, labels = logits[:, known], labels[:, known]
+    annotated_labels = annotated.any(dim=0)  # a label without any annotated entry takes no part, as in task_metrics
+    logits, labels = logits[:, annotated_labels], labels[:, annotated_labels]
     predicted = logits > 0
     hit = predicted & (labels == 1)
     false = (predicted & (labels == 0)) | (~predicted & (labels == 1))
@@ -112,14 +112,14 @@ def paired_difference(
 
     of_seeds = np.stack([differences(pair.sum(axis=0)) for pair in pairs])
     value, seeds = float(of_seeds.mean()), len(pairs)
-    drawn = np.concatenate(
+    replicated = np.concatenate(
         [
             np.mean([differences(weights @ pair) for pair in pairs], axis=0)
             for weights in input_weights(generator, len(labels), replicates)
         ]
     )
     without = (of_seeds.sum() - of_seeds) / (seeds - 1) if seeds > 1 else np.empty(0)
-    half = interval_half_width(without, drawn, confidence)
+    half = interval_half_width(without, replicated, confidence)
     return Interval(value, value - half, value + half)
 
 
@@ -128,5 +128,5 @@ def input_weights(generator: np.random.Generator, inputs: int, replicates: int) 
     size = max(1, _ENTRIES_AT_ONCE // max(1, inputs))
     for first in range(0, replicates, size):
         rows = min(size, replicates - first)
-        drawn = generator.integers(inputs, size=(rows, inputs)) + inputs * np.arange(rows)[:, None]
-        yield np.bincount(drawn.reshape(-1), minlength=rows * inputs).reshape(rows, inputs).astype(np.float64)
+        indices = generator.integers(inputs, size=(rows, inputs)) + inputs * np.arange(rows)[:, None]
+        yield np.bincount(indices.reshape(-1), minlength=rows * inputs).reshape(rows, inputs).astype(np.float64)
