@@ -98,14 +98,15 @@ def _tasks(case: Case) -> Iterator[str]:
     for name, task in case.tasks.items():
         if name in _RESERVED:
             yield f"tasks.{name}: the name is taken; expected any but {', '.join(_RESERVED)}"
-        what, outputs = ("classes", task.classes) if isinstance(task, MulticlassTask) else ("labels", task.labels)
-        for alias, of in task.aliases.items():
-            if of not in outputs:
-                yield f"tasks.{name}.aliases.{alias}: found {of!r}, none of the {what}{did_you_mean(of, outputs)}"
+        kind, outputs = ("classes", task.classes) if isinstance(task, MulticlassTask) else ("labels", task.labels)
+        for alias, output in task.aliases.items():
+            if output not in outputs:
+                near = did_you_mean(output, outputs)
+                yield f"tasks.{name}.aliases.{alias}: found {output!r}, none of the {kind}{near}"
             elif alias in outputs:
-                yield f"tasks.{name}.aliases.{alias}: {alias!r} is itself one of the {what}; expected another word"
+                yield f"tasks.{name}.aliases.{alias}: {alias!r} is itself one of the {kind}; expected another word"
         for twice in sorted(output for output, n in Counter(outputs).items() if n > 1):
-            yield f"tasks.{name}.{what}: found {twice!r} twice; expected every name once"
+            yield f"tasks.{name}.{kind}: found {twice!r} twice; expected every name once"
 
     if all(task.auxiliary for task in case.tasks.values()):
         yield "tasks: found all of them auxiliary; expected one at least that is there for use"
@@ -115,7 +116,7 @@ def _relatedness(case: Case) -> Iterator[str]:
     from pipelines.case.build import relatedness_of, tasks_of
 
     tasks = tasks_of(case)
-    seen: set[frozenset[str]] = set()
+    linked: set[frozenset[str]] = set()
     for i, edge in enumerate(case.relatedness):
         key = f"relatedness.{i}"
         ends = {"from": edge.source, "to": edge.target}
@@ -126,7 +127,7 @@ def _relatedness(case: Case) -> Iterator[str]:
             continue
         if edge.source == edge.target:
             yield f"{key}.to: found {edge.target!r}, the source itself; expected another task"
-        elif frozenset(ends.values()) in seen:
+        elif frozenset(ends.values()) in linked:
             yield f"{key}: found a second edge between {edge.source} and {edge.target}; expected one per pair"
         elif edge.table is None and edge.counted is None:
             yield f"{key}: found neither 'table' nor 'file' nor 'counted'; one of them is needed"
@@ -140,7 +141,7 @@ def _relatedness(case: Case) -> Iterator[str]:
                 relatedness_of(edge, tasks)
             except ValueError as error:
                 yield f"{key}.table: {error}"
-        seen.add(frozenset(ends.values()))
+        linked.add(frozenset(ends.values()))
 
 
 def _labelled_for_both(case: Case, edge: RelatednessEdge) -> bool:
@@ -204,9 +205,9 @@ def _source_paths(case: Case) -> Iterator[str]:
         return
     root = str(case.data_root)
     if not is_remote(root) and not Path(root).exists():
-        beside = sorted(p.name for p in Path(root).parent.iterdir()) if Path(root).parent.is_dir() else []
+        siblings = sorted(p.name for p in Path(root).parent.iterdir()) if Path(root).parent.is_dir() else []
         name = Path(root).name
-        near = did_you_mean(name, difflib.get_close_matches(name, beside, n=1))
+        near = did_you_mean(name, difflib.get_close_matches(name, siblings, n=1))
         yield f"data_root: found {root!r}, no such folder or archive; expected where your data lie{near}"
         return
     for name, data_set in case.datasets.items():
@@ -307,9 +308,9 @@ def _training(case: Case) -> Iterator[str]:
             f"training.accumulate: found {training.accumulate} pieces for each of {training.max_workers} workers, and "
             f"a batch of {training.batch_size} rows; expected a row for each at least"
         )
-    for where, seeds in (("training", training.seeds), ("tuning", case.tuning.seeds)):
+    for section, seeds in (("training", training.seeds), ("tuning", case.tuning.seeds)):
         if len(set(seeds)) != len(seeds):
-            yield f"{where}.seeds: found {list(seeds)}; expected every seed once"
+            yield f"{section}.seeds: found {list(seeds)}; expected every seed once"
 
 
 def _schedule(case: Case) -> Iterator[str]:
@@ -341,14 +342,14 @@ def _validation(case: Case) -> Iterator[str]:
         yield _unknown("training.best.metric", "task", task, ["mean", *case.tasks])
     elif not any(task in data_set.labels for data_set in labelled):
         yield f"training.best.metric: found {task!r}, and no dataset of split 'validation' is labelled for it"
-    elif dot and metric not in (known := [*METRICS, *_own_metrics(case, task)]):
-        yield _unknown("training.best.metric", "metric", metric, known)
+    elif dot and metric not in (metrics := [*METRICS, *_own_metrics(case, task)]):
+        yield _unknown("training.best.metric", "metric", metric, metrics)
 
 
 def _own_metrics(case: Case, task: str) -> list[str]:
     settings = case.evaluation.metrics.get(task)
-    wanted = [*settings.add, settings.primary or ""] if settings else []
-    return [name.rpartition(":")[2] for name in wanted if name]
+    names = [*settings.add, settings.primary or ""] if settings else []
+    return [name.rpartition(":")[2] for name in names if name]
 
 
 def _augmentation(case: Case) -> Iterator[str]:
@@ -389,17 +390,17 @@ def _metrics(case: Case) -> Iterator[str]:
 def _pair_losses(case: Case) -> Iterator[str]:
     from pipelines.case.build import check_added_losses
 
-    said: set[str] = set()
+    reported: set[str] = set()
     for name, arm in case.arms.items():
         if not isinstance(arm.matching, Matching):
             continue
-        where = "training" if arm.matching == case.training.matching else f"arms.{name}"
+        section = "training" if arm.matching == case.training.matching else f"arms.{name}"
         try:
             check_added_losses(case, arm.matching)
         except ValueError as error:
-            if str(error) not in said:
-                said.add(str(error))
-                yield f"{where}.matching.{error}"
+            if str(error) not in reported:
+                reported.add(str(error))
+                yield f"{section}.matching.{error}"
 
 
 def _warm_start(case: Case) -> Iterator[str]:
@@ -427,7 +428,7 @@ def _balancing(case: Case) -> Iterator[str]:
 
     if any(_relatedness(case)):
         return  # told already; a loss cannot be built
-    said: set[str] = set()
+    reported: set[str] = set()
     for name, arm in case.arms.items():
         tasks = list(case.tasks) if arm.networks == "shared" else list(case.tasks)[:1]
         # The shape of a backbone's parameters does not matter here; that one is a matrix does.
@@ -436,8 +437,8 @@ def _balancing(case: Case) -> Iterator[str]:
             build_balancing(case, name, build_loss(case, tasks, arm.matching, {}), shared, [], seed=0)
         except ValueError as error:
             problem = f"{f'arms.{name}' if arm.balancing else 'training'}.balancing.{error}"
-            if problem not in said:
-                said.add(problem)
+            if problem not in reported:
+                reported.add(problem)
                 yield problem
 
 
@@ -446,16 +447,19 @@ def _pieces_and_shards(case: Case) -> Iterator[str]:
 
     if case.training.shard and case.training.compile:
         yield "training.compile: found true, and training.shard too; expected one of the two"
-    wanted = {
+    requirements = {
         "in_pieces": (case.training.accumulate > 1, f"training.accumulate: found {case.training.accumulate}"),
         "in_shards": (case.training.shard, "training.shard: found true"),
     }
     methods = {(arm.balancing or case.training.balancing).method for arm in case.arms.values()}
-    for ability, (needed, found) in wanted.items():
-        can = [name for name in BALANCERS.built_in if getattr(balancing_class(name), ability)]
+    for ability, (needed, setting) in requirements.items():
+        capable = [name for name in BALANCERS.built_in if getattr(balancing_class(name), ability)]
         for method in sorted(methods) if needed else ():
             if not getattr(balancing_class(method), ability):
-                yield f"{found}, and balancing {method!r} needs more than that leaves; {', '.join(can)} can be combined"
+                yield (
+                    f"{setting}, and balancing {method!r} needs more than that leaves; "
+                    f"expected one of {', '.join(capable)}"
+                )
 
 
 def _tuning(case: Case) -> Iterator[str]:

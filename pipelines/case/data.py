@@ -227,8 +227,8 @@ class VectorInput(Section):
         return (self.size,)
 
 
-def _input_kind(given: Any) -> str:
-    return str(given.get("kind", "picture")) if isinstance(given, dict) else str(getattr(given, "kind", "picture"))
+def _input_kind(value: Any) -> str:
+    return str(value.get("kind", "picture")) if isinstance(value, dict) else str(getattr(value, "kind", "picture"))
 
 
 Input = Annotated[
