@@ -51,17 +51,17 @@ def begun_data_sets(case: Case) -> DataSets:
         UserError: it has not come so far.
     """
     file = join(experiment_folder(case), DATA_SETS)
-    found = read_data_sets(file)
-    if found is None:
+    data_sets = read_data_sets(file)
+    if data_sets is None:
         raise UserError(f"RUN: found no {file}: nothing has been trained; `kindred run` begins")
     root = blocks_root(case)
-    folders = {name: join(root, folder.rstrip("/").rpartition("/")[2]) for name, folder in found.folders.items()}
-    return replace(found, folders=folders)
+    folders = {name: join(root, folder.rstrip("/").rpartition("/")[2]) for name, folder in data_sets.folders.items()}
+    return replace(data_sets, folders=folders)
 
 
 def _experiment_at(run: str) -> str | None:
     """Return the folder of a case.yaml, here or above; of a URL, here alone."""
     if is_remote(run):
         return run if kind_of(join(run, CASE_FILE)) == "file" else None
-    given = Path(run).absolute()
-    return next((str(one) for one in (given, *given.parents) if (one / CASE_FILE).is_file()), None)
+    path = Path(run).absolute()
+    return next((str(folder) for folder in (path, *path.parents) if (folder / CASE_FILE).is_file()), None)
