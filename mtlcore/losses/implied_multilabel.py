@@ -64,7 +64,7 @@ def log_implied_by_labels(
     t = None if trust is None else split_trust(trust.to(z_A), relatedness).rows
     z = z_A / tau
     shares = _shares(z.detach(), causes, t)
-    if t is not None:  # a row without trust brings nothing about
+    if t is not None:  # a row without trust causes nothing
         z = (z + torch.where(t > 0, t, torch.ones_like(t)).log()).masked_fill(t == 0, -torch.inf)
     if isinstance(relatedness.target, Multiclass):
         base = relatedness.base

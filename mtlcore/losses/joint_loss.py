@@ -161,10 +161,10 @@ class JointLoss(nn.Module):
             (p.relatedness.edge, end.name) for p in pairs for end in (p.relatedness.source, p.relatedness.target)
         ]
         if MATCHING in names and pairs:
-            raise ValueError(f"tasks: found the name {MATCHING!r}, which stands for the losses of related pairs")
+            raise ValueError(f"tasks: found the name {MATCHING!r}, the objective of related pairs; expected another")
         for key, name in edge_ends + [("task_weights", name) for name in self.task_weights]:
             if name not in names:
-                raise ValueError(f"{key}: there is no task {name!r}; the tasks are {', '.join(sorted(names))}")
+                raise ValueError(f"{key}: there is no task {name!r}; expected one of {', '.join(sorted(names))}")
         related = [frozenset((p.relatedness.source.name, p.relatedness.target.name)) for p in pairs]
         for i, pair in enumerate(pairs):
             if related.index(related[i]) < i:
@@ -251,7 +251,9 @@ class JointLoss(nn.Module):
                 raise ValueError(f"labels: there is no task {name!r}{did_you_mean(name, names)}")
         for task in self.tasks:
             if task.name not in labels:
-                raise ValueError(f"labels: there are none of task {task.name!r}; -1 stands for not annotated")
+                raise ValueError(
+                    f"labels: there are none of task {task.name!r}; expected a tensor, -1 where not annotated"
+                )
             y, z = labels[task.name], logits[task.name]
             shape = z.shape[:1] if isinstance(task, Multiclass) else z.shape
             if y.dtype.is_floating_point or y.dtype is torch.bool:
@@ -265,7 +267,7 @@ class JointLoss(nn.Module):
             bound = len(task.outputs) if isinstance(task, Multiclass) else 2
             if y.device.type == "cpu" and y.numel() and not -1 <= y.min() <= y.max() < bound:
                 worst = int(y.max() if y.max() >= bound else y.min())
-                raise ValueError(f"task {task.name!r}: found the label {worst}; a label lies in [-1, {bound})")
+                raise ValueError(f"task {task.name!r}: found the label {worst}; expected labels in [-1, {bound})")
 
     def begin_counts(
         self,

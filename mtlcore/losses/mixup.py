@@ -48,6 +48,6 @@ def where_both(y: Tensor, y_partner: Tensor) -> tuple[Tensor, Tensor]:
     return y.masked_fill(unknown, MISSING), y_partner.masked_fill(unknown, MISSING)
 
 
-def blended(term: LossTerm, of_partner: LossTerm, own: float) -> LossTerm:
+def blended(term: LossTerm, of_partner: LossTerm, lam: float) -> LossTerm:
     """Return lambda of one loss and 1 - lambda of another."""
-    return LossTerm(own * term.total + (1 - own) * of_partner.total, own * term.count + (1 - own) * of_partner.count)
+    return LossTerm(lam * term.total + (1 - lam) * of_partner.total, lam * term.count + (1 - lam) * of_partner.count)

@@ -1,4 +1,4 @@
-"""The protocol of a loss of related pairs, for one that is neither DM nor SCA nor ILL."""
+"""The protocol of a loss of related pairs beside DM, SCA and ILL."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -120,7 +120,7 @@ def check_pair_loss(added: AddedPairLoss, relatedness: Relatedness) -> None:
             return added.term(logits, labels, relatedness, None, None)
         except ValueError:
             raise
-        except Exception as error:  # somebody's code
+        except Exception as error:  # user code may raise anything
             raise ValueError(f"{added.name}: the loss failed: {type(error).__name__}: {error}") from error
 
     nothing, something = term_of(0.0), term_of(3.0)
