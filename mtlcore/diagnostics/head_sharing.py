@@ -36,7 +36,7 @@ def unit_importance(weight: Tensor, h: Tensor) -> Tensor:
         tensor([5., 0., 0.], dtype=torch.float64)
     """
     if weight.shape[-1] != h.shape[-1]:
-        raise ValueError(f"h: found {h.shape[-1]} units; {weight.shape[-1]} are the layer's")
+        raise ValueError(f"h: found {h.shape[-1]} units; expected the layer's {weight.shape[-1]}")
     norm: Tensor = torch.linalg.vector_norm(weight.detach().double(), dim=0)
     return norm * _deviation(h)
 

@@ -1,4 +1,4 @@
-"""What the data show of each cell of a relatedness table, with an interval: from sums that training gathers."""
+"""Observed relatedness: the share and the interval of every cell of a table, from sums that training gathers."""
 
 from typing import NamedTuple
 
@@ -9,9 +9,9 @@ from mtlcore.tasks import Multiclass, Task
 
 _LEAST_SUPPORT = 5.0  # a cell that was seen on fewer inputs cannot be judged
 _Z = 1.959964  # of a 95 % interval
-_RELIANCE = 0.7  # how far A's probe is relied on: it has seen A's few inputs often, and is surer than it should be
-_LEAST_CELL = 0.05  # nearest that a cell comes to 0 and 1 where it weighs classes against each other
-_MOST_LABELS = 12.0  # B's labels of an input weigh at most as so many independent ones: labels of one image are not
+_RELIANCE = 0.7  # weight of A's probe against a uniform prior: trained on few inputs many times, it is overconfident
+_LEAST_CELL = 0.05  # cells are clipped to this distance from 0 and 1 in the likelihood of a class
+_MOST_LABELS = 12.0  # an input's labels of B count as at most so many independent ones, since they are correlated
 _LEAST_SENSE = 0.05  # a probe whose true and false positive rates differ by less says nothing
 
 
@@ -124,7 +124,7 @@ def from_B(by_B: Tensor, rows: int | None) -> _Way:
     share, purity = holding / divisor, (squares / divisor).clamp(1e-3, 1)
     support = count * purity * _distinct(count, rows)
     low, high = _wilson(share, support)
-    # As much as 1 - purity of what was counted for a class is not of it, and may have the label or not.
+    # Up to 1 - purity of the count belongs to other classes, which may have the label or not.
     return _Way(ObservedCells(share, ((low - (1 - purity)) / purity).clamp(0, 1), (high / purity).clamp(0, 1)), support)
 
 

@@ -1,4 +1,4 @@
-"""How far the data bear a relatedness out: a trust in [0, 1] for every cell of its table, estimated in training."""
+"""Trust in a relatedness table, in [0, 1] for every cell: how far the data agree with it, estimated in training."""
 
 from collections.abc import Mapping, Sequence
 

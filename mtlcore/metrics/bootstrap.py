@@ -1,4 +1,4 @@
-"""How sure a difference between two arms is: paired by seed and test input, with an interval that few seeds widen."""
+"""The interval of a difference between two arms, paired by seed and test input; few seeds widen it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -99,7 +99,9 @@ def paired_difference(
         1.0
     """
     if len(arm) != len(baseline) or not arm:
-        raise ValueError(f"{len(arm)} seeds against {len(baseline)}: a paired comparison needs the same, at least one")
+        raise ValueError(
+            f"{len(arm)} seeds against {len(baseline)}; expected as many of the arm as of the baseline, at least one"
+        )
     generator = np.random.Generator(np.random.PCG64(seed))
     pairs = [
         np.concatenate([_contributions(z, labels, task, metric) for z in (a, b)], axis=1)

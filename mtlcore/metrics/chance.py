@@ -1,4 +1,4 @@
-"""Whether predictions are better than those of something that looks at no input."""
+"""Whether an arm is at chance: no better than predictions that ignore the inputs."""
 
 from collections.abc import Sequence
 

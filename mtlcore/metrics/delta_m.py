@@ -39,11 +39,13 @@ def delta_m(
         0.05
     """
     if set(scores) != set(baseline) or not scores:
-        raise ValueError(f"baseline: found tasks {sorted(baseline)}; {sorted(scores)} are the scores', one at least")
+        raise ValueError(
+            f"baseline: found tasks {sorted(baseline)}; expected those of the scores, {sorted(scores)}, at least one"
+        )
     if unknown := set(lower_is_better) - set(scores):
-        raise ValueError(f"lower_is_better: found {sorted(unknown)}; the tasks are {sorted(scores)}")
+        raise ValueError(f"lower_is_better: found {sorted(unknown)}; expected tasks, of {sorted(scores)}")
     if negative := [task for task, score in baseline.items() if score < 0]:
-        raise ValueError(f"baseline: found a negative score of {negative[0]!r}; no relative gain over it is defined")
+        raise ValueError(f"baseline: found a negative score of {negative[0]!r}; expected scores of 0 or more")
     gains = [
         (score - baseline[task]) / baseline[task] * (-1 if task in lower_is_better else 1) if baseline[task] else np.nan
         for task, score in scores.items()
@@ -106,7 +108,7 @@ def bootstrapped_delta_m(
             if len(logits[task.name]) != seeds or not seeds:
                 raise ValueError(
                     f"{side}: found {len(logits[task.name])} seeds of {task.name!r} and {seeds} of "
-                    f"{tasks[0].name!r} in the arm; a paired comparison needs the same, at least one"
+                    f"{tasks[0].name!r} in the arm; expected the same number, at least one"
                 )
         if len(np.unique(inputs[task.name].numpy())) < len(inputs[task.name]):
             raise ValueError(f"inputs: found one twice in {task.name!r}; expected once")
