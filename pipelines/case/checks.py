@@ -130,11 +130,11 @@ def _relatedness(case: Case) -> Iterator[str]:
         elif frozenset(ends.values()) in linked:
             yield f"{key}: found a second edge between {edge.source} and {edge.target}; expected one per pair"
         elif edge.table is None and edge.counted is None:
-            yield f"{key}: found neither 'table' nor 'file' nor 'counted'; one of them is needed"
+            yield f"{key}: found neither 'table' nor 'file' nor 'counted'; expected one of them"
         elif edge.counted is not None and not _labelled_for_both(case, edge):
             yield (
                 f"{key}.counted: found no dataset of split 'train' labelled for both {edge.source} and {edge.target}; "
-                "one is needed to count from (`kindred relate` estimates a table without)"
+                "expected one to count from (`kindred relate` estimates a table without)"
             )
         elif edge.table is not None:
             try:
@@ -162,7 +162,7 @@ def _datasets(case: Case) -> Iterator[str]:
             if not any(task_name in data_set.labels for data_set in case.of_split(split).values()):
                 yield (
                     f"datasets: found none of split {split!r} labelled for task {task_name!r}; "
-                    "every task needs one to learn from and one to be tested on"
+                    "expected one to learn from and one to test on for every task"
                 )
 
 
@@ -171,18 +171,23 @@ def _source_and_input(case: Case, key: str, source: Source) -> Iterator[str]:
     vectors = getattr(source, "vector_columns", None)
     if isinstance(case.input, VectorInput):
         if "vector" not in source.inputs:
-            yield f"{key}.kind: found {source.kind!r}, a source of images, and inputs are vectors"
+            yield f"{key}.kind: found {source.kind!r}, a source of images; expected one of vectors, as input.kind says"
         elif vectors == ():
-            yield f"{key}.vector_columns: missing; inputs are vectors, so the columns that hold the numbers are needed"
+            yield f"{key}.vector_columns: missing; inputs are vectors; expected the columns that hold the numbers"
     elif "picture" not in source.inputs:
-        yield f"{key}.kind: found {source.kind!r}, a source of vectors, and inputs are images"
+        yield f"{key}.kind: found {source.kind!r}, a source of vectors; expected one of images, as input.kind says"
     elif vectors:
-        yield f"{key}.vector_columns: found {list(vectors)}, and inputs are images (input.kind: vector is for these)"
+        yield (
+            f"{key}.vector_columns: found {list(vectors)}, and inputs are images; expected none, or input.kind: vector"
+        )
 
 
 def _source_paths(case: Case) -> Iterator[str]:
     if case.logging.tensorboard and is_remote(case.storage.path):
-        yield f"logging.tensorboard: found true, and storage.path {case.storage.path!r}; event files need a folder"
+        yield (
+            f"logging.tensorboard: found true, and storage.path {case.storage.path!r}; "
+            "expected a local folder for event files"
+        )
     if not is_remote(case.storage.path):
         storage = Path(case.storage.path)
         blocking = next((p for p in (storage, *storage.parents) if p.exists() and not p.is_dir()), None)
@@ -197,7 +202,7 @@ def _source_paths(case: Case) -> Iterator[str]:
         ("data_root", case.data_root),
     )
     for key, url in places:
-        # The one place where a case is looked at that another machine may have to wait for: ask once, and stop there.
+        # The only check that waits for another machine: stop at the first storage that is missing.
         if url is not None and is_remote(url) and (problem := _not_there(key, url)):
             yield problem
             return
@@ -227,7 +232,7 @@ def _not_there(key: str, url: str) -> str | None:
         bucket = missing_bucket(url)
     except UserError as error:
         return f"{key}: {error}"
-    return f"{key}: found {url!r}, and there is no bucket {bucket!r}" if bucket else None
+    return f"{key}: found {url!r}, and there is no bucket {bucket!r}; expected one that is there" if bucket else None
 
 
 def _missing_path(key: str, path: str, root: str) -> str:
@@ -259,7 +264,7 @@ def _label_rule(case: Case, key: str, task_name: str, rule: LabelRule, source: S
         return
     edge = next((e for e in case.relatedness if (e.source, e.target) == (rule.through, task_name)), None)
     if edge is None or edge.table is None or edge.counted is not None:
-        yield f"{key}.through: there is no relatedness {rule.through} -> {task_name}; one with a table is needed"
+        yield f"{key}.through: there is no relatedness {rule.through} -> {task_name}; expected one with a table"
         return
     from pipelines.case.build import relatedness_of, tasks_of
 
@@ -267,7 +272,7 @@ def _label_rule(case: Case, key: str, task_name: str, rule: LabelRule, source: S
         if value not in (0.0, 1.0):
             yield (
                 f"{key}.through: the table {rule.through} -> {task_name} holds {value:g}; "
-                "true labels come only from a table of zeros and ones"
+                "expected zeros and ones alone, which make true labels"
             )
             return
 
@@ -293,7 +298,7 @@ def _training(case: Case) -> Iterator[str]:
                 yield _unknown("training.mixing", "dataset of split train", name, train_sets)
         for name in train_sets:
             if name not in training.mixing.shares:
-                yield f"training.mixing: {name!r} is missing; every training dataset needs a share"
+                yield f"training.mixing: {name!r} is missing; expected a share for every training dataset"
     yield from _augmentation(case)
     for name in training.task_weights:
         if name not in case.tasks:
@@ -330,10 +335,10 @@ def _validation(case: Case) -> Iterator[str]:
     if training.validation.every_steps is None:
         for key in ("best", "early_stopping"):
             if getattr(training, key) is not None:
-                yield f"training.{key}: found, and no training.validation.every_steps, which says how often to validate"
+                yield f"training.{key}: found, and no training.validation.every_steps; expected how often to validate"
         return
     if not labelled:
-        yield "training.validation.every_steps: found, and no dataset of split 'validation'"
+        yield "training.validation.every_steps: found, and no dataset of split 'validation'; expected one"
         return
     if training.best is None or training.best.metric == "mean":
         return
@@ -341,7 +346,10 @@ def _validation(case: Case) -> Iterator[str]:
     if task not in case.tasks:
         yield _unknown("training.best.metric", "task", task, ["mean", *case.tasks])
     elif not any(task in data_set.labels for data_set in labelled):
-        yield f"training.best.metric: found {task!r}, and no dataset of split 'validation' is labelled for it"
+        yield (
+            f"training.best.metric: found {task!r}, and no dataset of split 'validation' is labelled for it; "
+            "expected one"
+        )
     elif dot and metric not in (metrics := [*METRICS, *_own_metrics(case, task)]):
         yield _unknown("training.best.metric", "metric", metric, metrics)
 
@@ -411,7 +419,7 @@ def _warm_start(case: Case) -> Iterator[str]:
     try:
         trained_on = tasks_in_weights(file)
     except (OSError, ValueError):
-        return  # told where the network is built
+        return  # reported where the network is built
     for name, arm in case.arms.items():
         if len(trained_on) > 1 and arm.networks == "one_per_task" and arm.pretrained is None:
             yield (
@@ -427,11 +435,11 @@ def _balancing(case: Case) -> Iterator[str]:
     from pipelines.case.build import build_balancing, build_loss
 
     if any(_relatedness(case)):
-        return  # told already; a loss cannot be built
+        return  # reported already; a loss cannot be built
     reported: set[str] = set()
     for name, arm in case.arms.items():
         tasks = list(case.tasks) if arm.networks == "shared" else list(case.tasks)[:1]
-        # The shape of a backbone's parameters does not matter here; that one is a matrix does.
+        # A stand-in for the backbone: methods look for a matrix, whatever its shape.
         shared = [torch.zeros(1, 1, requires_grad=True)]
         try:
             build_balancing(case, name, build_loss(case, tasks, arm.matching, {}), shared, [], seed=0)
@@ -464,7 +472,7 @@ def _pieces_and_shards(case: Case) -> Iterator[str]:
 
 def _tuning(case: Case) -> Iterator[str]:
     if case.tuning.arm not in case.arms and case.tuning.arm != Tuning().arm:
-        # The default need not be among the arms of a case that is never tuned; `kindred tune` asks for it.
+        # The default arm may be missing from a case that is never tuned; `kindred tune` checks it.
         yield _unknown("tuning.arm", "arm", case.tuning.arm, case.arms)
     arm = case.arms.get(case.tuning.arm)
     try:

@@ -164,7 +164,9 @@ def _key_in(place: Any, name: str, parents: Sequence[str], override: str) -> Any
             raise UserError(f"--set {override}: {section} is a list of {len(place)}; found {name!r}; expected {right}")
         return int(name)
     if not isinstance(place, dict):
-        raise UserError(f"--set {override}: {section} is {place!r} in the case file and has no key {name!r}")
+        raise UserError(
+            f"--set {override}: {section} is {place!r} in the case file; expected a section with a key {name!r}"
+        )
     return next((key for key in place if str(key) == name), name)
 
 
@@ -187,14 +189,14 @@ def _resolve_paths(raw_case: dict[str, Any], path: Path, *, resolve: bool) -> No
         raw_case["data_root"] = str((path.absolute().parent / (root or ".")).resolve())
 
 
-# What is compared where a case file does not say: networks of their own, joint training on whatever labels there
-# are, and joint training with training.matching.
+# The default arms: single-task networks, joint training on the available labels alone, and joint training with
+# training.matching.
 _DEFAULT_ARMS: dict[str, Any] = {
     "single-task": {"networks": "one_per_task"},
     "naive": {"matching": "none"},
     "co-trained": {},
 }
-# The same where a table leads from a multiclass task: it can be read backwards without any co-training.
+# The default arms where an edge leads from a multiclass task: its table can be read backwards without co-training.
 _DEFAULT_ARMS_WITH_A_TABLE: dict[str, Any] = {
     "single-task": {"networks": "one_per_task"},
     "table": {"networks": "one_per_task", "infer": "table"},
@@ -254,7 +256,7 @@ def _described(error: ValidationError, raw_case: Any) -> list[str]:
     ]
 
 
-# Where something is that is looked for elsewhere, by the word that one would use.
+# Hints for keys that users look for in the wrong place, by the name that they would use.
 _ELSEWHERE = {
     **dict.fromkeys(("lr", "learning_rate"), "the learning rate is training.optimizer.lr"),
     "weight_decay": "it is training.optimizer.weight_decay",
@@ -268,7 +270,7 @@ _ELSEWHERE = {
     **dict.fromkeys(("dm", "sca", "ill"), "losses of related tasks are below training.matching, or an arm's matching"),
     "freeze": "a network's weights cannot be frozen",
 }
-# The form of a section, by its class, for who wrote something else in its place.
+# The form of a section, by its class, for messages about a value of another type.
 _FORMS = {
     "LabelRule": "{from: folder}, {from: column, column: NAME}, or {from: columns}",
     "RelatednessEdge": "{from: TASK, to: TASK, table: {CLASS: [LABEL, ...]}}",

@@ -53,7 +53,9 @@ def metrics_of(case: Case) -> dict[str, TaskMetrics]:
                 raise ValueError(f"{key}: found {metric_name!r}; expected {right}, or your own: package.module:Class")
             short = short_name(metric_name)
             if short in metrics or (short in METRICS and short != metric_name):
-                raise ValueError(f"{key}: found {metric_name!r}, and there is a metric {short!r} already")
+                raise ValueError(
+                    f"{key}: found {metric_name!r}, and there is a metric {short!r} already; expected another name"
+                )
             metrics[short] = _checked(metric_name, task, key)
         primary = primary_metric(task) if settings is None or settings.primary is None else short_name(settings.primary)
         metric = None if primary == primary_metric(task) else metrics[primary]
@@ -80,7 +82,7 @@ def _checked(name: str, task: Task, key: str) -> SummedMetric:
     try:
         metric = kind()
         value = metric(logits, labels, task)
-    except Exception as error:  # somebody's code
+    except Exception as error:  # user code may raise anything
         raise ValueError(f"{key}: {name!r} failed: {type(error).__name__}: {error}") from error
     if value < 0:
         raise ValueError(f"{key}: {name!r} is {value:g} of some predictions; expected 0 or more, better when higher")

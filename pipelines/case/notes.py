@@ -1,4 +1,4 @@
-"""What a case may hold and its author would want to know: no mistake, so the case runs."""
+"""Notes on a valid case: what its author would want to know before the case runs."""
 
 from collections.abc import Iterator
 

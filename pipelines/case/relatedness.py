@@ -37,7 +37,7 @@ _BUILT_IN = ("expression_to_au",)
 _WAYS = ("table", "file", "hierarchy", "through")
 _IN_A_FILE = {"table", "base", "support", "interval", "provenance", "tasks"}
 
-# The same for an editor: the JSON Schema of the keys that become a ``table`` when a case file is read.
+# For an editor: the JSON Schema of the keys that become a ``table`` when a case file is read.
 EDGE_FORMS: dict[str, Any] = {
     "file": {"type": "string", "description": "A table's file (.csv, .tsv, .yaml, .safetensors) by the case file."},
     "hierarchy": {
@@ -128,7 +128,10 @@ def _built_in(edge: dict[str, Any], raw_case: dict[str, Any]) -> dict[str, Any]:
         )
     source, target = _ends(edge, raw_case)
     if not isinstance(source, Multiclass) or not isinstance(target, Multilabel):
-        raise ValueError(f"{edge['table']} leads from a multiclass task to a multilabel one")
+        raise ValueError(
+            f"found {edge['table']!r} from {source.name!r} to {target.name!r}; "
+            "expected a multiclass source and a multilabel target"
+        )
     # The table's words may be aliases of the task's own: {happiness: happy}.
     words = {name: _as_published(name, edge["from"], raw_case) for name in source.classes}
     units = {name: _as_published(name, edge["to"], raw_case) for name in target.labels}
@@ -163,7 +166,10 @@ def _read_file(edge: dict[str, Any], raw_case: dict[str, Any], folder: Path, rea
         source, target = _ends(edge, raw_case)
         for task, stored in ((source, relatedness.source), (target, relatedness.target)):
             if (type(task), task.outputs) != (type(stored), stored.outputs):
-                raise ValueError(f"{file}: task {stored.name!r} has other classes or labels than {task.name!r} here")
+                raise ValueError(
+                    f"{file}: task {stored.name!r} has other classes or labels than {task.name!r} here; "
+                    "expected the same"
+                )
         edge["table"] = dict(known_rows(relatedness))
         if relatedness.base is not None:
             edge["base"] = dict(zip(target.outputs, relatedness.base.tolist(), strict=True))
@@ -197,7 +203,7 @@ def read_csv_table(file: Path) -> dict[str, dict[str, float | None]]:
     header = lines[0][1:]
     twice = next((name for name in header if header.count(name) > 1), None)
     if twice is not None:
-        raise ValueError(f"{file}, line 1: the column {twice!r} stands twice")
+        raise ValueError(f"{file}, line 1: the column {twice!r} stands twice; expected one")
     rows: dict[str, dict[str, float | None]] = {}
     for number, line in enumerate(lines[1:], start=2):
         if not any(line):
@@ -205,7 +211,7 @@ def read_csv_table(file: Path) -> dict[str, dict[str, float | None]]:
         if len(line) != len(lines[0]):
             raise ValueError(f"{file}, line {number}: found {len(line)} cells; expected {len(lines[0])} as in line 1")
         if line[0] in rows:
-            raise ValueError(f"{file}, line {number}: the row {line[0]!r} stands twice")
+            raise ValueError(f"{file}, line {number}: the row {line[0]!r} stands twice; expected one")
         rows[line[0]] = {
             label: _cell(text, f"{file}, line {number}, row {line[0]!r}, cell {label!r}")
             for label, text in zip(header, line[1:], strict=True)
@@ -245,7 +251,7 @@ def _compose(edge: dict[str, Any], edges: list[Any], raw_case: dict[str, Any]) -
             if ends and isinstance(candidate.get("table"), dict):
                 rows = {str(name): row for name, row in candidate["table"].items()}
                 return Relatedness.from_rows(_task(source, raw_case), _task(target, raw_case), rows)
-        raise ValueError(f"there is no edge {source} -> {target} with a table; both are needed to compose them")
+        raise ValueError(f"there is no edge {source} -> {target} with a table; expected both edges to compose")
 
     first, second = edge_table(edge.get("from"), middle), edge_table(middle, edge.get("to"))
     edge["table"] = dict(known_rows(composed_relatedness(first, second)))

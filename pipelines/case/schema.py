@@ -14,7 +14,7 @@ Schema = dict[str, Any]
 
 _WORD = {"type": "string"}
 _SHARES = {"type": "object", "additionalProperties": {"type": "number", "exclusiveMinimum": 0}, "minProperties": 1}
-# What a section's short forms are, by the function that makes a section of them.
+# The short forms of a section, by the validator that expands them.
 _SHORT_FORMS: dict[Any, tuple[Schema, ...]] = {
     one_or_more: (_WORD,),
     metric_alone: (_WORD,),

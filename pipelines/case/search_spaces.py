@@ -22,7 +22,7 @@ def load_space(name: str) -> dict[str, Any]:
     make = SEARCH_SPACES[name]
     try:
         space = make()
-    except Exception as error:  # somebody's code
+    except Exception as error:  # user code may raise anything
         raise ValueError(f"found {name!r}, and it failed: {type(error).__name__}: {error}") from error
     if not isinstance(space, Mapping) or not space:
         raise ValueError(f"found {name!r}, which returned {space!r}; expected a mapping of keys to sampling functions")
