@@ -225,7 +225,7 @@ def _check_dashboard(address: str) -> None:
         problem = f"what answers does not speak HTTP: {type(error).__name__}"
     if problem:
         raise UserError(
-            f"{address}: no Ray dashboard there ({problem}); --address takes the URL that `ray start --head` "
+            f"{address}: no Ray dashboard there ({problem}); expected the URL that `ray start --head` "
             "prints, or that `ray dashboard CLUSTER.yaml` or `kubectl port-forward` brings to this machine"
         )
 

@@ -117,7 +117,7 @@ def check_trained(runs: Sequence[Run], experiment: str, data_sets: DataSets) -> 
         raise UserError(
             f"{experiment}: {len(missing)} of {len(runs)} runs are not trained with this case, data and code "
             f"({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}); "
-            "`kindred train` with the same case and --set comes first"
+            "expected trained runs; `kindred train` with the same case and --set comes first"
         )
 
 
@@ -154,7 +154,7 @@ def predict_rows(
     """Predict a split with every run, spread over the cluster; logits of all rows by run and task."""
     import ray
 
-    # What does not fit at once waits: so a cluster that grows has something to grow for.
+    # Tasks beyond the current processors stay queued, so that an autoscaling cluster sees demand.
     room = max(1, min(len(runs), int(max(ray.cluster_resources().get("CPU", 1), len(runs) // 4))))
     predict = ray.remote(num_cpus=1)(predict_runs)
     waiting = [predict.remote(case, runs[i::room], data_sets, experiment, split) for i in range(room)]

@@ -74,11 +74,11 @@ def edges_asked_for(case: Case, edges: Sequence[str]) -> list[tuple[str, str]]:
         ends.append((source, target))
     ends = ends or [(edge.source, edge.target) for edge in case.relatedness]
     if not ends:
-        raise UserError("relatedness: found no edge to estimate; --edge FROM:TO names one")
+        raise UserError("relatedness: found no edge to estimate; expected one, or --edge FROM:TO")
     baseline = case.evaluation.baseline
     if case.arms[baseline].networks != "one_per_task":
         raise UserError(
-            f"arms.{baseline}.networks: found 'shared'; `kindred relate` needs the baseline's networks, one_per_task"
+            f"arms.{baseline}.networks: found 'shared'; expected one_per_task, whose networks `kindred relate` uses"
         )
     return ends
 

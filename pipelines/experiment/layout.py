@@ -57,7 +57,7 @@ def experiment_folder(case: Case) -> str:
         settings["metrics"] = case.evaluation.model_dump(mode="json")["metrics"]
     for key in WHO_TRAINS:
         del settings["training"][key]
-    # How an arm predicts is no matter of training, nor is an arm that shares another's networks.
+    # Neither how an arm predicts nor an arm that shares another's networks changes what is trained.
     arms = {name: arm for name, arm in settings["arms"].items() if case.trained_as(name) == name}
     settings["arms"] = {name: {k: v for k, v in arm.items() if k not in _PREDICTS} for name, arm in arms.items()}
     return join(case.storage.path, f"{case.name}-{fingerprint(settings)}")

@@ -38,8 +38,8 @@ def begun_case(run: str, overrides: Sequence[str] = ()) -> Case:
     if experiment_folder(case) != folder:
         right = ", ".join(f"training.{key}" for key in WHO_TRAINS)
         raise UserError(
-            f"--set: these settings make another experiment than {folder}; of an experiment that was begun, "
-            f"{right}, logging, evaluation and storage.blocks may be changed"
+            f"--set: these settings make another experiment than {folder}; expected changes of "
+            f"{right}, logging, evaluation and storage.blocks alone"
         )
     return case
 
@@ -53,7 +53,9 @@ def begun_data_sets(case: Case) -> DataSets:
     file = join(experiment_folder(case), DATA_SETS)
     data_sets = read_data_sets(file)
     if data_sets is None:
-        raise UserError(f"RUN: found no {file}: nothing has been trained; `kindred run` begins")
+        raise UserError(
+            f"RUN: found no {file}: nothing has been trained; expected an experiment that `kindred run` has begun"
+        )
     root = blocks_root(case)
     folders = {name: join(root, folder.rstrip("/").rpartition("/")[2]) for name, folder in data_sets.folders.items()}
     return replace(data_sets, folders=folders)

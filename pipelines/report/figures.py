@@ -33,7 +33,7 @@ plt.rcParams.update(
         "axes.grid": True,
         "axes.axisbelow": True,
         "grid.color": "#e5e7eb",
-        "svg.hashsalt": "kindred",  # the same figure, the same bytes
+        "svg.hashsalt": "kindred",  # the same figure gives the same bytes
         "figure.constrained_layout.use": True,
     }
 )

@@ -7,7 +7,7 @@ from mtlcore import ENOUGH_SEEDS
 from pipelines.base.terminal import as_text
 from pipelines.evaluate.results import Difference, Fusion, Results
 
-MOST_CELLS = 8  # doubted cells of an edge that are told below the table
+MOST_CELLS = 8  # doubted cells of an edge that are listed below the table
 _STYLES = {"better": "green", "worse": "red", "no clear difference": ""}
 
 

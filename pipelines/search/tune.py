@@ -147,5 +147,5 @@ def check_tunable(case: Case) -> None:
         if not any(task in data_set.labels for data_set in case.of_split("validation").values()):
             raise UserError(
                 f"datasets: found none of split 'validation' labelled for task {task!r}; "
-                "`kindred tune` scores on it, and never on the test split"
+                "expected one: `kindred tune` scores on it, and never on the test split"
             )

@@ -184,13 +184,13 @@ def load_exported(folder: str | Path, *, run_code: bool = False) -> Exported:
     if colon and kind not in ("hf", "timm") and not run_code:
         raise UserError(
             f"{file}: the backbone is {settings.backbone!r}, code that is run when the network is built; "
-            "load_exported(folder, run_code=True) does so"
+            "expected load_exported(folder, run_code=True) where you trust it"
         )
-    # What the folder holds is all that is read, whatever it says.
+    # Nothing outside the folder is read, whatever network.json says.
     backbone = {"backbone": f"hf:{folder.absolute() / BACKBONE}"} if kind == "hf" else {}
     settings = settings.model_copy(update={"pretrained": None, **backbone})
     served = {name: exported.task(name) for name, exported in description.tasks.items()}
-    # A task that only trained needs a place, so that the network is built as it was, and has no outputs any more.
+    # Auxiliary tasks were removed at export; placeholders rebuild the network as it was trained.
     tasks = [served.get(name, Multiclass(name, ("-",))) for name in description.trained_with]
     try:
         with seeded_init(0):
@@ -215,11 +215,15 @@ def _find(case: Case, arm: str, seed: int | None, task: str | None) -> Run:
         raise UserError(f"--seed: found {seed}; expected one of {', '.join(map(str, seeds))}")
     shared = case.arms[arm].networks == "shared"
     if shared and task is not None:
-        raise UserError(f"--task: found {task!r}, and the arm {arm!r} has one network for all tasks; leave it out")
+        raise UserError(
+            f"--task: found {task!r}, and the arm {arm!r} has one network for all tasks; expected no --task"
+        )
     for_use = [name for name, settings in case.tasks.items() if not settings.auxiliary]
     if not shared and task not in for_use:
         problem = "missing" if task is None else f"found {task!r}"
-        raise UserError(f"--task: {problem}; the arm {arm!r} has a network for every task: {', '.join(for_use)}")
+        raise UserError(
+            f"--task: {problem}; the arm {arm!r} has a network for every task; expected one of {', '.join(for_use)}"
+        )
     key = arm, "shared" if shared else task, seeds[0] if seed is None else seed
     return next(run for run in list_runs(case) if (run.arm, run.network, run.seed) == key)
 
@@ -232,7 +236,7 @@ def _self_contained(settings: Network, network: MultiTaskNetwork) -> tuple[Netwo
         return settings.model_copy(update=update), None
     config: Any = encoder.model.config
     content = json.loads(config.to_json_string())
-    # As they are, not as the input would have them: a pretrained model keeps the size that it was trained for.
+    # The model's own size, not the input's: a pretrained model keeps the size that it was trained for.
     size = {key: content[key] for key in ("image_size", "num_channels") if key in content}
     update["backbone"] = f"hf:{BACKBONE}"
     update["options"] = size | {"pool": encoder.pool}
