@@ -280,8 +280,8 @@ def _label_rule(case: Case, key: str, task_name: str, rule: LabelRule, source: S
 def _rule_keys(key: str, rule: LabelRule, task: MulticlassTask | MultilabelTask) -> Iterator[str]:
     """Say which keys of a rule are used only together."""
     if (rule.where == "annotators") != bool(rule.columns):
-        what = "missing; needed" if not rule.columns else "found, but used only"
-        yield f"{key}.columns: {what} with from: annotators"
+        problem = "missing; needed" if not rule.columns else "found, but used only"
+        yield f"{key}.columns: {problem} with from: annotators"
     if rule.separator is not None and (rule.where not in ("column", "annotators") or isinstance(task, MulticlassTask)):
         yield f"{key}.separator: found, but used only for the labels of a multilabel task in one column"
     if rule.value_column is not None and (not rule.long or isinstance(task, MulticlassTask)):

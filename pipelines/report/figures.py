@@ -229,10 +229,12 @@ def _largest(
     """Keep as many rows and columns of a table as one can read, in their order: those of the largest sums."""
     if max(len(rows), len(columns)) <= _MOST_IN_A_MATRIX:
         return rows, columns, R, ""
-    known = np.nan_to_num(R)
-    kept = [np.sort(np.argsort(-known.sum(axis=1 - axis), kind="stable")[:_MOST_IN_A_MATRIX]) for axis in (0, 1)]
-    words = f", {len(kept[0])} of {len(rows):,} rows and {len(kept[1])} of {len(columns):,} columns"
-    return [rows[i] for i in kept[0]], [columns[j] for j in kept[1]], R[np.ix_(*kept)], words
+    known_cells = np.nan_to_num(R)
+    indices = [
+        np.sort(np.argsort(-known_cells.sum(axis=1 - axis), kind="stable")[:_MOST_IN_A_MATRIX]) for axis in (0, 1)
+    ]
+    words = f", {len(indices[0])} of {len(rows):,} rows and {len(indices[1])} of {len(columns):,} columns"
+    return [rows[i] for i in indices[0]], [columns[j] for j in indices[1]], R[np.ix_(*indices)], words
 
 
 def confusion_figure(confusion: Confusion, classes: Sequence[str], arms: Sequence[str]) -> str:
