@@ -249,13 +249,14 @@ def _label_rule(case: Case, key: str, task_name: str, rule: LabelRule, source: S
         yield f"{key}.from: found {rule.where!r} for a source of kind {source.kind!r}; expected 'folder'"
     yield from _rule_keys(key, rule, case.tasks[task_name])
     if (rule.where == "column") != (rule.column is not None):
-        yield f"{key}.column: {'missing; needed' if rule.column is None else 'found, but used only'} with from: column"
+        problem = "missing; expected" if rule.column is None else "found; expected only"
+        yield f"{key}.column: {problem} with from: column"
     task = case.tasks[task_name]
     if rule.through is None:
         if rule.where == "folder" and isinstance(task, MultilabelTask):
             yield f"{key}: a folder names one class, {task_name!r} is multilabel; expected 'through' a multiclass task"
         if rule.threshold is not None and rule.where != "columns" and rule.value_column is None:
-            yield f"{key}.threshold: found, but used only with from: columns, or with value_column"
+            yield f"{key}.threshold: found; expected only with from: columns, or with value_column"
         return
     if rule.where == "columns":
         yield f"{key}.from: found 'columns' with 'through', which reads one class; expected 'column' or 'folder'"
@@ -280,14 +281,14 @@ def _label_rule(case: Case, key: str, task_name: str, rule: LabelRule, source: S
 def _rule_keys(key: str, rule: LabelRule, task: MulticlassTask | MultilabelTask) -> Iterator[str]:
     """Say which keys of a rule are used only together."""
     if (rule.where == "annotators") != bool(rule.columns):
-        problem = "missing; needed" if not rule.columns else "found, but used only"
+        problem = "missing; expected" if not rule.columns else "found; expected only"
         yield f"{key}.columns: {problem} with from: annotators"
     if rule.separator is not None and (rule.where not in ("column", "annotators") or isinstance(task, MulticlassTask)):
-        yield f"{key}.separator: found, but used only for the labels of a multilabel task in one column"
+        yield f"{key}.separator: found; expected only for the labels of a multilabel task in one column"
     if rule.value_column is not None and (not rule.long or isinstance(task, MulticlassTask)):
-        yield f"{key}.value_column: found, but used only with long: true, for a multilabel task"
+        yield f"{key}.value_column: found; expected only with long: true, for a multilabel task"
     if rule.long and rule.where != "column":
-        yield f"{key}.long: found true, but used only with from: column"
+        yield f"{key}.long: found true; expected only with from: column"
 
 
 def _training(case: Case) -> Iterator[str]:

@@ -130,11 +130,11 @@ def as_yaml(case: Case) -> str:
 def _apply(raw_case: dict[str, Any], override: str, path: Path, *, resolve: bool) -> None:
     key_path, equals, text = override.partition("=")
     if not equals or not key_path:
-        raise UserError(f"--set {override}: not of the form key.path=value")
+        raise UserError(f"--set {override}: not of the form key.path=value; expected such as training.steps=100")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
-        raise UserError(f"--set {override}: the value is not valid YAML") from None
+        raise UserError(f"--set {override}: the value is not valid YAML; expected such as 5, text or [1, 2]") from None
     if (
         resolve
         and key_path in ("data_root", "storage.path", "storage.blocks")

@@ -242,7 +242,9 @@ def read_results(folder: str) -> Results:
     try:
         content = read_bytes(file)
     except FileNotFoundError:
-        raise UserError(f"{file}: no such file; `kindred evaluate` with the same case and --set comes first") from None
+        raise UserError(
+            f"{file}: no such file; expected results; `kindred evaluate` with the same case and --set comes first"
+        ) from None
     return Results.model_validate_json(content)
 
 
