@@ -40,7 +40,7 @@ def delta_m(
     """
     if set(scores) != set(baseline) or not scores:
         raise ValueError(
-            f"baseline: found tasks {sorted(baseline)}; expected those of the scores, {sorted(scores)}, at least one"
+            f"baseline: found tasks {sorted(baseline)}; expected those of the scores, {sorted(scores)}, one at least"
         )
     if unknown := set(lower_is_better) - set(scores):
         raise ValueError(f"lower_is_better: found {sorted(unknown)}; expected tasks, of {sorted(scores)}")
