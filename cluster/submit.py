@@ -167,10 +167,10 @@ def follow(client: "JobSubmissionClient", job: str, log: TextIO = sys.stdout) ->
         _say_lost(client, job, "the log ended before the job")
         raise typer.Exit(EXIT_FAILED)
     code = _exit_code(details)
-    said = f"job {job} {details.status.lower()}" + (f", exit code {code}" if code else "")
+    message = f"job {job} {details.status.lower()}" + (f", exit code {code}" if code else "")
     if details.status != "SUCCEEDED" and details.driver_exit_code is None and details.message:
-        said += f": {details.message}"  # the run did not start, or lost its node: the log does not say why
-    typer.echo(said, err=bool(code) or log is sys.stderr)
+        message += f": {details.message}"  # the run did not start, or lost its node: the log does not say why
+    typer.echo(message, err=bool(code) or log is sys.stderr)
     return {"job": job, "status": str(details.status.value), "exit_code": code}
 
 
@@ -193,8 +193,8 @@ def _say_lost(client: "JobSubmissionClient", job: str, why: str) -> None:
 
 
 def _commands(client: "JobSubmissionClient", job: str) -> str:
-    to = f"--address {client.get_address()}"
-    return f"  its log: ray job logs {to} --follow {job}\n  stop it: ray job stop {to} {job}"
+    address = f"--address {client.get_address()}"
+    return f"  its log: ray job logs {address} --follow {job}\n  stop it: ray job stop {address} {job}"
 
 
 def _check_address(address: str) -> None:
@@ -214,18 +214,18 @@ def _check_dashboard(address: str) -> None:
     """Raise UserError where no Ray dashboard answers within ten seconds; Ray's own client waits minutes."""
     try:
         with urlopen(f"{address}/api/version", timeout=10) as answer:  # noqa: S310 - http(s), checked
-            found = "" if b'"ray_version"' in answer.read(10_000) else "another server answers"
+            problem = "" if b'"ray_version"' in answer.read(10_000) else "another server answers"
     except HTTPError as error:  # 401, 403: it is there, and asks for a token
-        found = "" if error.code in (401, 403) else f"another server answers, HTTP {error.code}"
+        problem = "" if error.code in (401, 403) else f"another server answers, HTTP {error.code}"
     except URLError as error:
-        found = f"no answer: {error.reason}"
+        problem = f"no answer: {error.reason}"
     except TimeoutError:
-        found = "no answer within ten seconds"
+        problem = "no answer within ten seconds"
     except (OSError, HTTPException) as error:
-        found = f"what answers does not speak HTTP: {type(error).__name__}"
-    if found:
+        problem = f"what answers does not speak HTTP: {type(error).__name__}"
+    if problem:
         raise UserError(
-            f"{address}: no Ray dashboard there ({found}); --address takes the URL that `ray start --head` "
+            f"{address}: no Ray dashboard there ({problem}); expected the URL that `ray start --head` "
             "prints, or that `ray dashboard CLUSTER.yaml` or `kubectl port-forward` brings to this machine"
         )
 
@@ -244,9 +244,10 @@ def _what_to_set(address: str) -> str:
     right = "RAY_AUTH_TOKEN to the cluster's token, or RAY_AUTH_TOKEN_PATH to a file that holds it"
     mode = os.environ.get("RAY_AUTH_MODE", "")
     if mode.lower() != "token":
-        found = f"found RAY_AUTH_MODE={mode}" if mode else "RAY_AUTH_MODE is not set"
+        setting = f"found RAY_AUTH_MODE={mode}" if mode else "RAY_AUTH_MODE is not set"
         return (
-            f"{address}: the cluster asks for a token and none was sent ({found}); set RAY_AUTH_MODE=token, and {right}"
+            f"{address}: the cluster asks for a token and none was sent ({setting}); "
+            f"set RAY_AUTH_MODE=token, and {right}"
         )
     source = _token_source()
     if source is None:

@@ -17,11 +17,11 @@ def head_features(heads: nn.ModuleDict) -> dict[str, int]:
         >>> head_features(MultiTaskNetwork(*mlp((8,), hidden=(16,)), [Multiclass("digit", ("0", "1"))]).heads)
         {'digit': 16}
     """
-    found = {}
+    features = {}
     for name, head in heads.items():
         first = next(layer for layer in head.modules() if isinstance(layer, nn.Linear))
-        found[name.removesuffix("_head")] = first.in_features
-    return found
+        features[name.removesuffix("_head")] = first.in_features
+    return features
 
 
 class HeadInputs:
@@ -54,14 +54,14 @@ class HeadInputs:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
 
     def _keeper(self, task: str) -> Any:
-        def keep(_: nn.Module, given: tuple[Tensor, ...]) -> None:
-            self.last[task] = given[0].detach()
+        def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            self.last[task] = inputs[0].detach()
 
         return keep

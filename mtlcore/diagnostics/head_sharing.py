@@ -36,7 +36,7 @@ def unit_importance(weight: Tensor, h: Tensor) -> Tensor:
         tensor([5., 0., 0.], dtype=torch.float64)
     """
     if weight.shape[-1] != h.shape[-1]:
-        raise ValueError(f"h: found {h.shape[-1]} units; {weight.shape[-1]} are the layer's")
+        raise ValueError(f"h: found {h.shape[-1]} units; expected the layer's {weight.shape[-1]}")
     norm: Tensor = torch.linalg.vector_norm(weight.detach().double(), dim=0)
     return norm * _deviation(h)
 
@@ -79,18 +79,18 @@ def head_sharing(
         >>> head_sharing({"a": a, "b": b}, {"a": h, "b": h}, [Multilabel("a", ("x",)), Multilabel("b", ("y",))])
         {('a', 'b'): 0.5}
     """
-    read = {task.name: _what_is_read(heads[task.name], h[task.name], task) for task in tasks}
+    shares = {task.name: _unit_shares(heads[task.name], h[task.name], task) for task in tasks}
     overlaps = {}
     for a, b in combinations((task.name for task in tasks), 2):
-        of_a, of_b = read[a], read[b]
-        if h[a] is h[b] and of_a is not None and of_b is not None:
-            overlaps[a, b] = float(torch.minimum(of_a, of_b).sum().clamp(max=1))
+        share_a, share_b = shares[a], shares[b]
+        if h[a] is h[b] and share_a is not None and share_b is not None:
+            overlaps[a, b] = float(torch.minimum(share_a, share_b).sum().clamp(max=1))
         else:
             overlaps[a, b] = torch.nan
     return overlaps
 
 
-def _what_is_read(head: nn.Module, h: Tensor, task: Task) -> Tensor | None:
+def _unit_shares(head: nn.Module, h: Tensor, task: Task) -> Tensor | None:
     """Return the share of what a head reads that it reads from each unit, (H,); None where it has no linear layer."""
     first = next((module for module in head.modules() if isinstance(module, nn.Linear)), None)
     if first is None or first.in_features != h.shape[-1]:

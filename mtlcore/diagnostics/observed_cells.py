@@ -1,4 +1,4 @@
-"""What the data show of each cell of a relatedness table, with an interval: from sums that training gathers."""
+"""Observed relatedness: the share and the interval of every cell of a table, from sums that training gathers."""
 
 from typing import NamedTuple
 
@@ -9,9 +9,9 @@ from mtlcore.tasks import Multiclass, Task
 
 _LEAST_SUPPORT = 5.0  # a cell that was seen on fewer inputs cannot be judged
 _Z = 1.959964  # of a 95 % interval
-_RELIANCE = 0.7  # how far A's probe is relied on: it has seen A's few inputs often, and is surer than it should be
-_LEAST_CELL = 0.05  # nearest that a cell comes to 0 and 1 where it weighs classes against each other
-_MOST_LABELS = 12.0  # B's labels of an input weigh at most as so many independent ones: labels of one image are not
+_RELIANCE = 0.7  # weight of A's probe against a uniform prior: trained on few inputs many times, it is overconfident
+_LEAST_CELL = 0.05  # cells are clipped to this distance from 0 and 1 in the likelihood of a class
+_MOST_LABELS = 12.0  # an input's labels of B count as at most so many independent ones, since they are correlated
 _LEAST_SENSE = 0.05  # a probe whose true and false positive rates differ by less says nothing
 
 
@@ -67,7 +67,9 @@ def class_profile(by_A: Tensor, confusion: Tensor, B: Task) -> Tensor:
     return profile
 
 
-def classes_of(p_A: Tensor, y_B: Tensor, has_B: Tensor, profile: Tensor, other: Tensor | None, B: Task) -> Tensor:
+def classes_of(
+    p_A: Tensor, y_B: Tensor, has_B: Tensor, profile: Tensor, negative_profile: Tensor | None, B: Task
+) -> Tensor:
     """Return how likely each input is of each class, by A's probe and its labels of B; the r of RelatednessTrust.
 
     Args:
@@ -75,7 +77,8 @@ def classes_of(p_A: Tensor, y_B: Tensor, has_B: Tensor, profile: Tensor, other: 
         y_B: labels of B by output, 0 where there is none, shape (N, L).
         has_B: 1 where there is one, shape (N, L).
         profile: of the classes, shape (C, L).
-        other: for a multilabel A, of the inputs where its label does not hold, shape (C, L); None for a multiclass A.
+        negative_profile: for a multilabel A, of the inputs where its label does not hold, shape (C, L); None for a
+            multiclass A.
         B: the task.
 
     Returns:
@@ -91,11 +94,11 @@ def classes_of(p_A: Tensor, y_B: Tensor, has_B: Tensor, profile: Tensor, other: 
         return holds @ share.log().t() + not_holds @ torch.log1p(-share).t()
 
     log_of_class = log_likelihood(profile)
-    if other is None:
+    if negative_profile is None:
         prior = _RELIANCE * p_A + (1 - _RELIANCE) / p_A.shape[1]
         return torch.softmax(prior.log() + log_of_class, dim=1)
     prior = _RELIANCE * p_A + (1 - _RELIANCE) / 2
-    return torch.sigmoid(torch.logit(prior) + log_of_class - log_likelihood(other))
+    return torch.sigmoid(torch.logit(prior) + log_of_class - log_likelihood(negative_profile))
 
 
 def from_A(by_A: Tensor, confusion: Tensor, B: Task, rows: int | None) -> _Way:
@@ -118,11 +121,11 @@ def from_B(by_B: Tensor, rows: int | None) -> _Way:
     """
     count, holding, squares = by_B
     divisor = count.clamp(min=1e-6)
-    share, own = holding / divisor, (squares / divisor).clamp(1e-3, 1)
-    support = count * own * _distinct(count, rows)
+    share, purity = holding / divisor, (squares / divisor).clamp(1e-3, 1)
+    support = count * purity * _distinct(count, rows)
     low, high = _wilson(share, support)
-    # As much as 1 - own of what was counted for a class is not of it, and may have the label or not.
-    return _Way(ObservedCells(share, ((low - (1 - own)) / own).clamp(0, 1), (high / own).clamp(0, 1)), support)
+    # Up to 1 - purity of the count belongs to other classes, which may have the label or not.
+    return _Way(ObservedCells(share, ((low - (1 - purity)) / purity).clamp(0, 1), (high / purity).clamp(0, 1)), support)
 
 
 def combined(*ways: _Way) -> ObservedCells:

@@ -66,12 +66,12 @@ class RelatednessProbe:
         self.measured: list[PairMeasured] = []
         self._network = network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
         self._tasks = tuple(tasks)
-        self._read: dict[str, Tensor] | None = None
+        self._head_inputs: dict[str, Tensor] | None = None
         heads = getattr(self._network, "heads", None)
-        named = {task.name: f"{task.name}_head" for task in tasks}
+        head_keys = {task.name: f"{task.name}_head" for task in tasks}
         self._heads: dict[str, nn.Module] = (
-            {name: heads[key] for name, key in named.items()}
-            if isinstance(heads, nn.ModuleDict) and set(named.values()) <= set(heads)
+            {name: heads[key] for name, key in head_keys.items()}
+            if isinstance(heads, nn.ModuleDict) and set(head_keys.values()) <= set(heads)
             else {}
         )
 
@@ -81,10 +81,10 @@ class RelatednessProbe:
         if not active or len(self._tasks) < 2:
             yield
             return
-        self._read = {}
+        self._head_inputs = {}
         with ExitStack() as hooks:
             for name, head in self._heads.items():
-                hook = head.register_forward_pre_hook(partial(_note, self._read, name))
+                hook = head.register_forward_pre_hook(partial(_note, self._head_inputs, name))
                 hooks.callback(hook.remove)
             yield
 
@@ -96,18 +96,18 @@ class RelatednessProbe:
             logits: by task, as the network returned them, before ``backward()``.
             labels: by task, as :mod:`mtlcore.tasks` says.
         """
-        read, self._read = self._read, None
-        if read is None:
+        inputs, self._head_inputs = self._head_inputs, None
+        if inputs is None:
             return
         losses = {task.name: supervised_loss(logits[task.name], labels[task.name], task).total for task in self._tasks}
         agreement = gradient_agreement(losses, self._network.parameters())
         names = [task.name for task in self._tasks]
-        if set(names) <= set(read):
-            sharing = head_sharing(self._heads, read, self._tasks)
+        if set(names) <= set(inputs):
+            sharing = head_sharing(self._heads, inputs, self._tasks)
         else:
             sharing = dict.fromkeys(combinations(names, 2), float("nan"))
         self.measured += [PairMeasured(step, a, b, sharing[a, b], agreement[a, b]) for a, b in agreement]
 
 
-def _note(read: dict[str, Tensor], name: str, _: nn.Module, given: tuple[Any, ...]) -> None:
-    read[name] = given[0]
+def _note(inputs: dict[str, Tensor], name: str, _: nn.Module, head_input: tuple[Any, ...]) -> None:
+    inputs[name] = head_input[0]

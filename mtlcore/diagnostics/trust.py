@@ -1,4 +1,4 @@
-"""How far the data bear a relatedness out: a trust in [0, 1] for every cell of its table, estimated in training."""
+"""Trust in a relatedness table, in [0, 1] for every cell: how far the data agree with it, estimated in training."""
 
 from collections.abc import Mapping, Sequence
 
@@ -147,9 +147,11 @@ class RelatednessTrust(nn.Module):
         p_B, y_B, has_B = _seen(logits[B.name], labels[B.name], B)
         state = {name: self.get_buffer(f"{name}_{i}") for name in _EVIDENCE}
         profile = class_profile(state["from_A"], state["confusion"], B)
-        other = class_profile(state["from_not_A"], state["confusion"], B) if isinstance(A, Multilabel) else None
+        negative_profile = (
+            class_profile(state["from_not_A"], state["confusion"], B) if isinstance(A, Multilabel) else None
+        )
         inputs = has_B.amax(dim=1, keepdim=True) * (1 - has_A)  # what both annotate is counted from A's side
-        r = classes_of(p_A, y_B, has_B, profile, other, B) * inputs
+        r = classes_of(p_A, y_B, has_B, profile, negative_profile, B) * inputs
         missing, holds = 1 - has_B, has_B * y_B
         parts = [has_B, holds, missing, missing * p_B, missing * 2 * p_B * (1 - p_B)]
         side_by_side = torch.cat(parts, dim=1)
@@ -158,18 +160,18 @@ class RelatednessTrust(nn.Module):
             product = of_class.t() @ side_by_side
             return product.reshape(len(product), len(parts), has_B.shape[1]).transpose(0, 1).contiguous()
 
-        rest = (1 - y_A) * has_A if isinstance(A, Multilabel) else y_A[:, :0]
+        negatives = (1 - y_A) * has_A if isinstance(A, Multilabel) else y_A[:, :0]
         by_B = torch.stack([r.t() @ has_B, r.t() @ holds, r.square().t() @ has_B])
         not_holds = has_B - holds
         confusion = torch.stack([(p_B * holds).sum(0), holds.sum(0), (p_B * not_holds).sum(0), not_holds.sum(0)])
-        return counted(y_A * has_A), counted(rest), by_B, confusion
+        return counted(y_A * has_A), counted(negatives), by_B, confusion
 
     @torch.no_grad()
-    def update(self, seen: SumOverWorkers) -> None:
+    def update(self, evidence: SumOverWorkers) -> None:
         """Train the probes on what was seen, and add it to the evidence."""
         if self.optimizer is None:
             return
-        parts = iter(seen.wait())
+        parts = iter(evidence.wait())
         counts = {name: next(parts) for name in self.tasks}
         for name, count in counts.items():
             for parameter in self.probes[f"{name}_probe"].parameters():

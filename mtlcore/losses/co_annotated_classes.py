@@ -116,8 +116,9 @@ def co_annotated_classes(
             score = evidence / tau_co + pi.log()
         else:
             R = related.R if cells is None else related.R * cells
-            total, held = (torch.cat([annotated, annotated * y_B]) @ R.t()).chunk(2)  # one product of (2 N, L), (L, C)
-            score = held / torch.where(total > 0, total, torch.ones_like(total)) / tau_co
+            # One product of (2 N, L) and (L, C) for both.
+            total, present = (torch.cat([annotated, annotated * y_B]) @ R.t()).chunk(2)
+            score = present / torch.where(total > 0, total, torch.ones_like(total)) / tau_co
         takes_part = takes_part & (pi > 0) if form == "bayes" else takes_part
         suggested = torch.softmax(score.masked_fill(~takes_part, -torch.inf), dim=1)
         suggested = torch.where(takes_part, suggested, torch.zeros_like(suggested))
@@ -147,7 +148,7 @@ def _log_likelihood(
         )
     weights = shares[:, None] * (related.known if cells is None else related.known * cells)
     mean = (weights * related.R).sum(dim=0) / weights.sum(dim=0).clamp(min=torch.finfo(shares.dtype).tiny)  # (L,)
-    if cells is not None:  # a cell of which half is trusted is half itself and half what says nothing
+    if cells is not None:  # trust interpolates between a cell and its column's mean, which carries no evidence
         return _product(annotated, present, evidence_view(clip)(mean + cells * related.known * (related.R - mean)))
     score = _product(annotated, present, cached_on_device(relatedness, evidence_view(clip), y_B.device, shares.dtype))
     of_mean = evidence_view(clip)(mean[None])
@@ -156,10 +157,10 @@ def _log_likelihood(
 
 def _product(annotated: Tensor, present: Tensor, evidence: Evidence) -> Tensor:
     """Return annotated @ log(1 - R)^T + present @ (log R - log(1 - R))^T, shape (N, C)."""
-    some = annotated.any(dim=1)
-    if annotated.device.type != "cpu" or not bool((annotated.all(dim=1) == some).all()):
+    is_annotated = annotated.any(dim=1)
+    if annotated.device.type != "cpu" or not bool((annotated.all(dim=1) == is_annotated).all()):
         return annotated @ evidence.log_not.t() + present @ evidence.log_odds.t()
-    # Mostly an input has all its labels or none: a sum of rows is then half the product, and some inputs need none.
+    # Most inputs have all labels or none: the first product is then a sum of rows, and unlabelled inputs need neither.
     score = torch.zeros(len(annotated), len(evidence.log_none), dtype=annotated.dtype)
-    score[some] = evidence.log_none + present[some] @ evidence.log_odds.t()
+    score[is_annotated] = evidence.log_none + present[is_annotated] @ evidence.log_odds.t()
     return score

@@ -67,9 +67,9 @@ def co_annotation_to_classes(
     """
     if isinstance(relatedness.source, Multilabel):
         return co_annotation_to_source_labels(z_A, y_B, relatedness, prior=prior, trust=trust)
-    found = co_annotated_classes(y_B, relatedness, tau_co, prior, trust, z_A.dtype, form=form, clip=clip)
-    counts = found.takes_part.any(dim=1).sum().to(z_A.dtype)
-    odds, takes_part = z_A, found.takes_part
+    suggested = co_annotated_classes(y_B, relatedness, tau_co, prior, trust, z_A.dtype, form=form, clip=clip)
+    counts = suggested.takes_part.any(dim=1).sum().to(z_A.dtype)
+    odds, takes_part = z_A, suggested.takes_part
     if trust is not None:
         rows = split_trust(trust.to(z_A), relatedness).rows
         odds, takes_part = z_A + rows.log(), takes_part & (rows > 0)
@@ -77,7 +77,7 @@ def co_annotation_to_classes(
     # Among the classes that take part; an input that says nothing keeps all of them, with a target of 0.
     among = torch.where(says_something, odds.masked_fill(~takes_part, -torch.inf), z_A)
     log_p = torch.log_softmax(among, dim=1)
-    target = (found.q_A * found.weight[:, None]).to(z_A)
+    target = (suggested.q_A * suggested.weight[:, None]).to(z_A)
     return LossTerm(-torch.where(takes_part, target * log_p, torch.zeros_like(log_p)).sum(), counts)
 
 

@@ -48,13 +48,13 @@ def suggested_labels(
     R, weight = table.nan_to_num(0.0), _row_trust(trust, relatedness).to(table)
     if isinstance(relatedness.target, Multiclass):
         annotated = (y_B != MISSING)[:, None]
-        at = y_B.clamp(min=0).long()
-        known = ~table[:, 0].isnan()  # a row is known or unknown as a whole
+        classes = y_B.clamp(min=0).long()
+        known_rows = ~table[:, 0].isnan()  # a row is known or unknown as a whole
         b = torch.full_like(R[0], 1 / R.shape[1]) if relatedness.base is None else relatedness.base.to(R)
         P = torch.full_like(R[:, 0], 0.5) if prior is None else prior.to(R)
-        joint, of_class = (R * P[:, None])[:, at].t(), b[at][:, None]
+        joint, of_class = (R * P[:, None])[:, classes].t(), b[classes][:, None]
         s = torch.where(of_class > 0, joint / of_class, (joint > 0).to(R)).clamp(max=1.0)
-        return s, (annotated & known & (weight > 0)) * weight
+        return s, (annotated & known_rows & (weight > 0)) * weight
     annotated = (y_B != MISSING).to(R.dtype)
     related = annotated @ R.t()
     s = (annotated * y_B) @ R.t() / torch.where(related > 0, related, torch.ones_like(related))

@@ -71,7 +71,7 @@ def distribution_matching_loss(
         True
     """
     if not tau > 0:
-        raise ValueError(f"tau: found {tau}; a matching temperature is positive")
+        raise ValueError(f"tau: found {tau}; expected a positive matching temperature")
     if direction not in get_args(Direction):
         raise ValueError(f"direction: found {direction!r}; expected one of {get_args(Direction)}")
     if form not in get_args(LabelForm):
@@ -86,14 +86,14 @@ def distribution_matching_loss(
         log_q = [implied.log_q, implied.log_not_q][: len(log_own)]
         known = implied.known
     if trust is not None or not cached_on_device(relatedness, annotation_view, z_A.device, z_A.dtype).wholly_known:
-        # Of what is unknown the matching says nothing: B's own prediction stands for it.
+        # Matching is silent on unknown cells: there B's own prediction replaces the implied one.
         log_q = [
             torch.where(
                 implied.log_unknown.isneginf(),
                 part,
-                torch.logaddexp(part + implied.log_known, own.detach() + implied.log_unknown),
+                torch.logaddexp(part + implied.log_known, own_log_p.detach() + implied.log_unknown),
             )
-            for part, own in zip(log_q, log_own, strict=True)
+            for part, own_log_p in zip(log_q, log_own, strict=True)
         ]
 
     def cross_entropy(log_target: list[Tensor], log_scored: list[Tensor]) -> Tensor:

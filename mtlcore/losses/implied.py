@@ -79,8 +79,8 @@ def implied_by_cells(z_A: Tensor, cells: Cells, tau: float = 1.0, trust: Tensor 
     log_mass = _log_mass(mass, impossible, log_trusted, holds_or_not).masked_fill(impossible, LOG_IMPOSSIBLE)
     if trust is None and cells.unknown is None:
         log_mass = log_mass.clamp(max=0.0)
-        one = torch.ones_like(mass[:1, :1]).expand(len(mass), labels)
-        return Implied(log_mass[:, :labels], log_mass[:, labels:], one, one.log(), (one - one).log())
+        ones = torch.ones_like(mass[:1, :1]).expand(len(mass), labels)
+        return Implied(log_mass[:, :labels], log_mass[:, labels:], ones, ones.log(), (ones - ones).log())
     log_known = torch.logaddexp(log_mass[:, :labels], log_mass[:, labels:])
     log_conditional = torch.where(impossible, log_mass, log_mass - log_known.repeat(1, 2))
     known = (mass[:, :labels] + mass[:, labels:]).detach().clamp(max=1.0)
@@ -98,12 +98,12 @@ def _log_unknown(log_p: Tensor, cells: Cells, trust: Tensor | None) -> Tensor:
     """Return the logarithm of A's probability of classes whose cell is unknown or not trusted: (N, L), or (N, 1)."""
     if trust is None:
         assert cells.unknown is not None
-        rest = cells.unknown
+        unknown = cells.unknown
     else:
         of_cells = trust[:, None] if trust.dim() == 1 else trust
-        rest = 1 - of_cells if cells.unknown is None else 1 - of_cells * (1 - cells.unknown)
-    all_known = (rest == 0).all(dim=0)
-    return _log_mass(log_p.exp() @ rest, all_known, log_p, rest).masked_fill(all_known, -torch.inf)
+        unknown = 1 - of_cells if cells.unknown is None else 1 - of_cells * (1 - cells.unknown)
+    all_known = (unknown == 0).all(dim=0)
+    return _log_mass(log_p.exp() @ unknown, all_known, log_p, unknown).masked_fill(all_known, -torch.inf)
 
 
 def _log_mass(mass: Tensor, impossible: Tensor, log_p: Tensor, cells: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ def log_implied_by_labels(
     t = None if trust is None else split_trust(trust.to(z_A), relatedness).rows
     z = z_A / tau
     shares = _shares(z.detach(), causes, t)
-    if t is not None:  # a row without trust brings nothing about
+    if t is not None:  # a row without trust causes nothing
         z = (z + torch.where(t > 0, t, torch.ones_like(t)).log()).masked_fill(t == 0, -torch.inf)
     if isinstance(relatedness.target, Multiclass):
         base = relatedness.base
@@ -98,14 +98,14 @@ def _shares(z: Tensor, causes: Causes, t: Tensor | None) -> tuple[Tensor, Tensor
         log_known = torch.zeros_like(z[:, :1]).expand(-1, labels)
         return log_known.exp(), log_known, (-torch.expm1(log_known)).log()
     absent = F.logsigmoid(-z)
-    usable, some = torch.zeros_like(absent), causes.some_known
+    usable, any_known = torch.zeros_like(absent), causes.some_known
     if t is not None:
         usable = torch.logaddexp(absent, F.logsigmoid(z) + t.log())  # absent, or present with a row that is right
         usable = torch.where(t == 1, torch.zeros_like(usable), usable)
-        some = (t > 0).to(t.dtype) @ causes.known > 0
+        any_known = (t > 0).to(t.dtype) @ causes.known > 0
     log_known = usable @ causes.known + absent @ (1 - causes.known)
-    known = torch.where(some, log_known.exp(), torch.zeros_like(log_known))
-    return known, log_known, torch.where(some, (-torch.expm1(log_known)).log(), torch.zeros_like(log_known))
+    known = torch.where(any_known, log_known.exp(), torch.zeros_like(log_known))
+    return known, log_known, torch.where(any_known, (-torch.expm1(log_known)).log(), torch.zeros_like(log_known))
 
 
 def _noisy_or(z: Tensor, causes: Causes, leak: Tensor, no_cause: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,10 +132,10 @@ def _noisy_or(z: Tensor, causes: Causes, leak: Tensor, no_cause: Tensor) -> tupl
     return log_q, torch.where(always, torch.full_like(q, LOG_IMPOSSIBLE), log_none)
 
 
-def _exact_log_q(z: Tensor, R: Tensor, where: Tensor) -> Tensor:
+def _exact_log_q(z: Tensor, R: Tensor, entries: Tensor) -> Tensor:
     """Return log q for entries so small that q is the sum of its causes: log sum_k p[n, k] R[k, l]."""
     log_p, log_R = F.logsigmoid(z), R.log().t()
-    rows, columns = where.nonzero(as_tuple=True)
+    rows, columns = entries.nonzero(as_tuple=True)
     size = max(1, _CHUNK // z.shape[1])
     parts = [
         torch.logsumexp(log_p[rows[i : i + size]] + log_R[columns[i : i + size]], dim=1)

@@ -1,4 +1,4 @@
-"""What a prediction for task A, of either kind, implies of task B: what DM and ILL have in common."""
+"""The prediction for task B implied by task A's, of either kind: what DM and ILL have in common."""
 
 import torch
 from torch import Tensor

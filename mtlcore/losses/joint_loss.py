@@ -161,10 +161,10 @@ class JointLoss(nn.Module):
             (p.relatedness.edge, end.name) for p in pairs for end in (p.relatedness.source, p.relatedness.target)
         ]
         if MATCHING in names and pairs:
-            raise ValueError(f"tasks: found the name {MATCHING!r}, which stands for the losses of related pairs")
-        for what, name in edge_ends + [("task_weights", name) for name in self.task_weights]:
+            raise ValueError(f"tasks: found the name {MATCHING!r}, the objective of related pairs; expected another")
+        for key, name in edge_ends + [("task_weights", name) for name in self.task_weights]:
             if name not in names:
-                raise ValueError(f"{what}: there is no task {name!r}; the tasks are {', '.join(sorted(names))}")
+                raise ValueError(f"{key}: there is no task {name!r}; expected one of {', '.join(sorted(names))}")
         related = [frozenset((p.relatedness.source.name, p.relatedness.target.name)) for p in pairs]
         for i, pair in enumerate(pairs):
             if related.index(related[i]) < i:
@@ -182,18 +182,18 @@ class JointLoss(nn.Module):
 
         With ``count_only`` the sums mean nothing, and what costs most is left out.
         """
-        found: dict[str, tuple[float, LossTerm]] = {}
+        terms: dict[str, tuple[float, LossTerm]] = {}
 
         def of_labels(loss: Callable[..., LossTerm], z: Tensor, task: str, *args: Any, **options: Any) -> LossTerm:
             """Return a loss of logits and of a task's labels."""
             if mixed is None:
                 return loss(z, labels[task], *args, **options)
-            own, of_partner = where_both(labels[task], mixed.labels[task])
-            return blended(loss(z, own, *args, **options), loss(z, of_partner, *args, **options), mixed.own)
+            y, y_partner = where_both(labels[task], mixed.labels[task])
+            return blended(loss(z, y, *args, **options), loss(z, y_partner, *args, **options), mixed.own)
 
         for task in self.tasks:
             weight = self.task_weights.get(task.name, 1.0)
-            found[task.name] = weight, of_labels(supervised_loss, logits[task.name], task.name, task)
+            terms[task.name] = weight, of_labels(supervised_loss, logits[task.name], task.name, task)
         for pair in self.pairs:
             R = pair.relatedness
             A, B = R.source.name, R.target.name
@@ -202,7 +202,7 @@ class JointLoss(nn.Module):
             if implied is None and pair.ill.weight:  # DM at the same temperature shares what costs most
                 implied = implied_prediction(logits[A], R, trust=rows)
             if dm := pair.dm.weight and pair.dm:
-                found[f"dm:{A}->{B}"] = (
+                terms[f"dm:{A}->{B}"] = (
                     dm.weight,
                     distribution_matching_loss(
                         logits[A],
@@ -230,19 +230,19 @@ class JointLoss(nn.Module):
                         prior=prior,
                         trust=rows,
                     )
-                    found[f"sca:{B}->{A}"] = sca.weight, term
+                    terms[f"sca:{B}->{A}"] = sca.weight, term
                 if sca.to_target:
-                    found[f"sca:{A}->{B}"] = (
+                    terms[f"sca:{A}->{B}"] = (
                         sca.weight,
                         of_labels(co_annotation_to_labels, logits[B], A, R, form=sca.form, trust=rows),
                     )
             if pair.ill.weight:
                 term = of_labels(implied_likelihood_loss, logits[A], B, R, trust=rows, implied=implied)
-                found[f"ill:{B}->{A}"] = pair.ill.weight, term
+                terms[f"ill:{B}->{A}"] = pair.ill.weight, term
             for added in pair.added:
                 if added.weight:
-                    found[f"{added.name}:{A}->{B}"] = added.weight, added.term(logits, labels, R, rows, mixed)
-        return found
+                    terms[f"{added.name}:{A}->{B}"] = added.weight, added.term(logits, labels, R, rows, mixed)
+        return terms
 
     def _check(self, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> None:
         names = [task.name for task in self.tasks]
@@ -251,7 +251,9 @@ class JointLoss(nn.Module):
                 raise ValueError(f"labels: there is no task {name!r}{did_you_mean(name, names)}")
         for task in self.tasks:
             if task.name not in labels:
-                raise ValueError(f"labels: there are none of task {task.name!r}; -1 stands for not annotated")
+                raise ValueError(
+                    f"labels: there are none of task {task.name!r}; expected a tensor, -1 where not annotated"
+                )
             y, z = labels[task.name], logits[task.name]
             shape = z.shape[:1] if isinstance(task, Multiclass) else z.shape
             if y.dtype.is_floating_point or y.dtype is torch.bool:
@@ -265,7 +267,7 @@ class JointLoss(nn.Module):
             bound = len(task.outputs) if isinstance(task, Multiclass) else 2
             if y.device.type == "cpu" and y.numel() and not -1 <= y.min() <= y.max() < bound:
                 worst = int(y.max() if y.max() >= bound else y.min())
-                raise ValueError(f"task {task.name!r}: found the label {worst}; a label lies in [-1, {bound})")
+                raise ValueError(f"task {task.name!r}: found the label {worst}; expected labels in [-1, {bound})")
 
     def begin_counts(
         self,
@@ -329,8 +331,8 @@ class JointLoss(nn.Module):
         Raises:
             ValueError: the labels are not those of the tasks; names the task and what was found.
         """
-        for given in (labels, mixed.labels) if mixed else (labels,):
-            self._check(logits, given)
+        for task_labels in (labels, mixed.labels) if mixed else (labels,):
+            self._check(logits, task_labels)
         terms = self.terms(logits, labels, trust, mixed)
         (divisors,) = _over_workers(terms).wait() if counts is None else (counts,)
         workers = world_size()
@@ -358,14 +360,14 @@ class JointLoss(nn.Module):
     ) -> dict[str, Objective]:
         tasks = [task.name for task in self.tasks]
         counts_for_something = (counts > 0) & (weights > 0)
-        found: dict[str, Objective] = {}
+        objectives: dict[str, Objective] = {}
         for i, name in enumerate(names):
-            of = name if name in tasks else MATCHING
+            objective = name if name in tasks else MATCHING
             share, present = weights[i] * values[i], counts_for_something[i]
-            if before := found.get(of):
+            if before := objectives.get(objective):
                 share, present = before.share + share, before.present | present
-            found[of] = Objective(share, present)
-        return found
+            objectives[objective] = Objective(share, present)
+        return objectives
 
 
 def _over_workers(terms: Mapping[str, tuple[float, LossTerm]]) -> SumOverWorkers:

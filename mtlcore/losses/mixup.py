@@ -42,12 +42,12 @@ class MixedLabels:
         return MixedLabels({name: y.to(device, non_blocking=True) for name, y in self.labels.items()}, self.own)
 
 
-def where_both(y: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+def where_both(y: Tensor, y_partner: Tensor) -> tuple[Tensor, Tensor]:
     """Return two tensors of labels of one shape, each missing where the other is."""
-    unknown = (y == MISSING) | (other == MISSING)
-    return y.masked_fill(unknown, MISSING), other.masked_fill(unknown, MISSING)
+    unknown = (y == MISSING) | (y_partner == MISSING)
+    return y.masked_fill(unknown, MISSING), y_partner.masked_fill(unknown, MISSING)
 
 
-def blended(term: LossTerm, of_partner: LossTerm, own: float) -> LossTerm:
+def blended(term: LossTerm, of_partner: LossTerm, lam: float) -> LossTerm:
     """Return lambda of one loss and 1 - lambda of another."""
-    return LossTerm(own * term.total + (1 - own) * of_partner.total, own * term.count + (1 - own) * of_partner.count)
+    return LossTerm(lam * term.total + (1 - lam) * of_partner.total, lam * term.count + (1 - lam) * of_partner.count)

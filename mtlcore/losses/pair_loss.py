@@ -1,4 +1,4 @@
-"""The protocol of a loss of related pairs, for one that is neither DM nor SCA nor ILL."""
+"""The protocol of a loss of related pairs beside DM, SCA and ILL."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -79,8 +79,10 @@ class AddedPairLoss:
         if mixed is None:
             return self._term(z, {name: labels[name] for name in ends}, relatedness, trust)
         pairs = {name: where_both(labels[name], mixed.labels[name]) for name in ends}
-        own, of_partner = ({name: pair[i] for name, pair in pairs.items()} for i in (0, 1))
-        return blended(self._term(z, own, relatedness, trust), self._term(z, of_partner, relatedness, trust), mixed.own)
+        own_labels, partner_labels = ({name: pair[i] for name, pair in pairs.items()} for i in (0, 1))
+        return blended(
+            self._term(z, own_labels, relatedness, trust), self._term(z, partner_labels, relatedness, trust), mixed.own
+        )
 
     def _term(
         self, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor], relatedness: Relatedness, trust: Tensor | None
@@ -118,7 +120,7 @@ def check_pair_loss(added: AddedPairLoss, relatedness: Relatedness) -> None:
             return added.term(logits, labels, relatedness, None, None)
         except ValueError:
             raise
-        except Exception as error:  # somebody's code
+        except Exception as error:  # user code may raise anything
             raise ValueError(f"{added.name}: the loss failed: {type(error).__name__}: {error}") from error
 
     nothing, something = term_of(0.0), term_of(3.0)

@@ -1,4 +1,4 @@
-"""How sure a difference between two arms is: paired by seed and test input, with an interval that few seeds widen."""
+"""The interval of a difference between two arms, paired by seed and test input; few seeds widen it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -36,8 +36,8 @@ def _contributions(logits: Tensor, labels: Tensor, task: Task, metric: SummedMet
     if isinstance(task, Multiclass):
         correct = (logits.argmax(dim=1) == labels) & annotated
         return torch.stack([correct, annotated], dim=1).double().numpy()
-    known = annotated.any(dim=0)  # a label without any annotated entry takes no part, as in task_metrics
-    logits, labels = logits[:, known], labels[:, known]
+    annotated_labels = annotated.any(dim=0)  # a label without any annotated entry takes no part, as in task_metrics
+    logits, labels = logits[:, annotated_labels], labels[:, annotated_labels]
     predicted = logits > 0
     hit = predicted & (labels == 1)
     false = (predicted & (labels == 0)) | (~predicted & (labels == 1))
@@ -99,7 +99,9 @@ def paired_difference(
         1.0
     """
     if len(arm) != len(baseline) or not arm:
-        raise ValueError(f"{len(arm)} seeds against {len(baseline)}: a paired comparison needs the same, at least one")
+        raise ValueError(
+            f"{len(arm)} seeds against {len(baseline)}; expected as many of the arm as of the baseline, at least one"
+        )
     generator = np.random.Generator(np.random.PCG64(seed))
     pairs = [
         np.concatenate([_contributions(z, labels, task, metric) for z in (a, b)], axis=1)
@@ -112,14 +114,14 @@ def paired_difference(
 
     of_seeds = np.stack([differences(pair.sum(axis=0)) for pair in pairs])
     value, seeds = float(of_seeds.mean()), len(pairs)
-    drawn = np.concatenate(
+    replicated = np.concatenate(
         [
             np.mean([differences(weights @ pair) for pair in pairs], axis=0)
             for weights in input_weights(generator, len(labels), replicates)
         ]
     )
     without = (of_seeds.sum() - of_seeds) / (seeds - 1) if seeds > 1 else np.empty(0)
-    half = interval_half_width(without, drawn, confidence)
+    half = interval_half_width(without, replicated, confidence)
     return Interval(value, value - half, value + half)
 
 
@@ -128,5 +130,5 @@ def input_weights(generator: np.random.Generator, inputs: int, replicates: int) 
     size = max(1, _ENTRIES_AT_ONCE // max(1, inputs))
     for first in range(0, replicates, size):
         rows = min(size, replicates - first)
-        drawn = generator.integers(inputs, size=(rows, inputs)) + inputs * np.arange(rows)[:, None]
-        yield np.bincount(drawn.reshape(-1), minlength=rows * inputs).reshape(rows, inputs).astype(np.float64)
+        indices = generator.integers(inputs, size=(rows, inputs)) + inputs * np.arange(rows)[:, None]
+        yield np.bincount(indices.reshape(-1), minlength=rows * inputs).reshape(rows, inputs).astype(np.float64)

@@ -1,4 +1,4 @@
-"""Whether predictions are better than those of something that looks at no input."""
+"""Whether an arm is at chance: no better than predictions that ignore the inputs."""
 
 from collections.abc import Sequence
 
@@ -48,5 +48,5 @@ def is_at_chance(
     else:
         generator = torch.Generator().manual_seed(seed)
         blind = [z[torch.randperm(len(z), generator=generator)] for z in logits]
-    found = paired_difference(logits, blind, labels, task, replicates=replicates, confidence=confidence, seed=seed)
-    return not found.low > 0
+    interval = paired_difference(logits, blind, labels, task, replicates=replicates, confidence=confidence, seed=seed)
+    return not interval.low > 0

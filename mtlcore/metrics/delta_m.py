@@ -39,11 +39,13 @@ def delta_m(
         0.05
     """
     if set(scores) != set(baseline) or not scores:
-        raise ValueError(f"baseline: found tasks {sorted(baseline)}; {sorted(scores)} are the scores', one at least")
+        raise ValueError(
+            f"baseline: found tasks {sorted(baseline)}; expected those of the scores, {sorted(scores)}, one at least"
+        )
     if unknown := set(lower_is_better) - set(scores):
-        raise ValueError(f"lower_is_better: found {sorted(unknown)}; the tasks are {sorted(scores)}")
+        raise ValueError(f"lower_is_better: found {sorted(unknown)}; expected tasks, of {sorted(scores)}")
     if negative := [task for task, score in baseline.items() if score < 0]:
-        raise ValueError(f"baseline: found a negative score of {negative[0]!r}; no relative gain over it is defined")
+        raise ValueError(f"baseline: found a negative score of {negative[0]!r}; expected scores of 0 or more")
     gains = [
         (score - baseline[task]) / baseline[task] * (-1 if task in lower_is_better else 1) if baseline[task] else np.nan
         for task, score in scores.items()
@@ -102,11 +104,11 @@ def bootstrapped_delta_m(
     """
     seeds = len(arm[tasks[0].name])
     for task in tasks:
-        for whose, logits in (("arm", arm), ("baseline", baseline)):
+        for side, logits in (("arm", arm), ("baseline", baseline)):
             if len(logits[task.name]) != seeds or not seeds:
                 raise ValueError(
-                    f"{whose}: found {len(logits[task.name])} seeds of {task.name!r} and {seeds} of "
-                    f"{tasks[0].name!r} in the arm; a paired comparison needs the same, at least one"
+                    f"{side}: found {len(logits[task.name])} seeds of {task.name!r} and {seeds} of "
+                    f"{tasks[0].name!r} in the arm; expected the same number, at least one"
                 )
         if len(np.unique(inputs[task.name].numpy())) < len(inputs[task.name]):
             raise ValueError(f"inputs: found one twice in {task.name!r}; expected once")
@@ -115,19 +117,19 @@ def bootstrapped_delta_m(
     ids = np.unique(np.concatenate([inputs[task.name].numpy() for task in tasks]))
     places = {task.name: np.searchsorted(ids, inputs[task.name].numpy()) for task in tasks}
     counts = {
-        (whose, task.name): np.stack(
+        (side, task.name): np.stack(
             [_contributions(z, labels[task.name], task, metric[task.name]) for z in logits[task.name]]
         )
-        for whose, logits in (("arm", arm), ("baseline", baseline))
+        for side, logits in (("arm", arm), ("baseline", baseline))
         for task in tasks
     }  # (seeds, N_t, K)
 
     def gain(drawn_seeds: np.ndarray, weight: np.ndarray) -> float:
-        def scores(whose: str) -> dict[str, float]:
+        def scores(side: str) -> dict[str, float]:
             # (N_t,) @ (seeds, N_t, K): every seed's counts over the drawn inputs
             return {
                 task.name: float(
-                    _score(weight[places[task.name]] @ counts[whose, task.name], task, metric[task.name])[
+                    _score(weight[places[task.name]] @ counts[side, task.name], task, metric[task.name])[
                         drawn_seeds
                     ].mean()
                 )
@@ -139,16 +141,16 @@ def bootstrapped_delta_m(
     annotated_for = np.stack([np.isin(ids, inputs[task.name].numpy()) for task in tasks], axis=1)
     _, group_of = np.unique(annotated_for, axis=0, return_inverse=True)
     groups = [np.flatnonzero(group_of.reshape(-1) == group) for group in np.unique(group_of)]
-    drawn = np.empty(replicates)
+    replicated = np.empty(replicates)
     for r in range(replicates):
         weight = np.zeros(len(ids))
         for group in groups:
             weight[group] = np.bincount(generator.integers(len(group), size=len(group)), minlength=len(group))
-        drawn[r] = gain(np.arange(seeds), weight)
+        replicated[r] = gain(np.arange(seeds), weight)
     everything = np.ones(len(ids))
     value = gain(np.arange(seeds), everything)
-    if np.isnan(drawn).all() or np.isnan(value):
+    if np.isnan(replicated).all() or np.isnan(value):
         return Interval(value, np.nan, np.nan)
-    others = [np.delete(np.arange(seeds), left_out) for left_out in range(seeds)] if seeds > 1 else []
-    half = interval_half_width(np.array([gain(kept, everything) for kept in others]), drawn, confidence)
+    remaining_seeds = [np.delete(np.arange(seeds), left_out) for left_out in range(seeds)] if seeds > 1 else []
+    half = interval_half_width(np.array([gain(kept, everything) for kept in remaining_seeds]), replicated, confidence)
     return Interval(value, value - half, value + half)

@@ -103,11 +103,11 @@ def _multiclass(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
 def _log_odds(z: Tensor) -> Tensor:
     """Return log p - log(1 - p) of p = softmax(z), shape (N, C): it still ranks where p is 1 to the last digit."""
     log_total, top = z.logsumexp(dim=1, keepdim=True), z.argmax(dim=1, keepdim=True)
-    others = z - (
+    log_odds = z - (
         log_total + torch.log1p(-(z - log_total).exp().clamp(max=0.5))
     )  # a class that is not the top has <= 1/2
     of_top = z.gather(1, top) - z.scatter(1, top, -torch.inf).logsumexp(dim=1, keepdim=True)
-    return others.scatter(1, top, of_top)
+    return log_odds.scatter(1, top, of_top)
 
 
 def _multilabel(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:

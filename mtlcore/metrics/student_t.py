@@ -33,12 +33,12 @@ def t_quantile(probability: float, degrees: float) -> float:
     return float(np.sqrt(degrees) * np.tan(angle))
 
 
-def interval_half_width(without_a_seed: np.ndarray, drawn: np.ndarray, confidence: float) -> float:
+def interval_half_width(without_a_seed: np.ndarray, replicated: np.ndarray, confidence: float) -> float:
     """Return how far an interval reaches to either side of an estimate from some seeds and some test inputs.
 
     Args:
         without_a_seed: the estimate with each of the S seeds left out, (S,); empty for one seed.
-        drawn: bootstrap replicates over inputs, all seeds in each; NaN ones are left out.
+        replicated: bootstrap replicates over inputs, all seeds in each; NaN ones are left out.
         confidence: in (0, 1).
 
     Returns:
@@ -46,9 +46,9 @@ def interval_half_width(without_a_seed: np.ndarray, drawn: np.ndarray, confidenc
         number of seeds) and the bootstrap's over inputs.
     """
     seeds = len(without_a_seed)
-    apart = without_a_seed - without_a_seed.mean() if seeds else np.zeros(1)
-    of_seeds = float((apart**2).sum() * (seeds - 1) / seeds) if seeds else 0.0
-    return float(combined_half_width(of_seeds, float(np.nanvar(drawn)), seeds, confidence))
+    deviations = without_a_seed - without_a_seed.mean() if seeds else np.zeros(1)
+    of_seeds = float((deviations**2).sum() * (seeds - 1) / seeds) if seeds else 0.0
+    return float(combined_half_width(of_seeds, float(np.nanvar(replicated)), seeds, confidence))
 
 
 def combined_half_width(

@@ -48,11 +48,11 @@ class _OfCounts(SummedMetric):
         if isinstance(task, Multiclass):
             holds = one_hot(labels.clamp(min=0).long(), outputs).bool()
             predicted = one_hot(logits.argmax(dim=1), outputs).bool()
-            known = annotated[:, None].expand_as(holds)
+            takes_part = annotated[:, None].expand_as(holds)
         else:
-            holds, predicted, known = labels == 1, logits > 0, annotated
+            holds, predicted, takes_part = labels == 1, logits > 0, annotated
         cells = [holds & predicted, ~holds & predicted, holds & ~predicted, ~holds & ~predicted]
-        return torch.cat([cell & known for cell in cells], dim=1).double().numpy()
+        return torch.cat([cell & takes_part for cell in cells], dim=1).double().numpy()
 
     def score(self, sums: np.ndarray, task: Task) -> np.ndarray:
         """Return the metric."""
@@ -86,8 +86,8 @@ class BalancedAccuracy(_OfCounts):
         if multiclass:
             return _mean(recall, tp + fn > 0)
         defined = np.stack([tp + fn > 0, tn + fp > 0])
-        both = np.where(defined, np.stack([recall, specificity]), 0).sum(axis=0) / defined.sum(axis=0)
-        return _mean(both, defined.any(axis=0))
+        balanced = np.where(defined, np.stack([recall, specificity]), 0).sum(axis=0) / defined.sum(axis=0)
+        return _mean(balanced, defined.any(axis=0))
 
 
 class MacroF1(_OfCounts):

@@ -110,7 +110,7 @@ def build_loss(
     """
     tasks = tasks_of(case)
 
-    def of(edge: RelatednessEdge) -> Relatedness:
+    def with_base(edge: RelatednessEdge) -> Relatedness:
         R = relatedness_of(edge, tasks)
         if (
             R.base is None
@@ -126,7 +126,7 @@ def build_loss(
         if not isinstance(matching, Matching)
         else [
             RelatedPair(
-                of(edge),
+                with_base(edge),
                 DistributionMatching(**matching.dm.model_dump()),
                 SoftCoAnnotation(**matching.sca.model_dump(), prior=priors.get(edge.source)),
                 ImpliedLikelihood(**matching.ill.model_dump()),
@@ -147,8 +147,8 @@ def build_trust(
 
     ``annotated``: by task, the training rows that are annotated for it.
     """
-    used = [pair.relatedness for pair in joint_loss.pairs if pair.has_loss]
-    return RelatednessTrust(used, head_features(network.heads), annotated) if used else None
+    tables = [pair.relatedness for pair in joint_loss.pairs if pair.has_loss]
+    return RelatednessTrust(tables, head_features(network.heads), annotated) if tables else None
 
 
 def build_balancing(
@@ -169,10 +169,10 @@ def build_balancing(
     """
     settings = case.arms[arm].balancing or case.training.balancing
     options = settings.all_options()
-    for option, given in options.items():
-        if isinstance(given, dict):
-            for name in given:
+    for option, value in options.items():
+        if isinstance(value, dict):
+            for name in value:
                 if name not in (valid := [*case.tasks, MATCHING]):
                     raise ValueError(f"{option}: found {name!r}, no such objective{did_you_mean(name, valid)}")
-            options[option] = {name: given[name] for name in given if name in joint_loss.objective_names}
+            options[option] = {name: value[name] for name in value if name in joint_loss.objective_names}
     return build_balancer(settings.method, joint_loss.objective_names, shared, others, seed=seed, **options)

@@ -41,11 +41,11 @@ def builds_anywhere(settings: Network) -> bool:
 
 
 def _shared(sharing: Sharing, backbone: nn.Module, features: int, names: list[str]) -> tuple[nn.Module, int]:
-    given = sharing.model_dump(exclude={"kind"})
+    options = sharing.model_dump(exclude={"kind"})
     if sharing.kind == "hard":
         return backbone, features
     if sharing.kind == "cross_stitch":
-        return CrossStitch(backbone, features, names, **given), features
+        return CrossStitch(backbone, features, names, **options), features
     build = MultiGateMixtureOfExperts if sharing.kind == "mmoe" else ProgressiveLayeredExtraction
-    trunk = build(backbone, features, names, **given)
+    trunk = build(backbone, features, names, **options)
     return trunk, trunk.features

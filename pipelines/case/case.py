@@ -47,8 +47,8 @@ class RelatednessEdge(Section):
     """Count it from inputs annotated for both tasks."""
 
 
-def _matching_form(given: Any) -> str:
-    return "losses" if isinstance(given, (dict, Matching)) else "none"
+def _matching_form(value: Any) -> str:
+    return "losses" if isinstance(value, (dict, Matching)) else "none"
 
 
 class Arm(Section):
@@ -244,11 +244,11 @@ class Case(Section):
     def trained_as(self, arm: str) -> str:
         """Return the first arm that trains the same networks as an arm does: the one whose runs both use."""
 
-        def of(name: str) -> dict[str, Any]:
-            other = {"batch"} if self.arms[name].networks == "shared" else {"matching"}
-            return self.arms[name].model_dump(exclude={"infer", "fuse"} | other)
+        def training_of(name: str) -> dict[str, Any]:
+            unused = {"batch"} if self.arms[name].networks == "shared" else {"matching"}
+            return self.arms[name].model_dump(exclude={"infer", "fuse"} | unused)
 
-        return next(name for name in self.arms if of(name) == of(arm))
+        return next(name for name in self.arms if training_of(name) == training_of(arm))
 
     def of_split(self, split: str) -> dict[str, DataSet]:
         """Return the datasets of a split, by name, in the case file's order."""

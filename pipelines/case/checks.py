@@ -98,14 +98,15 @@ def _tasks(case: Case) -> Iterator[str]:
     for name, task in case.tasks.items():
         if name in _RESERVED:
             yield f"tasks.{name}: the name is taken; expected any but {', '.join(_RESERVED)}"
-        what, outputs = ("classes", task.classes) if isinstance(task, MulticlassTask) else ("labels", task.labels)
-        for alias, of in task.aliases.items():
-            if of not in outputs:
-                yield f"tasks.{name}.aliases.{alias}: found {of!r}, none of the {what}{did_you_mean(of, outputs)}"
+        kind, outputs = ("classes", task.classes) if isinstance(task, MulticlassTask) else ("labels", task.labels)
+        for alias, output in task.aliases.items():
+            if output not in outputs:
+                near = did_you_mean(output, outputs)
+                yield f"tasks.{name}.aliases.{alias}: found {output!r}, none of the {kind}{near}"
             elif alias in outputs:
-                yield f"tasks.{name}.aliases.{alias}: {alias!r} is itself one of the {what}; expected another word"
+                yield f"tasks.{name}.aliases.{alias}: {alias!r} is itself one of the {kind}; expected another word"
         for twice in sorted(output for output, n in Counter(outputs).items() if n > 1):
-            yield f"tasks.{name}.{what}: found {twice!r} twice; expected every name once"
+            yield f"tasks.{name}.{kind}: found {twice!r} twice; expected every name once"
 
     if all(task.auxiliary for task in case.tasks.values()):
         yield "tasks: found all of them auxiliary; expected one at least that is there for use"
@@ -115,7 +116,7 @@ def _relatedness(case: Case) -> Iterator[str]:
     from pipelines.case.build import relatedness_of, tasks_of
 
     tasks = tasks_of(case)
-    seen: set[frozenset[str]] = set()
+    linked: set[frozenset[str]] = set()
     for i, edge in enumerate(case.relatedness):
         key = f"relatedness.{i}"
         ends = {"from": edge.source, "to": edge.target}
@@ -126,21 +127,21 @@ def _relatedness(case: Case) -> Iterator[str]:
             continue
         if edge.source == edge.target:
             yield f"{key}.to: found {edge.target!r}, the source itself; expected another task"
-        elif frozenset(ends.values()) in seen:
+        elif frozenset(ends.values()) in linked:
             yield f"{key}: found a second edge between {edge.source} and {edge.target}; expected one per pair"
         elif edge.table is None and edge.counted is None:
-            yield f"{key}: found neither 'table' nor 'file' nor 'counted'; one of them is needed"
+            yield f"{key}: found neither 'table' nor 'file' nor 'counted'; expected one of them"
         elif edge.counted is not None and not _labelled_for_both(case, edge):
             yield (
                 f"{key}.counted: found no dataset of split 'train' labelled for both {edge.source} and {edge.target}; "
-                "one is needed to count from (`kindred relate` estimates a table without)"
+                "expected one to count from (`kindred relate` estimates a table without)"
             )
         elif edge.table is not None:
             try:
                 relatedness_of(edge, tasks)
             except ValueError as error:
                 yield f"{key}.table: {error}"
-        seen.add(frozenset(ends.values()))
+        linked.add(frozenset(ends.values()))
 
 
 def _labelled_for_both(case: Case, edge: RelatednessEdge) -> bool:
@@ -161,7 +162,7 @@ def _datasets(case: Case) -> Iterator[str]:
             if not any(task_name in data_set.labels for data_set in case.of_split(split).values()):
                 yield (
                     f"datasets: found none of split {split!r} labelled for task {task_name!r}; "
-                    "every task needs one to learn from and one to be tested on"
+                    "expected one to learn from and one to test on for every task"
                 )
 
 
@@ -170,18 +171,23 @@ def _source_and_input(case: Case, key: str, source: Source) -> Iterator[str]:
     vectors = getattr(source, "vector_columns", None)
     if isinstance(case.input, VectorInput):
         if "vector" not in source.inputs:
-            yield f"{key}.kind: found {source.kind!r}, a source of images, and inputs are vectors"
+            yield f"{key}.kind: found {source.kind!r}, a source of images; expected one of vectors, as input.kind says"
         elif vectors == ():
-            yield f"{key}.vector_columns: missing; inputs are vectors, so the columns that hold the numbers are needed"
+            yield f"{key}.vector_columns: missing; inputs are vectors; expected the columns that hold the numbers"
     elif "picture" not in source.inputs:
-        yield f"{key}.kind: found {source.kind!r}, a source of vectors, and inputs are images"
+        yield f"{key}.kind: found {source.kind!r}, a source of vectors; expected one of images, as input.kind says"
     elif vectors:
-        yield f"{key}.vector_columns: found {list(vectors)}, and inputs are images (input.kind: vector is for these)"
+        yield (
+            f"{key}.vector_columns: found {list(vectors)}, and inputs are images; expected none, or input.kind: vector"
+        )
 
 
 def _source_paths(case: Case) -> Iterator[str]:
     if case.logging.tensorboard and is_remote(case.storage.path):
-        yield f"logging.tensorboard: found true, and storage.path {case.storage.path!r}; event files need a folder"
+        yield (
+            f"logging.tensorboard: found true, and storage.path {case.storage.path!r}; "
+            "expected a local folder for event files"
+        )
     if not is_remote(case.storage.path):
         storage = Path(case.storage.path)
         blocking = next((p for p in (storage, *storage.parents) if p.exists() and not p.is_dir()), None)
@@ -196,7 +202,7 @@ def _source_paths(case: Case) -> Iterator[str]:
         ("data_root", case.data_root),
     )
     for key, url in places:
-        # The one place where a case is looked at that another machine may have to wait for: ask once, and stop there.
+        # The only check that waits for another machine: stop at the first storage that is missing.
         if url is not None and is_remote(url) and (problem := _not_there(key, url)):
             yield problem
             return
@@ -204,9 +210,9 @@ def _source_paths(case: Case) -> Iterator[str]:
         return
     root = str(case.data_root)
     if not is_remote(root) and not Path(root).exists():
-        beside = sorted(p.name for p in Path(root).parent.iterdir()) if Path(root).parent.is_dir() else []
+        siblings = sorted(p.name for p in Path(root).parent.iterdir()) if Path(root).parent.is_dir() else []
         name = Path(root).name
-        near = did_you_mean(name, difflib.get_close_matches(name, beside, n=1))
+        near = did_you_mean(name, difflib.get_close_matches(name, siblings, n=1))
         yield f"data_root: found {root!r}, no such folder or archive; expected where your data lie{near}"
         return
     for name, data_set in case.datasets.items():
@@ -226,7 +232,7 @@ def _not_there(key: str, url: str) -> str | None:
         bucket = missing_bucket(url)
     except UserError as error:
         return f"{key}: {error}"
-    return f"{key}: found {url!r}, and there is no bucket {bucket!r}" if bucket else None
+    return f"{key}: found {url!r}, and there is no bucket {bucket!r}; expected one that is there" if bucket else None
 
 
 def _missing_path(key: str, path: str, root: str) -> str:
@@ -243,13 +249,14 @@ def _label_rule(case: Case, key: str, task_name: str, rule: LabelRule, source: S
         yield f"{key}.from: found {rule.where!r} for a source of kind {source.kind!r}; expected 'folder'"
     yield from _rule_keys(key, rule, case.tasks[task_name])
     if (rule.where == "column") != (rule.column is not None):
-        yield f"{key}.column: {'missing; needed' if rule.column is None else 'found, but used only'} with from: column"
+        problem = "missing; expected" if rule.column is None else "found; expected only"
+        yield f"{key}.column: {problem} with from: column"
     task = case.tasks[task_name]
     if rule.through is None:
         if rule.where == "folder" and isinstance(task, MultilabelTask):
             yield f"{key}: a folder names one class, {task_name!r} is multilabel; expected 'through' a multiclass task"
         if rule.threshold is not None and rule.where != "columns" and rule.value_column is None:
-            yield f"{key}.threshold: found, but used only with from: columns, or with value_column"
+            yield f"{key}.threshold: found; expected only with from: columns, or with value_column"
         return
     if rule.where == "columns":
         yield f"{key}.from: found 'columns' with 'through', which reads one class; expected 'column' or 'folder'"
@@ -258,7 +265,7 @@ def _label_rule(case: Case, key: str, task_name: str, rule: LabelRule, source: S
         return
     edge = next((e for e in case.relatedness if (e.source, e.target) == (rule.through, task_name)), None)
     if edge is None or edge.table is None or edge.counted is not None:
-        yield f"{key}.through: there is no relatedness {rule.through} -> {task_name}; one with a table is needed"
+        yield f"{key}.through: there is no relatedness {rule.through} -> {task_name}; expected one with a table"
         return
     from pipelines.case.build import relatedness_of, tasks_of
 
@@ -266,7 +273,7 @@ def _label_rule(case: Case, key: str, task_name: str, rule: LabelRule, source: S
         if value not in (0.0, 1.0):
             yield (
                 f"{key}.through: the table {rule.through} -> {task_name} holds {value:g}; "
-                "true labels come only from a table of zeros and ones"
+                "expected zeros and ones alone, which make true labels"
             )
             return
 
@@ -274,14 +281,14 @@ def _label_rule(case: Case, key: str, task_name: str, rule: LabelRule, source: S
 def _rule_keys(key: str, rule: LabelRule, task: MulticlassTask | MultilabelTask) -> Iterator[str]:
     """Say which keys of a rule are used only together."""
     if (rule.where == "annotators") != bool(rule.columns):
-        what = "missing; needed" if not rule.columns else "found, but used only"
-        yield f"{key}.columns: {what} with from: annotators"
+        problem = "missing; expected" if not rule.columns else "found; expected only"
+        yield f"{key}.columns: {problem} with from: annotators"
     if rule.separator is not None and (rule.where not in ("column", "annotators") or isinstance(task, MulticlassTask)):
-        yield f"{key}.separator: found, but used only for the labels of a multilabel task in one column"
+        yield f"{key}.separator: found; expected only for the labels of a multilabel task in one column"
     if rule.value_column is not None and (not rule.long or isinstance(task, MulticlassTask)):
-        yield f"{key}.value_column: found, but used only with long: true, for a multilabel task"
+        yield f"{key}.value_column: found; expected only with long: true, for a multilabel task"
     if rule.long and rule.where != "column":
-        yield f"{key}.long: found true, but used only with from: column"
+        yield f"{key}.long: found true; expected only with from: column"
 
 
 def _training(case: Case) -> Iterator[str]:
@@ -292,7 +299,7 @@ def _training(case: Case) -> Iterator[str]:
                 yield _unknown("training.mixing", "dataset of split train", name, train_sets)
         for name in train_sets:
             if name not in training.mixing.shares:
-                yield f"training.mixing: {name!r} is missing; every training dataset needs a share"
+                yield f"training.mixing: {name!r} is missing; expected a share for every training dataset"
     yield from _augmentation(case)
     for name in training.task_weights:
         if name not in case.tasks:
@@ -307,9 +314,9 @@ def _training(case: Case) -> Iterator[str]:
             f"training.accumulate: found {training.accumulate} pieces for each of {training.max_workers} workers, and "
             f"a batch of {training.batch_size} rows; expected a row for each at least"
         )
-    for where, seeds in (("training", training.seeds), ("tuning", case.tuning.seeds)):
+    for section, seeds in (("training", training.seeds), ("tuning", case.tuning.seeds)):
         if len(set(seeds)) != len(seeds):
-            yield f"{where}.seeds: found {list(seeds)}; expected every seed once"
+            yield f"{section}.seeds: found {list(seeds)}; expected every seed once"
 
 
 def _schedule(case: Case) -> Iterator[str]:
@@ -329,10 +336,10 @@ def _validation(case: Case) -> Iterator[str]:
     if training.validation.every_steps is None:
         for key in ("best", "early_stopping"):
             if getattr(training, key) is not None:
-                yield f"training.{key}: found, and no training.validation.every_steps, which says how often to validate"
+                yield f"training.{key}: found, and no training.validation.every_steps; expected how often to validate"
         return
     if not labelled:
-        yield "training.validation.every_steps: found, and no dataset of split 'validation'"
+        yield "training.validation.every_steps: found, and no dataset of split 'validation'; expected one"
         return
     if training.best is None or training.best.metric == "mean":
         return
@@ -340,15 +347,18 @@ def _validation(case: Case) -> Iterator[str]:
     if task not in case.tasks:
         yield _unknown("training.best.metric", "task", task, ["mean", *case.tasks])
     elif not any(task in data_set.labels for data_set in labelled):
-        yield f"training.best.metric: found {task!r}, and no dataset of split 'validation' is labelled for it"
-    elif dot and metric not in (known := [*METRICS, *_own_metrics(case, task)]):
-        yield _unknown("training.best.metric", "metric", metric, known)
+        yield (
+            f"training.best.metric: found {task!r}, and no dataset of split 'validation' is labelled for it; "
+            "expected one"
+        )
+    elif dot and metric not in (metrics := [*METRICS, *_own_metrics(case, task)]):
+        yield _unknown("training.best.metric", "metric", metric, metrics)
 
 
 def _own_metrics(case: Case, task: str) -> list[str]:
     settings = case.evaluation.metrics.get(task)
-    wanted = [*settings.add, settings.primary or ""] if settings else []
-    return [name.rpartition(":")[2] for name in wanted if name]
+    names = [*settings.add, settings.primary or ""] if settings else []
+    return [name.rpartition(":")[2] for name in names if name]
 
 
 def _augmentation(case: Case) -> Iterator[str]:
@@ -389,17 +399,17 @@ def _metrics(case: Case) -> Iterator[str]:
 def _pair_losses(case: Case) -> Iterator[str]:
     from pipelines.case.build import check_added_losses
 
-    said: set[str] = set()
+    reported: set[str] = set()
     for name, arm in case.arms.items():
         if not isinstance(arm.matching, Matching):
             continue
-        where = "training" if arm.matching == case.training.matching else f"arms.{name}"
+        section = "training" if arm.matching == case.training.matching else f"arms.{name}"
         try:
             check_added_losses(case, arm.matching)
         except ValueError as error:
-            if str(error) not in said:
-                said.add(str(error))
-                yield f"{where}.matching.{error}"
+            if str(error) not in reported:
+                reported.add(str(error))
+                yield f"{section}.matching.{error}"
 
 
 def _warm_start(case: Case) -> Iterator[str]:
@@ -410,7 +420,7 @@ def _warm_start(case: Case) -> Iterator[str]:
     try:
         trained_on = tasks_in_weights(file)
     except (OSError, ValueError):
-        return  # told where the network is built
+        return  # reported where the network is built
     for name, arm in case.arms.items():
         if len(trained_on) > 1 and arm.networks == "one_per_task" and arm.pretrained is None:
             yield (
@@ -426,18 +436,18 @@ def _balancing(case: Case) -> Iterator[str]:
     from pipelines.case.build import build_balancing, build_loss
 
     if any(_relatedness(case)):
-        return  # told already; a loss cannot be built
-    said: set[str] = set()
+        return  # reported already; a loss cannot be built
+    reported: set[str] = set()
     for name, arm in case.arms.items():
         tasks = list(case.tasks) if arm.networks == "shared" else list(case.tasks)[:1]
-        # The shape of a backbone's parameters does not matter here; that one is a matrix does.
+        # A stand-in for the backbone: methods look for a matrix, whatever its shape.
         shared = [torch.zeros(1, 1, requires_grad=True)]
         try:
             build_balancing(case, name, build_loss(case, tasks, arm.matching, {}), shared, [], seed=0)
         except ValueError as error:
             problem = f"{f'arms.{name}' if arm.balancing else 'training'}.balancing.{error}"
-            if problem not in said:
-                said.add(problem)
+            if problem not in reported:
+                reported.add(problem)
                 yield problem
 
 
@@ -446,21 +456,24 @@ def _pieces_and_shards(case: Case) -> Iterator[str]:
 
     if case.training.shard and case.training.compile:
         yield "training.compile: found true, and training.shard too; expected one of the two"
-    wanted = {
+    requirements = {
         "in_pieces": (case.training.accumulate > 1, f"training.accumulate: found {case.training.accumulate}"),
         "in_shards": (case.training.shard, "training.shard: found true"),
     }
     methods = {(arm.balancing or case.training.balancing).method for arm in case.arms.values()}
-    for ability, (needed, found) in wanted.items():
-        can = [name for name in BALANCERS.built_in if getattr(balancing_class(name), ability)]
+    for ability, (needed, setting) in requirements.items():
+        capable = [name for name in BALANCERS.built_in if getattr(balancing_class(name), ability)]
         for method in sorted(methods) if needed else ():
             if not getattr(balancing_class(method), ability):
-                yield f"{found}, and balancing {method!r} needs more than that leaves; {', '.join(can)} can be combined"
+                yield (
+                    f"{setting}, and balancing {method!r} needs more than that leaves; "
+                    f"expected one of {', '.join(capable)}"
+                )
 
 
 def _tuning(case: Case) -> Iterator[str]:
     if case.tuning.arm not in case.arms and case.tuning.arm != Tuning().arm:
-        # The default need not be among the arms of a case that is never tuned; `kindred tune` asks for it.
+        # The default arm may be missing from a case that is never tuned; `kindred tune` checks it.
         yield _unknown("tuning.arm", "arm", case.tuning.arm, case.arms)
     arm = case.arms.get(case.tuning.arm)
     try:

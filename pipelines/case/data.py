@@ -37,29 +37,29 @@ class MultilabelTask(Section):
     """Trained and reported only."""
 
 
-def _words_of(given: object) -> object:
+def _words_of(cells: object) -> object:
     """Write the keys of a mapping of cells as text: YAML reads 1 as a number, and yes, no, on and off as truths."""
-    if not isinstance(given, dict):
-        return given
-    found: dict[Any, Any] = {}
-    for key, value in given.items():
+    if not isinstance(cells, dict):
+        return cells
+    by_word: dict[Any, Any] = {}
+    for key, value in cells.items():
         words = ("true", "yes", "on") if key is True else ("false", "no", "off") if key is False else (str(key),)
-        found |= dict.fromkeys(words, str(value) if type(value) in (int, float) else value)
-    return found
+        by_word |= dict.fromkeys(words, str(value) if type(value) in (int, float) else value)
+    return by_word
 
 
-def _share(given: object) -> object:
+def _share(value: object) -> object:
     """Read 50% as 0.5."""
-    if isinstance(given, str) and given.rstrip().endswith("%"):
+    if isinstance(value, str) and value.rstrip().endswith("%"):
         try:
-            return float(given.rstrip()[:-1]) / 100
+            return float(value.rstrip()[:-1]) / 100
         except ValueError:
-            return given
-    return given
+            return value
+    return value
 
 
-def _several(given: object) -> object:
-    return given if isinstance(given, list | tuple) else (given,)
+def _several(value: object) -> object:
+    return value if isinstance(value, list | tuple) else (value,)
 
 
 class LabelRule(Section):
@@ -172,22 +172,24 @@ class PictureInput(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _with_imagenet(cls, given: Any) -> Any:
-        if isinstance(given, dict) and "imagenet" in (given.get("mean"), given.get("std")):
-            known = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
-            given = given | {key: value for key, value in known.items() if given.get(key, "imagenet") == "imagenet"}
-            if given.get("channels") == 1:
+    def _with_imagenet(cls, section: Any) -> Any:
+        if isinstance(section, dict) and "imagenet" in (section.get("mean"), section.get("std")):
+            imagenet = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+            section = section | {
+                key: value for key, value in imagenet.items() if section.get(key, "imagenet") == "imagenet"
+            }
+            if section.get("channels") == 1:
                 raise PydanticCustomError("imagenet", "found imagenet for images of 1 channel; expected numbers")
-        return given
+        return section
 
     @field_validator("background")
     @classmethod
-    def _is_a_colour(cls, given: str) -> str:
+    def _is_a_colour(cls, background: str) -> str:
         try:
-            ImageColor.getrgb(given)
+            ImageColor.getrgb(background)
         except ValueError:
             raise PydanticCustomError("colour", "expected a colour: a name, or '#rrggbb' in quotes") from None
-        return given
+        return background
 
     @model_validator(mode="after")
     def _fits_the_channels(self) -> Self:
@@ -227,8 +229,8 @@ class VectorInput(Section):
         return (self.size,)
 
 
-def _input_kind(given: Any) -> str:
-    return str(given.get("kind", "picture")) if isinstance(given, dict) else str(getattr(given, "kind", "picture"))
+def _input_kind(value: Any) -> str:
+    return str(value.get("kind", "picture")) if isinstance(value, dict) else str(getattr(value, "kind", "picture"))
 
 
 Input = Annotated[

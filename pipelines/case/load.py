@@ -25,15 +25,15 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     """safe_load that refuses a key written twice, where YAML would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Any] = set()
+        keys: set[Any] = set()
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
             key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
-            if not isinstance(key, Hashable) or key in seen:
+            if not isinstance(key, Hashable) or key in keys:
                 wrong = "stands twice in one section" if isinstance(key, Hashable) else "is not a name"
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} {wrong}", key_node.start_mark)
-            seen.add(key)
+            keys.add(key)
         return super().construct_mapping(node, deep)
 
 
@@ -58,8 +58,8 @@ def read_yaml(path: Path) -> Any:
 def _unshared(value: Any) -> Any:
     """Copy a value so that what YAML's aliases share is shared no more: a change to one is a change to one."""
     if isinstance(value, dict):
-        return {key: _unshared(one) for key, one in value.items()}
-    return [_unshared(one) for one in value] if isinstance(value, list) else value
+        return {key: _unshared(item) for key, item in value.items()}
+    return [_unshared(item) for item in value] if isinstance(value, list) else value
 
 
 def find_case_file(name: str) -> Path:
@@ -97,20 +97,20 @@ def load_case(name: str, overrides: Sequence[str] = (), *, check_paths: bool = T
             what would be right.
     """
     path = find_case_file(name)
-    given = read_yaml(path)
-    if not isinstance(given, dict):
-        raise UserError(f"{path}: found {type(given).__name__}; expected a mapping with the keys of a case")
+    raw_case = read_yaml(path)
+    if not isinstance(raw_case, dict):
+        raise UserError(f"{path}: found {type(raw_case).__name__}; expected a mapping with the keys of a case")
     for override in overrides:
-        _apply(given, override, path, resolve=check_paths)
-    _resolve_paths(given, path, resolve=check_paths)
-    _merge_matching_into_arms(given)
-    _choose_backbone(given)
-    if problems := with_plain_tables(given, path.absolute().parent, read_yaml):
+        _apply(raw_case, override, path, resolve=check_paths)
+    _resolve_paths(raw_case, path, resolve=check_paths)
+    _merge_matching_into_arms(raw_case)
+    _choose_backbone(raw_case)
+    if problems := with_plain_tables(raw_case, path.absolute().parent, read_yaml):
         raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
     try:
-        case = Case.model_validate(given)
+        case = Case.model_validate(raw_case)
     except ValidationError as error:
-        raise UserError("\n".join(f"{path}: {problem}" for problem in _described(error, given))) from None
+        raise UserError("\n".join(f"{path}: {problem}" for problem in _described(error, raw_case))) from None
     from pipelines.case.checks import check_case
     from pipelines.case.notes import case_notes
 
@@ -127,14 +127,14 @@ def as_yaml(case: Case) -> str:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
-def _apply(given: dict[str, Any], override: str, path: Path, *, resolve: bool) -> None:
+def _apply(raw_case: dict[str, Any], override: str, path: Path, *, resolve: bool) -> None:
     key_path, equals, text = override.partition("=")
     if not equals or not key_path:
-        raise UserError(f"--set {override}: not of the form key.path=value")
+        raise UserError(f"--set {override}: not of the form key.path=value; expected such as training.steps=100")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
-        raise UserError(f"--set {override}: the value is not valid YAML") from None
+        raise UserError(f"--set {override}: the value is not valid YAML; expected such as 5, text or [1, 2]") from None
     if (
         resolve
         and key_path in ("data_root", "storage.path", "storage.blocks")
@@ -145,7 +145,7 @@ def _apply(given: dict[str, Any], override: str, path: Path, *, resolve: bool) -
     if resolve and key_path in NETWORK_PATHS:
         value = absolute_network_path(key_path, value, Path.cwd())
     *parents, last = key_path.split(".")
-    place: Any = given
+    place: Any = raw_case
     for i, name in enumerate(parents):
         key = _key_in(place, name, parents[:i], override)
         if isinstance(place, dict) and place.get(key) is None:
@@ -157,44 +157,46 @@ def _apply(given: dict[str, Any], override: str, path: Path, *, resolve: bool) -
 def _key_in(place: Any, name: str, parents: Sequence[str], override: str) -> Any:
     """Return the key of a section that is written ``name``: a place in a list, or a key that YAML may have read as
     a number."""
-    where = ".".join(parents)
+    section = ".".join(parents)
     if isinstance(place, list):
         if not name.isdigit() or int(name) >= len(place):
             right = f"a number from 0 to {len(place) - 1}"
-            raise UserError(f"--set {override}: {where} is a list of {len(place)}; found {name!r}; expected {right}")
+            raise UserError(f"--set {override}: {section} is a list of {len(place)}; found {name!r}; expected {right}")
         return int(name)
     if not isinstance(place, dict):
-        raise UserError(f"--set {override}: {where} is {place!r} in the case file and has no key {name!r}")
+        raise UserError(
+            f"--set {override}: {section} is {place!r} in the case file; expected a section with a key {name!r}"
+        )
     return next((key for key in place if str(key) == name), name)
 
 
-def _resolve_paths(given: dict[str, Any], path: Path, *, resolve: bool) -> None:
+def _resolve_paths(raw_case: dict[str, Any], path: Path, *, resolve: bool) -> None:
     """Make data_root and storage.path absolute; an embedded case's data lie in its storage."""
-    storage = given.setdefault("storage", {})
+    storage = raw_case.setdefault("storage", {})
     if isinstance(storage, dict):
-        where = storage.setdefault("path", "kindred-runs")
-        if resolve and isinstance(where, str) and "://" not in where:
-            storage["path"] = where = str(Path(where).absolute())
+        storage_path = storage.setdefault("path", "kindred-runs")
+        if resolve and isinstance(storage_path, str) and "://" not in storage_path:
+            storage["path"] = storage_path = str(Path(storage_path).absolute())
         blocks = storage.get("blocks")
         if resolve and isinstance(blocks, str) and "://" not in blocks:
             storage["blocks"] = str(Path(blocks).absolute())
-        if given.get("embedded") and given.get("data_root") is None and isinstance(where, str):
-            given["data_root"] = join(where, "sources", given["embedded"])
+        if raw_case.get("embedded") and raw_case.get("data_root") is None and isinstance(storage_path, str):
+            raw_case["data_root"] = join(storage_path, "sources", raw_case["embedded"])
     if resolve:
-        resolve_network_paths(given, path.absolute().parent)
-    root = given.get("data_root")
+        resolve_network_paths(raw_case, path.absolute().parent)
+    root = raw_case.get("data_root")
     if resolve and (root is None or (isinstance(root, str) and "://" not in root)):
-        given["data_root"] = str((path.absolute().parent / (root or ".")).resolve())
+        raw_case["data_root"] = str((path.absolute().parent / (root or ".")).resolve())
 
 
-# What is compared where a case file does not say: networks of their own, joint training on whatever labels there
-# are, and joint training with training.matching.
+# The default arms: single-task networks, joint training on the available labels alone, and joint training with
+# training.matching.
 _DEFAULT_ARMS: dict[str, Any] = {
     "single-task": {"networks": "one_per_task"},
     "naive": {"matching": "none"},
     "co-trained": {},
 }
-# The same where a table leads from a multiclass task: it can be read backwards without any co-training.
+# The default arms where an edge leads from a multiclass task: its table can be read backwards without co-training.
 _DEFAULT_ARMS_WITH_A_TABLE: dict[str, Any] = {
     "single-task": {"networks": "one_per_task"},
     "table": {"networks": "one_per_task", "infer": "table"},
@@ -205,8 +207,8 @@ _DEFAULT_ARMS_WITH_A_TABLE: dict[str, Any] = {
 }
 
 
-def _default_arms(given: Mapping[str, Any]) -> dict[str, Any]:
-    edges, tasks = given.get("relatedness"), given.get("tasks")
+def _default_arms(raw_case: Mapping[str, Any]) -> dict[str, Any]:
+    edges, tasks = raw_case.get("relatedness"), raw_case.get("tasks")
     sources = [edge.get("from") for edge in edges if isinstance(edge, dict)] if isinstance(edges, list) else []
     kinds = [
         tasks[name].get("kind") for name in sources if isinstance(tasks, dict) and isinstance(tasks.get(name), dict)
@@ -214,11 +216,11 @@ def _default_arms(given: Mapping[str, Any]) -> dict[str, Any]:
     return copy.deepcopy(_DEFAULT_ARMS_WITH_A_TABLE if "multiclass" in kinds else _DEFAULT_ARMS)
 
 
-def _merge_matching_into_arms(given: dict[str, Any]) -> None:
+def _merge_matching_into_arms(raw_case: dict[str, Any]) -> None:
     """An arm's matching starts from training.matching, so that an arm says only what differs; ``none`` stays."""
-    if given.get("arms") is None:
-        given["arms"] = _default_arms(given)
-    training, arms = given.get("training"), given.get("arms")
+    if raw_case.get("arms") is None:
+        raw_case["arms"] = _default_arms(raw_case)
+    training, arms = raw_case.get("training"), raw_case.get("arms")
     if not isinstance(training, dict) or not isinstance(arms, dict):
         return
     for arm_name, arm in arms.items():
@@ -228,33 +230,33 @@ def _merge_matching_into_arms(given: dict[str, Any]) -> None:
             arm["matching"] = _merged(training.get("matching") or {}, arm.get("matching", {}))
 
 
-def _choose_backbone(given: dict[str, Any]) -> None:
+def _choose_backbone(raw_case: dict[str, Any]) -> None:
     """The backbone follows the input where a case file names none: ``small_cnn`` cannot take vectors."""
-    declared, network = given.get("input"), given.get("network")
+    declared, network = raw_case.get("input"), raw_case.get("network")
     if isinstance(declared, dict) and declared.get("kind") == "vector" and isinstance(network, dict | None):
-        given["network"] = {"backbone": "mlp"} | (network or {})
+        raw_case["network"] = {"backbone": "mlp"} | (network or {})
 
 
-def _merged(base: Any, over: Any) -> Any:
-    if isinstance(base, dict) and isinstance(over, dict):
-        return base | {key: _merged(base[key], value) if key in base else value for key, value in over.items()}
-    return over
+def _merged(base: Any, override: Any) -> Any:
+    if isinstance(base, dict) and isinstance(override, dict):
+        return base | {key: _merged(base[key], value) if key in base else value for key, value in override.items()}
+    return override
 
 
-def _described(error: ValidationError, given: Any) -> list[str]:
+def _described(error: ValidationError, raw_case: Any) -> list[str]:
     """Say every mistake once: not what follows from another, nor an arm's copy of one in training.matching."""
-    found = error.errors()
-    places = [problem["loc"] for problem in found]
+    errors = error.errors()
+    places = [problem["loc"] for problem in errors]
     common = {place[2:] for place in places if place[:2] == ("training", "matching")}
     return [
-        _describe(problem, given)
-        for problem, place in zip(found, places, strict=True)
-        if not any(other[: len(place)] == place and len(other) > len(place) for other in places)
+        _describe(problem, raw_case)
+        for problem, place in zip(errors, places, strict=True)
+        if not any(deeper[: len(place)] == place and len(deeper) > len(place) for deeper in places)
         and not (len(place) > 4 and place[0] == "arms" and place[2] == "matching" and place[4:] in common)
     ]
 
 
-# Where something is that is looked for elsewhere, by the word that one would use.
+# Hints for keys that users look for in the wrong place, by the name that they would use.
 _ELSEWHERE = {
     **dict.fromkeys(("lr", "learning_rate"), "the learning rate is training.optimizer.lr"),
     "weight_decay": "it is training.optimizer.weight_decay",
@@ -268,7 +270,7 @@ _ELSEWHERE = {
     **dict.fromkeys(("dm", "sca", "ill"), "losses of related tasks are below training.matching, or an arm's matching"),
     "freeze": "a network's weights cannot be frozen",
 }
-# The form of a section, by its class, for who wrote something else in its place.
+# The form of a section, by its class, for messages about a value of another type.
 _FORMS = {
     "LabelRule": "{from: folder}, {from: column, column: NAME}, or {from: columns}",
     "RelatednessEdge": "{from: TASK, to: TASK, table: {CLASS: [LABEL, ...]}}",
@@ -284,10 +286,10 @@ _EDGES = "expected a list of edges, [{from: TASK, to: TASK, table: {CLASS: [LABE
 _TASK = "expected {kind: multiclass, classes: [...]} or {kind: multilabel, labels: [...]}"
 
 
-def _expected(kind: str, key: str, found: Any, context: dict[str, Any]) -> str | None:
+def _expected(kind: str, key: str, value: Any, context: dict[str, Any]) -> str | None:
     """Say the form that is right where one of another type was found; None where pydantic's words say it."""
     if kind == "tuple_type":
-        example = f", such as [{found}]" if isinstance(found, (str, int, float)) else ""
+        example = f", such as [{value}]" if isinstance(value, (str, int, float)) else ""
         return _EDGES if key == "relatedness" else f"expected a list{example}"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         if key.startswith("tasks."):
@@ -299,14 +301,14 @@ def _expected(kind: str, key: str, found: Any, context: dict[str, Any]) -> str |
     return None
 
 
-def _describe(problem: Any, given: Any) -> str:
+def _describe(problem: Any, raw_case: Any) -> str:
     """Say one of pydantic's problems as: key: what was found; what would be right."""
-    found, kind, message = problem["input"], problem["type"], problem["msg"]
-    key = ".".join(_path_in_file(problem["loc"], given, may_be_missing=kind not in ("unknown_key", "unknown_kind")))
+    value, kind, message = problem["input"], problem["type"], problem["msg"]
+    key = ".".join(_path_in_file(problem["loc"], raw_case, may_be_missing=kind not in ("unknown_key", "unknown_kind")))
     if kind == "unknown_key":
-        known, _, hint = message.partition("; ")
+        mistake, _, hint = message.partition("; ")
         elsewhere = None if hint.startswith("did you mean") else _ELSEWHERE.get(problem["ctx"]["key"].strip("'"))
-        return f"{key + ': ' if key else ''}{f'{known}; {elsewhere}' if elsewhere else message}"
+        return f"{key + ': ' if key else ''}{f'{mistake}; {elsewhere}' if elsewhere else message}"
     if kind == "missing":
         return f"{key}: missing; the key is needed"
     if kind in ("unknown_kind", "unknown_name"):
@@ -317,29 +319,29 @@ def _describe(problem: Any, given: Any) -> str:
     elif kind == "literal_error":
         right = f"expected one of {context['expected']}"
     elif kind.startswith("union_tag"):
-        found = found.get("kind") if isinstance(found, dict) else found
+        value = value.get("kind") if isinstance(value, dict) else value
         expected = str(context.get("expected_tags", "a mapping with the key 'kind'")).replace("'", "")
         key = f"{key}.kind"
-        right = f"expected one of {expected}{did_you_mean(found, expected.split(', ')) if found else ''}"
-    elif isinstance(found, bool) and kind.startswith("string"):
+        right = f"expected one of {expected}{did_you_mean(value, expected.split(', ')) if value else ''}"
+    elif isinstance(value, bool) and kind.startswith("string"):
         right = "expected text (YAML reads yes, no, on and off as truth values: put it in quotes)"
     elif kind == "string_pattern_mismatch":
         right = "expected letters, digits, '_' and '-', a letter or digit first"
     else:
-        right = _expected(kind, key, found, context) or message[0].lower() + message[1:]
-    return f"{key}: found {found!r}; {right}"
+        right = _expected(kind, key, value, context) or message[0].lower() + message[1:]
+    return f"{key}: found {value!r}; {right}"
 
 
-def _path_in_file(loc: Sequence[int | str], given: Any, *, may_be_missing: bool) -> list[str]:
+def _path_in_file(loc: Sequence[int | str], raw_case: Any, *, may_be_missing: bool) -> list[str]:
     """Drop from pydantic's location what does not stand in the file (the names of union members)."""
     keys: list[str] = []
-    place = given
+    place = raw_case
     for i, part in enumerate(loc):
         last = i == len(loc) - 1
         if isinstance(place, dict):
-            found = next((key for key in place if key == part or str(key) == str(part)), None)
-            if found is not None:
-                place = place[found]
+            file_key = next((key for key in place if key == part or str(key) == str(part)), None)
+            if file_key is not None:
+                place = place[file_key]
                 keys.append(str(part))
             elif last and may_be_missing and part not in ("[key]",):
                 keys.append(str(part))

@@ -30,8 +30,8 @@ class TaskMetrics:
 
     def scores(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
         """Return every metric by name; the arguments of :func:`mtlcore.task_metrics`."""
-        own = {name: metric(logits, labels, self.task) for name, metric in self.added.items()}
-        return task_metrics(logits, labels, self.task) | own
+        added = {name: metric(logits, labels, self.task) for name, metric in self.added.items()}
+        return task_metrics(logits, labels, self.task) | added
 
 
 def metrics_of(case: Case) -> dict[str, TaskMetrics]:
@@ -41,24 +41,26 @@ def metrics_of(case: Case) -> dict[str, TaskMetrics]:
         ValueError: a metric cannot be found, is not as the protocol has it, or two have the same name; begins with the
             key below ``evaluation.metrics``.
     """
-    found = {}
+    by_task = {}
     for name, task in tasks_of(case).items():
         settings = case.evaluation.metrics.get(name)
-        wanted = [] if settings is None else [*settings.add, *filter(None, [settings.primary])]
+        names = [] if settings is None else [*settings.add, *filter(None, [settings.primary])]
         metrics: dict[str, SummedMetric] = {}
-        for metric_name in dict.fromkeys(wanted):
+        for metric_name in dict.fromkeys(names):
             key = f"{name}.{'primary' if settings and metric_name == settings.primary else 'add'}"
             if metric_name in METRICS and metric_name not in SUMMED_METRICS:
                 right = ", ".join(SUMMED_METRICS.names())
                 raise ValueError(f"{key}: found {metric_name!r}; expected {right}, or your own: package.module:Class")
             short = short_name(metric_name)
             if short in metrics or (short in METRICS and short != metric_name):
-                raise ValueError(f"{key}: found {metric_name!r}, and there is a metric {short!r} already")
+                raise ValueError(
+                    f"{key}: found {metric_name!r}, and there is a metric {short!r} already; expected another name"
+                )
             metrics[short] = _checked(metric_name, task, key)
         primary = primary_metric(task) if settings is None or settings.primary is None else short_name(settings.primary)
-        other = None if primary == primary_metric(task) else metrics[primary]
-        found[name] = TaskMetrics(task, primary, other, {n: m for n, m in metrics.items() if n not in METRICS})
-    return found
+        metric = None if primary == primary_metric(task) else metrics[primary]
+        by_task[name] = TaskMetrics(task, primary, metric, {n: m for n, m in metrics.items() if n not in METRICS})
+    return by_task
 
 
 def short_name(name: str) -> str:
@@ -80,7 +82,7 @@ def _checked(name: str, task: Task, key: str) -> SummedMetric:
     try:
         metric = kind()
         value = metric(logits, labels, task)
-    except Exception as error:  # somebody's code
+    except Exception as error:  # user code may raise anything
         raise ValueError(f"{key}: {name!r} failed: {type(error).__name__}: {error}") from error
     if value < 0:
         raise ValueError(f"{key}: {name!r} is {value:g} of some predictions; expected 0 or more, better when higher")

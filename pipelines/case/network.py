@@ -78,11 +78,11 @@ Sharing = Annotated[
 ]
 
 
-def _backbone_name(given: str) -> str:
+def _backbone_name(name: str) -> str:
     from mtlcore.networks.named_backbone import check_backbone_name
 
-    check_backbone_name(given)
-    return given
+    check_backbone_name(name)
+    return name
 
 
 class Network(Section):

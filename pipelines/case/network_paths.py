@@ -21,9 +21,9 @@ def absolute_network_path(key: str, value: Any, base: Path) -> Any:
     return f"{prefix}{(base / place).resolve()}" if is_path else value
 
 
-def resolve_network_paths(given: dict[str, Any], base: Path) -> None:
+def resolve_network_paths(raw_case: dict[str, Any], base: Path) -> None:
     """Make the paths of a case's network section absolute, in place."""
-    section = given.get("network")
+    section = raw_case.get("network")
     if isinstance(section, dict):
         for key in KEYS:
             name = key.removeprefix("network.")

@@ -1,4 +1,4 @@
-"""What a case may hold and its author would want to know: no mistake, so the case runs."""
+"""Notes on a valid case: what its author would want to know before the case runs."""
 
 from collections.abc import Iterator
 
@@ -45,11 +45,11 @@ def _indistinct_rows(case: Case) -> Iterator[str]:
 def nested_rows(relatedness: Relatedness) -> list[str]:
     """Name the pairs of rows of which the first has no label that the second lacks; equal rows once."""
     holds = relatedness.table > 0  # an unknown cell takes no part
-    within = ~(holds[:, None] & ~holds[None]).any(dim=2) & holds.any(dim=1)[:, None]
+    nested = ~(holds[:, None] & ~holds[None]).any(dim=2) & holds.any(dim=1)[:, None]
     names = relatedness.source.outputs
     pairs = []
-    for c, d in within.fill_diagonal_(False).nonzero().tolist():
-        if not bool(within[d, c]):
+    for c, d in nested.fill_diagonal_(False).nonzero().tolist():
+        if not bool(nested[d, c]):
             pairs.append(f"{names[c]} within {names[d]}")
         elif c < d:
             pairs.append(f"{names[c]} like {names[d]}")

@@ -34,9 +34,9 @@ def with_pretrained_scaling(case: Case, *, look_up: bool = True) -> Case:
     if not look_up:
         words: dict[str, Any] = dict.fromkeys(open_keys, "pretrained")
     else:
-        own = pretrained_scaling(case.network, declared.channels)
+        scaling = pretrained_scaling(case.network, declared.channels)
         defaults = {key: PictureInput.model_fields[key].default for key in open_keys}
-        words = defaults if own is None else dict(zip(("mean", "std"), own, strict=True))
+        words = defaults if scaling is None else dict(zip(("mean", "std"), scaling, strict=True))
     changed = declared.model_copy(update={key: words[key] for key in open_keys})
     return case.model_copy(update={"input": changed})
 
@@ -45,14 +45,16 @@ def scaling_warning(case: Case) -> str | None:
     """Say it where images are scaled otherwise than those that the network's weights were trained with."""
     if not isinstance(case.input, PictureInput) or not case.network.pretrained:
         return None
-    own = pretrained_scaling(case.network, case.input.channels)
-    if own is None:
+    scaling = pretrained_scaling(case.network, case.input.channels)
+    if scaling is None:
         return None
     n = case.input.channels
-    used = [value if isinstance(value, tuple) else (value,) * n for value in (case.input.mean, case.input.std)]
-    if "measured" in (case.input.mean, case.input.std) or np.allclose(np.array(used, dtype=float), own, atol=1e-3):
+    current = [value if isinstance(value, tuple) else (value,) * n for value in (case.input.mean, case.input.std)]
+    if "measured" in (case.input.mean, case.input.std) or np.allclose(
+        np.array(current, dtype=float), scaling, atol=1e-3
+    ):
         return None
-    mean, std = ("[" + ", ".join(f"{number:.3g}" for number in numbers) + "]" for numbers in own)
+    mean, std = ("[" + ", ".join(f"{number:.3g}" for number in numbers) + "]" for numbers in scaling)
     return (
         f"input.mean and input.std are not those that {case.network.backbone} was trained with: mean {mean}, "
         f"std {std}; left out, these are used"
@@ -69,11 +71,11 @@ def pretrained_scaling(network: Network, channels: int) -> Scaling | None:
         return None
     if kind == "hf":
         source = network.pretrained if isinstance(network.pretrained, str) else name
-        given = None if source.endswith(".safetensors") else _of_hugging_face(source)
+        scaling = None if source.endswith(".safetensors") else _of_hugging_face(source)
     else:
-        given = _of_timm(name) if kind == "timm" and network.pretrained is True else None
+        scaling = _of_timm(name) if kind == "timm" and network.pretrained is True else None
     try:
-        mean, std = (tuple(float(number) for number in numbers) for numbers in given or ((), ()))
+        mean, std = (tuple(float(number) for number in numbers) for numbers in scaling or ((), ()))
     except (TypeError, ValueError):
         return None
     return (mean, std) if len(mean) == len(std) == channels and min(std) > 0 else None
@@ -83,24 +85,24 @@ def _of_hugging_face(source: str) -> Any:
     if Path(source).exists():
         folder = Path(source) if Path(source).is_dir() else Path(source).parent
         try:
-            given = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+            config = json.loads((folder / _FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
     else:
         try:
             from transformers.models.auto.image_processing_auto import get_image_processor_config
 
-            given = get_image_processor_config(source)
+            config = get_image_processor_config(source)
         except Exception:  # no such package, no network, no such file: building the network says what matters
             return None
-    return (given["image_mean"], given["image_std"]) if {"image_mean", "image_std"} <= set(given) else None
+    return (config["image_mean"], config["image_std"]) if {"image_mean", "image_std"} <= set(config) else None
 
 
 def _of_timm(name: str) -> Any:
     try:
         import timm
 
-        given = timm.get_pretrained_cfg(name)
+        config = timm.get_pretrained_cfg(name)
     except Exception:  # building the network says what is wrong with the name
         return None
-    return None if given is None else (given.mean, given.std)
+    return None if config is None else (config.mean, config.std)

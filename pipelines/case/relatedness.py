@@ -37,7 +37,7 @@ _BUILT_IN = ("expression_to_au",)
 _WAYS = ("table", "file", "hierarchy", "through")
 _IN_A_FILE = {"table", "base", "support", "interval", "provenance", "tasks"}
 
-# The same for an editor: the JSON Schema of the keys that become a ``table`` when a case file is read.
+# For an editor: the JSON Schema of the keys that become a ``table`` when a case file is read.
 EDGE_FORMS: dict[str, Any] = {
     "file": {"type": "string", "description": "A table's file (.csv, .tsv, .yaml, .safetensors) by the case file."},
     "hierarchy": {
@@ -50,15 +50,15 @@ EDGE_FORMS: dict[str, Any] = {
 ReadYaml = Callable[[Path], Any]
 
 
-def with_plain_tables(given: dict[str, Any], folder: Path, read_yaml: ReadYaml) -> list[str]:
+def with_plain_tables(raw_case: dict[str, Any], folder: Path, read_yaml: ReadYaml) -> list[str]:
     """Replace, in a case as it was read, what edges say by their rows; return what is wrong, one line per mistake.
 
     Args:
-        given: the case, before its validation; changed in place.
+        raw_case: the content of the case file, before its validation; changed in place.
         folder: what files are relative to.
         read_yaml: reads a YAML file.
     """
-    listed = given.get("relatedness")
+    listed = raw_case.get("relatedness")
     edges: list[Any] = listed if isinstance(listed, list) else []
     problems: list[str] = []
     composed: list[int] = []
@@ -72,31 +72,33 @@ def with_plain_tables(given: dict[str, Any], folder: Path, read_yaml: ReadYaml) 
             composed.append(i)
         elif ways:
             try:
-                _plain(edge, ways[0], given, folder, read_yaml)
+                _plain(edge, ways[0], raw_case, folder, read_yaml)
             except ValueError as error:
                 problems.append(f"relatedness.{i}.{ways[0]}: {error}")
     for i in composed:
         try:
-            _compose(edges[i], edges, given)
+            _compose(edges[i], edges, raw_case)
         except ValueError as error:
             problems.append(f"relatedness.{i}.through: {error}")
     return problems
 
 
-def _plain(edge: dict[str, Any], way: str, given: dict[str, Any], folder: Path, read_yaml: ReadYaml) -> None:
+def _plain(edge: dict[str, Any], way: str, raw_case: dict[str, Any], folder: Path, read_yaml: ReadYaml) -> None:
     if way == "file":
-        _read_file(edge, given, folder, read_yaml)
+        _read_file(edge, raw_case, folder, read_yaml)
     elif way == "hierarchy":
         tree = edge.pop("hierarchy")
         if isinstance(tree, str):
             tree = read_yaml(_existing(folder, tree))
         if not isinstance(tree, dict):
             raise ValueError(f"found {type(tree).__name__}; expected a mapping from child to parent")
-        source, target = _ends(edge, given)
-        known = relatedness_from_hierarchy(source, target, {str(child): str(of) for child, of in tree.items()})
-        edge["table"] = dict(known_rows(known))
+        source, target = _ends(edge, raw_case)
+        relatedness = relatedness_from_hierarchy(
+            source, target, {str(child): str(parent) for child, parent in tree.items()}
+        )
+        edge["table"] = dict(known_rows(relatedness))
     elif isinstance(edge["table"], str):
-        edge["table"] = _built_in(edge, given)
+        edge["table"] = _built_in(edge, raw_case)
     stated = edge.pop("rows", None)
     if not isinstance(edge["table"], dict):
         raise ValueError(f"found {type(edge['table']).__name__}; expected a mapping with one row per class")
@@ -105,42 +107,45 @@ def _plain(edge: dict[str, Any], way: str, given: dict[str, Any], folder: Path, 
     names = f"relatedness {edge.get('from')} -> {edge.get('to')}"
     edge["table"] = {
         name: expanded_row(row, (), f"{names}, row {str(name)!r}")
-        if isinstance(row, dict) and {"prototypical", "observational"} & set(row) and not _is_label(row, edge, given)
+        if isinstance(row, dict) and {"prototypical", "observational"} & set(row) and not _is_label(row, edge, raw_case)
         else row
         for name, row in edge["table"].items()
     }
 
 
-def _is_label(row: dict[Any, Any], edge: dict[str, Any], given: dict[str, Any]) -> bool:
+def _is_label(row: dict[Any, Any], edge: dict[str, Any], raw_case: dict[str, Any]) -> bool:
     """Whether B itself has a label called `prototypical`: then a row means what it says."""
-    task = (given.get("tasks") or {}).get(edge.get("to"))
+    task = (raw_case.get("tasks") or {}).get(edge.get("to"))
     names = (task.get("classes") or task.get("labels") or ()) if isinstance(task, dict) else ()
     return bool({"prototypical", "observational"} & set(names))
 
 
-def _built_in(edge: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+def _built_in(edge: dict[str, Any], raw_case: dict[str, Any]) -> dict[str, Any]:
     if edge["table"] not in _BUILT_IN:
         raise ValueError(
             f"found {edge['table']!r}; expected rows, or one of {', '.join(_BUILT_IN)}"
             f"{did_you_mean(edge['table'], _BUILT_IN)}"
         )
-    source, target = _ends(edge, given)
+    source, target = _ends(edge, raw_case)
     if not isinstance(source, Multiclass) or not isinstance(target, Multilabel):
-        raise ValueError(f"{edge['table']} leads from a multiclass task to a multilabel one")
+        raise ValueError(
+            f"found {edge['table']!r} from {source.name!r} to {target.name!r}; "
+            "expected a multiclass source and a multilabel target"
+        )
     # The table's words may be aliases of the task's own: {happiness: happy}.
-    words = {name: _as_published(name, edge["from"], given) for name in source.classes}
-    units = {name: _as_published(name, edge["to"], given) for name in target.labels}
+    words = {name: _as_published(name, edge["from"], raw_case) for name in source.classes}
+    units = {name: _as_published(name, edge["to"], raw_case) for name in target.labels}
     published = expression_to_au(
         Multiclass(source.name, tuple(words.values())), Multilabel(target.name, tuple(units.values()))
     )
     return dict(known_rows(Relatedness(source, target, published.table)))
 
 
-def _as_published(name: str, task: str, given: dict[str, Any]) -> str:
+def _as_published(name: str, task: str, raw_case: dict[str, Any]) -> str:
     published = {*expression_to_au().source.outputs, *expression_to_au().target.outputs}
-    aliases = given["tasks"][task].get("aliases") or {}
-    others = [str(word) for word, of in aliases.items() if str(of) == name and str(word) in published]
-    return name if name in published or not others else others[0]
+    aliases = raw_case["tasks"][task].get("aliases") or {}
+    synonyms = [str(word) for word, output in aliases.items() if str(output) == name and str(word) in published]
+    return name if name in published or not synonyms else synonyms[0]
 
 
 def _existing(folder: Path, name: str) -> Path:
@@ -148,25 +153,26 @@ def _existing(folder: Path, name: str) -> Path:
     if file.is_file():
         return file
     near = [p.name for p in file.parent.glob("*") if p.suffix in (".yaml", ".yml", ".csv", ".tsv", ".safetensors")]
-    where = file.parent if file.parent.is_dir() else folder
-    raise ValueError(
-        f"found {name!r}, no such file; expected a path relative to {where}{did_you_mean(file.name, near)}"
-    )
+    base = file.parent if file.parent.is_dir() else folder
+    raise ValueError(f"found {name!r}, no such file; expected a path relative to {base}{did_you_mean(file.name, near)}")
 
 
-def _read_file(edge: dict[str, Any], given: dict[str, Any], folder: Path, read_yaml: ReadYaml) -> None:
+def _read_file(edge: dict[str, Any], raw_case: dict[str, Any], folder: Path, read_yaml: ReadYaml) -> None:
     file = _existing(folder, str(edge.pop("file")))
     if file.suffix in (".csv", ".tsv"):
         edge["table"] = read_csv_table(file)
     elif file.suffix == ".safetensors":
-        found = load_relatedness(file)
-        source, target = _ends(edge, given)
-        for asked, stored in ((source, found.source), (target, found.target)):
-            if (type(asked), asked.outputs) != (type(stored), stored.outputs):
-                raise ValueError(f"{file}: task {stored.name!r} has other classes or labels than {asked.name!r} here")
-        edge["table"] = dict(known_rows(found))
-        if found.base is not None:
-            edge["base"] = dict(zip(target.outputs, found.base.tolist(), strict=True))
+        relatedness = load_relatedness(file)
+        source, target = _ends(edge, raw_case)
+        for task, stored in ((source, relatedness.source), (target, relatedness.target)):
+            if (type(task), task.outputs) != (type(stored), stored.outputs):
+                raise ValueError(
+                    f"{file}: task {stored.name!r} has other classes or labels than {task.name!r} here; "
+                    "expected the same"
+                )
+        edge["table"] = dict(known_rows(relatedness))
+        if relatedness.base is not None:
+            edge["base"] = dict(zip(target.outputs, relatedness.base.tolist(), strict=True))
     else:
         content = read_yaml(file)
         if isinstance(content, dict) and "table" in content and set(content) <= _IN_A_FILE:
@@ -197,7 +203,7 @@ def read_csv_table(file: Path) -> dict[str, dict[str, float | None]]:
     header = lines[0][1:]
     twice = next((name for name in header if header.count(name) > 1), None)
     if twice is not None:
-        raise ValueError(f"{file}, line 1: the column {twice!r} stands twice")
+        raise ValueError(f"{file}, line 1: the column {twice!r} stands twice; expected one")
     rows: dict[str, dict[str, float | None]] = {}
     for number, line in enumerate(lines[1:], start=2):
         if not any(line):
@@ -205,7 +211,7 @@ def read_csv_table(file: Path) -> dict[str, dict[str, float | None]]:
         if len(line) != len(lines[0]):
             raise ValueError(f"{file}, line {number}: found {len(line)} cells; expected {len(lines[0])} as in line 1")
         if line[0] in rows:
-            raise ValueError(f"{file}, line {number}: the row {line[0]!r} stands twice")
+            raise ValueError(f"{file}, line {number}: the row {line[0]!r} stands twice; expected one")
         rows[line[0]] = {
             label: _cell(text, f"{file}, line {number}, row {line[0]!r}, cell {label!r}")
             for label, text in zip(header, line[1:], strict=True)
@@ -213,21 +219,21 @@ def read_csv_table(file: Path) -> dict[str, dict[str, float | None]]:
     return rows
 
 
-def _cell(text: str, where: str) -> float | None:
+def _cell(text: str, place: str) -> float | None:
     if not text:
         return None
     try:
         return float(text)
     except ValueError:
-        raise ValueError(f"{where}: found {text!r}; expected a number, or nothing where it is unknown") from None
+        raise ValueError(f"{place}: found {text!r}; expected a number, or nothing where it is unknown") from None
 
 
-def _ends(edge: Mapping[str, Any], given: dict[str, Any]) -> tuple[Task, Task]:
-    return _task(edge.get("from"), given), _task(edge.get("to"), given)
+def _ends(edge: Mapping[str, Any], raw_case: dict[str, Any]) -> tuple[Task, Task]:
+    return _task(edge.get("from"), raw_case), _task(edge.get("to"), raw_case)
 
 
-def _task(name: Any, given: dict[str, Any]) -> Task:
-    tasks = given.get("tasks")
+def _task(name: Any, raw_case: dict[str, Any]) -> Task:
+    tasks = raw_case.get("tasks")
     described = tasks.get(name) if isinstance(tasks, dict) else None
     if not isinstance(described, dict):
         raise ValueError(f"there is no task {name!r}{did_you_mean(name, tasks or ())}")
@@ -236,16 +242,16 @@ def _task(name: Any, given: dict[str, Any]) -> Task:
     return Multiclass(str(name), tuple(map(str, described.get("classes") or ())))
 
 
-def _compose(edge: dict[str, Any], edges: list[Any], given: dict[str, Any]) -> None:
-    between = edge.pop("through")
+def _compose(edge: dict[str, Any], edges: list[Any], raw_case: dict[str, Any]) -> None:
+    middle = edge.pop("through")
 
-    def found(source: Any, target: Any) -> Relatedness:
-        for other in edges:
-            ends = isinstance(other, dict) and (other.get("from"), other.get("to")) == (source, target)
-            if ends and isinstance(other.get("table"), dict):
-                rows = {str(name): row for name, row in other["table"].items()}
-                return Relatedness.from_rows(_task(source, given), _task(target, given), rows)
-        raise ValueError(f"there is no edge {source} -> {target} with a table; both are needed to compose them")
+    def edge_table(source: Any, target: Any) -> Relatedness:
+        for candidate in edges:
+            ends = isinstance(candidate, dict) and (candidate.get("from"), candidate.get("to")) == (source, target)
+            if ends and isinstance(candidate.get("table"), dict):
+                rows = {str(name): row for name, row in candidate["table"].items()}
+                return Relatedness.from_rows(_task(source, raw_case), _task(target, raw_case), rows)
+        raise ValueError(f"there is no edge {source} -> {target} with a table; expected both edges to compose")
 
-    first, second = found(edge.get("from"), between), found(between, edge.get("to"))
+    first, second = edge_table(edge.get("from"), middle), edge_table(middle, edge.get("to"))
     edge["table"] = dict(known_rows(composed_relatedness(first, second)))

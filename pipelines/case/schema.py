@@ -14,7 +14,7 @@ Schema = dict[str, Any]
 
 _WORD = {"type": "string"}
 _SHARES = {"type": "object", "additionalProperties": {"type": "number", "exclusiveMinimum": 0}, "minProperties": 1}
-# What a section's short forms are, by the function that makes a section of them.
+# The short forms of a section, by the validator that expands them.
 _SHORT_FORMS: dict[Any, tuple[Schema, ...]] = {
     one_or_more: (_WORD,),
     metric_alone: (_WORD,),
@@ -28,9 +28,9 @@ class _CaseFileSchema(GenerateJsonSchema):
     """Adds the short forms, which pydantic does not see."""
 
     def function_before_schema(self, schema: Any) -> Schema:
-        made = super().function_before_schema(schema)
+        full = super().function_before_schema(schema)
         short = _SHORT_FORMS.get(schema["function"]["function"])
-        return {"anyOf": [made, *short]} if short else made
+        return {"anyOf": [full, *short]} if short else full
 
 
 def case_schema() -> Schema:
@@ -103,7 +103,7 @@ A key without a default is needed, "-" is a default that says "none" or "not at 
 
 def _sections(schema: Schema) -> dict[str, str]:
     """Return the sections in the order in which a reader meets them, each with the key that leads to it first."""
-    met: dict[str, str] = {"": ""}
+    paths: dict[str, str] = {"": ""}
     definitions = schema["$defs"]
 
     def follow(section: Schema, path: str) -> None:
@@ -111,15 +111,15 @@ def _sections(schema: Schema) -> dict[str, str]:
         for key, value in section.get("properties", {}).items():
             for place in _all(value):
                 name = str(place.get("$ref", "")).rpartition("/")[2]
-                if name and name not in met:
+                if name and name not in paths:
                     several = "patternProperties" in value or "additionalProperties" in value
-                    met[name] = f"{path}{key}" + (".<name>" if several else "")
+                    paths[name] = f"{path}{key}" + (".<name>" if several else "")
                     new.append(name)
         for name in new:
-            follow(definitions[name], f"{met[name]}.")
+            follow(definitions[name], f"{paths[name]}.")
 
     follow(schema, "")
-    return met
+    return paths
 
 
 def _heading(name: str, path: str) -> str:
@@ -165,8 +165,8 @@ def _type(value: Schema, sections: dict[str, str]) -> str:
         return f"list of {_type(value.get('items', {}), sections)}"
     if kind == "object":
         inside = [*value.get("patternProperties", {}).values(), value.get("additionalProperties")]
-        held = next((v for v in inside if isinstance(v, dict)), None)
-        return f"by name: {_type(held, sections)}" if held else "mapping"
+        entry = next((v for v in inside if isinstance(v, dict)), None)
+        return f"by name: {_type(entry, sections)}" if entry else "mapping"
     names = {"string": "text", "integer": "whole number", "boolean": "true or false"}
     word = "text" if isinstance(kind, list) else names.get(str(kind), str(kind or "anything"))
     limits = (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))

@@ -22,7 +22,7 @@ def load_space(name: str) -> dict[str, Any]:
     make = SEARCH_SPACES[name]
     try:
         space = make()
-    except Exception as error:  # somebody's code
+    except Exception as error:  # user code may raise anything
         raise ValueError(f"found {name!r}, and it failed: {type(error).__name__}: {error}") from error
     if not isinstance(space, Mapping) or not space:
         raise ValueError(f"found {name!r}, which returned {space!r}; expected a mapping of keys to sampling functions")
@@ -42,9 +42,9 @@ def check_space(name: str, matching: Mapping[str, Any]) -> None:
     SEARCH_SPACES.check_name(name)
     if name in SEARCH_SPACES:
         return
-    known = [f"{section}.{key}" for section, keys in matching.items() if isinstance(keys, Mapping) for key in keys]
+    searchable = [f"{section}.{key}" for section, keys in matching.items() if isinstance(keys, Mapping) for key in keys]
     for key in load_space(name):
-        if key not in known:
+        if key not in searchable:
             from mtlcore.suggestions import did_you_mean
 
-            raise ValueError(f"found {name!r}, which searches {key!r}{did_you_mean(key, known)}")
+            raise ValueError(f"found {name!r}, which searches {key!r}{did_you_mean(key, searchable)}")

@@ -33,9 +33,9 @@ class Validation(Section):
     """Rows that are scored, at most."""
 
 
-def metric_alone(given: object) -> object:
+def metric_alone(value: object) -> object:
     """Make a section of a metric alone."""
-    return {"metric": given} if isinstance(given, str) else given
+    return {"metric": value} if isinstance(value, str) else value
 
 
 class Best(Section):
@@ -155,9 +155,9 @@ class Matching(Section):
         return self.__pydantic_extra__
 
 
-def method_alone(given: object) -> object:
+def method_alone(value: object) -> object:
     """Make a section of a method alone."""
-    return {"method": given} if isinstance(given, str) else given
+    return {"method": value} if isinstance(value, str) else value
 
 
 ByObjective = dict[str, Annotated[float, Field(allow_inf_nan=False), Number]]
@@ -260,13 +260,13 @@ class SharesMixing(_Mixing):
     """By training dataset; what they sum to does not matter."""
 
 
-def mixing_as_section(given: object) -> object:
+def mixing_as_section(value: object) -> object:
     """A kind alone is a section; a mapping without a kind holds shares."""
-    if not isinstance(given, dict):
-        return {"kind": "temperature" if given is None else given}
-    if isinstance(given.get("kind"), str):
-        return given
-    return given | {"kind": "temperature"} if set(given) <= {"max_repeats"} else {"kind": "shares", "shares": given}
+    if not isinstance(value, dict):
+        return {"kind": "temperature" if value is None else value}
+    if isinstance(value.get("kind"), str):
+        return value
+    return value | {"kind": "temperature"} if set(value) <= {"max_repeats"} else {"kind": "shares", "shares": value}
 
 
 # How a batch is divided over the training datasets, see mixing_rates.py: a kind alone, a section, or shares by data
@@ -318,8 +318,8 @@ class Checkpoints(Section):
     """How many are kept."""
 
 
-def _workers(given: object) -> object:
-    fewest, most = given if isinstance(given, (list, tuple)) and len(given) == 2 else (given, given)
+def _workers(value: object) -> object:
+    fewest, most = value if isinstance(value, (list, tuple)) and len(value) == 2 else (value, value)
     numbers = all(isinstance(n, int) and not isinstance(n, bool) for n in (fewest, most))
     if not numbers or not 1 <= fewest <= most:  # type: ignore[operator]
         raise PydanticCustomError("workers", "expected a number of workers, or [fewest, most]")

@@ -117,7 +117,7 @@ def check_trained(runs: Sequence[Run], experiment: str, data_sets: DataSets) -> 
         raise UserError(
             f"{experiment}: {len(missing)} of {len(runs)} runs are not trained with this case, data and code "
             f"({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}); "
-            "`kindred train` with the same case and --set comes first"
+            "expected trained runs; `kindred train` with the same case and --set comes first"
         )
 
 
@@ -129,20 +129,20 @@ def _predict_every_arm(
     if not reads_any_table(case):
         return with_every_arm(case, predicted, {}, {}), {}
     readings, weights = open_readings(case, data_sets), {}
-    validated = {task for of in case.of_split("validation").values() for task in of.labels}
+    validated = {task for data_set in case.of_split("validation").values() for task in data_set.labels}
     if validated & set(readings):
-        wanted = runs_to_validate(case, runs)
-        held_out = predict_rows(case, wanted, data_sets, experiment, "validation")
+        validation_runs = runs_to_validate(case, runs)
+        held_out = predict_rows(case, validation_runs, data_sets, experiment, "validation")
         weights = fusion_weights(case, held_out, data_sets, readings)
     fused: dict[str, dict[str, Fusion]] = {}
     for name, arm in case.arms.items():
         for task in readings if arm.reads_the_table else ():
             default = [FusionWeights() if arm.fuse else FusionWeights(0.0, 0.0)] * len(case.training.seeds)
-            by = weights.get(name, {}).get(task, default)
+            weights_by_seed = weights.get(name, {}).get(task, default)
             fused.setdefault(name, {})[task] = Fusion(
-                head=[of.head for of in by],
-                table=[of.table for of in by],
-                alone=[of.alone for of in by],
+                head=[fitted.head for fitted in weights_by_seed],
+                table=[fitted.table for fitted in weights_by_seed],
+                alone=[fitted.alone for fitted in weights_by_seed],
                 chosen_on="validation" if task in weights.get(name, {}) else "default",
             )
     return with_every_arm(case, predicted, readings, weights), fused
@@ -154,7 +154,7 @@ def predict_rows(
     """Predict a split with every run, spread over the cluster; logits of all rows by run and task."""
     import ray
 
-    # What does not fit at once waits: so a cluster that grows has something to grow for.
+    # Tasks beyond the current processors stay queued, so that an autoscaling cluster sees demand.
     room = max(1, min(len(runs), int(max(ray.cluster_resources().get("CPU", 1), len(runs) // 4))))
     predict = ray.remote(num_cpus=1)(predict_runs)
     waiting = [predict.remote(case, runs[i::room], data_sets, experiment, split) for i in range(room)]
@@ -177,15 +177,15 @@ def split_tests(
     """Pair predictions of a split with its labels, task by task, over the inputs annotated for the task."""
     readers = open_readers(case, data_sets, split)
     order = {seed: i for i, seed in enumerate(case.training.seeds)}
-    found = {}
+    tests = {}
     for task in case.tasks:
         labels = torch.from_numpy(np.concatenate([reader.labels(task) for reader in readers.values()]))
         annotated = (labels != MISSING).reshape(len(labels), -1).any(dim=1)
         serving = sorted((run for run in predicted if task in run.tasks), key=lambda run: (run.arm, order[run.seed]))
-        found[task] = TaskTest(
+        tests[task] = TaskTest(
             annotated.nonzero().flatten(), labels[annotated], {run: predicted[run][task][annotated] for run in serving}
         )
-    return found
+    return tests
 
 
 def predict_runs(
@@ -228,7 +228,7 @@ def _delta_m_difference(
     tasks = {name: task for name, task in tasks_of(case).items() if name in for_use}
     if arm == settings.baseline:
         return None
-    found = bootstrapped_delta_m(
+    interval = bootstrapped_delta_m(
         {name: of_arm(tested[name], arm) for name in tasks},
         {name: of_arm(tested[name], settings.baseline) for name in tasks},
         {name: tested[name].labels for name in tasks},
@@ -236,9 +236,9 @@ def _delta_m_difference(
         list(tasks.values()), replicates=settings.replicates, confidence=settings.confidence,
         metrics={name: of_task.metric for name, of_task in metrics_of(case).items()},
     )  # fmt: skip
-    if math.isnan(found.value) or math.isnan(found.low):
+    if math.isnan(interval.value) or math.isnan(interval.low):
         return None
-    return Difference(value=found.value, low=found.low, high=found.high)
+    return Difference(value=interval.value, low=interval.low, high=interval.high)
 
 
 def _visible_relatedness(runs: Sequence[Run], experiment: str) -> dict[str, list[PairSeen]]:
@@ -247,19 +247,21 @@ def _visible_relatedness(runs: Sequence[Run], experiment: str) -> dict[str, list
     Runs that ended before ``logging.relatedness_every`` was changed may have looked at other steps: those that all
     looked at are kept.
     """
-    found: dict[str, list[PairSeen]] = {}
+    pairs_by_arm: dict[str, list[PairSeen]] = {}
     for arm in dict.fromkeys(run.arm for run in runs if run.network == "shared"):
         seeds = [
             {(m.a, m.b, m.step): m for m in read_measured(run.folder(experiment))} for run in runs if run.arm == arm
         ]
         common = [key for key in seeds[0] if all(key in of_seed for of_seed in seeds)]
-        found[arm] = []
+        pairs_by_arm[arm] = []
         for a, b in dict.fromkeys(key[:2] for key in common):
             steps = [step for *pair, step in common if pair == [a, b]]
             sharing = [[or_null(of_seed[a, b, step].head_sharing) for step in steps] for of_seed in seeds]
             agreement = [[or_null(of_seed[a, b, step].gradient_agreement) for step in steps] for of_seed in seeds]
-            found[arm].append(PairSeen(a=a, b=b, steps=steps, head_sharing=sharing, gradient_agreement=agreement))
-    return {arm: pairs for arm, pairs in found.items() if pairs}
+            pairs_by_arm[arm].append(
+                PairSeen(a=a, b=b, steps=steps, head_sharing=sharing, gradient_agreement=agreement)
+            )
+    return {arm: pairs for arm, pairs in pairs_by_arm.items() if pairs}
 
 
 def _confusion(case: Case, tested: Mapping[str, TaskTest], main_task: str) -> Confusion | None:
@@ -277,18 +279,18 @@ def _confusion(case: Case, tested: Mapping[str, TaskTest], main_task: str) -> Co
 
 def _trust(case: Case, runs: Sequence[Run], experiment: str) -> dict[str, dict[str, EdgeTrust]]:
     """Return the mean over seeds of every row's trust, and the cells that are doubted, by arm and edge."""
-    found: dict[str, dict[str, EdgeTrust]] = {}
+    by_arm: dict[str, dict[str, EdgeTrust]] = {}
     for arm, settings in case.arms.items():
         records = [read_record(run.folder(experiment)) for run in runs if run.arm == arm]
         of_seeds = [record["trust"] for record in records if record and record.get("trust")]
         for edge in of_seeds[0] if of_seeds else ():
-            by_row = [of[edge]["rows"] for of in of_seeds]
-            found.setdefault(arm, {})[edge] = EdgeTrust(
+            by_row = [edges[edge]["rows"] for edges in of_seeds]
+            by_arm.setdefault(arm, {})[edge] = EdgeTrust(
                 weighed=settings.weighs_by_trust,
                 rows={row: statistics.fmean(rows[row] for rows in by_row) for row in by_row[0]},
-                doubted=_doubted([of[edge]["doubted"] for of in of_seeds]),
+                doubted=_doubted([edges[edge]["doubted"] for edges in of_seeds]),
             )
-    return found
+    return by_arm
 
 
 def _doubted(of_seeds: Sequence[Sequence[dict[str, Any]]]) -> list[DoubtedCell]:
@@ -296,12 +298,12 @@ def _doubted(of_seeds: Sequence[Sequence[dict[str, Any]]]) -> list[DoubtedCell]:
     by_cell: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for cell in (cell for cells in of_seeds for cell in cells):
         by_cell.setdefault((cell["source"], cell["target"]), []).append(cell)
-    found = []
+    doubted = []
     for (source, target), cells in by_cell.items():
         trust = (sum(cell["trust"] for cell in cells) + len(of_seeds) - len(cells)) / len(of_seeds)
         means = {key: statistics.fmean(cell[key] for cell in cells) for key in ("table", "observed", "low", "high")}
-        found.append(DoubtedCell(source=source, target=target, trust=trust, **means))
-    return sorted((cell for cell in found if cell.trust < DOUBTED), key=lambda cell: cell.trust)
+        doubted.append(DoubtedCell(source=source, target=target, trust=trust, **means))
+    return sorted((cell for cell in doubted if cell.trust < DOUBTED), key=lambda cell: cell.trust)
 
 
 def _summaries(case: Case, data_sets: DataSets) -> dict[str, DataSetSummary]:

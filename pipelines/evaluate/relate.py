@@ -63,7 +63,7 @@ def edges_asked_for(case: Case, edges: Sequence[str]) -> list[tuple[str, str]]:
     Raises:
         UserError: one names no two tasks, there is none, or the baseline does not train one network per task.
     """
-    found = []
+    ends = []
     for edge in edges:
         source, _, target = edge.partition(":")
         for name in (source, target):
@@ -71,16 +71,16 @@ def edges_asked_for(case: Case, edges: Sequence[str]) -> list[tuple[str, str]]:
                 raise UserError(f"--edge {edge}: found {name!r}, no such task{did_you_mean(name, case.tasks)}")
         if source == target:
             raise UserError(f"--edge {edge}: found the same task twice; expected FROM:TO of two tasks")
-        found.append((source, target))
-    found = found or [(edge.source, edge.target) for edge in case.relatedness]
-    if not found:
-        raise UserError("relatedness: found no edge to estimate; --edge FROM:TO names one")
+        ends.append((source, target))
+    ends = ends or [(edge.source, edge.target) for edge in case.relatedness]
+    if not ends:
+        raise UserError("relatedness: found no edge to estimate; expected one, or --edge FROM:TO")
     baseline = case.evaluation.baseline
     if case.arms[baseline].networks != "one_per_task":
         raise UserError(
-            f"arms.{baseline}.networks: found 'shared'; `kindred relate` needs the baseline's networks, one_per_task"
+            f"arms.{baseline}.networks: found 'shared'; expected one_per_task, whose networks `kindred relate` uses"
         )
-    return found
+    return ends
 
 
 def relate(case: Case, data_sets: DataSets, edges: Sequence[tuple[str, str]]) -> list[EstimatedEdge]:
@@ -94,32 +94,32 @@ def relate(case: Case, data_sets: DataSets, edges: Sequence[tuple[str, str]]) ->
         UserError: nothing is there to predict.
     """
     needed = {name for edge in edges for name in edge}
-    alone = case.model_copy(
+    baseline_case = case.model_copy(
         update={"arms": {case.evaluation.baseline: case.arms[case.evaluation.baseline]}, "relatedness": ()}
     )
-    runs, experiment = [run for run in list_runs(alone) if run.network in needed], experiment_folder(case)
+    runs, experiment = [run for run in list_runs(baseline_case) if run.network in needed], experiment_folder(case)
     waiting = [run for run in runs if not is_done(run, experiment, data_sets)]
     if waiting:
         with bar("train", len(waiting) * case.training.steps, "steps") as shown:
-            fit_runs(alone, waiting, data_sets, experiment, shown)
+            fit_runs(baseline_case, waiting, data_sets, experiment, shown)
     splits = [split for split in ("train", "validation") if case.of_split(split)]
-    predicted = _predict_splits(alone, runs, data_sets, experiment, splits)
-    tasks, found = tasks_of(case), []
+    predicted = _predict_splits(baseline_case, runs, data_sets, experiment, splits)
+    tasks, estimates = tasks_of(case), []
     for source, target in edges:
         estimated = _estimate(tasks[source], tasks[target], predicted)
-        found.append(_written(estimated, join(experiment, "relate", f"{source}-to-{target}")))
-    return found
+        estimates.append(_written(estimated, join(experiment, "relate", f"{source}-to-{target}")))
+    return estimates
 
 
 def _written(estimated: Relatedness, stem: str) -> EstimatedEdge:
     """Write an edge as YAML, as tensors and as a heat map."""
-    table, figure, drawn = f"{stem}.yaml", f"{stem}.png", io.BytesIO()
+    table, figure, image = f"{stem}.yaml", f"{stem}.png", io.BytesIO()
     write_whole(table, yaml.safe_dump(as_plain(estimated), sort_keys=False, allow_unicode=True))
     with tempfile.TemporaryDirectory() as scratch:
         save_relatedness(estimated, Path(scratch) / "relatedness.safetensors")
         write_whole(f"{stem}.safetensors", (Path(scratch) / "relatedness.safetensors").read_bytes())
-    estimated.plot().savefig(drawn, format="png", dpi=120)
-    write_whole(figure, drawn.getvalue())
+    estimated.plot().savefig(image, format="png", dpi=120)
+    write_whole(figure, image.getvalue())
     return EstimatedEdge(estimated, table, figure)
 
 
@@ -150,7 +150,7 @@ def _predict_splits(
     import ray
 
     predict = ray.remote(num_cpus=1)(predict_runs)
-    found = {}
+    by_split = {}
     logits = ray.get([predict.remote(case, runs, data_sets, experiment, split) for split in splits])
     for split, of_runs in zip(splits, logits, strict=True):
         readers = open_readers(case, data_sets, split)
@@ -163,8 +163,8 @@ def _predict_splits(
             of_task = [_probabilities(of_runs[run][name], task) for run in runs if run.network == name]
             if of_task:
                 p[name] = torch.stack(of_task).mean(dim=0)
-        found[split] = _Predicted(labels, p)
-    return found
+        by_split[split] = _Predicted(labels, p)
+    return by_split
 
 
 def _probabilities(logits: Tensor, task: Task) -> Tensor:
@@ -174,29 +174,33 @@ def _probabilities(logits: Tensor, task: Task) -> Tensor:
 
 def _estimate(A: Task, B: Task, predicted: Mapping[str, _Predicted]) -> Relatedness:
     train = predicted["train"]
-    has = {task.name: _annotated(train.y[task.name]) for task in (A, B)}
-    only_A, only_B = has[A.name] & ~has[B.name], has[B.name] & ~has[A.name]
+    annotated = {task.name: _annotated(train.y[task.name]) for task in (A, B)}
+    only_A, only_B = annotated[A.name] & ~annotated[B.name], annotated[B.name] & ~annotated[A.name]
     if not bool(only_A.any() or only_B.any()):
         raise UserError(
             f"{A.name}:{B.name}: every training input is annotated for both or for neither; "
             "expected 'counted: {}' on the edge"
         )
-    given: dict[str, Any] = {}
+    evidence: dict[str, Any] = {}
     if bool(only_B.any()):
-        given |= {"p_A": train.p[A.name][only_B], "y_B": train.y[B.name][only_B]}
-        given["held_out_A"] = _held_out(A, predicted)
+        evidence |= {"p_A": train.p[A.name][only_B], "y_B": train.y[B.name][only_B]}
+        evidence["held_out_A"] = _held_out(A, predicted)
     if bool(only_A.any()):
-        given |= {"y_A": train.y[A.name][only_A], "p_B": train.p[B.name][only_A]}
-        given["held_out_B"] = _held_out(B, predicted)
-    return relatedness_from_predictions(A, B, **given)
+        evidence |= {"y_A": train.y[A.name][only_A], "p_B": train.p[B.name][only_A]}
+        evidence["held_out_B"] = _held_out(B, predicted)
+    return relatedness_from_predictions(A, B, **evidence)
 
 
 def _held_out(task: Task, predicted: Mapping[str, _Predicted]) -> HeldOut | None:
     if "validation" not in predicted:
         return None
-    held = predicted["validation"]
-    annotated = _annotated(held.y[task.name])
-    return HeldOut(held.p[task.name][annotated], held.y[task.name][annotated]) if bool(annotated.any()) else None
+    validation = predicted["validation"]
+    annotated = _annotated(validation.y[task.name])
+    return (
+        HeldOut(validation.p[task.name][annotated], validation.y[task.name][annotated])
+        if bool(annotated.any())
+        else None
+    )
 
 
 def _annotated(y: Tensor) -> Tensor:

@@ -98,11 +98,11 @@ class PairSeen(_Part):
         description="by seed and step: cosine of the two losses' gradients on what the tasks share"
     )
 
-    def mean(self, what: str) -> list[float]:
+    def mean(self, measure: str) -> list[float]:
         """Return the mean over seeds by step of ``head_sharing`` or ``gradient_agreement``; NaN where not defined."""
-        by_step = zip(*getattr(self, what), strict=True)
-        known = [[value for value in values if value is not None] for values in by_step]
-        return [sum(values) / len(values) if values else math.nan for values in known]
+        by_step = zip(*getattr(self, measure), strict=True)
+        defined = [[value for value in values if value is not None] for values in by_step]
+        return [sum(values) / len(values) if values else math.nan for values in defined]
 
 
 class RunEvent(_Part):
@@ -242,32 +242,34 @@ def read_results(folder: str) -> Results:
     try:
         content = read_bytes(file)
     except FileNotFoundError:
-        raise UserError(f"{file}: no such file; `kindred evaluate` with the same case and --set comes first") from None
+        raise UserError(
+            f"{file}: no such file; expected results; `kindred evaluate` with the same case and --set comes first"
+        ) from None
     return Results.model_validate_json(content)
 
 
 def installed_versions() -> dict[str, str]:
     """Return the versions that a number may depend on."""
-    found = {"python": platform.python_version(), "platform": platform.platform()}
+    versions = {"python": platform.python_version(), "platform": platform.platform()}
     for package in ("kindred-mtl", "torch", "ray", "pyarrow", "numpy", "torchmetrics"):
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            versions[package] = "not installed"
+    return versions
 
 
 def git_commit() -> str | None:
     """Return the commit of the code, if it runs from a checkout; GIT_COMMIT speaks for an image built from one."""
-    here = Path(__file__).parent
+    folder = Path(__file__).parent
     try:
         described = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=here, capture_output=True, text=True, timeout=10, check=True,
+            cwd=folder, capture_output=True, text=True, timeout=10, check=True,
         )  # fmt: skip
         tracked = subprocess.run(
             ["git", "ls-files", "--error-unmatch", __file__],
-            cwd=here,
+            cwd=folder,
             capture_output=True,
             timeout=10,
             check=False,

@@ -81,26 +81,26 @@ def _score_task(case: Case, task: Task, test: TaskTest, unseen: Sequence[str]) -
     }
     useful = [arm for arm in baselines if arm not in at_chance]
     best = max(useful, key=lambda arm: sum(of_seed[primary] for of_seed in metrics[arm]), default=None)
-    found = {}
+    results = {}
     for arm in case.arms:
         compared = arm != settings.baseline and settings.baseline not in at_chance
         against = None
         if best is not None and arm not in baselines:
             gained = difference(arm, best)
             against = AgainstBest(baseline=best, difference=gained, verdict=gained.verdict)
-        found[arm] = TaskResult(
+        results[arm] = TaskResult(
             primary_metric=primary,
-            metrics={metric: [or_null(of[metric]) for of in metrics[arm]] for metric in metrics[arm][0]},
+            metrics={metric: [or_null(of_seed[metric]) for of_seed in metrics[arm]] for metric in metrics[arm][0]},
             difference=difference(arm, settings.baseline) if compared else None,
             at_chance=arm in at_chance,
             against_best=against,
             unseen_recall=_unseen_recall(task, test, arm, unseen),
         )
-    return found
+    return results
 
 
 def _unseen_recall(task: Task, test: TaskTest, arm: str, unseen: Sequence[str]) -> list[float | None] | None:
     if not unseen:
         return None
-    wanted = torch.isin(test.labels, torch.tensor([task.outputs.index(name) for name in unseen]))
-    return [or_null(float((z.argmax(dim=1) == test.labels)[wanted].double().mean())) for z in of_arm(test, arm)]
+    is_unseen = torch.isin(test.labels, torch.tensor([task.outputs.index(name) for name in unseen]))
+    return [or_null(float((z.argmax(dim=1) == test.labels)[is_unseen].double().mean())) for z in of_arm(test, arm)]

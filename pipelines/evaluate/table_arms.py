@@ -65,14 +65,14 @@ def open_readings(case: Case, data_sets: DataSets) -> dict[str, Reading]:
         if isinstance(tasks[edge.source], Multiclass):
             prior = torch.tensor(priors[edge.target], dtype=torch.float64)
             edges.setdefault(edge.source, []).append((relatedness_of(edge, tasks), prior))
-    found = {}
+    readings = {}
     for name, of_task in edges.items():
         seen = torch.tensor([c not in unseen.get(name, ()) for c in tasks[name].outputs])
         prior = torch.tensor(priors[name], dtype=torch.float64)
         if bool(seen.any()):
             prior = torch.where(seen, prior, prior[seen].mean())
-        found[name] = Reading(tuple(of_task), prior / prior.sum(), seen)
-    return found
+        readings[name] = Reading(tuple(of_task), prior / prior.sum(), seen)
+    return readings
 
 
 def with_every_arm(
@@ -89,29 +89,29 @@ def with_every_arm(
         readings: by task.
         weights: by arm, task and seed, as :func:`fusion_weights` gives them; the defaults where an arm has none.
     """
-    found = {}
+    by_run = {}
     for name, arm in case.arms.items():
         for run, logits in predicted.items():
             if run.arm != case.trained_as(name):
                 continue
-            own = dict(logits)
-            for task in set(readings) & set(own) if arm.reads_the_table else ():
-                reading, every = readings[task], _of_all_tasks(predicted, run)
-                evidence, of_seeds = reading.evidence(every), weights.get(name, {}).get(task)
-                by = of_seeds[case.training.seeds.index(run.seed)] if of_seeds else FusionWeights()
-                own[task] = (
-                    fuse_log_linear(logits[task], evidence, reading.prior, by, reading.seen)
+            outputs = dict(logits)
+            for task in set(readings) & set(outputs) if arm.reads_the_table else ():
+                reading, all_logits = readings[task], _of_all_tasks(predicted, run)
+                evidence, of_seeds = reading.evidence(all_logits), weights.get(name, {}).get(task)
+                fusion = of_seeds[case.training.seeds.index(run.seed)] if of_seeds else FusionWeights()
+                outputs[task] = (
+                    fuse_log_linear(logits[task], evidence, reading.prior, fusion, reading.seen)
                     if arm.fuse
-                    else read_classes(evidence, reading.prior, by.alone)
+                    else read_classes(evidence, reading.prior, fusion.alone)
                 ).float()
-            found[Run(name, run.network, run.tasks, run.seed)] = own
-    return found
+            by_run[Run(name, run.network, run.tasks, run.seed)] = outputs
+    return by_run
 
 
 def runs_to_validate(case: Case, runs: Sequence[Run]) -> list[Run]:
     """Return the runs whose predictions of the validation split choose an arm's weights."""
-    wanted = {case.trained_as(name) for name, arm in case.arms.items() if arm.reads_the_table}
-    return [run for run in runs if run.arm in wanted]
+    arms = {case.trained_as(name) for name, arm in case.arms.items() if arm.reads_the_table}
+    return [run for run in runs if run.arm in arms]
 
 
 def fusion_weights(
@@ -122,7 +122,7 @@ def fusion_weights(
     A task that no validation dataset is labelled for is left out: it keeps the defaults.
     """
     readers = open_readers(case, data_sets, "validation")
-    found: dict[str, dict[str, list[FusionWeights]]] = {}
+    weights: dict[str, dict[str, list[FusionWeights]]] = {}
     for task, reading in readings.items():
         if not any(task in data_set.labels for data_set in case.of_split("validation").values()):
             continue
@@ -138,12 +138,12 @@ def fusion_weights(
                 )
                 evidence = reading.evidence(_of_all_tasks(predicted, run))
                 head = predicted[run][task] if arm.fuse else None
-                chosen = fit_fusion(head, evidence, reading.prior, labels, seen=reading.seen)
-                found.setdefault(name, {}).setdefault(task, []).append(chosen)
-    return found
+                fusion = fit_fusion(head, evidence, reading.prior, labels, seen=reading.seen)
+                weights.setdefault(name, {}).setdefault(task, []).append(fusion)
+    return weights
 
 
 def _of_all_tasks(predicted: Predicted, run: Run) -> dict[str, Tensor]:
     """Return the logits of every task by the arm and seed of a run: of one network a task, put together."""
-    beside = [logits for other, logits in predicted.items() if (other.arm, other.seed) == (run.arm, run.seed)]
-    return {task: z for logits in beside for task, z in logits.items()}
+    siblings = [logits for sibling, logits in predicted.items() if (sibling.arm, sibling.seed) == (run.arm, run.seed)]
+    return {task: z for logits in siblings for task, z in logits.items()}

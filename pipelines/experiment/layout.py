@@ -51,13 +51,13 @@ def sheet_file(case: Case) -> str:
 
 def experiment_folder(case: Case) -> str:
     """Return the folder, a path or a URL, of a case with its settings; what the runs do not depend on makes none."""
-    apart = {"storage", "logging", "tuning", "evaluation"} | ({"data_root"} if case.embedded else set())
-    settings = case.model_dump(mode="json", by_alias=True, exclude=apart)
+    excluded = {"storage", "logging", "tuning", "evaluation"} | ({"data_root"} if case.embedded else set())
+    settings = case.model_dump(mode="json", by_alias=True, exclude=excluded)
     if case.evaluation.metrics:  # validation scores by them, and may choose the weights
         settings["metrics"] = case.evaluation.model_dump(mode="json")["metrics"]
     for key in WHO_TRAINS:
         del settings["training"][key]
-    # How an arm predicts is no matter of training, nor is an arm that shares another's networks.
+    # Neither how an arm predicts nor an arm that shares another's networks changes what is trained.
     arms = {name: arm for name, arm in settings["arms"].items() if case.trained_as(name) == name}
     settings["arms"] = {name: {k: v for k, v in arm.items() if k not in _PREDICTS} for name, arm in arms.items()}
     return join(case.storage.path, f"{case.name}-{fingerprint(settings)}")

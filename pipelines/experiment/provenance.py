@@ -5,8 +5,8 @@ from typing import Any
 
 from pipelines.blocks.datasets import DataSets
 
-# Raised whenever the same case, seed and blocks train to other numbers than before: what was trained by another
-# version is not done, and is not resumed. tests/pipelines/test_golden_numbers.py fails where it was forgotten.
+# Raise it whenever the same case, seed and blocks train to other numbers than before: a run of another version
+# counts as not done, and is not resumed. tests/pipelines/test_golden_numbers.py fails where it was forgotten.
 TRAINING_VERSION = 2
 
 

@@ -38,8 +38,8 @@ def begun_case(run: str, overrides: Sequence[str] = ()) -> Case:
     if experiment_folder(case) != folder:
         right = ", ".join(f"training.{key}" for key in WHO_TRAINS)
         raise UserError(
-            f"--set: these settings make another experiment than {folder}; of an experiment that was begun, "
-            f"{right}, logging, evaluation and storage.blocks may be changed"
+            f"--set: these settings make another experiment than {folder}; expected changes of "
+            f"{right}, logging, evaluation and storage.blocks alone"
         )
     return case
 
@@ -51,17 +51,19 @@ def begun_data_sets(case: Case) -> DataSets:
         UserError: it has not come so far.
     """
     file = join(experiment_folder(case), DATA_SETS)
-    found = read_data_sets(file)
-    if found is None:
-        raise UserError(f"RUN: found no {file}: nothing has been trained; `kindred run` begins")
+    data_sets = read_data_sets(file)
+    if data_sets is None:
+        raise UserError(
+            f"RUN: found no {file}: nothing has been trained; expected an experiment that `kindred run` has begun"
+        )
     root = blocks_root(case)
-    folders = {name: join(root, folder.rstrip("/").rpartition("/")[2]) for name, folder in found.folders.items()}
-    return replace(found, folders=folders)
+    folders = {name: join(root, folder.rstrip("/").rpartition("/")[2]) for name, folder in data_sets.folders.items()}
+    return replace(data_sets, folders=folders)
 
 
 def _experiment_at(run: str) -> str | None:
     """Return the folder of a case.yaml, here or above; of a URL, here alone."""
     if is_remote(run):
         return run if kind_of(join(run, CASE_FILE)) == "file" else None
-    given = Path(run).absolute()
-    return next((str(one) for one in (given, *given.parents) if (one / CASE_FILE).is_file()), None)
+    path = Path(run).absolute()
+    return next((str(folder) for folder in (path, *path.parents) if (folder / CASE_FILE).is_file()), None)

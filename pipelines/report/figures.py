@@ -33,7 +33,7 @@ plt.rcParams.update(
         "axes.grid": True,
         "axes.axisbelow": True,
         "grid.color": "#e5e7eb",
-        "svg.hashsalt": "kindred",  # the same figure, the same bytes
+        "svg.hashsalt": "kindred",  # the same figure gives the same bytes
         "figure.constrained_layout.use": True,
     }
 )
@@ -102,12 +102,12 @@ def score_figure(task: str, results: Mapping[str, TaskResult], baseline: str) ->
     return _svg(figure)
 
 
-def loss_figure(curves: Mapping[str, Sequence[np.ndarray]], every: int) -> str:
+def loss_figure(curves: Mapping[str, Sequence[np.ndarray]], window: int) -> str:
     """Draw the training loss by network, one faint line per seed and a strong one for their mean.
 
     Args:
         curves: by arm and part, ``arm: part``; for each seed float64 (steps,).
-        every: over how many steps a point averages.
+        window: over how many steps a point averages.
     """
     parts = sorted({name.split(": ", 1)[1] for name in curves}, key=lambda part: (part != "loss", ":" in part, part))
     arms = list(dict.fromkeys(name.split(": ", 1)[0] for name in curves))
@@ -115,10 +115,10 @@ def loss_figure(curves: Mapping[str, Sequence[np.ndarray]], every: int) -> str:
     figure, grid = _grid(len(parts), colour, height=2.5)
     for axes, part in zip(grid, parts, strict=True):
         for arm in arms:
-            seeds = [_averaged(values, every) for values in curves.get(f"{arm}: {part}", ())]
+            seeds = [_averaged(values, window) for values in curves.get(f"{arm}: {part}", ())]
             if not seeds:
                 continue
-            x = (np.arange(max(map(len, seeds))) + 0.5) * every
+            x = (np.arange(max(map(len, seeds))) + 0.5) * window
             for values in seeds:
                 axes.plot(x[: len(values)], values, color=colour[arm], alpha=0.2, linewidth=0.8)
             mean = _mean_of_all(seeds)
@@ -136,12 +136,12 @@ class ValidationCurve:
     Attributes:
         steps: int64 (validations,).
         values: of the primary metric, float64 (validations,); NaN where it is not defined.
-        chosen: the step whose weights are the run's; None where those after the last step are.
+        best_step: the step whose weights are the run's; None where those after the last step are.
     """
 
     steps: np.ndarray
     values: np.ndarray
-    chosen: int | None
+    best_step: int | None
 
 
 def validation_figure(curves: Mapping[str, Mapping[str, Sequence[ValidationCurve]]], metrics: Mapping[str, str]) -> str:
@@ -158,9 +158,9 @@ def validation_figure(curves: Mapping[str, Mapping[str, Sequence[ValidationCurve
         for arm, seeds in of_task.items():
             for curve in seeds:
                 axes.plot(curve.steps, curve.values, color=colour[arm], alpha=0.25, linewidth=0.8)
-                if curve.chosen is not None:
-                    is_chosen = curve.steps == curve.chosen
-                    axes.plot(curve.steps[is_chosen], curve.values[is_chosen], "o", color=colour[arm], markersize=3.5)
+                if curve.best_step is not None:
+                    is_best = curve.steps == curve.best_step
+                    axes.plot(curve.steps[is_best], curve.values[is_best], "o", color=colour[arm], markersize=3.5)
             mean = _mean_of_all([curve.values for curve in seeds])
             longest = max(seeds, key=lambda curve: len(curve.steps)).steps
             axes.plot(longest[: len(mean)], mean, color=colour[arm], linewidth=1.8)
@@ -186,9 +186,9 @@ def _mean_of_all(seeds: Sequence[np.ndarray]) -> np.ndarray:
     return np.asarray(np.mean([values[:shortest] for values in seeds], axis=0))
 
 
-def _averaged(values: np.ndarray, every: int) -> np.ndarray:
-    whole = max(1, len(values) // every) * every
-    return np.asarray(values[:whole].reshape(-1, min(every, len(values))).mean(axis=1))
+def _averaged(values: np.ndarray, window: int) -> np.ndarray:
+    length = max(1, len(values) // window) * window
+    return np.asarray(values[:length].reshape(-1, min(window, len(values))).mean(axis=1))
 
 
 def relatedness_figure(
@@ -229,10 +229,12 @@ def _largest(
     """Keep as many rows and columns of a table as one can read, in their order: those of the largest sums."""
     if max(len(rows), len(columns)) <= _MOST_IN_A_MATRIX:
         return rows, columns, R, ""
-    known = np.nan_to_num(R)
-    kept = [np.sort(np.argsort(-known.sum(axis=1 - axis), kind="stable")[:_MOST_IN_A_MATRIX]) for axis in (0, 1)]
-    words = f", {len(kept[0])} of {len(rows):,} rows and {len(kept[1])} of {len(columns):,} columns"
-    return [rows[i] for i in kept[0]], [columns[j] for j in kept[1]], R[np.ix_(*kept)], words
+    known_cells = np.nan_to_num(R)
+    indices = [
+        np.sort(np.argsort(-known_cells.sum(axis=1 - axis), kind="stable")[:_MOST_IN_A_MATRIX]) for axis in (0, 1)
+    ]
+    words = f", {len(indices[0])} of {len(rows):,} rows and {len(indices[1])} of {len(columns):,} columns"
+    return [rows[i] for i in indices[0]], [columns[j] for j in indices[1]], R[np.ix_(*indices)], words
 
 
 def confusion_figure(confusion: Confusion, classes: Sequence[str], arms: Sequence[str]) -> str:
@@ -288,47 +290,49 @@ def _short(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
-def agreement_figure(seen: Mapping[str, Sequence[PairSeen]], arms: Sequence[str]) -> str:
+def agreement_figure(measured: Mapping[str, Sequence[PairSeen]], arms: Sequence[str]) -> str:
     """Draw gradient agreement by step, one panel per pair of tasks: faint lines are seeds, the strong one their mean.
 
     Of many tasks the twelve pairs that agree or conflict most are drawn.
     """
     colour = colours(arms)
     strength: dict[tuple[str, str], float] = {}
-    for pair in (pair for pairs in seen.values() for pair in pairs):
+    for pair in (pair for pairs in measured.values() for pair in pairs):
         values = np.abs(np.array(pair.mean("gradient_agreement"), dtype=float))
         mean = float(values[~np.isnan(values)].mean()) if not np.isnan(values).all() else 0.0
         strength[pair.a, pair.b] = max(strength.get((pair.a, pair.b), 0.0), mean)
     strongest = sorted(strength, key=lambda names: -strength[names])[:12]
-    drawn = [names for names in strength if names in strongest]
-    columns = min(3, len(drawn))
-    rows = -(-len(drawn) // columns)
+    shown = [names for names in strength if names in strongest]
+    columns = min(3, len(shown))
+    rows = -(-len(shown) // columns)
     figure, grid = plt.subplots(
         rows, columns, figsize=(max(4.6, 3.2 * columns), 2.6 * rows), squeeze=False, sharey=True
     )
-    for axes, names in zip(grid.flat, drawn, strict=False):
+    for axes, names in zip(grid.flat, shown, strict=False):
         axes.axhline(0, color="#111827", linewidth=1)
-        for arm, pair in ((arm, pair) for arm, pairs in seen.items() for pair in pairs if (pair.a, pair.b) == names):
+        for arm, pair in (
+            (arm, pair) for arm, pairs in measured.items() for pair in pairs if (pair.a, pair.b) == names
+        ):
             for values in pair.gradient_agreement:
                 axes.plot(pair.steps, np.array(values, dtype=float), color=colour[arm], alpha=0.25, linewidth=0.8)
             axes.plot(pair.steps, pair.mean("gradient_agreement"), "o-", color=colour[arm], markersize=3, linewidth=1.8)
         axes.set(title=" · ".join(names), xlabel="step")
     for axes in grid[:, 0]:
         axes.set_ylabel("cosine of the gradients")
-    for axes in list(grid.flat)[len(drawn) :]:
+    for axes in list(grid.flat)[len(shown) :]:
         axes.set_visible(False)
-    handles = [plt.Line2D([], [], color=colour[arm], label=arm) for arm in seen]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(seen), frameon=False)
+    handles = [plt.Line2D([], [], color=colour[arm], label=arm) for arm in measured]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(measured), frameon=False)
     return _svg(figure)
 
 
-def sharing_figure(seen: Mapping[str, Sequence[PairSeen]], tasks: Sequence[str]) -> str:
+def sharing_figure(measured: Mapping[str, Sequence[PairSeen]], tasks: Sequence[str]) -> str:
     """Draw how far each two heads use the same hidden units at the last measured step, one matrix per arm."""
     size = 1.3 + 0.5 * len(tasks)
-    columns = min(3, len(seen))
-    rows = -(-len(seen) // columns)
+    columns = min(3, len(measured))
+    rows = -(-len(measured) // columns)
     figure, grid = plt.subplots(rows, columns, figsize=(size * columns + 1.2, (size + 0.2) * rows), squeeze=False)
-    for axes, (arm, pairs) in zip(grid.flat, seen.items(), strict=False):
+    for axes, (arm, pairs) in zip(grid.flat, measured.items(), strict=False):
         shares = np.full((len(tasks), len(tasks)), np.nan)
         for pair in pairs:
             i, j = sorted((tasks.index(pair.a), tasks.index(pair.b)))
@@ -342,7 +346,7 @@ def sharing_figure(seen: Mapping[str, Sequence[PairSeen]], tasks: Sequence[str])
         axes.grid(visible=False)
         _name_axes(axes, tasks[1:], tasks[:-1])
         axes.set_title(arm)
-    for axes in list(grid.flat)[len(seen) :]:
+    for axes in list(grid.flat)[len(measured) :]:
         axes.set_visible(False)
     figure.colorbar(image, ax=grid.ravel().tolist(), shrink=0.8, label="hidden units in common")
     return _svg(figure)

@@ -47,10 +47,10 @@ def write_report(case: Case, results: Results) -> str:
         figures=_figures(case, results),
         few_seeds=few_seeds(len(results.seeds)),
         verdicts=[
-            (arm, task, of.against_best)
+            (arm, task, result.against_best)
             for arm, of_arm in results.arms.items()
-            for task, of in of_arm.items()
-            if of.against_best is not None
+            for task, result in of_arm.items()
+            if result.against_best is not None
         ],
         asides=[*chance_lines(results), *unseen_lines(results), *fusion_lines(results)],
         eventful=[timing for timing in results.timings if timing.events],
@@ -67,13 +67,13 @@ def _figures(case: Case, results: Results) -> dict[str, list[tuple[str, Markup]]
 
     tasks = tasks_of(case)
     by_task = {name: {arm: of_arm[name] for arm, of_arm in results.arms.items()} for name in tasks}
-    every = max(1, case.training.steps // 60)
-    found = {
+    window = max(1, case.training.steps // 60)
+    sections = {
         "scores": [
             (f"Score of each arm on {name}", draw.score_figure(name, of_task, results.baseline))
             for name, of_task in by_task.items()
         ],
-        "losses": [("Training loss by step", draw.loss_figure(_curves(case), every))],
+        "losses": [("Training loss by step", draw.loss_figure(_curves(case), window))],
         "validation": [],
         "rate": [],
         "mixing": [("How a batch is mixed", draw.mixing_figure(results.data_sets, results.steps))],
@@ -83,10 +83,10 @@ def _figures(case: Case, results: Results) -> dict[str, list[tuple[str, Markup]]
     }
     if validated := _validations(case, results):
         metrics = {name: of_task[results.baseline].primary_metric for name, of_task in by_task.items()}
-        found["validation"] = [("Validation by step", draw.validation_figure(validated, metrics))]
+        sections["validation"] = [("Validation by step", draw.validation_figure(validated, metrics))]
     rates = [learning_rate(case.training, step) for step in range(case.training.steps)]
     if len(set(rates)) > 1:
-        found["rate"] = [("Learning rate by step", draw.learning_rate_figure(rates))]
+        sections["rate"] = [("Learning rate by step", draw.learning_rate_figure(rates))]
     for edge in _counted(case).relatedness:
         R = relatedness_of(edge, tasks)
         trusts = [edges[R.key] for edges in results.trust.values() if R.key in edges]
@@ -95,10 +95,10 @@ def _figures(case: Case, results: Results) -> dict[str, list[tuple[str, Markup]]
             edge.source, edge.target, R.source.outputs, R.target.outputs, R.table.numpy(), doubted
         )
         frames = f"; {len(doubted)} doubted cells are framed" if doubted else ""
-        found["relatedness"].append((f"Relatedness of {edge.source} to {edge.target}{frames}", svg))
+        sections["relatedness"].append((f"Relatedness of {edge.source} to {edge.target}{frames}", svg))
     if results.visible_relatedness:
         arms = list(results.arms)
-        found["visible"] = [
+        sections["visible"] = [
             ("How gradients agree by step", draw.agreement_figure(results.visible_relatedness, arms)),
             ("How far heads share hidden units", draw.sharing_figure(results.visible_relatedness, list(tasks))),
         ]
@@ -106,9 +106,9 @@ def _figures(case: Case, results: Results) -> dict[str, list[tuple[str, Markup]]
     if results.confusion is not None and isinstance(main_task, Multiclass):
         last = [arm for arm in results.arms if arm != results.baseline][-1:]
         svg = draw.confusion_figure(results.confusion, main_task.classes, [results.baseline, *last])
-        found["confusion"].append((f"Confusion of {results.main_task}", svg))
+        sections["confusion"].append((f"Confusion of {results.main_task}", svg))
     # The SVG is drawn here from checked values; matplotlib escapes the names in it.
-    return {section: [(shows, Markup(svg)) for shows, svg in drawn] for section, drawn in found.items()}  # noqa: S704
+    return {section: [(shows, Markup(svg)) for shows, svg in drawn] for section, drawn in sections.items()}  # noqa: S704
 
 
 def _counted(case: Case) -> Case:
@@ -122,7 +122,7 @@ def _validations(case: Case, results: Results) -> "dict[str, dict[str, list[Vali
     from pipelines.report.figures import ValidationCurve
 
     curves: dict[str, dict[str, list[ValidationCurve]]] = {}
-    chosen = {timing.run: timing.best_step for timing in results.timings}
+    best_steps = {timing.run: timing.best_step for timing in results.timings}
     for run in list_runs(case):
         try:
             content = read_bytes(join(run.folder(experiment_folder(case)), VALIDATIONS))
@@ -132,7 +132,7 @@ def _validations(case: Case, results: Results) -> "dict[str, dict[str, list[Vali
         for task in run.tasks:
             values = validated[f"{task}.{results.arms[run.arm][task].primary_metric}"].to_numpy()
             if not np.isnan(values).all():
-                curve = ValidationCurve(validated["step"].to_numpy(), values, chosen.get(str(run)))
+                curve = ValidationCurve(validated["step"].to_numpy(), values, best_steps.get(str(run)))
                 curves.setdefault(task, {}).setdefault(run.arm, []).append(curve)
     return {task: curves[task] for task in case.tasks if task in curves}
 

@@ -7,7 +7,7 @@ from mtlcore import ENOUGH_SEEDS
 from pipelines.base.terminal import as_text
 from pipelines.evaluate.results import Difference, Fusion, Results
 
-MOST_CELLS = 8  # doubted cells of an edge that are told below the table
+MOST_CELLS = 8  # doubted cells of an edge that are listed below the table
 _STYLES = {"better": "green", "worse": "red", "no clear difference": ""}
 
 
@@ -44,14 +44,14 @@ def results_table(results: Results) -> str:
             cell += "\n" + _in_its_colour(d, _interval(d))
         gains.append(cell)
     table.add_row("Delta_m", "relative gain", *gains)
-    said = [
+    lines = [
         *best_lines(results),
         *chance_lines(results),
         *unseen_lines(results),
         *early_lines(results),
         *trust_lines(results),
     ]
-    return "\n".join([as_text(table), *said])
+    return "\n".join([as_text(table), *lines])
 
 
 def few_seeds(seeds: int) -> str | None:
@@ -65,39 +65,42 @@ def best_lines(results: Results) -> list[str]:
     """Return a line an arm that co-trains: did it help, against the best of what needs no co-training?"""
     lines = []
     for arm, of_arm in results.arms.items():
-        said = [
+        verdicts = [
             f"{task} {100 * d.value:+.1f} {_interval(d)} to {against.baseline}: {against.verdict}"
-            for task, of in of_arm.items()
-            if (against := of.against_best) is not None and (d := against.difference)
+            for task, result in of_arm.items()
+            if (against := result.against_best) is not None and (d := against.difference)
         ]
-        if said:
-            lines.append(f"{arm} against the best without co-training: {'; '.join(said)}")
+        if verdicts:
+            lines.append(f"{arm} against the best without co-training: {'; '.join(verdicts)}")
     return lines
 
 
 def chance_lines(results: Results) -> list[str]:
     """Return a line on the baselines that are no better than what looks at no input."""
     useless = [
-        f"{arm} on {task}" for arm, of_arm in results.arms.items() for task, of in of_arm.items() if of.at_chance
+        f"{arm} on {task}"
+        for arm, of_arm in results.arms.items()
+        for task, result in of_arm.items()
+        if result.at_chance
     ]
-    what = "at chance, or no better than the most frequent class, so nothing is compared with it: "
-    return [what + ", ".join(useless)] if useless else []
+    reason = "at chance, or no better than the most frequent class, so nothing is compared with it: "
+    return [reason + ", ".join(useless)] if useless else []
 
 
 def fusion_lines(results: Results) -> list[str]:
     """Return a line an arm and task: how it predicts through the tables."""
     return [
-        f"{arm} predicts {task} by {_weights(by)} "
-        f"({'weights from the validation split, mean over seeds' if by.chosen_on == 'validation' else 'by default'})"
+        f"{arm} predicts {task} by {_weights(fusion)} "
+        f"({'by default' if fusion.chosen_on == 'default' else 'weights from the validation split, mean over seeds'})"
         for arm, of_arm in results.fusion.items()
-        for task, by in of_arm.items()
+        for task, fusion in of_arm.items()
     ]
 
 
-def _weights(by: Fusion) -> str:
-    head, table, alone = (sum(values) / len(values) for values in (by.head, by.table, by.alone))
+def _weights(fusion: Fusion) -> str:
+    head, table, table_alone = (sum(values) / len(values) for values in (fusion.head, fusion.table, fusion.alone))
     backwards = "the table read backwards"
-    return f"{head:.2f} x its head + {table:.2f} x {backwards}" if head or table else f"{alone:.2f} x {backwards}"
+    return f"{head:.2f} x its head + {table:.2f} x {backwards}" if head or table else f"{table_alone:.2f} x {backwards}"
 
 
 def unseen_lines(results: Results) -> list[str]:
@@ -105,9 +108,9 @@ def unseen_lines(results: Results) -> list[str]:
     lines = []
     for task, classes in results.unseen_classes.items():
         by_arm = [
-            f"{arm} {sum(known) / len(known):.3f}"
+            f"{arm} {sum(recalls) / len(recalls):.3f}"
             for arm, of_arm in results.arms.items()
-            if (known := [share for share in of_arm[task].unseen_recall or () if share is not None])
+            if (recalls := [share for share in of_arm[task].unseen_recall or () if share is not None])
         ]
         if by_arm:
             lines.append(
@@ -129,12 +132,12 @@ def trust_lines(results: Results) -> list[str]:
     """Return a line an arm and edge: how far the data bear out its table; and a line for each cell that they doubt."""
     lines = []
     for arm, edges in results.trust.items():
-        for edge, of in edges.items():
-            cells = f"; {len(of.doubted)} cell{'s' * (len(of.doubted) > 1)} doubted:" if of.doubted else ""
-            lines.append(f"{arm}: trust in {edge} {of.mean():.2f}{'' if of.weighed else ' (not weighed)'}{cells}")
-            lines += [f"  {cell}" for cell in of.doubted[:MOST_CELLS]]
-            if len(of.doubted) > MOST_CELLS:
-                lines.append(f"  and {len(of.doubted) - MOST_CELLS} more, see the report")
+        for edge, trust in edges.items():
+            cells = f"; {len(trust.doubted)} cell{'s' * (len(trust.doubted) > 1)} doubted:" if trust.doubted else ""
+            lines.append(f"{arm}: trust in {edge} {trust.mean():.2f}{'' if trust.weighed else ' (not weighed)'}{cells}")
+            lines += [f"  {cell}" for cell in trust.doubted[:MOST_CELLS]]
+            if len(trust.doubted) > MOST_CELLS:
+                lines.append(f"  and {len(trust.doubted) - MOST_CELLS} more, see the report")
     return lines
 
 

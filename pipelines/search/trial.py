@@ -30,9 +30,9 @@ def run_trial(settings: dict[str, float], case: Case, data_sets: DataSets, folde
         folder: of the search; a trial has a folder of its own below it.
     """
     tried = with_settings(case, settings)
-    alone = {case.tuning.arm: tried.arms[case.tuning.arm]}
+    arms = {case.tuning.arm: tried.arms[case.tuning.arm]}
     tried = tried.model_copy(
-        update={"arms": alone, "training": tried.training.model_copy(update={"seeds": case.tuning.seeds})}
+        update={"arms": arms, "training": tried.training.model_copy(update={"seeds": case.tuning.seeds})}
     )
     runs = list_runs(tried)
     place = join(folder, "trials", fingerprint(settings))

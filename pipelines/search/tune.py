@@ -88,7 +88,7 @@ def tune(case: Case, data_sets: DataSets, verbose: bool = False) -> Tuned:
     from pipelines.search.trial import TrialCounter, run_trial
 
     check_tunable(case)
-    seen = data_sets.of_split("train", "validation")
+    tuning_sets = data_sets.of_split("train", "validation")
     folder = join(experiment_folder(case), "tuning", fingerprint(case.tuning.model_dump(mode="json")))
     at_once = trainers_that_fit(case)
     space = load_space(case.tuning.space)
@@ -96,7 +96,7 @@ def tune(case: Case, data_sets: DataSets, verbose: bool = False) -> Tuned:
         shown.show(0)
         tuner = ray_tune.Tuner(
             ray_tune.with_resources(
-                ray_tune.with_parameters(run_trial, case=case, data_sets=seen, folder=folder), _TRIAL_RESOURCES
+                ray_tune.with_parameters(run_trial, case=case, data_sets=tuning_sets, folder=folder), _TRIAL_RESOURCES
             ),
             param_space=space,
             tune_config=ray_tune.TuneConfig(
@@ -147,5 +147,5 @@ def check_tunable(case: Case) -> None:
         if not any(task in data_set.labels for data_set in case.of_split("validation").values()):
             raise UserError(
                 f"datasets: found none of split 'validation' labelled for task {task!r}; "
-                "`kindred tune` scores on it, and never on the test split"
+                "expected one: `kindred tune` scores on it, and never on the test split"
             )

@@ -91,9 +91,9 @@ class Exported:
         declared = self.description.input
         right_type = inputs.dtype is torch.uint8 if isinstance(declared, PictureInput) else inputs.is_floating_point()
         if tuple(inputs.shape[1:]) != tuple(declared.shape) or not right_type:
-            wanted = "uint8" if isinstance(declared, PictureInput) else "floating point"
+            dtype = "uint8" if isinstance(declared, PictureInput) else "floating point"
             raise ValueError(
-                f"inputs: found {inputs.dtype} of shape {tuple(inputs.shape)}; expected {wanted} of shape "
+                f"inputs: found {inputs.dtype} of shape {tuple(inputs.shape)}; expected {dtype} of shape "
                 f"(N, {', '.join(map(str, declared.shape))})"
             )
         return self.network(normalize(inputs, declared))  # type: ignore[no-any-return]
@@ -184,17 +184,17 @@ def load_exported(folder: str | Path, *, run_code: bool = False) -> Exported:
     if colon and kind not in ("hf", "timm") and not run_code:
         raise UserError(
             f"{file}: the backbone is {settings.backbone!r}, code that is run when the network is built; "
-            "load_exported(folder, run_code=True) does so"
+            "expected load_exported(folder, run_code=True) where you trust it"
         )
-    # What the folder holds is all that is read, whatever it says.
-    here = {"backbone": f"hf:{folder.absolute() / BACKBONE}"} if kind == "hf" else {}
-    settings = settings.model_copy(update={"pretrained": None, **here})
-    served = {name: of.task(name) for name, of in description.tasks.items()}
-    # A task that only trained needs a place, so that the network is built as it was, and has no outputs any more.
-    every = [served.get(name, Multiclass(name, ("-",))) for name in description.trained_with]
+    # Nothing outside the folder is read, whatever network.json says.
+    backbone = {"backbone": f"hf:{folder.absolute() / BACKBONE}"} if kind == "hf" else {}
+    settings = settings.model_copy(update={"pretrained": None, **backbone})
+    served = {name: exported.task(name) for name, exported in description.tasks.items()}
+    # Auxiliary tasks were removed at export; placeholders rebuild the network as it was trained.
+    tasks = [served.get(name, Multiclass(name, ("-",))) for name in description.trained_with]
     try:
         with seeded_init(0):
-            network = network_of(settings, description.input.shape, every).restrict_to_tasks(list(served))
+            network = network_of(settings, description.input.shape, tasks).restrict_to_tasks(list(served))
         network.load_state_dict(weights)
     except (RuntimeError, ValueError) as error:
         raise UserError(f"{folder}: the network cannot be built: {' '.join(str(error).split())[:300]}") from None
@@ -215,13 +215,17 @@ def _find(case: Case, arm: str, seed: int | None, task: str | None) -> Run:
         raise UserError(f"--seed: found {seed}; expected one of {', '.join(map(str, seeds))}")
     shared = case.arms[arm].networks == "shared"
     if shared and task is not None:
-        raise UserError(f"--task: found {task!r}, and the arm {arm!r} has one network for all tasks; leave it out")
-    for_use = [name for name, of in case.tasks.items() if not of.auxiliary]
+        raise UserError(
+            f"--task: found {task!r}, and the arm {arm!r} has one network for all tasks; expected no --task"
+        )
+    for_use = [name for name, settings in case.tasks.items() if not settings.auxiliary]
     if not shared and task not in for_use:
-        found = "missing" if task is None else f"found {task!r}"
-        raise UserError(f"--task: {found}; the arm {arm!r} has a network for every task: {', '.join(for_use)}")
-    wanted = arm, "shared" if shared else task, seeds[0] if seed is None else seed
-    return next(run for run in list_runs(case) if (run.arm, run.network, run.seed) == wanted)
+        problem = "missing" if task is None else f"found {task!r}"
+        raise UserError(
+            f"--task: {problem}; the arm {arm!r} has a network for every task; expected one of {', '.join(for_use)}"
+        )
+    key = arm, "shared" if shared else task, seeds[0] if seed is None else seed
+    return next(run for run in list_runs(case) if (run.arm, run.network, run.seed) == key)
 
 
 def _self_contained(settings: Network, network: MultiTaskNetwork) -> tuple[Network, str | None]:
@@ -232,8 +236,8 @@ def _self_contained(settings: Network, network: MultiTaskNetwork) -> tuple[Netwo
         return settings.model_copy(update=update), None
     config: Any = encoder.model.config
     content = json.loads(config.to_json_string())
-    # As they are, not as the input would have them: a pretrained model keeps the size that it was trained for.
-    kept = {key: content[key] for key in ("image_size", "num_channels") if key in content}
+    # The model's own size, not the input's: a pretrained model keeps the size that it was trained for.
+    size = {key: content[key] for key in ("image_size", "num_channels") if key in content}
     update["backbone"] = f"hf:{BACKBONE}"
-    update["options"] = kept | {"pool": encoder.pool}
+    update["options"] = size | {"pool": encoder.pool}
     return settings.model_copy(update=update), json.dumps(content, indent=1)

@@ -123,7 +123,7 @@ def test_a_run_that_is_not_there_and_a_folder_of_something_else_are_refused(case
         ("co-traind", None, None, "out", "--arm: found 'co-traind', no such arm.*did you mean 'co-trained'"),
         ("naive", 4, None, "out", "--seed: found 4; expected one of 3"),
         ("naive", None, "digit", "out", "--task: found 'digit', and the arm 'naive' has one network for all"),
-        ("single-task", None, None, "out", "--task: missing; .* a network for every task: digit"),
+        ("single-task", None, None, "out", "--task: missing; .* a network for every task; expected one of digit"),
         ("single-task", None, "traits", "out", "--task: found 'traits'"),
         ("naive", None, None, "full", "OUT: found .* no export"),
     ]:
