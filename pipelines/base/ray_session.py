@@ -43,7 +43,7 @@ def ray_session(verbose: bool = False) -> Iterator[None]:
     """Connect to Ray for as long as the block runs; what was started is shut down, also on Ctrl-C.
 
     Args:
-        verbose: let Ray's is_local log lines through.
+        verbose: let Ray's own log lines through.
     """
     is_local = is_own_ray()
     if not is_local:
@@ -82,7 +82,7 @@ def ray_session(verbose: bool = False) -> Iterator[None]:
 
 
 def is_own_ray() -> bool:
-    """Say whether this command's Ray is one of this machine's is_local; in the process of the command."""
+    """Say whether this command's Ray is one of this machine's own; in the process of the command."""
     return os.environ.get("RAY_ADDRESS", "") in ("", "local")
 
 
