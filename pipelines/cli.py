@@ -27,8 +27,8 @@ app = typer.Typer(
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         print(f"kindred {version('kindred-mtl')}")
         raise typer.Exit
 
@@ -107,14 +107,14 @@ def inspect(
         from pipelines.case.load import load_case
         from pipelines.inspection.tables import inspection_text
 
-        found = steps.inspect(load_case(case, overrides), pictures, seed, sheet)
+        inspection = steps.inspect(load_case(case, overrides), pictures, seed, sheet)
     if as_json:
-        print(found.model_dump_json())
+        print(inspection.model_dump_json())
     else:
-        print(inspection_text(found))
-        if found.sheet:
-            print(f"images: {found.sheet.file}")
-    if any(data_set.stops for data_set in found.data_sets):
+        print(inspection_text(inspection))
+        if inspection.sheet:
+            print(f"images: {inspection.sheet.file}")
+    if any(data_set.stops for data_set in inspection.data_sets):
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -216,12 +216,12 @@ def tune(
     with _on_ray(_loading(case, overrides), verbose, trains=True) as loaded:
         from pipelines import commands as steps
 
-        found = steps.tune(loaded, verbose)
+        result = steps.tune(loaded, verbose)
     if as_json:
-        print(json.dumps(found.as_dict()))
+        print(json.dumps(result.as_dict()))
     else:
-        print(found.table())
-        print(f"best case: {found.case_file}")
+        print(result.table())
+        print(f"best case: {result.case_file}")
 
 
 @app.command()
@@ -236,12 +236,12 @@ def relate(
     with _on_ray(_loading(case, overrides), verbose, trains=True) as loaded:
         from pipelines import commands as steps
 
-        found = steps.relate(loaded, edges)
+        estimates = steps.relate(loaded, edges)
     if as_json:
-        print(json.dumps([one.as_dict() for one in found]))
+        print(json.dumps([edge.as_dict() for edge in estimates]))
         return
-    for one in found:
-        print(f"{one.relatedness}\n{one.relatedness.provenance}\ntable: {one.file}\nfigure: {one.figure}")
+    for edge in estimates:
+        print(f"{edge.relatedness}\n{edge.relatedness.provenance}\ntable: {edge.file}\nfigure: {edge.figure}")
 
 
 def _loading(case: str, overrides: list[str]) -> "Callable[[], Case]":

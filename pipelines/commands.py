@@ -70,20 +70,24 @@ def inspect(case: Case, pictures: int = 12, seed: int = 0, sheet: str | None = N
     """
     file = _sheet_file(case, sheet)
     opened = open_data_sets(case)
-    found = inspection_of(case, opened)
+    inspection = inspection_of(case, opened)
     if not pictures or not isinstance(case.input, PictureInput):
-        return found
+        return inspection
     samples = draw_samples(case, opened, pictures, seed)
-    when = "as ingested" if found.ingested else "before the ingest, decoded as the ingest would"
+    stage = "as ingested" if inspection.ingested else "before the ingest, decoded as the ingest would"
     height, width = case.input.height, case.input.width
-    about = f"{when}: {height} × {width} pixels, as the network sees them; drawn at random with seed {seed}"
+    about = f"{stage}: {height} × {width} pixels, as the network sees them; drawn at random with seed {seed}"
     drawn = draw_sheet(case.name, about, samples, case.input.shape)
     try:
         write_whole(file, drawn.png)
     except OSError as error:
         raise UserError(f"--sheet: {file} cannot be written: {error.strerror}") from None
-    tiles = [SheetTile(data_set=of.data_set, id=one.id, problem=one.problem) for of in samples for one in of.samples]
-    return found.model_copy(update={"sheet": SheetInfo(file=file, seed=seed, tiles=tuple(tiles))})
+    tiles = [
+        SheetTile(data_set=group.data_set, id=sample.id, problem=sample.problem)
+        for group in samples
+        for sample in group.samples
+    ]
+    return inspection.model_copy(update={"sheet": SheetInfo(file=file, seed=seed, tiles=tuple(tiles))})
 
 
 def train(case: Case, fresh: bool) -> tuple[int, str]:
@@ -138,17 +142,17 @@ def tune(case: Case, verbose: bool = False) -> Tuned:
 
 def relate(case: Case, edges: Sequence[str] = ()) -> list[EstimatedEdge]:
     """Estimate edges (`from:to`; the case's where none is named) from the single-task networks' predictions."""
-    asked = edges_asked_for(case, edges)
+    requested = edges_asked_for(case, edges)
     data_sets = _ingest(case)
-    return _relate(with_measured_scaling(case, data_sets), data_sets, asked)
+    return _relate(with_measured_scaling(case, data_sets), data_sets, requested)
 
 
-def _sheet_file(case: Case, given: str | None) -> str:
-    if given is None:
+def _sheet_file(case: Case, path: str | None) -> str:
+    if path is None:
         return sheet_file(case)
-    file = Path(given).absolute()
+    file = Path(path).absolute()
     if file.suffix.lower() != ".png" or file.is_dir():
-        raise UserError(f"--sheet: found {given!r}; expected a file that ends in .png")
+        raise UserError(f"--sheet: found {path!r}; expected a file that ends in .png")
     return str(file)
 
 

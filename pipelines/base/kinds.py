@@ -1,4 +1,4 @@
-"""A section of the case file of one of several kinds, each with settings of its own: built in, or a user's."""
+"""Validation of a case file's section that is one of several registered kinds, built in or a user's own."""
 
 from collections.abc import Callable
 from typing import Any
@@ -31,11 +31,11 @@ class ByKind:
 
     def __get_pydantic_core_schema__(self, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         choices = {name: handler.generate_schema(self._registry[name]) for name in self._registry.built_in}
-        own = core_schema.no_info_plain_validator_function(
+        user_schema = core_schema.no_info_plain_validator_function(
             self._own, metadata={"pydantic_js_functions": [lambda *_: self._schema_of_own()]}
         )
         union = core_schema.tagged_union_schema(
-            choices | {_OWN: own},
+            choices | {_OWN: user_schema},
             discriminator=self._tag,
             serialization=core_schema.plain_serializer_function_ser_schema(_as_it_is, info_arg=True),
         )

@@ -31,8 +31,8 @@ class _Rate(ProgressColumn):
         if not task.completed or not task.elapsed or task.total is None:
             return Text("")
         rate = task.completed / task.elapsed
-        left = timedelta(seconds=round((task.total - task.completed) / rate))
-        return Text(f"{rate:,.0f}/s, {left} left", style="cyan", no_wrap=True)
+        remaining = timedelta(seconds=round((task.total - task.completed) / rate))
+        return Text(f"{rate:,.0f}/s, {remaining} left", style="cyan", no_wrap=True)
 
 
 class _Note(ProgressColumn):
@@ -59,7 +59,7 @@ class Bar:
     """A bar, gone when the work is done.
 
     Args:
-        what: what is being done.
+        description: the work being done.
         total: how many units there are; None where that is not known.
         unit: what is counted.
         rate: show units a second too.
@@ -67,7 +67,7 @@ class Bar:
     """
 
     def __init__(
-        self, what: str, total: int | None, unit: str, rate: bool = False, console: Console | None = None
+        self, description: str, total: int | None, unit: str, rate: bool = False, console: Console | None = None
     ) -> None:
         looked_at = console is not None or sys.stderr.isatty()
         console = console or Console(stderr=True)
@@ -81,18 +81,18 @@ class Bar:
             else ()
         )
         timing = _Rate if rate else _TimeLeft if total is not None else TimeElapsedColumn
-        left = timing(table_column=_whole())
+        timing_column = timing(table_column=_whole())
         self._progress = Progress(
             SpinnerColumn(table_column=_whole()),
             TextColumn("{task.description}"),
             *counted,
-            left,
+            timing_column,
             _Note(),
             console=console,
             transient=True,
             disable=not looked_at,
         )
-        self._task = self._progress.add_task(what, total=total, note="")
+        self._task = self._progress.add_task(description, total=total, note="")
         self._progress.start()
 
     def show(self, done: int, note: str = "") -> None:
@@ -109,9 +109,9 @@ class Bar:
 
 
 @contextmanager
-def bar(what: str, total: int | None, unit: str, rate: bool = False) -> Iterator[Bar]:
+def bar(description: str, total: int | None, unit: str, rate: bool = False) -> Iterator[Bar]:
     """Show a :class:`Bar` while the block runs."""
-    shown = Bar(what, total, unit, rate)
+    shown = Bar(description, total, unit, rate)
     try:
         yield shown
     finally:

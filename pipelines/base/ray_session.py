@@ -45,10 +45,10 @@ def ray_session(verbose: bool = False) -> Iterator[None]:
     Args:
         verbose: let Ray's own log lines through.
     """
-    own = is_own_ray()
-    if not own:
+    is_local = is_own_ray()
+    if not is_local:
         check_somebody_answers(os.environ["RAY_ADDRESS"])
-    for name, value in (_QUIET | (_OF_OWN_RAY if own else {})).items():
+    for name, value in (_QUIET | (_OF_OWN_RAY if is_local else {})).items():
         os.environ.setdefault(name, value)
     with bar("load Ray", None, ""):
         import ray
@@ -57,14 +57,14 @@ def ray_session(verbose: bool = False) -> Iterator[None]:
         yield
         return
     level = logging.INFO if verbose else logging.ERROR
-    short = short_temporary_folder() if own else None
-    with bar("start Ray" if own else "join Ray", None, ""):
+    short = short_temporary_folder() if is_local else None
+    with bar("start Ray" if is_local else "join Ray", None, ""):
         ray.init(
             _temp_dir=short,
             # "local": Ray would otherwise join a cluster that somebody else of this machine has started.
-            address="local" if own else None,
-            include_dashboard=False if own else None,
-            _node_ip_address="127.0.0.1" if own else None,
+            address="local" if is_local else None,
+            include_dashboard=False if is_local else None,
+            _node_ip_address="127.0.0.1" if is_local else None,
             runtime_env=worker_environment() or None,
             log_to_driver=verbose,
             logging_level=level,

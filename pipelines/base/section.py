@@ -13,11 +13,11 @@ _SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 
-def _number(given: object) -> object:
+def _number(value: object) -> object:
     """Refuse `yes` and `true` for a number: Python would take them for 1. Text like 1e4 is a number in YAML 1.2."""
-    if isinstance(given, bool):
+    if isinstance(value, bool):
         raise PydanticCustomError("truth_value", "expected a number")
-    return float(given) if isinstance(given, str) and _SCIENTIFIC.fullmatch(given) else given
+    return float(value) if isinstance(value, str) and _SCIENTIFIC.fullmatch(value) else value
 
 
 Number = BeforeValidator(_number)
@@ -36,10 +36,10 @@ class Section(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _only_known_keys(cls, given: Any) -> Any:
-        if isinstance(given, dict):
-            refuse_unknown_keys(cls, given)
-        return given
+    def _only_known_keys(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            refuse_unknown_keys(cls, value)
+        return value
 
 
 def refuse_unknown_keys(section: type[BaseModel], keys: Iterable[object]) -> None:
@@ -54,11 +54,11 @@ def refuse_unknown_keys(section: type[BaseModel], keys: Iterable[object]) -> Non
             )
 
 
-def one_or_more(given: object) -> object:
+def one_or_more(value: object) -> object:
     """Make a tuple of a word alone."""
-    return (given,) if isinstance(given, str) else given
+    return (value,) if isinstance(value, str) else value
 
 
-def kind_alone(given: object) -> object:
+def kind_alone(value: object) -> object:
     """Make a section of a kind alone."""
-    return {"kind": given} if isinstance(given, str) else given
+    return {"kind": value} if isinstance(value, str) else value

@@ -132,16 +132,16 @@ def _region(bucket: str) -> dict[str, str]:
 
 
 def _option(scheme: str, name: str, value: str) -> Any:
-    known = _OPTIONS[scheme]
+    options = _OPTIONS[scheme]
     if name in ("access_key", "secret_key", "session_token", "access_token"):
         raise UserError(f"{scheme}://...?{name}=...: secrets do not belong in a URL, which is written down; {_CLIENTS}")
-    if name not in known:
-        raise UserError(f"{scheme}://...?{name}=...: unknown option{did_you_mean(name, sorted(known))}")
+    if name not in options:
+        raise UserError(f"{scheme}://...?{name}=...: unknown option{did_you_mean(name, sorted(options))}")
     truth = {"true": True, "false": False, "1": True, "0": False}
     try:
-        return truth[value.lower()] if known[name] is bool else known[name](value)
+        return truth[value.lower()] if options[name] is bool else options[name](value)
     except (KeyError, ValueError):
-        right = "true or false" if known[name] is bool else "a number"
+        right = "true or false" if options[name] is bool else "a number"
         raise UserError(f"{scheme}://...?{name}={value}: found {value!r}; expected {right}") from None
 
 
@@ -178,7 +178,7 @@ def missing_bucket(url: str) -> str | None:
 
 
 @dataclass(frozen=True)
-class Found:
+class FileEntry:
     """A file that a listing found.
 
     Attributes:
@@ -204,7 +204,7 @@ def kind_of(url: str) -> str:
     return {pafs.FileType.File: "file", pafs.FileType.Directory: "folder"}.get(kind, "none")
 
 
-def stat(url: str) -> Found:
+def stat(url: str) -> FileEntry:
     """Return a file's size and stamp.
 
     Raises:
@@ -212,13 +212,13 @@ def stat(url: str) -> Found:
     """
     if not is_remote(url):
         status = os.stat(url)
-        return Found(url, status.st_size, stamp_of(status))
+        return FileEntry(url, status.st_size, stamp_of(status))
     system, path = file_system(url)
     with _asking(url):
         info = system.get_file_info(path)
     if info.type != pafs.FileType.File:
         raise FileNotFoundError(url)
-    return Found(url, info.size, _stamp(info))
+    return FileEntry(url, info.size, _stamp(info))
 
 
 def _stamp(info: Any) -> str:
@@ -231,7 +231,7 @@ def stamp_of(status: os.stat_result) -> str:
     return f"{status.st_size}-{status.st_mtime_ns}"
 
 
-def list_below(url: str) -> Iterator[Found]:
+def list_below(url: str) -> Iterator[FileEntry]:
     """Yield every file below a folder, at any depth, in no order; hidden files (a leading dot) are left out."""
     if not is_remote(url):
         yield from _walk(url, "", set())
@@ -242,7 +242,7 @@ def list_below(url: str) -> Iterator[Found]:
     for info in infos:
         name = info.path[len(path) :].lstrip("/")
         if info.type == pafs.FileType.File and not any(part.startswith(".") for part in name.split("/")):
-            yield Found(name, info.size, _stamp(info))
+            yield FileEntry(name, info.size, _stamp(info))
 
 
 def list_folder(url: str) -> list[str]:
@@ -255,9 +255,9 @@ def list_folder(url: str) -> list[str]:
     return sorted(info.base_name for info in infos)
 
 
-def _walk(folder: str, below: str, above: set[tuple[int, int]]) -> Iterator[Found]:
-    here = os.stat(folder)
-    if (here.st_dev, here.st_ino) in above:  # a link that leads back
+def _walk(folder: str, below: str, above: set[tuple[int, int]]) -> Iterator[FileEntry]:
+    folder_status = os.stat(folder)
+    if (folder_status.st_dev, folder_status.st_ino) in above:  # a link that leads back
         return
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
@@ -265,14 +265,14 @@ def _walk(folder: str, below: str, above: set[tuple[int, int]]) -> Iterator[Foun
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
-                yield from _walk(entry.path, f"{name}/", above | {(here.st_dev, here.st_ino)})
+                yield from _walk(entry.path, f"{name}/", above | {(folder_status.st_dev, folder_status.st_ino)})
             elif entry.is_file():
                 status = entry.stat()
-                yield Found(name, status.st_size, stamp_of(status))
+                yield FileEntry(name, status.st_size, stamp_of(status))
             elif entry.is_symlink():
-                yield Found(name, 0, "")  # it leads nowhere: that is told when it is read
+                yield FileEntry(name, 0, "")  # it leads nowhere: that is told when it is read
             else:
-                yield Found(name, 0, "", regular=False)
+                yield FileEntry(name, 0, "", regular=False)
 
 
 def read_bytes(url: str) -> bytes:
@@ -343,7 +343,7 @@ class RemoteFile(io.RawIOBase):
 
     def __init__(self, url: str, file: Any) -> None:
         super().__init__()
-        self._url, self._file, self._at = url, file, 0
+        self._url, self._file, self._position = url, file, 0
         self.size: int = file.size()
 
     def readable(self) -> bool:
@@ -356,12 +356,12 @@ class RemoteFile(io.RawIOBase):
 
     def tell(self) -> int:
         """Return the place."""
-        return self._at
+        return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Go to a place; no request."""
-        self._at = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence])
-        return self._at
+        self._position = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence])
+        return self._position
 
     def read_at(self, size: int, offset: int) -> bytes:
         """Return the bytes from ``offset`` on, fewer where the file ends."""
@@ -373,9 +373,9 @@ class RemoteFile(io.RawIOBase):
 
     def read(self, size: int | None = -1) -> bytes:
         """Return the next bytes, all that are left without a number."""
-        wanted = self.size - self._at if size is None or size < 0 else size
-        content = self.read_at(wanted, self._at)
-        self._at += len(content)
+        length = self.size - self._position if size is None or size < 0 else size
+        content = self.read_at(length, self._position)
+        self._position += len(content)
         return content
 
     def readall(self) -> bytes:

@@ -15,13 +15,15 @@ class _Text(io.StringIO):
     encoding: str = "utf-8"  # type: ignore[assignment]
 
 
-def as_text(*what: RenderableType, width: int = 200) -> str:
+def as_text(*renderables: RenderableType, width: int = 200) -> str:
     """Return tables and text as the terminal shows them; where there is none, plain and ``width`` characters wide."""
-    real = Console()
+    terminal = Console()
     text = _Text()
-    text.encoding = real.encoding
-    console = Console(file=text, force_terminal=real.is_terminal, width=real.width if real.is_terminal else width)
-    for one in what:
-        console.print(one)
-    found = text.getvalue().rstrip()
-    return found if is_unicode(real.encoding) else found.translate(_PLAIN)
+    text.encoding = terminal.encoding
+    console = Console(
+        file=text, force_terminal=terminal.is_terminal, width=terminal.width if terminal.is_terminal else width
+    )
+    for renderable in renderables:
+        console.print(renderable)
+    printed = text.getvalue().rstrip()
+    return printed if is_unicode(terminal.encoding) else printed.translate(_PLAIN)

@@ -137,8 +137,8 @@ def batch_sampler(
                 f"training.mixing.max_repeats: found {mixing.max_repeats:g}; {error} of {case.training.batch_size}; "
                 "expected a larger max_repeats or batch_size"
             ) from None
-    wanted = {name: n for name, n in per_step.items() if name in labelled}
-    return BatchSampler(seed, {name: sizes[name] for name in wanted}, wanted)
+    served = {name: n for name, n in per_step.items() if name in labelled}
+    return BatchSampler(seed, {name: sizes[name] for name in served}, served)
 
 
 def shares_of(mixing: Mixing, sizes: Mapping[str, int]) -> dict[str, float]:
@@ -165,17 +165,17 @@ def class_priors(case: Case, readers: Mapping[str, BlockReader]) -> dict[str, tu
     holds = {name: np.zeros(len(task.outputs)) for name, task in tasks.items()}
     annotated = {name: np.zeros(len(task.outputs)) for name, task in tasks.items()}
     for reader in readers.values():
-        for part in reader.label_parts(list(tasks)):
+        for labels_by_task in reader.label_parts(list(tasks)):
             for name, task in tasks.items():
-                labels = part[name]
+                labels = labels_by_task[name]
                 known = labels != MISSING
                 annotated[name] += known.sum(axis=0)
                 if isinstance(task, Multilabel):
                     holds[name] += (labels == 1).sum(axis=0)
                 else:
                     holds[name] += np.bincount(labels[known], minlength=len(task.classes))
-    both = {name: 2 if isinstance(task, Multilabel) else len(task.outputs) for name, task in tasks.items()}
-    return {name: tuple(((holds[name] + 1) / (annotated[name] + both[name])).tolist()) for name in tasks}
+    states = {name: 2 if isinstance(task, Multilabel) else len(task.outputs) for name, task in tasks.items()}
+    return {name: tuple(((holds[name] + 1) / (annotated[name] + states[name])).tolist()) for name in tasks}
 
 
 def gather_batch(
@@ -281,14 +281,14 @@ def resident_inputs(readers: Mapping[str, BlockReader], device: torch.device) ->
     """Return the inputs of all rows of some datasets on a device, dataset after dataset, as blocks hold them."""
     first = next(iter(readers.values()))
     total = sum(len(reader) for reader in readers.values())
-    held = torch.empty((total, *first.input_shape), dtype=_TORCH[first.input_dtype.name], device=device)
+    inputs = torch.empty((total, *first.input_shape), dtype=_TORCH[first.input_dtype.name], device=device)
     start = 0
     for reader in readers.values():
         for begin in range(0, len(reader), _ROWS_AT_ONCE):
             rows = np.arange(begin, min(begin + _ROWS_AT_ONCE, len(reader)))
-            held[start + begin : start + begin + len(rows)] = torch.from_numpy(reader.gather(rows).inputs)
+            inputs[start + begin : start + begin + len(rows)] = torch.from_numpy(reader.gather(rows).inputs)
         start += len(reader)
-    return held
+    return inputs
 
 
 def resident_bytes(readers: Mapping[str, BlockReader]) -> int:
@@ -321,9 +321,9 @@ def _gathered(
     total = sum(map(len, rows.values()))
     reader = next(iter(readers.values()))
     inputs = torch.empty((total, *reader.input_shape), dtype=_TORCH[reader.input_dtype.name], pin_memory=pinned)
-    into, start = inputs.numpy(), 0
+    out, start = inputs.numpy(), 0
     for name, of_dataset in rows.items():
-        readers[name].gather_inputs(of_dataset, into[start : start + len(of_dataset)])
+        readers[name].gather_inputs(of_dataset, out[start : start + len(of_dataset)])
         start += len(of_dataset)
     return inputs, _labels(readers, rows, tasks, pinned)
 

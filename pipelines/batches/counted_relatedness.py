@@ -31,9 +31,13 @@ def with_counted_tables(case: Case, readers: Mapping[str, BlockReader]) -> Case:
         if edge.counted is None:
             edges.append(edge)
             continue
-        found = counted_relatedness(case, edge, readers, f"relatedness.{i}.counted")
-        base = None if found.base is None else dict(zip(found.target.outputs, found.base.tolist(), strict=True))
-        edges.append(edge.model_copy(update={"table": dict(known_rows(found)), "base": base, "counted": None}))
+        relatedness = counted_relatedness(case, edge, readers, f"relatedness.{i}.counted")
+        base = (
+            None
+            if relatedness.base is None
+            else dict(zip(relatedness.target.outputs, relatedness.base.tolist(), strict=True))
+        )
+        edges.append(edge.model_copy(update={"table": dict(known_rows(relatedness)), "base": base, "counted": None}))
     return case.model_copy(update={"relatedness": tuple(edges)})
 
 
@@ -48,14 +52,14 @@ def counted_relatedness(
     tasks, counted = tasks_of(case), edge.counted
     assert counted is not None
     A, B = tasks[edge.source], tasks[edge.target]
-    counts, both = None, False
+    counts, overlap = None, False
     for reader in readers.values():
-        for part in reader.label_parts([A.name, B.name]):
-            y_A, y_B = torch.from_numpy(part[A.name]), torch.from_numpy(part[B.name])
-            both = both or bool((_annotated(y_A) & _annotated(y_B)).any())
-            of_part = count_annotations(y_A, y_B, A, B)
-            counts = of_part if counts is None else counts + of_part
-    if counts is None or not both:
+        for labels in reader.label_parts([A.name, B.name]):
+            y_A, y_B = torch.from_numpy(labels[A.name]), torch.from_numpy(labels[B.name])
+            overlap = overlap or bool((_annotated(y_A) & _annotated(y_B)).any())
+            counts_of_part = count_annotations(y_A, y_B, A, B)
+            counts = counts_of_part if counts is None else counts + counts_of_part
+    if counts is None or not overlap:
         raise UserError(
             f"{key}: no training input is annotated for both {edge.source} and {edge.target}; expected a 'table', a "
             "'file', or `kindred relate`, which needs no such inputs"

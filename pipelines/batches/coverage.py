@@ -1,4 +1,4 @@
-"""What the training data leave thin: datasets that get too little of a batch, classes without a labelled input."""
+"""Training-data coverage: datasets that get too few rows of a batch, and classes without a labelled input."""
 
 from collections.abc import Iterator, Mapping
 from typing import Literal
@@ -15,14 +15,14 @@ FEWEST_PASSES = 5
 
 def unseen_classes(case: Case, data_sets: DataSets) -> dict[str, tuple[str, ...]]:
     """Return by multiclass task the classes without a labelled training input; tasks that have none are left out."""
-    found = {}
+    unseen_by_task = {}
     for name, task in tasks_of(case).items():
         train = data_sets.of_split("train").manifests.values()
         counted = [manifest.labels[name].histogram for manifest in train if name in manifest.labels]
         unseen = tuple(c for c in task.outputs if not any(histogram.get(c, 0) for histogram in counted))
         if isinstance(task, Multiclass) and unseen:
-            found[name] = unseen
-    return found
+            unseen_by_task[name] = unseen
+    return unseen_by_task
 
 
 def coverage_notes(case: Case, data_sets: DataSets) -> list[str]:
@@ -37,13 +37,13 @@ def _starved(case: Case, sizes: Mapping[str, int]) -> Iterator[str]:
     plans = {("shared", tuple(case.tasks)) for arm in case.arms.values() if arm.networks == "shared"} | {
         (arm.batch, (task,)) for arm in case.arms.values() if arm.networks == "one_per_task" for task in case.tasks
     }
-    said: set[str] = set()
+    named: set[str] = set()
     for batch, tasks in sorted(plans):
         for name, rows in batch_sampler(case, sizes, 0, tasks, batch).per_step.items():
             passes = training.steps * rows / sizes[name]
             few = rows < min(FEWEST_ROWS, training.batch_size // len(sizes))
-            if name not in said and (few or passes < FEWEST_PASSES):
-                said.add(name)
+            if name not in named and (few or passes < FEWEST_PASSES):
+                named.add(name)
                 yield (
                     f"training.mixing: {name!r} ({sizes[name]:,} rows) gets {rows} rows of a batch of "
                     f"{training.batch_size} and is gone through {passes:.1f} times in {training.steps:,} steps; below "
@@ -54,18 +54,18 @@ def _starved(case: Case, sizes: Mapping[str, int]) -> Iterator[str]:
 def _unseen(case: Case, data_sets: DataSets) -> Iterator[str]:
     tasks = tasks_of(case)
     for name, classes in unseen_classes(case, data_sets).items():
-        told = {
+        in_table = {
             c
             for edge in case.relatedness
             if edge.source == name and edge.table is not None
             for c, row in zip(tasks[name].outputs, relatedness_of(edge, tasks).table, strict=True)
             if not bool(row.isnan().all())
         }
-        for what, of in (
-            ("only the relatedness tells them, to co-training and to the arms that read its table", told),
-            ("nothing tells them: they will not be recognised", set(classes) - told),
+        for effect, group in (
+            ("only the relatedness tells them, to co-training and to the arms that read its table", in_table),
+            ("nothing tells them: they will not be recognised", set(classes) - in_table),
         ):
-            listed = [c for c in classes if c in of]
+            listed = [c for c in classes if c in group]
             if listed:
-                some = ", ".join(listed[:8]) + (", ..." if len(listed) > 8 else "")
-                yield f"tasks.{name}: {len(listed)} classes without a labelled training input ({some}); {what}"
+                examples = ", ".join(listed[:8]) + (", ..." if len(listed) > 8 else "")
+                yield f"tasks.{name}: {len(listed)} classes without a labelled training input ({examples}); {effect}"

@@ -79,20 +79,20 @@ def capped_rows(rows: Mapping[str, int], sizes: Mapping[str, int], max_repeats: 
     Raises:
         ValueError: a dataset is gone through more often with one row in a batch; its message says how often.
     """
-    kept, largest = dict(rows), _largest(rows, sizes)
+    per_step, largest = dict(rows), _largest(rows, sizes)
 
     def repeats(name: str) -> float:
-        return kept[name] * sizes[largest] / (sizes[name] * kept[largest])
+        return per_step[name] * sizes[largest] / (sizes[name] * per_step[largest])
 
-    while repeats(worst := max(kept, key=repeats)) > max_repeats * (1 + 1e-9):
-        if kept[worst] == 1:
+    while repeats(worst := max(per_step, key=repeats)) > max_repeats * (1 + 1e-9):
+        if per_step[worst] == 1:
             raise ValueError(
                 f"{worst!r} ({sizes[worst]:,} rows) is gone through {repeats(worst):,.1f} times while {largest!r} "
                 f"({sizes[largest]:,} rows) is once, even with one row in a batch"
             )
-        kept[worst] -= 1
-        kept[largest] += 1
-    return kept
+        per_step[worst] -= 1
+        per_step[largest] += 1
+    return per_step
 
 
 def _largest(shares: Mapping[str, float], sizes: Mapping[str, int]) -> str:

@@ -30,36 +30,36 @@ class BatchSampler:
     seed: int
     sizes: Mapping[str, int]
     per_step: Mapping[str, int]
-    _made: dict[str, tuple[int, np.ndarray]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _cached: dict[str, tuple[int, np.ndarray]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def rows(self, step: int) -> dict[str, np.ndarray]:
         """Return the rows of the global batch of a step, by dataset, int64."""
-        found = {}
+        rows_by_dataset = {}
         for name, count in self.per_step.items():
             steps = max(1, _POSITIONS_AT_ONCE // count)
-            part, place = divmod(step, steps)
-            made = self._made.get(name)
-            if made is None or made[0] != part:
-                made = part, self._of(name, part * steps * count + np.arange(steps * count))
-                self._made[name] = made
-            found[name] = made[1][place * count : (place + 1) * count]
-        return found
+            chunk, place = divmod(step, steps)
+            cached = self._cached.get(name)
+            if cached is None or cached[0] != chunk:
+                cached = chunk, self._permuted(name, chunk * steps * count + np.arange(steps * count))
+                self._cached[name] = cached
+            rows_by_dataset[name] = cached[1][place * count : (place + 1) * count]
+        return rows_by_dataset
 
     def worker_rows(self, step: int, rank: int, world_size: int) -> dict[str, np.ndarray]:
         """Return the worker's shard of a step's rows: every world_size-th of all datasets' rows in order."""
-        part = {}
+        shard = {}
         start = 0
         for name, rows in self.rows(step).items():
-            part[name] = rows[(rank - start) % world_size :: world_size]
+            shard[name] = rows[(rank - start) % world_size :: world_size]
             start += len(rows)
-        return part
+        return shard
 
-    def _of(self, name: str, positions: np.ndarray) -> np.ndarray:
+    def _permuted(self, name: str, positions: np.ndarray) -> np.ndarray:
         size = self.sizes[name]
         epochs, places = np.divmod(positions, size)
-        found = np.empty_like(places)
+        rows = np.empty_like(places)
         for epoch in np.unique(epochs):
-            here = epochs == epoch
+            in_epoch = epochs == epoch
             key = (self.seed % 2**63, zlib.crc32(name.encode()), int(epoch))
-            found[here] = permute_indices(places[here], size, key)
-        return found
+            rows[in_epoch] = permute_indices(places[in_epoch], size, key)
+        return rows

@@ -122,7 +122,9 @@ def cache_folder() -> Path:
     folder = Path(base)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
-        raise StorageUnavailableError(f"{folder} belongs to another user; KINDRED_BLOCK_CACHE names another folder")
+        raise StorageUnavailableError(
+            f"{folder} belongs to another user; expected a folder of your own (KINDRED_BLOCK_CACHE names it)"
+        )
     return folder
 
 
@@ -142,33 +144,35 @@ def _fetch(folder: str, block: BlockEntry, file: Path) -> None:
 def _reserve(cache: Path, folder: str, blocks: Sequence[BlockEntry]) -> Lease:
     """Make room for blocks, and keep what is there of them from being deleted."""
     with FileLock(cache / ".lock"):
-        there = {file.stem: file.stat() for file in cache.glob("*.arrow")}
-        sizes = {digest: found.st_size for digest, found in there.items()}
-        mine = {block.digest for block in blocks}
-        if missing := [block for block in blocks if block.digest not in there]:
-            of_file = {found.name: found.size for found in list_below(folder)}
+        cached = {file.stem: file.stat() for file in cache.glob("*.arrow")}
+        sizes = {digest: status.st_size for digest, status in cached.items()}
+        needed = {block.digest for block in blocks}
+        if missing := [block for block in blocks if block.digest not in cached]:
+            stored = {entry.name: entry.size for entry in list_below(folder)}
             # what is gone there is told when it is fetched
-            sizes |= {block.digest: of_file.get(block.file, 0) for block in missing}
-        others = _in_use(cache)
-        bound = _bound(cache, sum(found.st_size for found in there.values()))
-        kept = sum(sizes[digest] for digest in mine) + sum(others[digest] for digest in others.keys() - mine)
-        if kept > bound:
-            beside = f", beside {_gb(sum(others.values()))} that running processes use" if others else ""
+            sizes |= {block.digest: stored.get(block.file, 0) for block in missing}
+        in_use = _in_use(cache)
+        bound = _bound(cache, sum(status.st_size for status in cached.values()))
+        required = sum(sizes[digest] for digest in needed) + sum(in_use[digest] for digest in in_use.keys() - needed)
+        if required > bound:
+            beside = f", beside {_gb(sum(in_use.values()))} that running processes use" if in_use else ""
             raise UserError(
-                f"KINDRED_BLOCK_CACHE_GB: the blocks of {folder} take {_gb(sum(sizes[digest] for digest in mine))}"
+                f"KINDRED_BLOCK_CACHE_GB: the blocks of {folder} take {_gb(sum(sizes[digest] for digest in needed))}"
                 f"{beside}; {cache} may hold {_gb(bound)}, and every step reads rows of all blocks; expected a larger "
                 "bound, another disk (KINDRED_BLOCK_CACHE), or storage.blocks in a folder that all machines share"
             )
-        held = kept + sum(found.st_size for digest, found in there.items() if digest not in mine | others.keys())
-        for digest in sorted(there.keys() - mine - others.keys(), key=lambda digest: there[digest].st_atime_ns):
-            if held <= bound:
+        total = required + sum(
+            status.st_size for digest, status in cached.items() if digest not in needed | in_use.keys()
+        )
+        for digest in sorted(cached.keys() - needed - in_use.keys(), key=lambda digest: cached[digest].st_atime_ns):
+            if total <= bound:
                 break
             (cache / f"{digest}.arrow").unlink(missing_ok=True)
-            held -= there[digest].st_size
+            total -= cached[digest].st_size
         for scratch in cache.glob(".*.arrow.*"):
             if time.time() - scratch.stat().st_mtime > _FORSAKEN_AFTER_S:
                 scratch.unlink(missing_ok=True)
-        return _lease(cache, {digest: sizes[digest] for digest in mine})
+        return _lease(cache, {digest: sizes[digest] for digest in needed})
 
 
 def _lease(cache: Path, sizes: dict[str, int]) -> Lease:
@@ -183,7 +187,7 @@ def _lease(cache: Path, sizes: dict[str, int]) -> Lease:
 
 def _in_use(cache: Path) -> dict[str, int]:
     """Return the blocks, and their sizes, that processes use that live; forget those that ended without a word."""
-    found: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     for record in (cache / ".in-use").glob("*.json"):
         lock = FileLock(record.with_suffix(".lock"))
         try:
@@ -192,20 +196,20 @@ def _in_use(cache: Path) -> dict[str, int]:
                 Path(lock.lock_file).unlink(missing_ok=True)
         except Timeout:
             with suppress(FileNotFoundError):  # it has just been given back
-                found |= json.loads(record.read_bytes())
-    return found
+                sizes |= json.loads(record.read_bytes())
+    return sizes
 
 
-def _bound(cache: Path, held: int) -> float:
-    given = os.environ.get("KINDRED_BLOCK_CACHE_GB")
-    if given is None:
-        return _OF_THE_DISK * (shutil.disk_usage(cache).free + held)
+def _bound(cache: Path, cached_bytes: int) -> float:
+    setting = os.environ.get("KINDRED_BLOCK_CACHE_GB")
+    if setting is None:
+        return _OF_THE_DISK * (shutil.disk_usage(cache).free + cached_bytes)
     try:
-        bound = float(given) * 1e9
+        bound = float(setting) * 1e9
     except ValueError:
         bound = 0.0
     if not 0 < bound < float("inf"):
-        raise UserError(f"KINDRED_BLOCK_CACHE_GB: found {given!r}; expected a number of gigabytes above 0")
+        raise UserError(f"KINDRED_BLOCK_CACHE_GB: found {setting!r}; expected a number of gigabytes above 0")
     return bound
 
 
@@ -214,8 +218,8 @@ def _gb(size: float) -> str:
 
 
 def _used_now(file: Path) -> None:
-    found = file.stat()
-    os.utime(file, ns=(time.time_ns(), found.st_mtime_ns))
+    status = file.stat()
+    os.utime(file, ns=(time.time_ns(), status.st_mtime_ns))
 
 
 class _Checked:
@@ -255,11 +259,11 @@ class _Checked:
             raise DamagedBlockError(f"{file}: the block is gone; `kindred ingest` makes it again") from None
         if self._known.get(block.file) == stamp:
             return True
-        found, room = xxhash.xxh3_128(), memoryview(bytearray(1 << 20))
+        digest, buffer = xxhash.xxh3_128(), memoryview(bytearray(1 << 20))
         with file.open("rb", buffering=0) as content:
-            while size := content.readinto(room):
-                found.update(room[:size])
-        if found.hexdigest() != block.digest:
+            while size := content.readinto(buffer):
+                digest.update(buffer[:size])
+        if digest.hexdigest() != block.digest:
             return False
         self._remember(block.file, stamp)
         return True
@@ -275,5 +279,5 @@ class _Checked:
 
 
 def _stamp(file: Path, block: BlockEntry) -> list[int | str]:
-    found = file.stat()
-    return [block.digest, found.st_size, found.st_mtime_ns, found.st_ino]
+    status = file.stat()
+    return [block.digest, status.st_size, status.st_mtime_ns, status.st_ino]

@@ -78,19 +78,19 @@ def _truths(
 ) -> np.ndarray:
     first, shift = np.divmod(rows * width, 8)
     span = (width + 14) // 8  # bytes that L bits may lie in, wherever they begin
-    at, byte = first[:, None] + np.arange(span), rows >> 3
+    byte_positions, byte = first[:, None] + np.arange(span), rows >> 3
     holds, valid = np.zeros((2, len(rows), span), dtype=np.uint8)
     rows_valid = np.zeros(len(rows), dtype=np.uint8)
     for block, start, end in groups:
         if (column := columns[block]) is not None:
-            column.values.take(at[start:end], out=holds[start:end], mode="clip")
-            _taken(column.entries_valid, at[start:end], valid[start:end])
+            column.values.take(byte_positions[start:end], out=holds[start:end], mode="clip")
+            _taken(column.entries_valid, byte_positions[start:end], valid[start:end])
             _taken(column.rows_valid, byte[start:end], rows_valid[start:end])
     known = (_unpacked(valid, shift, width) == 1) & _bit(rows_valid, rows)[:, None]
     return np.where(known, _unpacked(holds, shift, width), np.int8(MISSING))
 
 
-def _taken(bitmap: np.ndarray | None, at: np.ndarray, out: np.ndarray) -> None:
+def _taken(bitmap: np.ndarray | None, indices: np.ndarray, out: np.ndarray) -> None:
     """Copy some bytes of a bitmap; one that is not there is all ones.
 
     The place of a byte may lie behind the last, where none of the bits that are wanted are.
@@ -98,7 +98,7 @@ def _taken(bitmap: np.ndarray | None, at: np.ndarray, out: np.ndarray) -> None:
     if bitmap is None:
         out.fill(0xFF)
     else:
-        bitmap.take(at, out=out, mode="clip")  # unlike other modes, without a copy of ``out``
+        bitmap.take(indices, out=out, mode="clip")  # unlike other modes, without a copy of ``out``
 
 
 def _bit(byte: np.ndarray, rows: np.ndarray) -> np.ndarray:

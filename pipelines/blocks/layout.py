@@ -1,4 +1,4 @@
-"""Where the blocks of a dataset lie below the storage path."""
+"""Block folders: the paths of a dataset's blocks below the storage path."""
 
 from pipelines.base.storage import join
 from pipelines.case.case import Case
@@ -9,6 +9,6 @@ def blocks_root(case: Case) -> str:
     return case.storage.blocks or join(case.storage.path, "blocks")
 
 
-def blocks_folder(case: Case, data_set: str, of: str) -> str:
-    """Return the folder of a dataset's blocks made with the settings of fingerprint ``of``."""
-    return join(blocks_root(case), f"{data_set}-{of}")
+def blocks_folder(case: Case, data_set: str, fingerprint: str) -> str:
+    """Return the folder of a dataset's blocks made with the settings of this fingerprint."""
+    return join(blocks_root(case), f"{data_set}-{fingerprint}")

@@ -87,16 +87,16 @@ class BlockReader:
         """The type of an input's numbers: uint8 of an image, float32 of a vector."""
         return self._inputs[0].dtype
 
-    def gather_inputs(self, rows: np.ndarray, into: np.ndarray) -> None:
+    def gather_inputs(self, rows: np.ndarray, out: np.ndarray) -> None:
         """Copy the inputs of some rows, in the order asked for.
 
         Args:
             rows: integer, shape (n,), each in [0, len(self)).
-            into: uint8 (n, C, H, W) or float32 (n, size).
+            out: uint8 (n, C, H, W) or float32 (n, size).
         """
         # One copy a row: as fast as NumPy's own gather from one array, whatever lies in how many blocks.
         for i, (block, place) in enumerate(zip(*(part.tolist() for part in self._places(rows)), strict=True)):
-            into[i] = self._inputs[block][place]
+            out[i] = self._inputs[block][place]
 
     def gather_labels(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return the labels of some rows by task: int64 (n,) or int8 (n, L); -1 where not annotated."""
@@ -111,10 +111,10 @@ class BlockReader:
 
         There is at least one part; a dataset without rows has an empty one.
         """
-        wanted = [task for task in self._tasks if task.name in tasks]
+        selected = [task for task in self._tasks if task.name in tasks]
         for start in range(0, max(1, len(self)), _ROWS_OF_A_PART):
             rows = np.arange(start, min(start + _ROWS_OF_A_PART, len(self)))
-            yield self._labels_at(*self._places(rows), wanted)
+            yield self._labels_at(*self._places(rows), selected)
 
     def _stored(self, rows: np.ndarray) -> np.ndarray:
         """Return the numbers that rows have when those that are left out are counted too."""
@@ -132,9 +132,9 @@ class BlockReader:
         cuts = np.flatnonzero(np.diff(of_block)) + 1
         bounds = [0, *cuts.tolist(), len(order)] if len(order) else [0]
         groups = [(int(of_block[start]), start, end) for start, end in pairwise(bounds)]
-        found = {}
+        labels = {}
         for task in tasks:
             grouped = gather_labels(self._labels[task.name], task, groups, places[order])
-            found[task.name] = np.empty_like(grouped)
-            found[task.name][order] = grouped
-        return found
+            labels[task.name] = np.empty_like(grouped)
+            labels[task.name][order] = grouped
+        return labels

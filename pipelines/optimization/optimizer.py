@@ -46,16 +46,16 @@ def build_optimizer(settings: Optimizer, network: "nn.Module") -> "torch.optim.O
     """
     import torch
 
-    own: dict[str, Any] = {"momentum": settings.momentum} if settings.name == "sgd" else {}
+    defaults: dict[str, Any] = {"momentum": settings.momentum} if settings.name == "sgd" else {}
     if settings.name in ("adamw", "sgd") and all(parameter.is_cuda for parameter in network.parameters()):
-        own["fused"] = True  # one kernel for all parameters; on the CPU the kernels and their bits stay
+        defaults["fused"] = True  # one kernel for all parameters; on the CPU the kernels and their bits stay
     try:
         build = OPTIMIZERS[settings.name]
     except ValueError as error:
         raise ValueError(f"name: {error}") from None
     try:
         optimizer = build(
-            network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, **own | settings.options
+            network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, **defaults | settings.options
         )
     except Exception as error:  # somebody's code
         raise ValueError(f"options: {settings.name!r} failed: {type(error).__name__}: {error}") from error

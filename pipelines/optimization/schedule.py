@@ -142,6 +142,6 @@ def check_schedule(schedule: LearningRateSchedule, steps: int) -> Iterator[str]:
             yield f"kind: {schedule.kind!r} failed at step {step} of {steps}: {type(error).__name__}: {error}"
             return
         if not (isinstance(multiplier, int | float) and math.isfinite(multiplier) and multiplier >= 0):
-            found = f"{schedule.kind!r} has the multiplier {multiplier!r} at step {step}"
-            yield f"kind: {found}; expected a number, 0 or more"
+            message = f"{schedule.kind!r} has the multiplier {multiplier!r} at step {step}"
+            yield f"kind: {message}; expected a number, 0 or more"
             return

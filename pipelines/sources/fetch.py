@@ -83,8 +83,8 @@ def _one_by_one(rows: Sequence[Row]) -> Iterator[bytes | Exception]:
 def _front_to_back(rows: Sequence[Row]) -> list[bytes | Exception]:
     """Read members of compressed archives in the archives' order: every step back decompresses from the start."""
     order = sorted(range(len(rows)), key=lambda i: (rows[i]["file"], rows[i]["offset"]))
-    found = {i: _read(rows[i]) for i in order}
-    return [found[i] for i in range(len(rows))]
+    contents = {i: _read(rows[i]) for i in order}
+    return [contents[i] for i in range(len(rows))]
 
 
 def _many_at_once(rows: Sequence[Row]) -> Iterator[bytes | Exception]:
@@ -147,8 +147,8 @@ def _read_together(rows: Sequence[Row]) -> list[bytes | Exception]:
     except FileNotFoundError as error:
         return [error] * len(rows)
 
-    def part(row: Row, at: int, size: int) -> bytes:
-        return content[at - start : at - start + size] if at + size <= end else _range(row, at, size)
+    def part(row: Row, offset: int, size: int) -> bytes:
+        return content[offset - start : offset - start + size] if offset + size <= end else _range(row, offset, size)
 
     return [_read(row, partial(part, row)) for row in rows]
 

@@ -32,21 +32,21 @@ def list_source(root: str, source: SourceSettings, *, quarantine_broken_archives
             return rejected(Place(error.url, "", None, path), f"broken archive: {error.why}")
         raise UserError(f"{error}; expected a whole archive") from None
     except NothingThereError as error:
-        raise UserError(f"nothing lies at {error} below {root}") from None
-    found = _each(source, places)
+        raise UserError(f"nothing lies at {error} below {root}; expected a file, a folder or an archive") from None
+    results = _each(source, places)
     if not quarantine_broken_archives:
-        for one in found:
-            if isinstance(one, BrokenArchiveError):
+        for result in results:
+            if isinstance(result, BrokenArchiveError):
                 raise UserError(
-                    f"{one}; expected a whole archive (ingest.broken_archives: quarantine continues without it)"
+                    f"{result}; expected a whole archive (ingest.broken_archives: quarantine continues without it)"
                 )
-    for place, one in zip(places, found, strict=True):
-        if isinstance(one, Listing) and not len(one):
+    for place, result in zip(places, results, strict=True):
+        if isinstance(result, Listing) and not len(result):
             raise UserError(f"{place}: found no row in it; expected at least one input, or the path left out")
     return joined(
         [
-            rejected(p, f"broken archive: {one.why}") if isinstance(one, BrokenArchiveError) else one
-            for p, one in zip(places, found, strict=True)
+            rejected(p, f"broken archive: {result.why}") if isinstance(result, BrokenArchiveError) else result
+            for p, result in zip(places, results, strict=True)
         ]
     )
 
@@ -59,10 +59,10 @@ def _each(source: SourceSettings, places: Sequence[Place]) -> "list[Listing | Br
     listing = ray.remote(_list_place)
     waiting = [listing.remote(source, place) for place in places]
     try:
-        found: list[Listing | BrokenArchiveError] = ray.get(waiting)
+        results: list[Listing | BrokenArchiveError] = ray.get(waiting)
     except ray.exceptions.RayTaskError as error:
         raise error.cause if isinstance(error.cause, UserError | StorageUnavailableError) else error from None
-    return found
+    return results
 
 
 def _list_place(source: SourceSettings, place: Place) -> Listing | BrokenArchiveError:
@@ -76,15 +76,15 @@ def _list_place(source: SourceSettings, place: Place) -> Listing | BrokenArchive
 
 def nothing_there(root: str, path: str) -> str:
     """Say what lies where a path should lead, for a message; empty where nothing of use can be said."""
-    whole = join(root, path)
-    archive, inner = split_at_archive(whole)
+    url = join(root, path)
+    archive, inner = split_at_archive(url)
     if archive is not None:
         folder, _, name = inner.rpartition("/")
         tree = Place(archive, folder, None, path).tree()
-        return did_you_mean(name, sorted({one.split("/")[0] for one in tree.names()}))
-    folder, _, name = whole.rstrip("/").rpartition("/")
-    if is_remote(whole):
-        bucket = missing_bucket(whole)
+        return did_you_mean(name, sorted({member.split("/")[0] for member in tree.names()}))
+    folder, _, name = url.rstrip("/").rpartition("/")
+    if is_remote(url):
+        bucket = missing_bucket(url)
         return f"; there is no bucket {bucket!r}" if bucket else ""
     if kind_of(folder) != "folder":
         return ""

@@ -42,9 +42,9 @@ class Listing:
     def __len__(self) -> int:
         return int(self.rows.num_rows)
 
-    def take(self, at: pa.Array) -> "Listing":
+    def take(self, indices: pa.Array) -> "Listing":
         """Return some of the rows."""
-        return Listing(self.rows.take(at), self.fields.take(at), self.notes)
+        return Listing(self.rows.take(indices), self.fields.take(indices), self.notes)
 
     def with_notes(self, notes: Mapping[str, int]) -> "Listing":
         """Return the same rows with more notes; those of nothing are left out."""
@@ -96,8 +96,8 @@ def of_table(place: Place, table: pa.Table, fields: pa.Table, ids: pa.Array | No
 
 def with_vectors(listing: Listing, vectors: pa.Array) -> Listing:
     """Let every row carry its input, a list of float32."""
-    at = ROWS.get_field_index("vector")
-    return Listing(listing.rows.set_column(at, ROWS.field("vector"), vectors), listing.fields, listing.notes)
+    index = ROWS.get_field_index("vector")
+    return Listing(listing.rows.set_column(index, ROWS.field("vector"), vectors), listing.fields, listing.notes)
 
 
 def rejected(place: Place, reason: str) -> Listing:
@@ -117,42 +117,42 @@ def joined(listings: Sequence[Listing]) -> Listing:
     """Put the rows of several places together; a column that one of them lacks is null there."""
     if len(listings) == 1:
         return listings[0]
-    fields = [one.fields for one in listings]
+    fields = [listing.fields for listing in listings]
     try:
         together = pa.concat_tables(fields, promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError):  # the same column as numbers here and as text there
-        together = pa.concat_tables([_as_text(one) for one in fields], promote_options="permissive")
+        together = pa.concat_tables([_as_text(table) for table in fields], promote_options="permissive")
     notes: Counter[str] = Counter()
     for listing in listings:
         notes.update(listing.notes)
-    return Listing(pa.concat_tables([one.rows for one in listings]), together, dict(notes))
+    return Listing(pa.concat_tables([listing.rows for listing in listings]), together, dict(notes))
 
 
-def column(fields: pa.Table, name: str, where: object) -> pa.ChunkedArray:
+def column(fields: pa.Table, name: str, place: object) -> pa.ChunkedArray:
     """Return a column of a source.
 
     Raises:
         UserError: there is no such column; the nearest is told.
     """
     if name not in fields.column_names:
-        raise UserError(f"{where}: there is no column {name!r}{did_you_mean(name, fields.column_names)}")
+        raise UserError(f"{place}: there is no column {name!r}{did_you_mean(name, fields.column_names)}")
     return fields[name]
 
 
-def matching_columns(names: Sequence[str], wanted: Sequence[str], where: object) -> list[str]:
+def matching_columns(names: Sequence[str], patterns: Sequence[str], place: object) -> list[str]:
     """Return the columns that names or patterns (``feature_*``) stand for, numbers within names in numeric order.
 
     Raises:
         UserError: there is none for one of them.
     """
-    found: list[str] = []
-    for one in wanted:
-        expression = re.compile(".*".join(re.escape(part) for part in one.split("*")))
+    matched: list[str] = []
+    for pattern in patterns:
+        expression = re.compile(".*".join(re.escape(part) for part in pattern.split("*")))
         matches = sorted((name for name in names if expression.fullmatch(name)), key=_natural)
         if not matches:
-            raise UserError(f"{where}: there is no column {one!r}{did_you_mean(one, names)}")
-        found += [name for name in matches if name not in found]
-    return found
+            raise UserError(f"{place}: there is no column {pattern!r}{did_you_mean(pattern, names)}")
+        matched += [name for name in matches if name not in matched]
+    return matched
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

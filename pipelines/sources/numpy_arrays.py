@@ -54,51 +54,49 @@ def list_numpy(place: Place, source: NumpyArrays) -> Listing:
     """
     assert place.file is not None
     tree = place.tree()
-    at = tree.find(pa.array([place.file]))
-    file = at.to_pylist()[0]
+    files = tree.find(pa.array([place.file]))
+    file = files.to_pylist()[0]
     if place.file.endswith(".npz"):
         with _npz(file, place) as arrays:
             if source.array not in arrays:
                 raise UserError(f"{place}: there is no array {source.array!r}{did_you_mean(source.array, arrays)}")
             n = len(_loaded(arrays, source.array, place))
-            given = {name: _loaded(arrays, name, place) for name in arrays if name != source.array}
+            column_values = {name: _loaded(arrays, name, place) for name in arrays if name != source.array}
     else:
         n = _shape(file, place)[0]
         folder = posixpath.dirname(place.file)
-        given = {
-            name: _array(tree.read(posixpath.join(folder, other)), f"{place}, column {name!r}")
-            for name, other in source.columns.items()
+        column_values = {
+            name: _array(tree.read(posixpath.join(folder, file_name)), f"{place}, column {name!r}")
+            for name, file_name in source.columns.items()
         }
     columns = {}
-    for name, values in given.items():
+    for name, values in column_values.items():
         if len(values) != n:
-            raise UserError(f"{place}: the column {name!r} has {len(values)} rows, the inputs have {n}")
+            raise UserError(f"{place}: the column {name!r} has {len(values)} rows; expected {n}, one per input")
         if values.ndim <= _MOST_IN_A_COLUMN:
             columns[name] = pa.array(values.tolist() if values.ndim > 1 else values)
     fields = pa.table(columns) if columns else pa.table({"row": pa.array(range(n), pa.int64())})
-    return of_table(place, at, fields)
+    return of_table(place, files, fields)
 
 
-def read_numpy_rows(
-    file: dict[str, Any], wanted: Sequence[int], source: NumpyArrays
-) -> Iterator[np.ndarray | Exception]:
+def read_numpy_rows(file: dict[str, Any], rows: Sequence[int], source: NumpyArrays) -> Iterator[np.ndarray | Exception]:
     """Yield the inputs of some rows in the order asked for.
 
     Args:
         file: the ``.npy`` or ``.npz`` file, as a tree listed it, and its ``source``.
-        wanted: the rows' numbers.
+        rows: the rows' numbers.
         source: which array the inputs are in.
     """
     name = file["source"]
     if name.endswith(".npz"):
         with _npz(file, name) as arrays:
             values = arrays[source.array]
-        for row in wanted:
+        for row in rows:
             yield values[row]
         return
     if file["codec"] != "file":
         values = _array(fetch_one(file), name)
-        for row in wanted:
+        for row in rows:
             yield values[row]
         return
     shape, fortran, kind, start = _header(file, name)
@@ -106,53 +104,53 @@ def read_numpy_rows(
     with open_file(file["file"]) as stream:
         if fortran and len(shape) > 1:  # a row lies scattered
             values = _array(stream.read(), name)
-            for row in wanted:
+            for row in rows:
                 yield values[row]
             return
-        for row in wanted:
+        for row in rows:
             stream.seek(start + row * width * kind.itemsize)
             yield np.frombuffer(stream.read(width * kind.itemsize), dtype=kind).reshape(shape[1:])
 
 
-def _npz(file: dict[str, Any], where: object) -> Any:
+def _npz(file: dict[str, Any], place: object) -> Any:
     try:
         stream: Any = open_file(file["file"]) if file["codec"] == "file" else io.BytesIO(fetch_one(file))
         loaded = np.load(stream, allow_pickle=False)
         assert isinstance(loaded, np.lib.npyio.NpzFile)
         return loaded
     except (OSError, ValueError, AssertionError) as error:
-        raise UserError(f"{where}: cannot be read as an .npz archive: {error}") from None
+        raise UserError(f"{place}: cannot be read as an .npz archive: {error}") from None
 
 
-def _loaded(arrays: Any, name: str, where: object) -> np.ndarray:
+def _loaded(arrays: Any, name: str, place: object) -> np.ndarray:
     try:
         return np.asarray(arrays[name])
     except ValueError as error:
-        raise UserError(f"{where}, array {name!r}: {error}") from None
+        raise UserError(f"{place}, array {name!r}: {error}") from None
 
 
-def _array(content: bytes, where: object) -> np.ndarray:
+def _array(content: bytes, place: object) -> np.ndarray:
     try:
         return np.asarray(np.load(io.BytesIO(content), allow_pickle=False))
     except (ValueError, EOFError, OSError) as error:
-        raise UserError(f"{where}: cannot be read as a .npy array: {error}") from None
+        raise UserError(f"{place}: cannot be read as a .npy array: {error}") from None
 
 
-def _shape(file: dict[str, Any], where: object) -> tuple[int, ...]:
-    return _header(file, where)[0]
+def _shape(file: dict[str, Any], place: object) -> tuple[int, ...]:
+    return _header(file, place)[0]
 
 
-def _header(file: dict[str, Any], where: object) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+def _header(file: dict[str, Any], place: object) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
     stream: Any = open_file(file["file"]) if file["codec"] == "file" else io.BytesIO(fetch_one(file))
     try:
         with stream:
             version = npy.read_magic(stream)
-            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-            shape, fortran, kind = read(stream)
+            read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+            shape, fortran, kind = read_header(stream)
             if kind.hasobject:
                 raise ValueError("it holds Python objects, which are not unpickled")
             if not shape:
                 raise ValueError("it holds one number, not rows")
             return shape, fortran, kind, stream.tell()
     except (ValueError, EOFError) as error:
-        raise UserError(f"{where}: cannot be read as a .npy array: {error}") from None
+        raise UserError(f"{place}: cannot be read as a .npy array: {error}") from None

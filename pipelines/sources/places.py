@@ -72,16 +72,16 @@ def find_places(root: str, paths: Sequence[str], *, files: bool) -> list[Place]:
         BrokenArchiveError: an archive on the way cannot be listed.
         UserError: a place lies in another one.
     """
-    found: dict[tuple[str, str, str | None], Place] = {}
+    unique: dict[tuple[str, str, str | None], Place] = {}
     for path in paths:
         matches = list(_matches(root, path, files))
         if not matches:
             raise NothingThereError(path)
         for place in matches:
-            found.setdefault((place.url.rstrip("/"), place.below, place.file), place)
+            unique.setdefault((place.url.rstrip("/"), place.below, place.file), place)
     alone = len(paths) == 1 and "*" not in paths[0]
     # A URL's options say how to get there: they are no part of a name, which goes into rows' ids.
-    places = [replace(place, alone=alone, name=_without_options(place.name)) for place in found.values()]
+    places = [replace(place, alone=alone, name=_without_options(place.name)) for place in unique.values()]
     places.sort(key=lambda place: (place.name, place.url))
     _check_apart(places)
     return places
@@ -131,12 +131,12 @@ def _last(url: str) -> str:
 
 def _split_pattern(path: str) -> tuple[str, str]:
     """Split a path into what has no pattern in it and the rest: ``a/b*/c`` into ``a`` and ``b*/c``."""
-    whole, mark, options = path.partition("?") if is_remote(path) else (path, "", "")
-    if "*" not in whole:
+    plain, mark, options = path.partition("?") if is_remote(path) else (path, "", "")
+    if "*" not in plain:
         return path, ""
-    before = whole[: whole.index("*")]
+    before = plain[: plain.index("*")]
     fixed = before.rpartition("/")[0]
-    return fixed + mark + options, whole[len(fixed) :].lstrip("/")
+    return fixed + mark + options, plain[len(fixed) :].lstrip("/")
 
 
 def _without_options(path: str) -> str:
@@ -145,8 +145,8 @@ def _without_options(path: str) -> str:
 
 def split_at_archive(url: str) -> tuple[str | None, str]:
     """Split a path at the archive in it: its own path (None where there is none), and the path inside."""
-    whole, mark, options = url.partition("?") if is_remote(url) else (url, "", "")
-    parts = whole.split("/")
+    plain, mark, options = url.partition("?") if is_remote(url) else (url, "", "")
+    parts = plain.split("/")
     for end in range(1, len(parts) + 1):
         candidate = "/".join(parts[:end])
         if is_remote(url):
@@ -185,11 +185,11 @@ def _archive_place(archive: str, inner: str, name: str, files: bool) -> Place:
 
 
 def _in_folder(folder: str, fixed: str, pattern: str, files: bool) -> Iterator[Place]:
-    names = (found.name for found in list_below(folder) if found.regular)
+    names = (file.name for file in list_below(folder) if file.regular)
     for name in _matching(names, pattern, files, archives=not files):
-        called = f"{_without_options(fixed).rstrip('/')}/{name}" if fixed else name
-        whole = join(folder, name)
-        yield Place(parent(whole), "", _last(whole), called) if files else Place(whole, "", None, called)
+        label = f"{_without_options(fixed).rstrip('/')}/{name}" if fixed else name
+        url = join(folder, name)
+        yield Place(parent(url), "", _last(url), label) if files else Place(url, "", None, label)
 
 
 def _matching(names: Iterator[str], pattern: str, files: bool, archives: bool = False) -> list[str]:
@@ -197,13 +197,13 @@ def _matching(names: Iterator[str], pattern: str, files: bool, archives: bool = 
     matches = re.compile(_as_expression(pattern)).fullmatch
     if files:
         return sorted({name for name in names if matches(name)})
-    found = set()
+    matched = set()
     for name in names:
         parts = name.split("/")
-        found |= {folder for end in range(1, len(parts)) if matches(folder := "/".join(parts[:end]))}
+        matched |= {folder for end in range(1, len(parts)) if matches(folder := "/".join(parts[:end]))}
         if archives and archive_kind(name) and matches(name):
-            found.add(name)
-    return sorted(found)
+            matched.add(name)
+    return sorted(matched)
 
 
 def _as_expression(pattern: str) -> str:

@@ -135,10 +135,10 @@ class Tree:
                 raise UserError(f"{self}: there is no file {name!r}{near}") from None
             except OSError as error:
                 raise UserError(f"{self}: {name!r} cannot be read: {error}") from None
-        found = self.find(pa.array([name]))
-        if found["refused"][0].as_py() is not None:
-            raise UserError(f"{self}: {name!r}: {found['refused'][0]}{did_you_mean(name, self.names())}")
-        (content,) = fetch(found)
+        rows = self.find(pa.array([name]))
+        if rows["refused"][0].as_py() is not None:
+            raise UserError(f"{self}: {name!r}: {rows['refused'][0]}{did_you_mean(name, self.names())}")
+        (content,) = fetch(rows)
         if isinstance(content, Exception):
             raise UserError(f"{self}: {name!r} cannot be read: {content}")
         assert isinstance(content, bytes)
@@ -170,16 +170,16 @@ class Tree:
         if self.archive is None and len(names) <= _ASKED_FOR_ONE_BY_ONE:
             return pa.Table.from_batches([_batch(self._asked_for(names.to_pylist()))])
         plain = pa.array([None if n is None else posixpath.normpath(n.replace("\\", "/")) for n in names.to_pylist()])
-        at = pc.index_in(plain, self.files["name"])
-        found = self.files.take(at)
+        indices = pc.index_in(plain, self.files["name"])
+        rows = self.files.take(indices)
         outside = [None if n is None or not _unsafe(n) else _UNSAFE for n in plain.to_pylist()]
         refused = pc.coalesce(
-            pc.if_else(pc.is_null(at), pa.array(outside, pa.string()), None),
-            pc.if_else(pc.is_null(at), "missing file", None),
-            found["refused"].combine_chunks() if len(found) else pa.array([], pa.string()),
+            pc.if_else(pc.is_null(indices), pa.array(outside, pa.string()), None),
+            pc.if_else(pc.is_null(indices), "missing file", None),
+            rows["refused"].combine_chunks() if len(rows) else pa.array([], pa.string()),
         )
-        found = found.set_column(0, "name", plain.cast(pa.string()))
-        return found.set_column(FILES.get_field_index("refused"), "refused", refused)
+        rows = rows.set_column(0, "name", plain.cast(pa.string()))
+        return rows.set_column(FILES.get_field_index("refused"), "refused", refused)
 
     def _found_on_disk(self, names: pa.Array) -> pa.RecordBatch:
         """Look up different names on disk; one by one, so as fast as may be."""
@@ -189,13 +189,13 @@ class Tree:
             path = name if name.startswith("/") else base + name
             why: str | None = "missing file"
             try:
-                found = os.stat(path)
-                why = None if S_ISREG(found.st_mode) else NO_FILE if not S_ISDIR(found.st_mode) else why
+                status = os.stat(path)
+                why = None if S_ISREG(status.st_mode) else NO_FILE if not S_ISDIR(status.st_mode) else why
             except (OSError, ValueError):
                 pass
             paths.append(path)
-            sizes.append(found.st_size if why is None else 0)
-            stamps.append(stamp_of(found) if why is None else "")
+            sizes.append(status.st_size if why is None else 0)
+            stamps.append(stamp_of(status) if why is None else "")
             refused.append(why)
         n = len(names)
         columns = [names, paths, pa.repeat("file", n), pa.repeat(0, n), sizes, stamps, refused]
@@ -204,22 +204,22 @@ class Tree:
 
     def _asked_for(self, names: Iterable[str | None]) -> Iterator[tuple[Any, ...]]:
         """Look up names in object storage, a request each."""
-        for given in names:
-            name = posixpath.normpath((given or "").replace("\\", "/"))
+        for raw_name in names:
+            name = posixpath.normpath((raw_name or "").replace("\\", "/"))
             url = join(self.url, name)
             try:
-                if not given or _unsafe(name):
+                if not raw_name or _unsafe(name):
                     raise FileNotFoundError
-                found = stat(url)
-                yield name, url, "file", 0, found.size, found.stamp, None
+                info = stat(url)
+                yield name, url, "file", 0, info.size, info.stamp, None
             except FileNotFoundError:
-                yield name, url, "file", 0, 0, "", _UNSAFE if given and _unsafe(name) else "missing file"
+                yield name, url, "file", 0, 0, "", _UNSAFE if raw_name and _unsafe(name) else "missing file"
 
     def _folder(self) -> Iterator[tuple[Any, ...]]:
         folder = None if is_remote(self.url) else os.path.join(self.url, "")
-        for found in list_below(self.url):
-            url = join(self.url, found.name) if folder is None else folder + found.name
-            yield found.name, url, "file", 0, found.size, found.stamp, None if found.regular else NO_FILE
+        for file in list_below(self.url):
+            url = join(self.url, file.name) if folder is None else folder + file.name
+            yield file.name, url, "file", 0, file.size, file.stamp, None if file.regular else NO_FILE
 
     def _zip(self) -> Iterator[tuple[Any, ...]]:
         try:
@@ -252,9 +252,9 @@ class Tree:
 
     def _tar(self) -> Iterator[tuple[Any, ...]]:
         assert self.archive is not None
-        of = stat(self.url).stamp
+        stamp = stat(self.url).stamp
         for member, refused in tar_members(self.url):
-            yield plain_name(member.name), self.url, self.archive, member.offset_data, member.size, of, refused
+            yield plain_name(member.name), self.url, self.archive, member.offset_data, member.size, stamp, refused
 
 
 def tar_members(url: str) -> Iterator[tuple[tarfile.TarInfo, str | None]]:

@@ -71,15 +71,15 @@ def list_webdataset(place: Place) -> Listing:
         folder, base = posixpath.split(name)
         key, _, ending = base.partition(".")
         samples.setdefault(posixpath.join(folder, key), {})[ending.lower()] = i
-    wanted = [
+    field_members = [
         (key, ending, i)
         for key, members in samples.items()
         for ending, i in members.items()
         if not is_picture(f"a.{ending}") and sizes[i] <= _LARGEST_FIELD
     ]
-    contents = fetch(files.take(pa.array([i for _, _, i in wanted], pa.int64())))
+    contents = fetch(files.take(pa.array([i for _, _, i in field_members], pa.int64())))
     fields: dict[str, dict[str, Any]] = {key: {} for key in samples}
-    for (key, ending, i), content in zip(wanted, contents, strict=True):
+    for (key, ending, i), content in zip(field_members, contents, strict=True):
         if isinstance(content, Exception):
             raise UserError(f"{place}: {names[i]!r} cannot be read: {content}")
         fields[key] |= _field(place, names[i], ending, content)
@@ -87,15 +87,15 @@ def list_webdataset(place: Place) -> Listing:
     pictures = [_picture(samples[key]) for key in keys]
     columns = list({name: None for row in fields.values() for name in row})
     table = {name: column_of([fields[key].get(name) for key in keys]) for name in columns} or {"key": pa.array(keys)}
-    found = files.take(pa.array(pictures, pa.int64()))
+    picture_files = files.take(pa.array(pictures, pa.int64()))
     reasons = [
         "no image in this sample" if i is None else reason
-        for i, reason in zip(pictures, found["refused"].to_pylist(), strict=True)
+        for i, reason in zip(pictures, picture_files["refused"].to_pylist(), strict=True)
     ]
-    at = found.schema.get_field_index("refused")
-    found = found.set_column(at, "refused", pa.array(reasons, pa.string()))
+    index = picture_files.schema.get_field_index("refused")
+    picture_files = picture_files.set_column(index, "refused", pa.array(reasons, pa.string()))
     ids = [key if i is None else names[i] for key, i in zip(keys, pictures, strict=True)]
-    return of_files(place, pa.array(ids, pa.string()), found, pa.table(table))
+    return of_files(place, pa.array(ids, pa.string()), picture_files, pa.table(table))
 
 
 def _picture(members: dict[str, int]) -> int | None:
@@ -107,7 +107,7 @@ def _field(place: Place, name: str, ending: str, content: bytes) -> dict[str, An
         try:
             value = json.loads(content)
         except ValueError as error:
-            raise UserError(f"{place}: {name!r} is not JSON: {error}") from None
+            raise UserError(f"{place}: {name!r} is not JSON: {error}; expected a JSON value") from None
         return value if isinstance(value, dict) else {ending: value}
     try:
         return {ending: content.decode().strip()}

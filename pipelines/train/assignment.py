@@ -37,7 +37,7 @@ class WorkerAssignment:
         """Return where a run lies."""
         return run.folder(self.experiment)
 
-    def can_resume_from(self, made: dict[str, Any]) -> bool:
+    def can_resume_from(self, saved: dict[str, Any]) -> bool:
         """Say whether a run can be resumed from a checkpoint with this provenance."""
-        now = provenance(self.data_sets)
-        return made["blocks"] == now["blocks"] if self.allow_version_mismatch else made == now
+        current = provenance(self.data_sets)
+        return saved["blocks"] == current["blocks"] if self.allow_version_mismatch else saved == current

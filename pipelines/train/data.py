@@ -44,11 +44,11 @@ class TrainingData:
         """
         if device not in self._resident:
             if device.type == "cuda":
-                wanted, there = resident_bytes(self.readers), torch.cuda.get_device_properties(device).total_memory
-                if wanted > there * _LARGEST_SHARE:
+                size, memory = resident_bytes(self.readers), torch.cuda.get_device_properties(device).total_memory
+                if size > memory * _LARGEST_SHARE:
                     raise DoesNotFitError(
-                        f"training.data: found 'device', and the training inputs take {wanted / 1e9:.3g} GB of a "
-                        f"device's {there / 1e9:.3g} GB; expected half of it at most, or 'host'"
+                        f"training.data: found 'device', and the training inputs take {size / 1e9:.3g} GB of a "
+                        f"device's {memory / 1e9:.3g} GB; expected half of it at most, or 'host'"
                     )
             self._resident[device] = resident_inputs(self.readers, device)
         return self._resident[device]

@@ -13,16 +13,16 @@ def is_peer_failure(error: Exception) -> bool:
     """Say whether an error comes from another worker's death: the run can continue with other workers."""
     from torch.distributed import DistError
 
-    told = str(error)
+    message = str(error)
     return isinstance(error, DistError) or (
-        type(error) is RuntimeError and any(word in told for word in ("gloo", "NCCL", "Connection", "process group"))
+        type(error) is RuntimeError and any(word in message for word in ("gloo", "NCCL", "Connection", "process group"))
     )
 
 
 def note_failure(work: WorkerAssignment, run: Run, error: Exception) -> None:
     """Write down why a run failed in this attempt."""
-    told = str(error).strip() or type(error).__name__
-    write_whole(join(work.folder(run), FAILURE), json.dumps({"attempt": work.attempt, "error": f"{run}, {told}"}))
+    message = str(error).strip() or type(error).__name__
+    write_whole(join(work.folder(run), FAILURE), json.dumps({"attempt": work.attempt, "error": f"{run}, {message}"}))
 
 
 def failure_of(work: WorkerAssignment, run: Run) -> str | None:

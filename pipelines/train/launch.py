@@ -92,8 +92,8 @@ def fit_runs(
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     groups, attempt = _groups_at_once(case, len(runs)), uuid.uuid4().hex
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    actor = ray.remote(num_cpus=0, max_concurrency=groups + 1, scheduling_strategy=here)(ProgressActor).remote()
+    this_node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor = ray.remote(num_cpus=0, max_concurrency=groups + 1, scheduling_strategy=this_node)(ProgressActor).remote()
     waiting = [
         actor.fit.remote(
             WorkerAssignment(case, tuple(runs[number::groups]), data_sets, experiment, attempt, allow_version_mismatch),
@@ -136,14 +136,14 @@ def trainers_that_fit(case: Case) -> int | None:
     if room.get("CPU", 0) < cpus:
         raise UserError(
             f"training.workers x training.threads_per_worker: found {workers} x "
-            f"{training.threads_per_worker}; this machine has {room.get('CPU', 0):g} processors"
+            f"{training.threads_per_worker}; expected at most {room.get('CPU', 0):g}, the processors of this machine"
         )
     fit = room["CPU"] // cpus
     if training.device == "cuda":
         if room.get("GPU", 0) < workers:
             raise UserError(
                 f"training.device: found 'cuda' for {workers} workers; "
-                f"this machine has {room.get('GPU', 0):g} GPUs that Ray can see"
+                f"expected at most {room.get('GPU', 0):g}, the GPUs of this machine that Ray can see"
             )
         fit = min(fit, room["GPU"] // workers)
     return int(fit)

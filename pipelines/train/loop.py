@@ -67,7 +67,7 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
     network = state.network if sharded else worker.wrap(state.network)
     probe, measured_at = RelatednessProbe(network, tasks), frozenset() if sharded else measured_steps(case, run)
     probe.measured = state.measured
-    made = provenance(work.data_sets)
+    run_provenance = provenance(work.data_sets)
     checkpoints = join(work.folder(run), CHECKPOINTS)
     pace = CheckpointSchedule(training.checkpoints, worker)
     validation = Validation(work.case, run, data.validation, worker)
@@ -114,18 +114,18 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
 
             last = state.step == training.steps
             validated = validation.is_due(state.step)
-            told = validated or state.step % case.logging.every == 0 or last
-            if told or pace.is_checkpoint(state.step):
+            logged = validated or state.step % case.logging.every == 0 or last
+            if logged or pace.is_checkpoint(state.step):
                 losses = state.history.gather()
                 if validated:
                     last = validation.run_if_due(state) or last
-                if told and monitor:
+                if logged and monitor:
                     monitor.tell(losses, ended=last)
                 why = None if last else pace.due(state.step)
                 if why and monitor:
                     monitor.keep()
                 if why and (first or sharded):
-                    save_checkpoint(state, run, made, writer, before_preemption=why == "preemption")
+                    save_checkpoint(state, run, run_provenance, writer, before_preemption=why == "preemption")
             if last:
                 break
     weights = state.weights() if sharded or (first and not state.best) else {}
@@ -172,12 +172,16 @@ def restore_latest(state: TrainingState, work: WorkerAssignment, run: Run, worke
 
 
 def save_checkpoint(
-    state: TrainingState, run: Run, made: dict[str, Any], writer: CheckpointWriter | None, before_preemption: bool
+    state: TrainingState,
+    run: Run,
+    run_provenance: dict[str, Any],
+    writer: CheckpointWriter | None,
+    before_preemption: bool,
 ) -> None:
     """Have the state written; before a machine is taken away, wait until it is."""
     if before_preemption:
         state.events.append(Event(step=state.step, what="a node is about to be taken away"))
-    checkpoint = state.checkpoint(str(run), made)  # where the network is sharded, all workers put it together
+    checkpoint = state.checkpoint(str(run), run_provenance)  # where the network is sharded, all workers put it together
     if writer:
         writer.put(checkpoint)
         if before_preemption:

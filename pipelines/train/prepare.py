@@ -65,8 +65,8 @@ def _takes_channels_last(network: MultiTaskNetwork, shape: tuple[int, ...]) -> b
     return True
 
 
-def _lay_out(network: nn.Module, how: torch.memory_format) -> None:
-    network.to(memory_format=how)  # type: ignore[call-overload]
+def _lay_out(network: nn.Module, memory_format: torch.memory_format) -> None:
+    network.to(memory_format=memory_format)  # type: ignore[call-overload]
 
 
 def check_compiler(case: Case) -> None:
@@ -79,9 +79,11 @@ def check_compiler(case: Case) -> None:
         return
     if case.training.device == "cuda":
         if find_spec("triton") is None:
-            raise UserError("training.compile: found true, and triton is not installed here; false does without")
+            raise UserError(
+                "training.compile: found true, and triton is not installed here; expected triton installed, or false"
+            )
     elif shutil.which(compiler := os.environ.get("CXX", "g++")) is None:
         raise UserError(
-            f"training.compile: found true, and there is no C++ compiler {compiler!r} here (CXX names another); "
-            "false does without"
+            f"training.compile: found true, and there is no C++ compiler {compiler!r} here; "
+            "expected one (CXX names it), or false"
         )

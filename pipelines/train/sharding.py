@@ -33,19 +33,19 @@ def shard(network: MultiTaskNetwork, device: torch.device) -> None:
 def layers(backbone: nn.Module) -> list[nn.Module]:
     """Return what is made whole at once: the parts of the outermost lists and sequences of modules."""
     if isinstance(backbone, nn.ModuleList | nn.Sequential):
-        found = []
-        for part in backbone:
-            nested = layers(part)
-            found += nested or ([part] if any(True for _ in part.parameters()) else [])
-        return found
-    return [layer for part in backbone.children() for layer in layers(part)]
+        modules = []
+        for child in backbone:
+            nested = layers(child)
+            modules += nested or ([child] if any(True for _ in child.parameters()) else [])
+        return modules
+    return [layer for child in backbone.children() for layer in layers(child)]
 
 
 def is_sharded(network: nn.Module) -> bool:
     """Say whether each worker keeps its part alone; also while a pass has some of it put together."""
     # A network is made one of these when it is sharded; where nobody has imported them, nothing is.
-    made = getattr(sys.modules.get("torch.distributed.fsdp"), "FSDPModule", None)
-    return made is not None and isinstance(network, made)
+    fsdp_module = getattr(sys.modules.get("torch.distributed.fsdp"), "FSDPModule", None)
+    return fsdp_module is not None and isinstance(network, fsdp_module)
 
 
 def share_buffers(network: nn.Module) -> None:
@@ -81,5 +81,5 @@ def reshard_all(values: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dic
 
 def _is_part(tensor: Tensor) -> "TypeGuard[DTensor]":
     # Half a second to import, in each of a run's processes; where nobody has, nothing is sharded.
-    part = getattr(sys.modules.get("torch.distributed.tensor"), "DTensor", None)
-    return part is not None and isinstance(tensor, part)
+    dtensor = getattr(sys.modules.get("torch.distributed.tensor"), "DTensor", None)
+    return dtensor is not None and isinstance(tensor, dtensor)

@@ -98,8 +98,8 @@ class TrainingState:
 
     def weights(self) -> dict[str, Tensor]:
         """Return copies of the network's tensors on the CPU; where it is sharded, all workers must call it."""
-        found = self.network.state_dict()
-        return {name: gather_full(t.detach()).to("cpu", copy=True).contiguous() for name, t in found.items()}
+        tensors = self.network.state_dict()
+        return {name: gather_full(t.detach()).to("cpu", copy=True).contiguous() for name, t in tensors.items()}
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Become the state that a checkpoint is a copy of."""
@@ -140,21 +140,21 @@ def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 # the bit. To import it takes half as long again as to import torch, in each of a run's processes.
 def _slots(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, Tensor]:
     """Return what an optimiser keeps of each parameter (moments, its count of steps), as ``parameter|slot``."""
-    found = {}
+    slots = {}
     for name, parameter in module.named_parameters():
         for slot, value in optimizer.state.get(parameter, {}).items():
             if value is not None:
                 assert isinstance(value, Tensor), f"{type(optimizer).__name__} keeps {slot} as {type(value).__name__}"
-                found[f"{name}|{slot}"] = value
-    return found
+                slots[f"{name}|{slot}"] = value
+    return slots
 
 
 def _load_slots(optimizer: torch.optim.Optimizer, module: nn.Module, slots: Mapping[str, Tensor]) -> None:
     """Give an optimiser back what it kept; its settings stay what they are."""
     groups = optimizer.state_dict()["param_groups"]
     numbers: dict[Tensor, int] = {}
-    for given, group in zip(groups, optimizer.param_groups, strict=True):
-        numbers |= dict(zip(group["params"], given["params"], strict=True))
+    for saved, group in zip(groups, optimizer.param_groups, strict=True):
+        numbers |= dict(zip(group["params"], saved["params"], strict=True))
     parameters = dict(module.named_parameters())
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in slots.items():

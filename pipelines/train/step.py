@@ -54,39 +54,42 @@ class Step:
         counting = None
         if pieces > 1 or world_size() > 1:
             counting = self._joint_loss.begin_counts(batch.labels, cells_trusted, batch.mixed)
-        losses, parts, seen, looking = [], [], [], None
+        losses, parts, observations, collected = [], [], [], None
         for piece in range(pieces):
-            part = batch if pieces == 1 else piece_of(batch, piece, pieces)
+            micro_batch = batch if pieces == 1 else piece_of(batch, piece, pieces)
             with _alone(self._network) if piece < pieces - 1 else nullcontext():
-                with self._probe.reading(measured and piece == 0), autocast(part.x.device, self._training.precision):
-                    logits = self._network(part.x)
+                with (
+                    self._probe.reading(measured and piece == 0),
+                    autocast(micro_batch.x.device, self._training.precision),
+                ):
+                    logits = self._network(micro_batch.x)
                 counts = counting and counting.wait()[0]
-                value = self._joint_loss(logits, part.labels, cells_trusted, part.mixed, counts)
-                self._probe.measure(state.step, logits, part.labels)
+                value = self._joint_loss(logits, micro_batch.labels, cells_trusted, micro_batch.mixed, counts)
+                self._probe.measure(state.step, logits, micro_batch.labels)
                 if self._head_inputs:
-                    seen.append((dict(self._head_inputs.last), part.labels))
+                    observations.append((dict(self._head_inputs.last), micro_batch.labels))
                 if trust and piece == pieces - 1:
-                    features, observed = zip(*seen, strict=True)
-                    looking = trust.collect(_joined(features), _joined(observed))
+                    features, observed = zip(*observations, strict=True)
+                    collected = trust.collect(_joined(features), _joined(observed))
                 state.balancer.backward(value)
             losses.append(value.loss.detach())
             parts.append(value.parts)
         if self._training.clip_norm is not None:
             nn.utils.clip_grad_norm_(self._network.parameters(), self._training.clip_norm)
         state.optimizer.step()
-        if trust and looking:
-            trust.update(looking)
+        if trust and collected:
+            trust.update(collected)
         return torch.stack(losses).sum(), {name: torch.stack([p[name] for p in parts]).sum() for name in parts[0]}
 
 
 def piece_of(batch: MixedBatch, piece: int, pieces: int) -> MixedBatch:
     """Return every ``pieces``-th row, from the one numbered ``piece`` on."""
 
-    def of(labels: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def rows_of_piece(labels: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: y[piece::pieces] for name, y in labels.items()}
 
-    mixed = batch.mixed and MixedLabels(of(batch.mixed.labels), batch.mixed.own)
-    return MixedBatch(batch.x[piece::pieces], of(batch.labels), mixed)
+    mixed = batch.mixed and MixedLabels(rows_of_piece(batch.mixed.labels), batch.mixed.own)
+    return MixedBatch(batch.x[piece::pieces], rows_of_piece(batch.labels), mixed)
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

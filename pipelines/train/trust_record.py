@@ -1,4 +1,4 @@
-"""What a run's record says of how far the data bore the tables out."""
+"""The trust record of a run: how far the observed labels agree with the relatedness tables."""
 
 from typing import Any
 

@@ -86,14 +86,14 @@ class Validation:
         if without_gain(scores, stopping.min_delta) < stopping.patience:
             return False
         least = f" of more than {stopping.min_delta:g}" if stopping.min_delta else ""
-        what = f"stopped early: no gain{least} in the last {stopping.patience} validations"
-        state.events.append(Event(step=state.step, what=what))
+        description = f"stopped early: no gain{least} in the last {stopping.patience} validations"
+        state.events.append(Event(step=state.step, what=description))
         return True
 
     def _scores(self, network: nn.Module) -> dict[str, float]:
         """Return every metric of every task by ``<task>.<metric>``, the same on all workers."""
         logits = self._gathered(self._predicted(network))
-        found: dict[str, float] = {}
+        scores: dict[str, float] = {}
         if self._worker.rank == 0:
             first = 0
             for task in self._tasks:
@@ -102,55 +102,55 @@ class Validation:
                 labels = self._labels[task.name]
                 annotated = (labels != MISSING).reshape(len(labels), -1).any(dim=1)
                 for metric, value in self._metrics[task.name].scores(of_task[annotated], labels[annotated]).items():
-                    found[f"{task.name}.{metric}"] = value
-        return self._shared(found)
+                    scores[f"{task.name}.{metric}"] = value
+        return self._shared(scores)
 
     @torch.no_grad()
     def _predicted(self, network: nn.Module) -> Tensor:
         """Return the tasks' logits of this worker's rows side by side, float32, on the worker's device."""
-        parts = [torch.empty(0, sum(len(task.outputs) for task in self._tasks), device=self._worker.device)]
+        logits_by_pass = [torch.empty(0, sum(len(task.outputs) for task in self._tasks), device=self._worker.device)]
         with evaluating(network):
             for name, rows in self._rows.items():
-                own = rows[self._worker.rank :: self._worker.world_size]
+                worker_rows = rows[self._worker.rank :: self._worker.world_size]
                 # As many passes on every worker, the last of some without a row: sharded ones make them together.
                 for start in range(0, -(-len(rows) // self._worker.world_size), _ROWS_AT_ONCE):
-                    inputs = self._readers[name].gather(own[start : start + _ROWS_AT_ONCE]).inputs
+                    inputs = self._readers[name].gather(worker_rows[start : start + _ROWS_AT_ONCE]).inputs
                     logits = network(normalize(torch.from_numpy(inputs), self._case.input).to(self._worker.device))
-                    parts.append(torch.cat([logits[task.name].float() for task in self._tasks], dim=1))
-        return torch.cat(parts)
+                    logits_by_pass.append(torch.cat([logits[task.name].float() for task in self._tasks], dim=1))
+        return torch.cat(logits_by_pass)
 
-    def _gathered(self, own: Tensor) -> Tensor:
+    def _gathered(self, logits: Tensor) -> Tensor:
         """Return all workers' logits in the order of the rows, on the first worker's CPU."""
         world_size = self._worker.world_size
         if world_size == 1:
-            return own.cpu()
+            return logits.cpu()
         # Every worker sends as many rows; the last of some are empty.
         most = sum(-(-len(rows) // world_size) for rows in self._rows.values())
-        sent = own.new_zeros(most, own.shape[1])
-        sent[: len(own)] = own
-        parts = [torch.empty_like(sent) for _ in range(world_size)] if self._worker.rank == 0 else None
-        dist.gather(sent, parts, dst=0)
-        if parts is None:
-            return own.cpu()
+        sent = logits.new_zeros(most, logits.shape[1])
+        sent[: len(logits)] = logits
+        shards = [torch.empty_like(sent) for _ in range(world_size)] if self._worker.rank == 0 else None
+        dist.gather(sent, shards, dst=0)
+        if shards is None:
+            return logits.cpu()
         places: list[list[np.ndarray]] = [[] for _ in range(world_size)]
         first = 0
         for rows in self._rows.values():
             for rank in range(world_size):
                 places[rank].append(np.arange(first, first + len(rows))[rank::world_size])
             first += len(rows)
-        whole = torch.empty(first, own.shape[1])
-        for part, of_worker in zip(parts, places, strict=True):
-            at = np.concatenate(of_worker)
-            whole[torch.from_numpy(at)] = part[: len(at)].cpu()
-        return whole
+        gathered = torch.empty(first, logits.shape[1])
+        for shard, of_worker in zip(shards, places, strict=True):
+            positions = np.concatenate(of_worker)
+            gathered[torch.from_numpy(positions)] = shard[: len(positions)].cpu()
+        return gathered
 
-    def _shared(self, found: Mapping[str, float]) -> dict[str, float]:
+    def _shared(self, scores: Mapping[str, float]) -> dict[str, float]:
         """Return the first worker's scores, on all."""
         if self._worker.world_size == 1:
-            return dict(found)
-        told: list[Mapping[str, float]] = [found]
-        dist.broadcast_object_list(told, src=0, device=self._worker.device)
-        return dict(told[0])
+            return dict(scores)
+        shared: list[Mapping[str, float]] = [scores]
+        dist.broadcast_object_list(shared, src=0, device=self._worker.device)
+        return dict(shared[0])
 
 
 def validation_rows(sizes: Mapping[str, int], rows: int) -> dict[str, np.ndarray]:
@@ -163,10 +163,10 @@ def validation_rows(sizes: Mapping[str, int], rows: int) -> dict[str, np.ndarray
     Returns:
         by dataset, in their order, the rows' numbers, int64, rising; they depend on the arguments alone.
     """
-    counts, left = {}, rows
+    counts, remaining = {}, rows
     for i, name in enumerate(sorted(sizes, key=lambda name: (sizes[name], name))):
-        counts[name] = min(sizes[name], left // (len(sizes) - i))
-        left -= counts[name]
+        counts[name] = min(sizes[name], remaining // (len(sizes) - i))
+        remaining -= counts[name]
     return {
         name: np.sort(permute_indices(np.arange(counts[name]), size, (0,)))
         if counts[name]

@@ -31,21 +31,21 @@ class Worker:
     nodes_to_go: Callable[[], tuple[str, ...]] = lambda: ()
     local_workers: int = 1
 
-    def agree(self, *says: bool) -> list[bool]:
+    def agree(self, *decisions: bool) -> list[bool]:
         """Return what the first worker says, on all: where clocks decide, only its own does."""
         if self.world_size == 1:
-            return list(says)
-        said = torch.tensor(says, dtype=torch.uint8, device=self.device)
-        dist.broadcast(said, src=0)
-        return [bool(value) for value in said.tolist()]
+            return list(decisions)
+        shared = torch.tensor(decisions, dtype=torch.uint8, device=self.device)
+        dist.broadcast(shared, src=0)
+        return [bool(value) for value in shared.tolist()]
 
-    def agree_on(self, what: str | None) -> str | None:
+    def agree_on(self, text: str | None) -> str | None:
         """Return the first worker's word, on all."""
         if self.world_size == 1:
-            return what
-        words = [what]
-        dist.broadcast_object_list(words, src=0, device=self.device)
-        return words[0]
+            return text
+        shared = [text]
+        dist.broadcast_object_list(shared, src=0, device=self.device)
+        return shared[0]
 
     def seed_draws(self, seed: int, step: int) -> None:
         """Seed what a network draws in a step (dropout), which takes no generator of ours; nothing is remembered."""

@@ -34,16 +34,19 @@ def parts_of(source: PublishedSet, parts: Iterable[str]) -> list[str]:
     return [source.part]
 
 
-def refuse_part(source: PublishedSet, instead: str) -> None:
-    """Refuse ``part`` for a set that has no parts of its own; ``instead`` says what there is."""
+def refuse_part(source: PublishedSet, hint: str = "") -> None:
+    """Refuse ``part`` for a set that has no parts of its own; the hint names what divides the set."""
     if source.part is not None:
-        raise UserError(f"{source.kind}: found part {source.part!r}, but the set has no parts of its own; {instead}")
+        hint = hint and f" ({hint})"
+        raise UserError(
+            f"{source.kind}: found part {source.part!r}, but the set has no parts of its own; expected no part{hint}"
+        )
 
 
 def refuse_intensity(source: PublishedSet, why: str = "the set has no action units") -> None:
     """Refuse ``intensity`` where there are no intensities to compare it with."""
     if source.intensity is not None:
-        raise UserError(f"{source.kind}: found intensity {source.intensity}, but {why}; leave it out")
+        raise UserError(f"{source.kind}: found intensity {source.intensity}, but {why}; expected no intensity")
 
 
 def locate(tree: Tree, source: PublishedSet, *endings: str) -> str:
@@ -52,11 +55,13 @@ def locate(tree: Tree, source: PublishedSet, *endings: str) -> str:
     Raises:
         UserError: there is none, or there are several that lie equally deep.
     """
-    found = find(tree, source, *endings)
-    if found is None:
-        wanted = " or ".join(repr(ending) for ending in endings)
-        raise UserError(f"{source.kind}: {tree}: there is no {wanted}, which the set's layout has; {_holds(tree)}")
-    return found
+    name = find(tree, source, *endings)
+    if name is None:
+        alternatives = " or ".join(repr(ending) for ending in endings)
+        raise UserError(
+            f"{source.kind}: {tree}: there is no {alternatives}, which the set's layout has; {_holds(tree)}"
+        )
+    return name
 
 
 def find(tree: Tree, source: PublishedSet, *endings: str) -> str | None:
@@ -64,11 +69,13 @@ def find(tree: Tree, source: PublishedSet, *endings: str) -> str | None:
     names = tree.files["name"]
     for ending in endings:
         hit = pc.or_(pc.equal(names, ending), pc.ends_with(names, f"/{ending}"))
-        found = sorted(names.filter(hit).to_pylist(), key=lambda name: name.count("/"))
-        if len(found) > 1 and found[0].count("/") == found[1].count("/"):
-            raise UserError(f"{source.kind}: {tree}: found both {found[0]!r} and {found[1]!r}; expected one of them")
-        if found:
-            return str(found[0])
+        matches = sorted(names.filter(hit).to_pylist(), key=lambda name: name.count("/"))
+        if len(matches) > 1 and matches[0].count("/") == matches[1].count("/"):
+            raise UserError(
+                f"{source.kind}: {tree}: found both {matches[0]!r} and {matches[1]!r}; expected one of them"
+            )
+        if matches:
+            return str(matches[0])
     return None
 
 
@@ -79,15 +86,15 @@ def matching(tree: Tree, pattern: str) -> pa.Table:
     groups = pc.extract_regex(names, pattern)
     hit = groups.is_valid()
     table = pa.table({"name": names.filter(hit)})
-    found = groups.filter(hit)
-    for field in found.type:
-        table = table.append_column(field.name, found.field(field.name))
+    matched = groups.filter(hit)
+    for field in matched.type:
+        table = table.append_column(field.name, matched.field(field.name))
     return table
 
 
-def nothing(tree: Tree, source: PublishedSet, wanted: str) -> UserError:
+def nothing(tree: Tree, source: PublishedSet, missing: str) -> UserError:
     """Return the error for a layout of which there is nothing."""
-    return UserError(f"{source.kind}: {tree}: there is no {wanted}, which the set's layout has; {_holds(tree)}")
+    return UserError(f"{source.kind}: {tree}: there is no {missing}, which the set's layout has; {_holds(tree)}")
 
 
 def _holds(tree: Tree) -> str:
@@ -96,9 +103,9 @@ def _holds(tree: Tree) -> str:
     return f"found {listed}" if tops else "found no files at all"
 
 
-def malformed(tree: Tree, name: str, line: int, found: object, right: str) -> UserError:
+def malformed(tree: Tree, name: str, line: int, value: object, right: str) -> UserError:
     """Return the error for a line that is not as the layout has it."""
-    return UserError(f"{tree}: {name!r}: line {line}: found {str(found)[:100]!r}; expected {right}")
+    return UserError(f"{tree}: {name!r}: line {line}: found {str(value)[:100]!r}; expected {right}")
 
 
 def read_all(tree: Tree, names: pa.Array | pa.ChunkedArray) -> list[bytes]:
@@ -111,17 +118,17 @@ def read_all(tree: Tree, names: pa.Array | pa.ChunkedArray) -> list[bytes]:
         UserError: one of them cannot be read.
     """
     files = tree.find(names.combine_chunks() if isinstance(names, pa.ChunkedArray) else names)
-    known = names.to_pylist()
-    for name, refused in zip(known, files["refused"].to_pylist(), strict=True):
+    name_list = names.to_pylist()
+    for name, refused in zip(name_list, files["refused"].to_pylist(), strict=True):
         if refused is not None:
             raise UserError(f"{tree}: {name!r}: {refused}")
     contents = [b""] * len(files)
     order = pc.sort_indices(files["offset"])
     for start in range(0, len(order), _FETCHED_AT_ONCE):
-        some = order.slice(start, _FETCHED_AT_ONCE)
-        for i, content in zip(some.to_pylist(), fetch(files.take(some)), strict=True):
+        batch = order.slice(start, _FETCHED_AT_ONCE)
+        for i, content in zip(batch.to_pylist(), fetch(files.take(batch)), strict=True):
             if isinstance(content, Exception):
-                raise UserError(f"{tree}: {known[i]!r} cannot be read: {content}")
+                raise UserError(f"{tree}: {name_list[i]!r} cannot be read: {content}")
             contents[i] = content
     return contents
 
@@ -179,10 +186,10 @@ def parse(
             pacsv.ConvertOptions(column_types=dict(types), include_columns=list(types), null_values=list(nulls)),
         )
     except pa.ArrowInvalid as error:
-        told = re.search(r"Row #(\d+): (?:Expected .*? columns, got \d+: |CSV .*?invalid value )?(.*)", str(error))
-        if told is None:
+        match = re.search(r"Row #(\d+): (?:Expected .*? columns, got \d+: |CSV .*?invalid value )?(.*)", str(error))
+        if match is None:
             raise UserError(f"{tree}: {name!r}: {error}; expected {right} a line") from None
-        raise malformed(tree, name, int(told[1]), told[2].strip("'"), right) from None
+        raise malformed(tree, name, int(match[1]), match[2].strip("'"), right) from None
 
 
 def decode(
@@ -198,13 +205,13 @@ def decode(
         UserError: a code that the set does not have.
     """
     codes = codes.combine_chunks() if isinstance(codes, pa.ChunkedArray) else codes
-    at = pc.index_in(codes, pa.array(list(meaning), codes.type))
-    unknown = pc.and_(pc.is_null(at), pc.is_valid(codes))
+    indices = pc.index_in(codes, pa.array(list(meaning), codes.type))
+    unknown = pc.and_(pc.is_null(indices), pc.is_valid(codes))
     if pc.any(unknown).as_py():
         i = pc.index(unknown, True).as_py()
         listed = ", ".join(str(code) for code in meaning)
         raise malformed(tree, name, first_line + i, f"the code {codes[i]}", f"one of {listed}")
-    return pa.array(list(meaning.values())).take(at)
+    return pa.array(list(meaning.values())).take(indices)
 
 
 def truth(states: np.ndarray) -> pa.Array:
@@ -220,8 +227,8 @@ def action_units(names: Iterable[str]) -> list[str]:
 def coded_units(table: pa.Table) -> pa.Table:
     """Drop the action units that were coded nowhere; those left stand at the end, by number."""
     units = action_units(table.column_names)
-    others = [name for name in table.column_names if name not in units]
-    return table.select(others + [unit for unit in units if table[unit].null_count < len(table)])
+    other_columns = [name for name in table.column_names if name not in units]
+    return table.select(other_columns + [unit for unit in units if table[unit].null_count < len(table)])
 
 
 def at_frames(pictures: pa.Table, labels: pa.Table) -> pa.Table:

@@ -65,8 +65,8 @@ def read_aff_wild2(tree: Tree, source: PublishedSet) -> pa.Table:
     """
     refuse_intensity(source, "the set says of an action unit only whether it occurs")
     files = matching(tree, _ANNOTATIONS)
-    wanted = [folder for part in parts_of(source, PARTS) for folder in PARTS[part]]
-    files = files.filter(pc.is_in(files["part"], pa.array(wanted)))
+    folders = [folder for part in parts_of(source, PARTS) for folder in PARTS[part]]
+    files = files.filter(pc.is_in(files["part"], pa.array(folders)))
     if not len(files):
         raise nothing(tree, source, f"annotation of the part {source.part or 'train or val'} ('..._Set/VIDEO.txt')")
     crops = matching(tree, r"(?:^|/)cropped_aligned[^/]*/(?:.*/)?(?P<frame>[^/]+/\d+\.jpg)$")
@@ -75,16 +75,16 @@ def read_aff_wild2(tree: Tree, source: PublishedSet) -> pa.Table:
     videos: dict[str, dict[str, np.ndarray]] = {}
     for row, raw in zip(files.to_pylist(), read_all(tree, files["name"]), strict=True):
         fields = _READERS[row["task"]](tree, row["name"], raw)
-        known = videos.setdefault(row["video"], {})
-        if known.keys() & fields.keys():
+        annotations = videos.setdefault(row["video"], {})
+        if annotations.keys() & fields.keys():
             raise UserError(
                 f"{tree}: {row['name']!r}: found the video annotated twice; expected one competition's files"
             )
-        known.update(fields)
+        annotations.update(fields)
     units = action_units(field for fields in videos.values() for field in fields)
     lengths = {video: max(len(values) for values in fields.values()) for video, fields in videos.items()}
 
-    def whole(field: str, missing: float, kind: type) -> np.ndarray:
+    def concatenated(field: str, missing: float, kind: type) -> np.ndarray:
         """Return a field of all frames of all videos, one video after the other."""
         values: np.ndarray = np.full(sum(lengths.values()), missing, kind)
         start = 0
@@ -94,18 +94,18 @@ def read_aff_wild2(tree: Tree, source: PublishedSet) -> pa.Table:
             start += lengths[video]
         return values
 
-    of = pa.array(list(videos)).take(pa.array(np.repeat(np.arange(len(videos)), list(lengths.values()))))
+    frame_videos = pa.array(list(videos)).take(pa.array(np.repeat(np.arange(len(videos)), list(lengths.values()))))
     numbers = pa.array(np.concatenate([np.arange(1, length + 1) for length in lengths.values()]))
-    paths = pc.binary_join_element_wise(of, "/", pc.utf8_lpad(numbers.cast(pa.string()), 5, "0"), ".jpg", "")
-    expressions = whole("expression", -1, np.int8)
+    paths = pc.binary_join_element_wise(frame_videos, "/", pc.utf8_lpad(numbers.cast(pa.string()), 5, "0"), ".jpg", "")
+    expressions = concatenated("expression", -1, np.int8)
     table = pa.table(
         {
             "picture": crops["name"].take(pc.index_in(paths, crops["frame"])),
-            "video": of,
+            "video": frame_videos,
             "expression": pa.array(EXPRESSIONS).take(pa.array(expressions, mask=expressions < 0)),
-            **{unit: truth(whole(unit, -1, np.int8)) for unit in units},
-            "valence": pa.array(whole("valence", np.nan, np.float64), from_pandas=True),  # NaN becomes null
-            "arousal": pa.array(whole("arousal", np.nan, np.float64), from_pandas=True),
+            **{unit: truth(concatenated(unit, -1, np.int8)) for unit in units},
+            "valence": pa.array(concatenated("valence", np.nan, np.float64), from_pandas=True),  # NaN becomes null
+            "arousal": pa.array(concatenated("arousal", np.nan, np.float64), from_pandas=True),
         }
     )
     return table.filter(pc.is_valid(table["picture"]))
@@ -113,8 +113,10 @@ def read_aff_wild2(tree: Tree, source: PublishedSet) -> pa.Table:
 
 def _expression(tree: Tree, name: str, raw: bytes) -> dict[str, np.ndarray]:
     classes = [field.lower() for field in _header(raw)]
-    if not classes or (other := set(classes) - set(EXPRESSIONS)):
-        raise malformed(tree, name, 1, ",".join(sorted(other)) if classes else "", f"names of {', '.join(EXPRESSIONS)}")
+    if not classes or (unknown := set(classes) - set(EXPRESSIONS)):
+        raise malformed(
+            tree, name, 1, ",".join(sorted(unknown)) if classes else "", f"names of {', '.join(EXPRESSIONS)}"
+        )
     rows = parse(tree, name, raw, ["code"], {"code": pa.int32()}, skip=1, right="the code of an expression")
     meaning = {-1: -1, **{code: EXPRESSIONS.index(expression) for code, expression in enumerate(classes)}}
     return {"expression": np.asarray(decode(tree, name, rows["code"], meaning, first_line=2))}

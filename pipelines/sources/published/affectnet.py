@@ -77,10 +77,10 @@ def read_affectnet(tree: Tree, source: PublishedSet) -> pa.Table:
     null for -2).
     """
     refuse_intensity(source)
-    wanted = parts_of(source, LISTS)
+    parts = parts_of(source, LISTS)
     if any(find(tree, source, ending) for ending in LISTS.values()):
-        return pa.concat_tables(_listed(tree, source, part) for part in wanted)
-    return pa.concat_tables(_in_arrays(tree, source, part) for part in wanted)
+        return pa.concat_tables(_listed(tree, source, part) for part in parts)
+    return pa.concat_tables(_in_arrays(tree, source, part) for part in parts)
 
 
 def _listed(tree: Tree, source: PublishedSet, part: str) -> pa.Table:
@@ -103,23 +103,23 @@ def _listed(tree: Tree, source: PublishedSet, part: str) -> pa.Table:
 
 
 def _in_arrays(tree: Tree, source: PublishedSet, part: str) -> pa.Table:
-    found = matching(tree, rf"^(?P<set>(?:.*/)?{part}_set/)annotations/(?P<picture>[^/]+)_exp\.npy$")
-    if not len(found):
+    files = matching(tree, rf"^(?P<set>(?:.*/)?{part}_set/)annotations/(?P<picture>[^/]+)_exp\.npy$")
+    if not len(files):
         lists = " or ".join(repr(name) for name in LISTS.values())
         raise nothing(tree, source, f"{lists}, and no '{part}_set/annotations/*_exp.npy'")
     values = {}
     for kind in ("exp", "val", "aro"):
-        names = pc.replace_substring_regex(found["name"], r"_exp\.npy$", f"_{kind}.npy")
+        names = pc.replace_substring_regex(files["name"], r"_exp\.npy$", f"_{kind}.npy")
         numbers = (_number(tree, name, raw) for name, raw in zip(names.to_pylist(), read_all(tree, names), strict=True))
         values[kind] = pa.array(numbers, pa.float64())
     codes = values["exp"]
     unknown = pc.invert(pc.is_in(codes, pa.array(list(EXPRESSIONS), pa.float64())))
     if pc.any(unknown).as_py():
         i = pc.index(unknown, True).as_py()
-        raise UserError(f"{tree}: {found['name'][i].as_py()!r}: found the code {codes[i]}; expected one of 0 to 10")
+        raise UserError(f"{tree}: {files['name'][i].as_py()!r}: found the code {codes[i]}; expected one of 0 to 10")
     return pa.table(
         {
-            "picture": pc.binary_join_element_wise(found["set"], "images/", found["picture"], ".jpg", ""),
+            "picture": pc.binary_join_element_wise(files["set"], "images/", files["picture"], ".jpg", ""),
             "expression": decode(tree, "", codes.cast(pa.int32()), EXPRESSIONS),
             "valence": _annotated(values["val"]),
             "arousal": _annotated(values["aro"]),

@@ -40,7 +40,7 @@ def read_celeba(tree: Tree, source: PublishedSet) -> pa.Table:
     Columns: the attributes (``Smiling``, ``Male``, ...), true or false; ``identity`` where its file is there.
     """
     refuse_intensity(source)
-    wanted = parts_of(source, PARTS)
+    selected = parts_of(source, PARTS)
     name = locate(tree, source, "list_attr_celeba.txt")
     raw = tree.read(name)
     head = raw[:10_000].decode("utf-8", "replace").splitlines()[:2]
@@ -56,14 +56,14 @@ def read_celeba(tree: Tree, source: PublishedSet) -> pa.Table:
     for attribute in attributes:
         columns[attribute] = decode(tree, name, rows[attribute], {-1: False, 1: True}, first_line=3)
     if (identities := find(tree, source, "identity_CelebA.txt")) is not None:
-        of = _pairs(tree, identities, pa.string())
-        columns["identity"] = of["value"].take(pc.index_in(rows["picture"], of["picture"]))
+        pairs = _pairs(tree, identities, pa.string())
+        columns["identity"] = pairs["value"].take(pc.index_in(rows["picture"], pairs["picture"]))
     table = pa.table(columns)
     if source.part is not None:
         partition = locate(tree, source, "list_eval_partition.txt")
-        of = _pairs(tree, partition, pa.int8())
-        parts = decode(tree, partition, of["value"], dict(enumerate(PARTS)))
-        table = table.filter(pc.is_in(parts.take(pc.index_in(rows["picture"], of["picture"])), pa.array(wanted)))
+        pairs = _pairs(tree, partition, pa.int8())
+        parts = decode(tree, partition, pairs["value"], dict(enumerate(PARTS)))
+        table = table.filter(pc.is_in(parts.take(pc.index_in(rows["picture"], pairs["picture"])), pa.array(selected)))
     if not len(rows):
         return table
     first = rows["picture"][0].as_py()

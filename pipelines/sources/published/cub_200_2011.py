@@ -67,7 +67,7 @@ def read_cub_200_2011(tree: Tree, source: PublishedSet) -> pa.Table:
     where the certainty is 1 (not visible) or there is no line.
     """
     refuse_intensity(source)
-    wanted = parts_of(source, PARTS)
+    selected = parts_of(source, PARTS)
     listed = locate(tree, source, "CUB_200_2011/images.txt", "images.txt")
     root = listed.removesuffix("images.txt")
     pictures = _pairs(tree, listed, pa.string())
@@ -82,7 +82,7 @@ def read_cub_200_2011(tree: Tree, source: PublishedSet) -> pa.Table:
     if source.part is None:
         return table
     parts = _decoded(tree, source, f"{root}train_test_split.txt", pictures["id"], {1: "train", 0: "test"})
-    return table.filter(pc.is_in(parts, pa.array(wanted)))
+    return table.filter(pc.is_in(parts, pa.array(selected)))
 
 
 def _pairs(tree: Tree, name: str, kind: pa.DataType) -> pa.Table:
@@ -98,7 +98,7 @@ def _decoded(
     return decode(tree, name, rows["value"], meaning).take(pc.index_in(ids, rows["id"]))
 
 
-def _ranks(tree: Tree, source: PublishedSet, of: pa.ChunkedArray, species: list[str]) -> dict[str, pa.ChunkedArray]:
+def _ranks(tree: Tree, source: PublishedSet, labels: pa.ChunkedArray, species: list[str]) -> dict[str, pa.ChunkedArray]:
     name = find(tree, source, "ranks.csv")
     if name is None:
         return {}
@@ -112,8 +112,8 @@ def _ranks(tree: Tree, source: PublishedSet, of: pa.ChunkedArray, species: list[
     for i, key in enumerate(keys.to_pylist()):
         if key not in species:
             raise malformed(tree, name, i + 2, key, f"a species of classes.txt{did_you_mean(key, species)};")
-    at = pc.index_in(of, keys)
-    values = {rank: rows[rank].take(at) for rank in header if rank != "species"}
+    indices = pc.index_in(labels, keys)
+    values = {rank: rows[rank].take(indices) for rank in header if rank != "species"}
     return {
         rank: pc.if_else(pc.equal(value, ""), pa.scalar(None, pa.string()), value) for rank, value in values.items()
     }
@@ -135,10 +135,10 @@ def _attributes(tree: Tree, source: PublishedSet, root: str, ids: pa.ChunkedArra
 
     right = "'image attribute present certainty seconds'"
     rows = parse(tree, name, tree.read(name), fields, types, delimiter=" ", mend=mend, right=right)
-    others = np.array(mended, np.int32).reshape(-1, 5)
-    numbers = np.delete(np.arange(1, len(rows) + len(others) + 1), others[:, 0] - 1)
-    numbers = np.concatenate([numbers, others[:, 0]])
-    values = [np.concatenate([rows[field], others[:, i + 1]]) for i, field in enumerate(types)]
+    mended_rows = np.array(mended, np.int32).reshape(-1, 5)
+    numbers = np.delete(np.arange(1, len(rows) + len(mended_rows) + 1), mended_rows[:, 0] - 1)
+    numbers = np.concatenate([numbers, mended_rows[:, 0]])
+    values = [np.concatenate([rows[field], mended_rows[:, i + 1]]) for i, field in enumerate(types)]
     picture, attribute, present, certainty = values
     row = np.asarray(pc.index_in(pa.array(picture), ids).fill_null(-1))
     column = np.asarray(pc.index_in(pa.array(attribute), names["id"]).fill_null(-1))

@@ -63,7 +63,9 @@ def read_disfa(tree: Tree, source: PublishedSet) -> pa.Table:
         rows = parse(tree, row["name"], raw, list(types), types, right="'frame,intensity'")
         columns = subjects.setdefault(row["sequence"], {"frame": rows["frame"]})
         if not rows["frame"].equals(columns["frame"]):
-            raise UserError(f"{tree}: {row['name']!r}: found other frames than the subject's other files have")
+            raise UserError(
+                f"{tree}: {row['name']!r}: found other frames than the subject's other files have; expected the same"
+            )
         columns[f"AU{row['unit']}"] = decode(tree, row["name"], rows["intensity"], holds)
     labels = pa.concat_tables(
         [

@@ -54,7 +54,7 @@ def read_emotionet(tree: Tree, source: PublishedSet) -> pa.Table:
     Columns: ``AU1``, ``AU2``, ...: true (1), false (0), null (999: not annotated); an action unit that is annotated
     nowhere is no column.
     """
-    refuse_part(source, "leave it out")
+    refuse_part(source)
     refuse_intensity(source, "the set says of an action unit only whether it occurs")
     lists = matching(tree, _LISTS)
     if not len(lists):
@@ -62,11 +62,11 @@ def read_emotionet(tree: Tree, source: PublishedSet) -> pa.Table:
     rows = pa.concat_tables([_list(tree, name) for name in lists["name"].to_pylist()], promote_options="default")
     pictures = matching(tree, rf"(?P<file>[^/]+){PICTURE}")
     files = pc.replace_substring_regex(pictures["name"], r"^.*/", "")
-    at = pc.index_in(rows["picture"], files)
-    if len(rows) and at.null_count == len(rows):
+    indices = pc.index_in(rows["picture"], files)
+    if len(rows) and indices.null_count == len(rows):
         raise nothing(tree, source, f"image {rows['picture'][0].as_py()!r}, nor that of any other URL")
-    found = pc.coalesce(pictures["name"].take(at), rows["picture"])
-    return coded_units(rows.set_column(0, "picture", found))
+    picture_names = pc.coalesce(pictures["name"].take(indices), rows["picture"])
+    return coded_units(rows.set_column(0, "picture", picture_names))
 
 
 def _list(tree: Tree, name: str) -> pa.Table:

@@ -1,4 +1,4 @@
-"""What all published sets share: their settings, and how a table of images becomes a listing."""
+"""The settings common to all published datasets, and the listing made from a dataset's table of images."""
 
 from typing import Annotated, ClassVar
 

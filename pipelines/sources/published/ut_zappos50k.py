@@ -59,7 +59,7 @@ def read_ut_zappos50k(tree: Tree, source: PublishedSet) -> pa.Table:
     ``closure``, ``gender``, ``material``, ``toe_style``; null where the shop says nothing.
     """
     refuse_intensity(source)
-    refuse_part(source, "leave it out")
+    refuse_part(source)
     name = locate(tree, source, "meta-data.csv")
     raw = tree.read(name)
     header = raw.partition(b"\n")[0].decode("utf-8-sig", "replace").strip().split(",")
@@ -75,8 +75,8 @@ def read_ut_zappos50k(tree: Tree, source: PublishedSet) -> pa.Table:
     if not len(pictures):
         raise nothing(tree, source, "'ut-zap50k-images-square/CATEGORY/SUB-CATEGORY/BRAND/*.jpg'")
     stems = pc.replace_substring(rows["CID"], "-", ".")
-    at = pc.index_in(stems, pictures["stem"])
-    columns = {"picture": pc.coalesce(pictures["name"].take(at), pc.binary_join_element_wise(stems, "jpg", "."))}
+    indices = pc.index_in(stems, pictures["stem"])
+    columns = {"picture": pc.coalesce(pictures["name"].take(indices), pc.binary_join_element_wise(stems, "jpg", "."))}
     for theirs, ours in FIELDS.items():
         values = pc.replace_substring(pc.utf8_trim_whitespace(rows[theirs]), ";", "|")
         columns[ours] = pc.if_else(pc.equal(values, ""), pa.scalar(None, pa.string()), values)

@@ -17,7 +17,7 @@ def check_resumable(runs: Sequence[Run], experiment: str, data_sets: DataSets, a
     Raises:
         UserError: says what has changed, where the runs stand, and what can be done.
     """
-    now = provenance(data_sets)
+    current = provenance(data_sets)
     for run in runs:
         folder = join(run.folder(experiment), CHECKPOINTS)
         for name in checkpoint_names(folder):
@@ -25,7 +25,7 @@ def check_resumable(runs: Sequence[Run], experiment: str, data_sets: DataSets, a
                 about = read_about(folder, name)
             except (FileNotFoundError, NotACheckpointError):
                 continue
-            changed = [what for what in now if about.provenance.get(what) != now[what]]
+            changed = [key for key in current if about.provenance.get(key) != current[key]]
             if not changed or (allow_version_mismatch and "blocks" not in changed):
                 break
             goes_on = (
@@ -35,7 +35,7 @@ def check_resumable(runs: Sequence[Run], experiment: str, data_sets: DataSets, a
             )
             raise UserError(
                 f"{folder}: {run} was begun, and stands at step {about.step:,}; since then "
-                f"{' and '.join(_WORDS[what] for what in changed)} changed. {goes_on}--fresh begins again"
+                f"{' and '.join(_WORDS[key] for key in changed)} changed. {goes_on}--fresh begins again"
             )
 
 

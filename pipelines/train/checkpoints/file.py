@@ -89,10 +89,10 @@ def unpack(name: str, content: bytes) -> Checkpoint:
     Raises:
         NotACheckpointError: the bytes are not those that were written under this name, or of an unknown format.
     """
-    found = _NAME.fullmatch(name)
-    if found is None:
+    match = _NAME.fullmatch(name)
+    if match is None:
         raise NotACheckpointError(f"{name}: not a checkpoint's name")
-    if xxhash.xxh3_128_hexdigest(content) != found[2]:
+    if xxhash.xxh3_128_hexdigest(content) != match[2]:
         raise NotACheckpointError(f"{name}: its bytes are not those that were written (cut short, or changed since)")
     # In one order on all workers, who go through them together; safetensors has another in every process.
     tensors = dict(sorted(safetensors.torch.load(content).items()))
@@ -108,15 +108,15 @@ def about_in(name: str, content: bytes) -> About:
     size = int.from_bytes(content[:8], "little")
     try:
         text = json.loads(content[8 : 8 + size])["__metadata__"][_ABOUT]
-        found = json.loads(text)["format"]
+        file_format = json.loads(text)["format"]
     except (ValueError, KeyError, TypeError):
         raise NotACheckpointError(f"{name}: not a checkpoint of Kindred") from None
-    if found != FORMAT:
-        raise NotACheckpointError(f"{name}: found format {found}; this version reads format {FORMAT}")
+    if file_format != FORMAT:
+        raise NotACheckpointError(f"{name}: found format {file_format}; expected format {FORMAT}")
     return About.model_validate_json(text)
 
 
 def step_of(name: str) -> int | None:
     """Return the step in a checkpoint's name, or None for another file's."""
-    found = _NAME.fullmatch(name)
-    return None if found is None else int(found[1])
+    match = _NAME.fullmatch(name)
+    return None if match is None else int(match[1])

@@ -61,8 +61,8 @@ class CheckpointWriter:
         if len(self._failures) <= tolerated:
             return
         names = checkpoint_names(self._folder)
-        whole = f"; the newest that is whole is {names[0]}" if names else ""
-        raise CheckpointNotWrittenError(f"{self._folder}: no checkpoint can be written: {self._failures[-1]}{whole}")
+        newest = f"; the newest that is whole is {names[0]}" if names else ""
+        raise CheckpointNotWrittenError(f"{self._folder}: no checkpoint can be written: {self._failures[-1]}{newest}")
 
     def _write_all(self) -> None:
         while True:

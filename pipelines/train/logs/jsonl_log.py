@@ -69,8 +69,8 @@ class RunLog:
 
     def note(self, events: Sequence[Event]) -> None:
         """Add the run's events that were not told yet."""
-        told, self._events = self._events, len(events)
-        self._add([LogLine(step=event.step, time=_now(), event=event.what) for event in events[told:]])
+        logged, self._events = self._events, len(events)
+        self._add([LogLine(step=event.step, time=_now(), event=event.what) for event in events[logged:]])
 
     def tell(self, metrics: StepMetrics) -> None:
         """Add what is seen."""
@@ -143,9 +143,9 @@ def _now() -> str:
 
 
 def _by_task(validation: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    found: dict[str, dict[str, float]] = {}
+    metrics: dict[str, dict[str, float]] = {}
     for column, value in validation.items():
         task, _, metric = column.partition(".")
         if not math.isnan(value):
-            found.setdefault(task, {})[metric] = value
-    return found
+            metrics.setdefault(task, {})[metric] = value
+    return metrics

@@ -7,14 +7,14 @@ from pipelines.train.logs.step_metrics import StepMetrics
 _MOST_PARTS = 4
 
 
-def progress_of(seen: Mapping[str, StepMetrics]) -> tuple[int, str]:
+def progress_of(latest: Mapping[str, StepMetrics]) -> tuple[int, str]:
     """Return how many steps are done, and the rest of the line: rates first, which are short, then the loss by part.
 
     Args:
-        seen: by run, the last to be told of last. The steps that a run left out count as done.
+        latest: by run, its newest metrics, the last updated run last. The steps that a run left out count as done.
     """
-    done = sum(metrics.steps if metrics.ended else metrics.step for metrics in seen.values())
-    running = [metrics for metrics in seen.values() if not metrics.ended] or list(seen.values())[-1:]
+    done = sum(metrics.steps if metrics.ended else metrics.step for metrics in latest.values())
+    running = [metrics for metrics in latest.values() if not metrics.ended] or list(latest.values())[-1:]
     if not running:
         return done, "starting workers"
     last = running[-1]

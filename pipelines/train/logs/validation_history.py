@@ -58,8 +58,8 @@ class ValidationHistory:
 
     def scores(self, columns: Sequence[str]) -> list[float]:
         """Return every validation's score, higher is better: the mean of some columns, as far as they are defined."""
-        at = [self.columns.index(column) for column in columns if column in self.columns]
-        return [_mean([_signed(self.columns[i], row[i]) for i in at]) for row in self.rows]
+        indices = [self.columns.index(column) for column in columns if column in self.columns]
+        return [_mean([_signed(self.columns[i], row[i]) for i in indices]) for row in self.rows]
 
 
 def scored_columns(case: Case, run: Run) -> tuple[str, ...]:
@@ -82,8 +82,8 @@ def chosen(history: ValidationHistory, case: Case, run: Run) -> dict[str, object
         return None
     columns = scored_columns(case, run)
     scores = history.scores(columns)
-    at = best_of(scores)
-    return None if at is None else {"step": history.steps[at], "score": scores[at], "mean_of": list(columns)}
+    best = best_of(scores)
+    return None if best is None else {"step": history.steps[best], "score": scores[best], "mean_of": list(columns)}
 
 
 def best_of(scores: Sequence[float]) -> int | None:

@@ -22,7 +22,7 @@ def check_wandb(case: Case) -> None:
     if mode != "disabled" and importlib.util.find_spec("wandb") is None:
         raise UserError(
             f"logging.wandb.mode: found {mode!r}, and wandb is not installed; "
-            "`pip install 'kindred-mtl[wandb]'` installs it, mode: disabled does without"
+            "expected `pip install 'kindred-mtl[wandb]'` to have been run, or mode: disabled"
         )
 
 

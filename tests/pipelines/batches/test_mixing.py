@@ -183,4 +183,4 @@ def test_a_steps_rows_do_not_depend_on_the_steps_that_were_asked_for_before():
         for name, rows in whole.rows(step).items():
             at = step * per_step[name] + np.arange(per_step[name])
             assert rows.tolist() == alone.rows(step)[name].tolist()
-            assert rows.tolist() == [int(alone._of(name, np.array([place]))[0]) for place in at]
+            assert rows.tolist() == [int(alone._permuted(name, np.array([place]))[0]) for place in at]

@@ -158,10 +158,12 @@ def test_only_what_is_missing_or_of_another_version_is_trained_again(case_of):
 
 def test_more_workers_than_the_machine_has_room_for_is_told_at_once(case_of):
     case = case_of("training.threads_per_worker=64")
-    with pytest.raises(UserError, match=r"training.threads_per_worker: found 1 x 64; this machine has 2 processors"):
+    with pytest.raises(
+        UserError, match=r"training.threads_per_worker: found 1 x 64; expected at most 2, the processors"
+    ):
         train(case, ingested(case))
     case = case_of("training.device=cuda")
-    with pytest.raises(UserError, match=r"training.device: found 'cuda' for 1 workers; this machine has 0 GPUs"):
+    with pytest.raises(UserError, match=r"training.device: found 'cuda' for 1 workers; expected at most 0, the GPUs"):
         train(case, ingested(case))
 
 

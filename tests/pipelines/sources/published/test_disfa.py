@@ -46,7 +46,7 @@ def test_the_threshold_is_the_sources(read, intensity, au1, au12):
 
 
 def test_mistakes_are_told(read):
-    with pytest.raises(UserError, match="no parts of its own; its column 'subject' tells the people apart"):
+    with pytest.raises(UserError, match=r"no parts of its own; expected no part \(its column 'subject' tells"):
         read("disfa", FILES, part="train")
     with pytest.raises(UserError, match=f"{LABELS}': line 2: found 'the code 6'"):
         read("disfa", FILES | {LABELS: "1,5\n2,6\n3,0\n4,0\n"})

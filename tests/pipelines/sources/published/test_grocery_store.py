@@ -46,7 +46,7 @@ def test_a_part_is_read_alone_and_below_a_folder_of_the_archive(read):
 def test_a_mistake_is_told_with_what_was_found_and_what_would_be_right(read):
     with pytest.raises(UserError, match=r"found part 'trains'.*did you mean 'train'\?"):
         read("grocery_store", FILES, part="trains")
-    with pytest.raises(UserError, match="no action units; leave it out"):
+    with pytest.raises(UserError, match="no action units; expected no intensity"):
         read("grocery_store", FILES, intensity=1)
     with pytest.raises(UserError, match=r"no 'classes.csv', .*; found test.txt, test/, train.txt"):
         read("grocery_store", {name: text for name, text in FILES.items() if name != "classes.csv"})

@@ -46,7 +46,7 @@ def test_the_pictures_that_are_not_square_are_read_where_they_are_alone(read):
 
 
 def test_mistakes_are_told(read):
-    with pytest.raises(UserError, match="no parts of its own; leave it out"):
+    with pytest.raises(UserError, match="no parts of its own; expected no part"):
         read("ut_zappos50k", FILES, part="train")
     with pytest.raises(UserError, match="line 1: found 'CID,Category'; expected a header with SubCategory, HeelHeight"):
         read("ut_zappos50k", FILES | {META: "CID,Category\n1-2,Shoes\n"})
