@@ -1,7 +1,7 @@
 """Load a case file: parse it, apply overrides, validate; a Case, or one message that names the mistake."""
 
 import copy
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from mtlcore.suggestions import did_you_mean
 from pipelines.base.errors import UserError
+from pipelines.base.plain_yaml import parse_yaml
 from pipelines.base.progress import note
 from pipelines.base.storage import join
 from pipelines.case.case import Case
@@ -21,45 +22,19 @@ from pipelines.case.relatedness import with_plain_tables
 SHIPPED_CASES = Path(__file__).parents[1] / "cases"
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """safe_load that refuses a key written twice, where YAML would silently keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys: set[Any] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
-            if not isinstance(key, Hashable) or key in keys:
-                wrong = "stands twice in one section" if isinstance(key, Hashable) else "is not a name"
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} {wrong}", key_node.start_mark)
-            keys.add(key)
-        return super().construct_mapping(node, deep)
-
-
 def read_yaml(path: Path) -> Any:
-    """Return what a YAML file holds (safe_load).
+    """Return what a file of plain YAML holds.
 
     Raises:
-        UserError: no such file, or it is not YAML; names line and column.
+        UserError: no such file, or it is not plain YAML within the bounds; names line and column.
     """
     try:
-        return _unshared(yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader))  # noqa: S506 - it is safe
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise UserError(f"{path}{place}: not valid YAML: {error.problem}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
         raise UserError(f"{path}: not valid YAML: {error}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-def _unshared(value: Any) -> Any:
-    """Copy a value so that what YAML's aliases share is shared no more: a change to one is a change to one."""
-    if isinstance(value, dict):
-        return {key: _unshared(item) for key, item in value.items()}
-    return [_unshared(item) for item in value] if isinstance(value, list) else value
+    return parse_yaml(text, str(path))
 
 
 def find_case_file(name: str) -> Path:
@@ -131,10 +106,7 @@ def _apply(raw_case: dict[str, Any], override: str, path: Path, *, resolve: bool
     key_path, equals, text = override.partition("=")
     if not equals or not key_path:
         raise UserError(f"--set {override}: not of the form key.path=value; expected such as training.steps=100")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UserError(f"--set {override}: the value is not valid YAML; expected such as 5, text or [1, 2]") from None
+    value = parse_yaml(text, f"--set {override:.200}")
     if (
         resolve
         and key_path in ("data_root", "storage.path", "storage.blocks")

@@ -4,7 +4,8 @@ import json
 import re
 from typing import Any
 
-import yaml
+from pipelines.base.errors import UserError
+from pipelines.base.plain_yaml import parse_yaml
 
 _NUMBERED = re.compile(r"^\s*(-?\d+)\s*[\s,;:|]\s*(.+?)\s*$")
 
@@ -22,8 +23,8 @@ def read_names(file: str, text: str) -> dict[str, str]:
     """
     if file.lower().endswith((".json", ".yaml", ".yml")):
         try:
-            given = json.loads(text) if file.lower().endswith(".json") else yaml.safe_load(text)
-        except (ValueError, yaml.YAMLError) as error:
+            given = json.loads(text) if file.lower().endswith(".json") else parse_yaml(text, file)
+        except (ValueError, UserError, RecursionError) as error:
             raise ValueError(f"cannot be read: {str(error).splitlines()[0]}") from None
         return _from_structure(given)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
