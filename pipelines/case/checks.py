@@ -22,6 +22,7 @@ from pipelines.case.training import Matching, SharesMixing
 from pipelines.optimization.optimizer import check_optimizer
 from pipelines.optimization.schedule import check_schedule
 from pipelines.sources.list_source import nothing_there
+from pipelines.sources.listing import ROWS
 from pipelines.sources.places import NothingThereError
 from pipelines.sources.registry import Source
 from pipelines.sources.tree import BrokenArchiveError
@@ -90,8 +91,9 @@ def _unknown(key: str, kind: str, name: str, valid: Iterable[str]) -> str:
     return f"{key}: found {name!r}, no such {kind}{did_you_mean(name, valid)}"
 
 
-# Columns of every block, the whole loss in a run's history, and the objective of related pairs.
-_RESERVED = ("id", "input", "source", "split", "loss", "matching")
+# Columns of every block and of the rows that a source lists, the whole loss in a run's history, the objective of
+# related pairs, and the mean over tasks.
+_RESERVED = ("id", "input", "source", "split", "loss", "matching", "mean", *sorted({*ROWS.names} - {"id", "source"}))
 
 
 def _tasks(case: Case) -> Iterator[str]:
@@ -105,6 +107,9 @@ def _tasks(case: Case) -> Iterator[str]:
                 yield f"tasks.{name}.aliases.{alias}: found {output!r}, none of the {kind}{near}"
             elif alias in outputs:
                 yield f"tasks.{name}.aliases.{alias}: {alias!r} is itself one of the {kind}; expected another word"
+        for output in outputs:
+            if output != output.strip() or not output:
+                yield f"tasks.{name}.{kind}: found {output!r}; expected a name without white space around it"
         for twice in sorted(output for output, n in Counter(outputs).items() if n > 1):
             yield f"tasks.{name}.{kind}: found {twice!r} twice; expected every name once"
 
