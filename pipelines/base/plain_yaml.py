@@ -61,6 +61,8 @@ class _PlainLoader(yaml.SafeLoader):
             if node.tag in _NUMBERS and len(node.value) > MAX_NUMBER_LENGTH:
                 words = f"a number of {len(node.value):,} characters; expected at most {MAX_NUMBER_LENGTH}"
                 raise _refused(words, node.start_mark)
+            if "\0" in node.value:
+                raise _refused("found a NUL character; expected text", node.start_mark)
             return 1, 1
         children = node.value
         if isinstance(node, yaml.MappingNode):

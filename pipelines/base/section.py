@@ -23,6 +23,8 @@ def _number(value: object) -> object:
 Number = BeforeValidator(_number)
 Positive = Annotated[int, Field(ge=1), Number]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False), Number]
+# What torch takes for a seed.
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False), Number]
 Probability = Annotated[float, Field(ge=0, le=1), Number]
 

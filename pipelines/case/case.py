@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from pipelines.base.section import Name, Number, Positive, PositiveFloat, Section, Weight, one_or_more
+from pipelines.base.section import Name, Number, Positive, PositiveFloat, Section, Seed, Weight, one_or_more
 from pipelines.case.data import DataSet, Input, MulticlassTask, MultilabelTask
 from pipelines.case.network import Network
 from pipelines.case.training import Balancing, Matching, Training, method_alone
@@ -135,9 +135,9 @@ class Tuning(Section):
     """How many configurations are tried."""
     arm: str = "co-trained"
     """The arm whose losses are tuned."""
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     """The seeds that a trial trains."""
-    search_seed: int = 0
+    search_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Decides which configurations are drawn."""
 
 

@@ -117,7 +117,7 @@ class Select(Section):
     """How many; all by default."""
     start: Annotated[int, Field(ge=0)] = 0
     """From which place of the shuffled rows on."""
-    shuffle_seed: int = 0
+    shuffle_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Decides the order."""
 
 

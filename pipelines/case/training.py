@@ -14,6 +14,7 @@ from pipelines.base.section import (
     PositiveFloat,
     Probability,
     Section,
+    Seed,
     Weight,
     refuse_unknown_keys,
 )
@@ -370,7 +371,7 @@ class Training(Section):
     """The losses of related pairs."""
     balancing: Annotated[Balancing, BeforeValidator(method_alone)] = Balancing()
     """How objectives are weighed."""
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     """A run for each."""
     workers: Annotated[int | tuple[int, int], BeforeValidator(_workers)] = 1
     """How many, or [fewest, most]."""

@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from mtlcore.suggestions import did_you_mean
 from pipelines.base.errors import UserError
@@ -28,6 +29,12 @@ from pipelines.sources.near_names import find_near
 from pipelines.sources.places import Place
 from pipelines.sources.settings import Columns
 from pipelines.sources.source import SourceSettings
+
+
+def _one_byte(given: str) -> str:
+    if not given.isascii():
+        raise PydanticCustomError("delimiter", "expected one ASCII character")
+    return given
 
 
 class CsvTable(SourceSettings):
@@ -52,7 +59,7 @@ class CsvTable(SourceSettings):
     """Before the path of every image."""
     file_suffix: str = ""
     """Behind it, like ``.jpg``."""
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    delimiter: Annotated[str, Field(min_length=1, max_length=1), AfterValidator(_one_byte)] = ","
     """What stands between columns."""
     quoting: Literal["auto", "multiline", "none"] = "auto"
     """What quotation marks are; between tabs they are text."""
