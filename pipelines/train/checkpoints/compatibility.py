@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from pipelines.base.errors import UserError
+from pipelines.base.progress import note
 from pipelines.base.storage import join
 from pipelines.blocks.datasets import DataSets
 from pipelines.experiment.provenance import provenance
@@ -23,7 +24,10 @@ def check_resumable(runs: Sequence[Run], experiment: str, data_sets: DataSets, a
         for name in checkpoint_names(folder):
             try:
                 about = read_about(folder, name)
-            except (FileNotFoundError, NotACheckpointError):
+            except FileNotFoundError:  # a newer one has taken its place
+                continue
+            except NotACheckpointError as error:
+                note(f"{folder}: {error}; passed over for the one before")
                 continue
             changed = [key for key in current if about.provenance.get(key) != current[key]]
             if not changed or (allow_version_mismatch and "blocks" not in changed):

@@ -89,22 +89,24 @@ def unpack(name: str, content: bytes) -> Checkpoint:
     Raises:
         NotACheckpointError: the bytes are not those that were written under this name, or of an unknown format.
     """
-    match = _NAME.fullmatch(name)
-    if match is None:
-        raise NotACheckpointError(f"{name}: not a checkpoint's name")
-    if xxhash.xxh3_128_hexdigest(content) != match[2]:
-        raise NotACheckpointError(f"{name}: its bytes are not those that were written (cut short, or changed since)")
+    about = about_in(name, content)
     # In one order on all workers, who go through them together; safetensors has another in every process.
     tensors = dict(sorted(safetensors.torch.load(content).items()))
-    return Checkpoint(about=about_in(name, content), tensors=tensors)
+    return Checkpoint(about=about, tensors=tensors)
 
 
 def about_in(name: str, content: bytes) -> About:
-    """Return what a checkpoint's first bytes say of it.
+    """Return what a checkpoint's file says of itself, once its bytes are found to be those that were written.
 
     Raises:
-        NotACheckpointError: they say nothing, or are of an unknown format.
+        NotACheckpointError: they are not, they say nothing, or are of an unknown format.
     """
+    # Before anything is made of them: a flipped bit in the header can leave it readable, and wrong.
+    named = _NAME.fullmatch(name)
+    if named is None:
+        raise NotACheckpointError(f"{name}: not a checkpoint's name")
+    if xxhash.xxh3_128_hexdigest(content) != named[2]:
+        raise NotACheckpointError(f"{name}: its bytes are not those that were written (cut short, or changed since)")
     size = int.from_bytes(content[:8], "little")
     try:
         text = json.loads(content[8 : 8 + size])["__metadata__"][_ABOUT]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipelines.base.storage import delete, is_remote, join, list_folder, open_ranges, read_bytes, write_whole
+from pipelines.base.storage import delete, is_remote, join, list_folder, read_bytes, write_whole
 from pipelines.train.checkpoints.file import (
     PREFIX,
     About,
@@ -72,16 +72,14 @@ def read_checkpoint(folder: str, name: str) -> Checkpoint:
 
 
 def read_about(folder: str, name: str) -> About:
-    """Read what a checkpoint says of itself, without its tensors; whether they are whole is not checked.
+    """Read what a checkpoint says of itself; the whole file is read, since its hash is over all bytes.
 
     Raises:
         FileNotFoundError: there is none of this name.
-        NotACheckpointError: it says nothing, or is of an unknown format.
+        NotACheckpointError: the file is not whole, says nothing, or is of an unknown format.
         StorageUnavailableError: object storage does not answer.
     """
-    with open_ranges(join(folder, name)) as file:
-        size = file.read(8)
-        return about_in(name, size + file.read(int.from_bytes(size, "little")))
+    return about_in(name, read_bytes(join(folder, name)))
 
 
 def checkpoint_names(folder: str) -> list[str]:
