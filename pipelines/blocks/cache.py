@@ -5,7 +5,7 @@ processes of a user on this machine share::
 
     <digest>.arrow              a block, named by the hash of its bytes
     .in-use/<random>.json       digests that one process uses; it lives while it holds <random>.lock
-    .checked/<fingerprint>.json which files of a dataset have been read and found right, by size, time and inode
+    .checked/<fingerprint>.json which files of a dataset have been read and found right, by size, times and inode
     .lock, .lock-0 ... .lock-f  held while room is made; while a block is fetched, by its digest's first letter
 
 The folder has a bound. What is least recently used goes first, and what a process that lives uses never goes; where
@@ -70,8 +70,8 @@ class Lease:
 def local_blocks(folder: str, manifest: Manifest, *, check: bool = True) -> BlockFiles:
     """Return the block files of a dataset on this machine, those in object storage fetched.
 
-    Every file is read once and compared with the manifest's hash; it is read again only when its size, time of change
-    or inode is another.
+    Every file is read once and compared with the manifest's hash; it is read again only when its size, a time of
+    change or inode is another.
 
     Args:
         folder: where the blocks lie, a path or a URL.
@@ -234,6 +234,7 @@ class _Checked:
         place = cache / ".checked"
         place.mkdir(exist_ok=True)
         self._file, self.lock = place / f"{name}.json", place / f"{name}.lock"
+        self._in_place = not is_remote(folder)
         self._known: dict[str, list[int | str]] = {}
         self._changed, self._writing = False, threading.Lock()
 
@@ -254,7 +255,7 @@ class _Checked:
             DamagedBlockError: there is no such file.
         """
         try:
-            stamp = _stamp(file, block)
+            stamp = self._stamp(file, block)
         except FileNotFoundError:
             raise DamagedBlockError(f"{file}: the block is gone; `kindred ingest` makes it again") from None
         if self._known.get(block.file) == stamp:
@@ -270,14 +271,16 @@ class _Checked:
 
     def note(self, file: Path, block: BlockEntry) -> None:
         """Remember a file whose bytes were right when it was written."""
-        self._remember(block.file, _stamp(file, block))
+        self._remember(block.file, self._stamp(file, block))
 
     def _remember(self, name: str, stamp: list[int | str]) -> None:
         with self._writing:
             self._known[name] = stamp
             self._changed = True
 
-
-def _stamp(file: Path, block: BlockEntry) -> list[int | str]:
-    status = file.stat()
-    return [block.digest, status.st_size, status.st_mtime_ns, status.st_ino]
+    def _stamp(self, file: Path, block: BlockEntry) -> list[int | str]:
+        status = file.stat()
+        stamp: list[int | str] = [block.digest, status.st_size, status.st_mtime_ns, status.st_ino]
+        # Any program can set a file's mtime back, none its ctime. Not of the cache's own files: every use of one is
+        # written into its times.
+        return [*stamp, status.st_ctime_ns] if self._in_place else stamp
