@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
+from pipelines.base.progress import note
 from pipelines.base.storage import read_bytes, write_whole
 from pipelines.blocks.manifest import Manifest
 
@@ -41,10 +42,13 @@ def write_data_sets(file: str, data_sets: DataSets) -> None:
 
 
 def read_data_sets(file: str) -> DataSets | None:
-    """Read what :func:`write_data_sets` wrote, or None where there is nothing."""
+    """Read what :func:`write_data_sets` wrote, or None where there is nothing, or what is there is damaged."""
     try:
         pairs = _Record.model_validate_json(read_bytes(file)).data_sets
     except FileNotFoundError:
+        return None
+    except ValueError:
+        note(f"{file}: cut short or damaged; `kindred ingest` makes it again")
         return None
     folders = {name: folder for name, (folder, _) in pairs.items()}
     return DataSets(folders, {name: manifest for name, (_, manifest) in pairs.items()})

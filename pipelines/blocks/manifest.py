@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from pipelines.base.fingerprint import fingerprint
+from pipelines.base.progress import note
 from pipelines.base.storage import join, read_bytes
 
 
@@ -89,9 +90,13 @@ MANIFEST, QUARANTINE = "manifest.json", "quarantine.parquet"
 
 
 def read_manifest(folder: str) -> Manifest | None:
-    """Return the manifest in a dataset's folder, or None where its ingest has not ended."""
+    """Return the manifest in a dataset's folder, or None where its ingest has not ended, or the file is damaged."""
     try:
         content = read_bytes(join(folder, MANIFEST))
     except FileNotFoundError:
         return None
-    return Manifest.model_validate_json(content)
+    try:
+        return Manifest.model_validate_json(content)
+    except ValueError:
+        note(f"{join(folder, MANIFEST)}: cut short or damaged; it is made again")
+        return None

@@ -236,7 +236,7 @@ def read_results(folder: str) -> Results:
     """Read results.json.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or it is damaged.
     """
     file = join(folder, "results.json")
     try:
@@ -245,7 +245,11 @@ def read_results(folder: str) -> Results:
         raise UserError(
             f"{file}: no such file; expected results; `kindred evaluate` with the same case and --set comes first"
         ) from None
-    return Results.model_validate_json(content)
+    try:
+        return Results.model_validate_json(content)
+    except ValueError:
+        again = "`kindred evaluate` with the same case and --set makes it again"
+        raise UserError(f"{file}: cut short, damaged, or of another version; {again}") from None
 
 
 def installed_versions() -> dict[str, str]:

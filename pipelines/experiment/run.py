@@ -7,6 +7,7 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
+from pipelines.base.progress import note
 from pipelines.base.storage import join, read_bytes, write_whole
 from pipelines.blocks.datasets import DataSets
 from pipelines.case.case import Case
@@ -63,10 +64,15 @@ def write_record(folder: str, run: Run, data_sets: DataSets, content: dict[str, 
 
 
 def read_record(folder: str) -> dict[str, Any] | None:
-    """Return run.json, or None where the run has not ended."""
+    """Return run.json, or None where the run has not ended, or the file is damaged: then it is made again."""
     try:
-        record: dict[str, Any] = json.loads(read_bytes(join(folder, RECORD)))
+        record = json.loads(read_bytes(join(folder, RECORD)))
+        if not isinstance(record, dict) or not {"run", "provenance"} <= set(record):
+            raise ValueError("not a run's record")
     except FileNotFoundError:
+        return None
+    except (ValueError, RecursionError):
+        note(f"{join(folder, RECORD)}: cut short or damaged; the run counts as not ended")
         return None
     return record
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from mtlcore import Multiclass, Task
 from pipelines.base.atomic import clear_scratch
+from pipelines.base.errors import UserError
 from pipelines.base.fingerprint import fingerprint
 from pipelines.base.storage import delete, is_remote, join, read_bytes, write_whole
 from pipelines.blocks.manifest import MANIFEST, QUARANTINE, BlockEntry, LabelCounts, Manifest, SourceCounts
@@ -106,7 +107,14 @@ def finish_data_set(
 def _outcomes(listed: ListedDataSet, folder: str, known: Mapping[tuple[str, str], str]) -> Sequence[dict[str, Any]]:
     def read(key: str) -> dict[str, Any]:
         of_key = known.get((listed.name, key))
-        outcome: dict[str, Any] = json.loads(of_key or read_bytes(outcome_file(folder, key)))
+        try:
+            outcome: dict[str, Any] = json.loads(of_key or read_bytes(outcome_file(folder, key)))
+            BlockEntry.model_validate(outcome["block"])
+            if not isinstance(outcome["failed"], list) or not isinstance(outcome["notes"], dict):
+                raise TypeError
+        except (ValueError, KeyError, TypeError, RecursionError):
+            words = "cut short or damaged; delete the file, and `kindred ingest` makes it and its block again"
+            raise UserError(f"{outcome_file(folder, key)}: {words}") from None
         return outcome
 
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:

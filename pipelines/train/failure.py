@@ -29,7 +29,7 @@ def failure_of(work: WorkerAssignment, run: Run) -> str | None:
     """Return why a run failed in this attempt, or None."""
     try:
         noted = json.loads(read_bytes(join(work.folder(run), FAILURE)))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return None
     return str(noted["error"]) if noted["attempt"] == work.attempt else None
 
