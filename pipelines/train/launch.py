@@ -98,6 +98,7 @@ def fit_runs(
         actor.fit.remote(
             WorkerAssignment(case, tuple(runs[number::groups]), data_sets, experiment, attempt, allow_version_mismatch),
             f"group-{number}",
+            is_own_ray(),
         )
         for number in range(groups)
     ]
@@ -163,8 +164,8 @@ class ProgressActor:
     def __init__(self) -> None:
         self._seen: dict[str, StepMetrics] = {}
 
-    def fit(self, work: WorkerAssignment, name: str) -> str | None:
-        """Train a group's runs; return why that failed, if it did."""
+    def fit(self, work: WorkerAssignment, name: str, alone: bool) -> str | None:
+        """Train a group's runs; return why that failed, if it did. ``alone``: Ray is the command's own."""
         import ray
 
         from pipelines.train.trainer import group_trainer
@@ -172,7 +173,7 @@ class ProgressActor:
         on_progress = partial(_report_progress, ray.get_runtime_context().current_actor)
         died = None
         try:
-            group_trainer(replace(work, on_progress=on_progress), name).fit()
+            group_trainer(replace(work, on_progress=on_progress), name, alone=alone).fit()
         except Exception as error:  # the driver waits for all groups before it tells
             died = _reason(error)
         failures = [failure for run in work.runs if (failure := failure_of(work, run))]
