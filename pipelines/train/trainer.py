@@ -13,7 +13,7 @@ from pipelines.train.worker_loop import train_runs
 
 # Callbacks of Ray Train whose actors have nothing to do on a Ray of the command's own. The cleaner of placement groups
 # asks the dashboard, which is off there, whether the controller lives, and takes twelve seconds to give up when a run
-# has ended; the other manages datasets of Ray Data, which training does not read. There is no public setting for either.
+# has ended; the other manages datasets of Ray Data, which training does not read. Neither has a public setting.
 _IDLE_ALONE = ("PlacementGroupCleanerCallback", "DatasetsCallback")
 
 
