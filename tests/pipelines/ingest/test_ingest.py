@@ -112,7 +112,7 @@ def test_a_broken_picture_is_quarantined_and_the_rows_add_up(sources, tmp_path, 
     (row,) = quarantine(case, "folder")
     assert row["id"] == "cat/0.png"
     assert row["source"] == "pets"
-    assert row["reason"].startswith("truncated picture")
+    assert row["reason"].startswith("truncated image")
     assert row["row"] == '{"folder": "cat"}'
 
 
@@ -124,7 +124,7 @@ def test_too_many_broken_pictures_fail_with_their_reasons_and_are_tried_again(so
     times = [(os.stat(file).st_atime_ns, os.stat(file).st_mtime_ns) for file in whole]
     (sources / "traits.csv").write_text("file,furry,flies,kind\npets/dog/1.png,1,0,dog\n")
     case = case_of(sources, tmp_path, {"folder": FOLDER, "table": TABLE})
-    with pytest.raises(UserError, match=r"datasets.folder: 2 of 4 rows could not be used \(2 no picture\)"):
+    with pytest.raises(UserError, match=r"datasets.folder: 2 of 4 rows could not be used \(2 no image\)"):
         ingest(case)
     # mended without a trace: nothing but another try can tell
     for file, i, stamp in zip(whole, (0, 2), times, strict=True):
@@ -201,5 +201,5 @@ def test_selected_parts_of_one_source_are_disjoint_and_fixed(sources, tmp_path, 
     first, second = read(case, "first")[0].ids, read(case, "second")[0].ids
     assert sorted(first + second) == ["cat/0.png", "cat/2.png", "dog/1.png", "dog/3.png"]
     too_many = case_of(sources, tmp_path, parts, "datasets.first.select.rows=9")
-    with pytest.raises(UserError, match=r"datasets.first.select: found rows 0 to 9; expected the source has 4"):
+    with pytest.raises(UserError, match=r"datasets.first.select: found rows 0 to 9; the source has 4"):
         ingest(too_many)
