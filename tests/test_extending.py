@@ -94,7 +94,7 @@ def test_what_the_case_names_is_what_is_built(case):
     shared = [torch.zeros(2, 2, requires_grad=True)]
     assert type(build_balancing(case, "co-trained", joint, shared, [], 0)).__name__ == "InverseLosses"
     assert learning_rate(case.training, 3) == pytest.approx(1e-3 * 0.5**0.5)
-    assert current_values(case, load_space(case.tuning.space)) == {"sca.weight": 0.03, "agreement.weight": 0.1}
+    assert current_values(case, load_space(case.tuning.space)) == {"sca.weight": 0.0, "agreement.weight": 0.1}
 
 
 def test_a_loss_of_ones_own_is_counted_over_the_whole_batch_and_weighed_as_matching(case):
