@@ -17,9 +17,10 @@ from tests.pipelines.one_worker import train_here
 SMALL = [
     "training.steps=9",
     "training.seeds=[3, 4]",
-    "training.batch_size=8",
-    "training.mixing={digit_pictures: 1, trait_pictures: 7}",
-    "network.widths=[16]",
+    "training.batch_size=256",  # enough for a baseline above chance, without which there is no mean gain
+    "training.mixing={digit_pictures: 1, trait_pictures: 1}",
+    "training.optimizer.lr=0.01",
+    "network.widths=[256]",
     "arms={naive: {matching: none}, co-trained: {}}",
     "evaluation.baseline=naive",
     "evaluation.replicates=20",
