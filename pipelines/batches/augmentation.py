@@ -155,24 +155,6 @@ def alter(inputs: Tensor, columns: Tensor | None, settings: Augmentation, scale:
     return values
 
 
-def augmented(
-    inputs: np.ndarray, draws: np.ndarray, settings: Augmentation, scale: PictureInput | VectorInput
-) -> Tensor:
-    """Return host inputs as the network sees them: :func:`alterations` of their draws, then :func:`alter`.
-
-    Args:
-        inputs: uint8 (n, C, H, W) or float32 (n, size); not written to.
-        draws: of the rows, shape (n, 12).
-        settings: what to do.
-        scale: the case's ``input``.
-
-    Returns:
-        float32, of the inputs' shape.
-    """
-    columns = None if isinstance(scale, VectorInput) else alterations(draws, settings, inputs.shape[1:])
-    return alter(torch.from_numpy(inputs), columns, settings, scale)
-
-
 def _moved(images: Tensor, columns: Tensor, settings: Augmentation) -> Tensor:
     """Flip and crop in one gather: each place of the result is computed back to the pixel that it comes from."""
     if not settings.crop:

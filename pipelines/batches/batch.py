@@ -1,7 +1,7 @@
 """The mixed batch of a step: a worker's rows read from blocks, then altered and normalized on its device."""
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,14 +13,12 @@ from mtlcore import MISSING, MixedLabels, Multilabel, Task
 from pipelines.base.errors import UserError
 from pipelines.batches.augmentation import alter, alterations, draws_of, own_share, partner_rows
 from pipelines.batches.mixing_rates import capped, capped_rows, proportional, rows_per_step, temperature, uniform
-from pipelines.batches.normalize import normalize
 from pipelines.batches.sampler import BatchSampler
 from pipelines.blocks.cache import local_blocks
 from pipelines.blocks.datasets import DataSets
 from pipelines.blocks.reader import BlockReader
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
-from pipelines.case.data import PictureInput, VectorInput
 from pipelines.case.training import Mixing, ProportionalMixing, SharesMixing, TemperatureMixing, UniformMixing
 
 _ROWS_AT_ONCE = 4096
@@ -82,14 +80,6 @@ class StoredBatch:
     def to(self, device: torch.device) -> "StoredBatch":
         """Return the same on a device."""
         return StoredBatch(self.own.to(device), self.partners and self.partners.to(device), self.own_share)
-
-    def tensors(self) -> Iterator[Tensor]:
-        """Yield every tensor of it."""
-        for rows in (self.own, self.partners):
-            if rows is not None:
-                yield from (rows.inputs, *rows.labels.values())
-                if rows.alterations is not None:
-                    yield rows.alterations
 
 
 def open_readers(case: Case, data_sets: DataSets, split: str) -> dict[str, BlockReader]:
@@ -178,17 +168,6 @@ def class_priors(case: Case, readers: Mapping[str, BlockReader]) -> dict[str, tu
     return {name: tuple(((holds[name] + 1) / (annotated[name] + states[name])).tolist()) for name in tasks}
 
 
-def gather_batch(
-    readers: Mapping[str, BlockReader],
-    rows: Mapping[str, np.ndarray],
-    tasks: Sequence[Task],
-    scale: PictureInput | VectorInput,
-) -> MixedBatch:
-    """Read some rows of several datasets into one batch."""
-    inputs, labels = _gathered(readers, rows, tasks)
-    return MixedBatch(normalize(inputs, scale), labels)
-
-
 def stored_batch(
     case: Case,
     readers: Mapping[str, BlockReader],
@@ -222,9 +201,14 @@ def stored_batch(
 
     def stored(rows: Mapping[str, np.ndarray], draws: list[np.ndarray] | None) -> StoredRows:
         if resident:
-            inputs, labels = _places(readers, rows), _labels(readers, rows, tasks, pinned)
+            inputs = _places(readers, rows)
+            parts = [readers[name].gather_labels(of_dataset) for name, of_dataset in rows.items()]
         else:
-            inputs, labels = _gathered(readers, rows, tasks, pinned)
+            inputs, parts = _gathered(readers, rows, pinned)
+        labels = {
+            task.name: _pinned(torch.from_numpy(np.concatenate([part[task.name] for part in parts])), pinned)
+            for task in tasks
+        }
         columns = None
         if draws is not None and settings.of_pictures:
             columns = _pinned(alterations(np.concatenate(draws), settings, case.input.shape), pinned)
@@ -264,19 +248,6 @@ def finish_batch(batch: StoredBatch, case: Case, resident: Tensor | None = None)
     return MixedBatch(x, batch.own.labels, MixedLabels(batch.partners.labels, batch.own_share))
 
 
-def training_batch(
-    case: Case,
-    readers: Mapping[str, BlockReader],
-    plan: BatchSampler,
-    step: int,
-    rank: int,
-    world_size: int,
-    tasks: Sequence[Task],
-) -> MixedBatch:
-    """Return a worker's shard of a step's batch on the host: :func:`stored_batch`, finished."""
-    return finish_batch(stored_batch(case, readers, plan, step, rank, world_size, tasks), case)
-
-
 def resident_inputs(readers: Mapping[str, BlockReader], device: torch.device) -> Tensor:
     """Return the inputs of all rows of some datasets on a device, dataset after dataset, as blocks hold them."""
     first = next(iter(readers.values()))
@@ -305,27 +276,18 @@ def _places(readers: Mapping[str, BlockReader], rows: Mapping[str, np.ndarray]) 
     return torch.from_numpy(np.concatenate([of_dataset + starts[name] for name, of_dataset in rows.items()]))
 
 
-def _labels(
-    readers: Mapping[str, BlockReader], rows: Mapping[str, np.ndarray], tasks: Sequence[Task], pinned: bool
-) -> dict[str, Tensor]:
-    parts = [readers[name].gather_labels(of_dataset) for name, of_dataset in rows.items()]
-    return {
-        task.name: _pinned(torch.from_numpy(np.concatenate([part[task.name] for part in parts])), pinned)
-        for task in tasks
-    }
-
-
 def _gathered(
-    readers: Mapping[str, BlockReader], rows: Mapping[str, np.ndarray], tasks: Sequence[Task], pinned: bool = False
-) -> tuple[Tensor, dict[str, Tensor]]:
+    readers: Mapping[str, BlockReader], rows: Mapping[str, np.ndarray], pinned: bool
+) -> tuple[Tensor, list[dict[str, np.ndarray]]]:
+    """Return the inputs of all rows in one tensor, and the labels dataset by dataset."""
     total = sum(map(len, rows.values()))
     reader = next(iter(readers.values()))
     inputs = torch.empty((total, *reader.input_shape), dtype=_TORCH[reader.input_dtype.name], pin_memory=pinned)
-    out, start = inputs.numpy(), 0
+    out, start, labels = inputs.numpy(), 0, []
     for name, of_dataset in rows.items():
-        readers[name].gather_inputs(of_dataset, out[start : start + len(of_dataset)])
+        labels.append(readers[name].gather(of_dataset, out[start : start + len(of_dataset)]).labels)
         start += len(of_dataset)
-    return inputs, _labels(readers, rows, tasks, pinned)
+    return inputs, labels
 
 
 def _pinned(tensor: Tensor, pinned: bool) -> Tensor:

@@ -67,16 +67,6 @@ class BlockReader:
         """Every row's id."""
         return pa.chunked_array(self._ids, pa.string()).take(pa.array(self._stored(np.arange(len(self))))).to_pylist()  # type: ignore[no-any-return]
 
-    def gather(self, rows: np.ndarray) -> Batch:
-        """Return some rows, in the order asked for.
-
-        Args:
-            rows: integer, shape (n,), each in [0, len(self)).
-        """
-        inputs = np.empty((len(rows), *self._inputs[0].shape[1:]), dtype=self._inputs[0].dtype)
-        self.gather_inputs(rows, inputs)
-        return Batch(inputs, self.gather_labels(rows))
-
     @property
     def input_shape(self) -> tuple[int, ...]:
         """The shape of an input: (C, H, W) or (size,)."""
@@ -87,16 +77,19 @@ class BlockReader:
         """The type of an input's numbers: uint8 of an image, float32 of a vector."""
         return self._inputs[0].dtype
 
-    def gather_inputs(self, rows: np.ndarray, out: np.ndarray) -> None:
-        """Copy the inputs of some rows, in the order asked for.
+    def gather(self, rows: np.ndarray, out: np.ndarray | None = None) -> Batch:
+        """Return some rows, in the order asked for.
 
         Args:
             rows: integer, shape (n,), each in [0, len(self)).
-            out: uint8 (n, C, H, W) or float32 (n, size).
+            out: uint8 (n, C, H, W) or float32 (n, size), where the inputs are copied to; a new array by default.
         """
+        inputs = np.empty((len(rows), *self.input_shape), dtype=self.input_dtype) if out is None else out
+        blocks, places = self._places(rows)
         # One copy a row: as fast as NumPy's own gather from one array, whatever lies in how many blocks.
-        for i, (block, place) in enumerate(zip(*(part.tolist() for part in self._places(rows)), strict=True)):
-            out[i] = self._inputs[block][place]
+        for i, (block, place) in enumerate(zip(blocks.tolist(), places.tolist(), strict=True)):
+            inputs[i] = self._inputs[block][place]
+        return Batch(inputs, self._labels_at(blocks, places, self._tasks))
 
     def gather_labels(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return the labels of some rows by task: int64 (n,) or int8 (n, L); -1 where not annotated."""

@@ -23,7 +23,6 @@ from pipelines.base.errors import UserError
 from pipelines.base.storage import (
     is_remote,
     join,
-    kind_of,
     list_below,
     open_file,
     open_ranges,
@@ -114,12 +113,6 @@ class Tree:
         """Return the names of all files, sorted."""
         names: list[str] = self.files["name"].to_pylist()
         return names
-
-    def has(self, name: str) -> bool:
-        """Say whether there is such a file."""
-        if self.archive is None:
-            return kind_of(join(self.url, name)) == "file"
-        return int(pc.index(self.files["name"], name).as_py()) >= 0
 
     def read(self, name: str) -> bytes:
         """Return a file's bytes.

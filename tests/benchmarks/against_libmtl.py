@@ -124,8 +124,10 @@ def libmtl_rounds(
     folder: Path | None, same_layout: bool, case: Any, data_sets: Any, steps: int
 ) -> Callable[[int], list[float]]:
     """Return what trains by LibMTL's Trainer for a round, and returns steps a second by wall clock and processor."""
+    from host_batch import gather_batch
+
     from mtlcore import seeded_init, small_cnn
-    from pipelines.batches.batch import batch_sampler, gather_batch, open_readers
+    from pipelines.batches.batch import batch_sampler, open_readers
     from pipelines.case.build import tasks_of
     from pipelines.train.malloc import disable_malloc_trim
 

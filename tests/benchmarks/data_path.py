@@ -12,6 +12,7 @@ backward and AdamW of ``small_cnn``.
 import argparse
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,8 +23,12 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from host_batch import augmented
+
 from mtlcore import JointLoss, MixedLabels, Multiclass, Multilabel, MultiTaskNetwork, seeded_init, small_cnn
-from pipelines.batches.augmentation import augmented, draws_of
+from pipelines.batches.augmentation import draws_of
 from pipelines.blocks.cache import local_blocks
 from pipelines.blocks.reader import BlockReader
 from pipelines.case.data import PictureInput

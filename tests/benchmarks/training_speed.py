@@ -30,9 +30,10 @@ def compare(config: dict[str, Any]) -> None:
 
     import ray.train
     import torch
+    from host_batch import gather_batch
 
     from mtlcore import HeadInputs, seeded_init
-    from pipelines.batches.batch import MixedBatch, batch_sampler, gather_batch
+    from pipelines.batches.batch import MixedBatch, batch_sampler
     from pipelines.case.build import build_loss, build_network, build_trust, tasks_of
     from pipelines.optimization.optimizer import build_optimizer
     from pipelines.train.data import open_training_data

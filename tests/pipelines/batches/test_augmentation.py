@@ -7,15 +7,8 @@ import pytest
 import torch
 
 from pipelines.base.errors import UserError
-from pipelines.batches.augmentation import RowDraws, augmented, draws_of, own_share, partner_rows
-from pipelines.batches.batch import (
-    finish_batch,
-    gather_batch,
-    resident_bytes,
-    resident_inputs,
-    stored_batch,
-    training_batch,
-)
+from pipelines.batches.augmentation import RowDraws, draws_of, own_share, partner_rows
+from pipelines.batches.batch import finish_batch, resident_bytes, resident_inputs, stored_batch
 from pipelines.batches.counter_random import key_of, uniform_draws
 from pipelines.batches.sampler import BatchSampler
 from pipelines.blocks.cache import local_blocks
@@ -25,6 +18,7 @@ from pipelines.case.data import PictureInput, VectorInput
 from pipelines.case.load import load_case
 from pipelines.case.training import Augmentation
 from pipelines.evaluate.evaluate import _predict
+from tests.benchmarks.host_batch import augmented, gather_batch, training_batch
 from tests.pipelines.blocks.block_files import block_table, write_blocks
 
 FLIP, TOP, LEFT, BRIGHTNESS, CONTRAST, SATURATION = range(6)
