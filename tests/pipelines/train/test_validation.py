@@ -14,7 +14,8 @@ import torch
 from mtlcore import primary_metric, task_metrics
 from pipelines import commands as steps
 from pipelines.base.errors import UserError
-from pipelines.batches.batch import normalize, open_readers
+from pipelines.batches.batch import open_readers
+from pipelines.batches.normalize import normalize
 from pipelines.case.build import build_network, tasks_of
 from pipelines.case.load import load_case
 from pipelines.experiment.run import HISTORY, VALIDATIONS, WEIGHTS, list_runs, read_record
