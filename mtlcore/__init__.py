@@ -44,15 +44,17 @@ _NAMES = {
     "mtlcore.losses.implied_likelihood": ("implied_likelihood_loss",),
     "mtlcore.losses.implied_multilabel": ("log_implied_by_labels",),
     "mtlcore.losses.joint_loss": (
-        "DistributionMatching",
-        "ImpliedLikelihood",
         "JointLoss",
         "JointLossValue",
-        "RelatedPair",
-        "SoftCoAnnotation",
     ),
     "mtlcore.losses.loss_term": ("LossTerm",),
     "mtlcore.losses.mixup": ("MixedLabels",),
+    "mtlcore.losses.related_pair": (
+        "DistributionMatching",
+        "ImpliedLikelihood",
+        "RelatedPair",
+        "SoftCoAnnotation",
+    ),
     "mtlcore.losses.supervised": ("supervised_loss",),
     "mtlcore.metrics.bootstrap": (
         "Interval",

@@ -11,8 +11,9 @@ import torch
 import yaml
 
 from mtlcore import Multiclass, Multilabel, paired_difference, task_metrics
-from mtlcore.losses.joint_loss import JointLoss, RelatedPair
+from mtlcore.losses.joint_loss import JointLoss
 from mtlcore.losses.pair_loss import AddedPairLoss
+from mtlcore.losses.related_pair import RelatedPair
 from mtlcore.metrics.summed import SUMMED_METRICS
 from mtlcore.registry import Registry
 from pipelines.base.errors import UserError

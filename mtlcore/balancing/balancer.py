@@ -27,10 +27,12 @@ class Balancer(ABC):
         objectives: their names, in order.
         in_pieces: whether ``backward`` may be called with one piece of the batch after another.
         in_shards: whether it can do where each worker has a part of every parameter: it looks at no gradient.
+        in_graphs: whether a GPU can replay it: it waits for no value, and keeps nothing from one step to the next.
     """
 
     in_pieces: ClassVar[bool] = False
     in_shards: ClassVar[bool] = False
+    in_graphs: ClassVar[bool] = False
 
     @classmethod
     def build(

@@ -14,6 +14,7 @@ class FixedWeights(Balancer):
 
     in_pieces: ClassVar[bool] = True
     in_shards: ClassVar[bool] = True
+    in_graphs: ClassVar[bool] = True
 
     def backward(self, value: JointLossValue) -> None:
         """Call ``value.loss.backward()``."""

@@ -31,7 +31,7 @@ class HeadInputs:
         heads: by ``<task>_head``.
 
     Attributes:
-        last: by task, shape (N, features).
+        last: by task, shape (N, features); the same tensor for heads that were given the same one.
 
     Example:
         >>> import torch
@@ -45,6 +45,7 @@ class HeadInputs:
 
     def __init__(self, heads: nn.ModuleDict) -> None:
         self.last: dict[str, Tensor] = {}
+        self._given: tuple[Tensor, Tensor] | None = None
         self._heads = heads
         self._hooks: list[Any] = []
 
@@ -59,9 +60,12 @@ class HeadInputs:
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
+        self._given = None
 
     def _keeper(self, task: str) -> Any:
         def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            self.last[task] = inputs[0].detach()
+            if self._given is None or self._given[0] is not inputs[0]:  # heads that are given the same keep the same
+                self._given = inputs[0], inputs[0].detach()
+            self.last[task] = self._given[1]
 
         return keep

@@ -34,8 +34,10 @@ class _Way(NamedTuple):
     support: Tensor
 
 
-def class_profile(by_A: Tensor, confusion: Tensor, B: Task) -> Tensor:
+def class_profile(by_A: Tensor, confusion: Tensor, B: Task, outputs: Tensor | None = None) -> Tensor:
     """Return the share of each label of B among each class's inputs, corrected by the confusion of B's probe.
+
+    With pairs in front of the arguments' shapes, it is that of each pair; so it is with what follows.
 
     Args:
         by_A: sums over inputs annotated as the class, float32, shape (5, C, L): annotated for B, of these holding; not
@@ -43,6 +45,7 @@ def class_profile(by_A: Tensor, confusion: Tensor, B: Task) -> Tensor:
         confusion: sums over inputs annotated for B, shape (4, L): p where the label holds, how many; p where it does
             not, how many.
         B: the task.
+        outputs: of several pairs, 1 where a column is an output of B, 0 where it only fills up, shape (pairs, 1, L).
 
     Returns:
         shape (C, L), in [0, 1]; rows of a multiclass B sum to 1. Drawn to the label's base rate by one input.
@@ -55,20 +58,27 @@ def class_profile(by_A: Tensor, confusion: Tensor, B: Task) -> Tensor:
         >>> class_profile(by_A, confusion, Multilabel("traits", ("flies",)))
         tensor([[0.8333]])
     """
-    annotated, holding, missing, predicted, _ = by_A
-    of_true, true, of_false, false = confusion
-    base = ((true + 0.5) / (true + false + 1))[None]
+    annotated, holding, missing, predicted, _ = by_A.unbind(-3)
+    of_true, true, of_false, false = confusion[..., None, :].unbind(-3)
+    base = (true + 0.5) / (true + false + 1)
     sensitivity, fall_out = of_true / true.clamp(min=1e-6), of_false / false.clamp(min=1e-6)
     sense = (sensitivity - fall_out).clamp(min=_LEAST_SENSE)
     corrected = ((predicted / missing.clamp(min=1e-6) - fall_out) / sense).clamp(0, 1)
     profile: Tensor = (holding + missing * corrected + base) / (annotated + missing + 1)
     if isinstance(B, Multiclass):
-        profile = profile / profile.sum(dim=1, keepdim=True).clamp(min=1e-6)
+        profile = profile if outputs is None else profile * outputs
+        profile = profile / profile.sum(dim=-1, keepdim=True).clamp(min=1e-6)
     return profile
 
 
 def classes_of(
-    p_A: Tensor, y_B: Tensor, has_B: Tensor, profile: Tensor, negative_profile: Tensor | None, B: Task
+    p_A: Tensor,
+    y_B: Tensor,
+    has_B: Tensor,
+    profile: Tensor,
+    negative_profile: Tensor | None,
+    B: Task,
+    classes: Tensor | None = None,
 ) -> Tensor:
     """Return how likely each input is of each class, by A's probe and its labels of B; the r of RelatednessTrust.
 
@@ -80,46 +90,50 @@ def classes_of(
         negative_profile: for a multilabel A, of the inputs where its label does not hold, shape (C, L); None for a
             multiclass A.
         B: the task.
+        classes: of several pairs, 1 where a class of A is one, 0 where it only fills up, shape (pairs, 1, C).
 
     Returns:
         shape (N, C), in [0, 1]; rows of a multiclass A sum to 1.
     """
-    weight = (_MOST_LABELS / has_B.sum(dim=1, keepdim=True).clamp(min=1)).clamp(max=1)
+    weight = (_MOST_LABELS / has_B.sum(dim=-1, keepdim=True).clamp(min=1)).clamp(max=1)
     holds, not_holds = weight * has_B * y_B, weight * has_B * (1 - y_B)
     if isinstance(B, Multiclass):
         holds, not_holds = has_B * y_B, torch.zeros_like(holds)
 
     def log_likelihood(share: Tensor) -> Tensor:
         share = share.clamp(_LEAST_CELL, 1 - _LEAST_CELL)
-        return holds @ share.log().t() + not_holds @ torch.log1p(-share).t()
+        return holds @ share.log().mT + not_holds @ torch.log1p(-share).mT
 
     log_of_class = log_likelihood(profile)
     if negative_profile is None:
-        prior = _RELIANCE * p_A + (1 - _RELIANCE) / p_A.shape[1]
-        return torch.softmax(prior.log() + log_of_class, dim=1)
+        if classes is None:
+            prior = _RELIANCE * p_A + (1 - _RELIANCE) / p_A.shape[-1]
+        else:
+            prior = _RELIANCE * p_A + (1 - _RELIANCE) * classes / classes.sum(dim=-1, keepdim=True)
+        return torch.softmax(prior.log() + log_of_class, dim=-1)
     prior = _RELIANCE * p_A + (1 - _RELIANCE) / 2
     return torch.sigmoid(torch.logit(prior) + log_of_class - log_likelihood(negative_profile))
 
 
-def from_A(by_A: Tensor, confusion: Tensor, B: Task, rows: int | None) -> _Way:
+def from_A(by_A: Tensor, confusion: Tensor, B: Task, rows: int | Tensor | None, outputs: Tensor | None = None) -> _Way:
     """Return what inputs annotated for A show; ``rows`` is how many there are in all, None where that is not known."""
-    annotated, holding, missing, predicted, unsure = by_A
+    annotated, holding, missing, predicted, unsure = by_A.unbind(-3)
     count = annotated + missing
     divisor = count.clamp(min=1e-6)
     low, high = _wilson((holding + predicted) / divisor, count * _distinct(count, rows))
     low, high = (low - unsure / divisor).clamp(min=0), (high + unsure / divisor).clamp(max=1)
-    share = torch.minimum(torch.maximum(class_profile(by_A, confusion, B), low), high)
+    share = torch.minimum(torch.maximum(class_profile(by_A, confusion, B, outputs), low), high)
     return _Way(ObservedCells(share, low, high), count * _distinct(count, rows))
 
 
-def from_B(by_B: Tensor, rows: int | None) -> _Way:
+def from_B(by_B: Tensor, rows: int | Tensor | None) -> _Way:
     """Return what inputs annotated for B show.
 
     Args:
         by_B: sums of r, of r times the label, and of r squared, shape (3, C, L).
         rows: how many there are in all; None where that is not known.
     """
-    count, holding, squares = by_B
+    count, holding, squares = by_B.unbind(-3)
     divisor = count.clamp(min=1e-6)
     share, purity = holding / divisor, (squares / divisor).clamp(1e-3, 1)
     support = count * purity * _distinct(count, rows)
@@ -141,11 +155,11 @@ def combined(*ways: _Way) -> ObservedCells:
     return ObservedCells(torch.minimum(torch.maximum(share, low), high), low, high)
 
 
-def _distinct(count: Tensor, rows: int | None) -> Tensor | float:
+def _distinct(count: Tensor, rows: int | Tensor | None) -> Tensor | float:
     """Return the share of what was counted that is not the same inputs again."""
     if rows is None:
         return 1.0
-    return (rows / count.amax(dim=1).sum().clamp(min=1e-6)).clamp(max=1.0)
+    return (rows / count.amax(dim=-1).sum(dim=-1)[..., None, None].clamp(min=1e-6)).clamp(max=1.0)
 
 
 def _wilson(share: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,24 +1,23 @@
 """Trust in a relatedness table, in [0, 1] for every cell: how far the data agree with it, estimated in training."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mtlcore.diagnostics.observed_cells import ObservedCells, class_profile, classes_of, combined, from_A, from_B
+from mtlcore.diagnostics.cell_trust import cell_trust
+from mtlcore.diagnostics.evidence_stacks import EVIDENCE, EvidenceStacks
+from mtlcore.diagnostics.observed_cells import ObservedCells, combined, from_A, from_B
 from mtlcore.distributed import SumOverWorkers
-from mtlcore.losses.supervised import supervised_loss
-from mtlcore.relatedness.device_cache import cached_on_device, identity_view
+from mtlcore.losses.loss_term import without_autocast
 from mtlcore.relatedness.relatedness import Relatedness
-from mtlcore.tasks import MISSING, Multiclass, Multilabel, Task
+from mtlcore.tasks import Multilabel, Task
 
-# A cell that lies beyond its interval by no more than TRUSTED keeps its trust, one from DOUBTED on has none.
-TRUSTED, DOUBTED = 0.3, 0.5
+__all__ = ["RelatednessTrust", "cell_trust"]
 _MEMORY = 0.99  # what is left of a step's evidence at the next: probes get better, so old evidence fades
 _REFRESH = 5  # trust moves slowly, and a large table takes a while: it is computed anew every so many steps
 _PROBE_LR = 3e-3
-_EVIDENCE = ("from_A", "from_not_A", "from_B", "confusion")
 
 
 class RelatednessTrust(nn.Module):
@@ -102,18 +101,51 @@ class RelatednessTrust(nn.Module):
             self.register_buffer(f"confusion_{i}", torch.zeros(4, cells[1]))
             self.register_buffer(f"trust_{i}", torch.ones(cells))
         self.register_load_state_dict_post_hook(_forget_steps)  # type: ignore[no-untyped-call]
+        self._stacks = EvidenceStacks(list(self.tasks.values()), self.relatednesses, self.rows)
+        self._join()
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "RelatednessTrust":
+        """Move the module, and join its buffers there again."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._join()
+        return self
+
+    def _join(self) -> None:
+        """Let all evidence be views of one tensor, and all trust of another: a step adds to each of them once."""
+        self._evidence, self._cells = (
+            self._joined([f"{name}_{i}" for i in range(len(self.relatednesses)) for name in names])
+            for names in (EVIDENCE, ("trust",))
+        )
+        if self.optimizer is not None:
+            for group in self.optimizer.param_groups:  # what a graph of a GPU can hold, and no other device takes
+                group["capturable"] = self._evidence.is_cuda
+
+    def _joined(self, names: Sequence[str]) -> Tensor:
+        buffers = [self.get_buffer(name) for name in names]
+        if not buffers:
+            return torch.zeros(0)
+        joined = torch.cat([buffer.reshape(-1) for buffer in buffers])
+        parts = joined.split([buffer.numel() for buffer in buffers])  # type: ignore[no-untyped-call]
+        for name, buffer, part in zip(names, buffers, parts, strict=True):
+            setattr(self, name, part.view(buffer.shape))
+        return joined
 
     def observe(self, features: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> None:
         """Take in a step's evidence, then train the probes on it.
 
         With data-parallel workers (``torch.distributed``) everything is summed over them, so that the estimate is the
-        same on all and on any number of them.
+        same on all and on any number of them. On a device it takes as many operations for any number of edges, and
+        waits for none.
 
         Args:
             features: by task, what goes into its head, floating point, shape (N, features); no gradient flows back.
             labels: by task, integer, as :mod:`mtlcore.tasks` says.
         """
         self.update(self.collect(features, labels))
+
+    def compile_evidence(self, **options: Any) -> None:
+        """Have torch.compile fuse what a step counts, at its first use; ``options`` are its own."""
+        self._stacks.compile(**options)
 
     def collect(self, features: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> SumOverWorkers:
         """Begin to observe: the sum over workers goes on beside other work until :meth:`update`.
@@ -127,74 +159,67 @@ class RelatednessTrust(nn.Module):
         """
         if self.optimizer is None:
             return SumOverWorkers([])
-        device = next(iter(features.values())).device.type
-        with torch.autocast(device, enabled=False):
-            terms, logits = {}, {}
-            for name, task in self.tasks.items():
-                h = features[name].detach().flatten(1).float()
-                z = self.probes[f"{name}_probe"](F.layer_norm(h, h.shape[1:]))
-                terms[name] = supervised_loss(z, labels[name], task)
-                logits[name] = z.detach()
-            gradients = torch.autograd.grad([term.total for term in terms.values()], list(self.probes.parameters()))
-            evidence = [part for i in range(len(self.relatednesses)) for part in self._evidence(i, logits, labels)]
-        return SumOverWorkers([*(term.count.detach() for term in terms.values()), *gradients, *evidence])
+        first = next(iter(features.values()))
+        with without_autocast(first.device), torch.no_grad():
+            h = {name: features[name].detach().flatten(1).float() for name in self.tasks}
+            if all(features[name] is features[next(iter(self.tasks))] for name in self.tasks):
+                h = dict.fromkeys(self.tasks, h[next(iter(self.tasks))])
+            probes = {name: self.probes[f"{name}_probe"] for name in self.tasks}
+            return SumOverWorkers(self._stacks.seen(h, probes, labels, self._evidence))
 
-    @torch.no_grad()
-    def _evidence(self, i: int, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
-        """Return this batch's part of everything in _EVIDENCE."""
-        A, B = self.relatednesses[i].source, self.relatednesses[i].target
-        p_A, y_A, has_A = _seen(logits[A.name], labels[A.name], A)
-        p_B, y_B, has_B = _seen(logits[B.name], labels[B.name], B)
-        state = {name: self.get_buffer(f"{name}_{i}") for name in _EVIDENCE}
-        profile = class_profile(state["from_A"], state["confusion"], B)
-        negative_profile = (
-            class_profile(state["from_not_A"], state["confusion"], B) if isinstance(A, Multilabel) else None
-        )
-        inputs = has_B.amax(dim=1, keepdim=True) * (1 - has_A)  # what both annotate is counted from A's side
-        r = classes_of(p_A, y_B, has_B, profile, negative_profile, B) * inputs
-        missing, holds = 1 - has_B, has_B * y_B
-        parts = [has_B, holds, missing, missing * p_B, missing * 2 * p_B * (1 - p_B)]
-        side_by_side = torch.cat(parts, dim=1)
+    def refreshes_next(self) -> bool:
+        """Say whether the next :meth:`update` computes trust anew."""
+        if self._steps is None:
+            self._steps = int(self.get_buffer("steps"))
+        return (self._steps + 1) % _REFRESH == 0
 
-        def counted(of_class: Tensor) -> Tensor:
-            product = of_class.t() @ side_by_side
-            return product.reshape(len(product), len(parts), has_B.shape[1]).transpose(0, 1).contiguous()
-
-        negatives = (1 - y_A) * has_A if isinstance(A, Multilabel) else y_A[:, :0]
-        by_B = torch.stack([r.t() @ has_B, r.t() @ holds, r.square().t() @ has_B])
-        not_holds = has_B - holds
-        confusion = torch.stack([(p_B * holds).sum(0), holds.sum(0), (p_B * not_holds).sum(0), not_holds.sum(0)])
-        return counted(y_A * has_A), counted(negatives), by_B, confusion
-
-    @torch.no_grad()
     def update(self, evidence: SumOverWorkers) -> None:
         """Train the probes on what was seen, and add it to the evidence."""
-        if self.optimizer is None:
-            return
-        parts = iter(evidence.wait())
-        counts = {name: next(parts) for name in self.tasks}
-        for name, count in counts.items():
-            for parameter in self.probes[f"{name}_probe"].parameters():
-                # A mean over annotated entries; fused Adam takes no other layout than the parameter's.
-                parameter.grad = (next(parts) / count.clamp(min=1)).contiguous()
+        if self.optimizer is not None:
+            self.take_in(evidence, self.refreshes_next())
+            self.count_step()
+
+    def count_step(self) -> None:
+        """Count a step on the host, beside the device's own count: one that a device has repeated by itself, too."""
+        if self.optimizer is not None:
+            self.refreshes_next()
+            self._steps = (self._steps or 0) + 1
+
+    @torch.no_grad()
+    def take_in(self, evidence: SumOverWorkers, refresh: bool) -> None:
+        """Do the device's part of :meth:`update`.
+
+        Args:
+            evidence: as :meth:`collect` returned it.
+            refresh: whether to compute trust anew.
+        """
+        assert self.optimizer is not None
+        counts, of_weights, of_biases, seen = evidence.wait()
+        of_weights, of_biases = self._stacks.means(counts, of_weights, of_biases)
+        first = 0
+        for name, task in self.tasks.items():
+            probe, last = self.probes[f"{name}_probe"], first + len(task.outputs)
+            assert isinstance(probe, nn.Linear)
+            probe.weight.grad = of_weights[first:last, : probe.in_features].contiguous()
+            probe.bias.grad = of_biases[first:last]
+            first = last
         self.optimizer.step()
-        count = self.get_buffer("steps")
-        step = int(count) + 1 if self._steps is None else self._steps + 1
-        self._steps = step
-        count.fill_(step)
-        memory = min(_MEMORY, 1 - 2 / (step + 1))  # probes of the first steps know nothing: their evidence fades first
-        for i in range(len(self.relatednesses)):
-            for name in _EVIDENCE:
-                self.get_buffer(f"{name}_{i}").mul_(memory).add_(next(parts))
-            if step % _REFRESH == 0:
-                self.get_buffer(f"trust_{i}").copy_(cell_trust(self.relatednesses[i], self._observed(i)))
+        steps = self.get_buffer("steps")
+        steps.add_(1)
+        # Probes of the first steps know nothing: their evidence fades first.
+        memory = (1 - 2 / (steps.double() + 1)).clamp(max=_MEMORY).float()
+        self._evidence.mul_(memory).add_(seen)
+        if refresh:
+            self._cells.copy_(self._stacks.trust(self._evidence))
 
     def by_edge(self) -> dict[str, Tensor]:
         """Return the trust of every cell by edge (``A->B``), float32, shape (outputs of A, outputs of B), in [0, 1].
 
         1 where the table is unknown.
         """
-        return {R.key: self.get_buffer(f"trust_{i}").clone() for i, R in enumerate(self.relatednesses)}
+        sizes = [R.table.numel() for R in self.relatednesses]
+        parts = torch.split(self._cells.clone(), sizes)
+        return {R.key: part.view(R.table.shape) for R, part in zip(self.relatednesses, parts, strict=True)}
 
     def observed(self) -> dict[str, ObservedCells]:
         """Return what the data show of every cell by edge (``A->B``), whatever its table says."""
@@ -210,36 +235,6 @@ class RelatednessTrust(nn.Module):
         )
 
 
-def cell_trust(relatedness: Relatedness, observed: ObservedCells) -> Tensor:
-    """Compare the cells of a table with what was observed; see :class:`RelatednessTrust`.
-
-    Args:
-        relatedness: R, of C by L cells.
-        observed: of the same cells.
-
-    Returns:
-        trust, float32, shape (C, L), in [0, 1]; 1 where the table is unknown.
-
-    Example:
-        >>> import torch
-        >>> from mtlcore import Multiclass, Multilabel, ObservedCells, Relatedness
-        >>> A, B = Multiclass("species", ("penguin", "crow")), Multilabel("traits", ("flies",))
-        >>> R = Relatedness.from_rows(A, B, {"penguin": {"flies": 0.95}, "crow": {"flies": 0.95}})
-        >>> share = torch.tensor([[0.03], [0.9]])
-        >>> cell_trust(R, ObservedCells(share, share - 0.02, share + 0.05))
-        tensor([[0.],
-                [1.]])
-    """
-    table = cached_on_device(relatedness, identity_view, observed.low.device, observed.low.dtype)
-    beyond = table - observed.high
-    if isinstance(relatedness.source, Multiclass):
-        beyond = torch.maximum(beyond, observed.low - table)
-    beyond = beyond.nan_to_num(0.0).clamp(min=0)
-    if isinstance(relatedness.target, Multiclass):
-        beyond = beyond.amax(dim=1, keepdim=True).expand_as(beyond)
-    return 1 - ((beyond - TRUSTED) / (DOUBTED - TRUSTED)).clamp(0, 1)
-
-
 def _forget_steps(trust: RelatednessTrust, _: object) -> None:
     trust._steps = None
 
@@ -251,12 +246,3 @@ def _zero_linear(features: int, outputs: int) -> nn.Linear:
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
-
-
-def _seen(logits: Tensor, y: Tensor, task: Task) -> tuple[Tensor, Tensor, Tensor]:
-    """Return by output the probe's probability, the label (0 where there is none), and 1 where there is one."""
-    annotated = (y != MISSING).to(logits)
-    if isinstance(task, Multiclass):
-        labels = F.one_hot(y.clamp(min=0).long(), logits.shape[1]).to(logits) * annotated[:, None]
-        return torch.softmax(logits, dim=1), labels, annotated[:, None].expand_as(logits)
-    return torch.sigmoid(logits), y.clamp(min=0).to(logits), annotated

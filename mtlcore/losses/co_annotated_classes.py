@@ -5,10 +5,18 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from mtlcore.losses.trust_of_cells import split_trust
-from mtlcore.relatedness.device_cache import Evidence, Related, annotation_view, cached_on_device, evidence_view
+from mtlcore.losses.loss_term import looks_at_values
+from mtlcore.losses.trust_of_cells import SplitTrust, split_trust
+from mtlcore.relatedness.device_cache import (
+    Evidence,
+    Related,
+    annotation_view,
+    cached_on_device,
+    evidence_of,
+    evidence_view,
+)
 from mtlcore.relatedness.relatedness import Relatedness
-from mtlcore.tasks import MISSING, Multiclass
+from mtlcore.tasks import MISSING, Multiclass, Multilabel
 
 SourceForm = Literal["bayes", "paper"]
 
@@ -97,70 +105,117 @@ def co_annotated_classes(
         raise ValueError(f"clip: found {clip}; expected a number in [0, 0.5)")
     related = cached_on_device(relatedness, annotation_view, y_B.device, dtype)
     pi = torch.ones_like(related.R[:, 0]) if prior is None else prior.to(related.R)
-    rows, cells = (None, None) if trust is None else split_trust(trust.to(related.R), relatedness)
-    if isinstance(relatedness.target, Multiclass):
-        annotated = (y_B != MISSING)[:, None]
-        joint = pi * related.R[:, y_B.clamp(min=0)].t() * annotated
-        total = joint.sum(dim=1, keepdim=True)
-        takes_part = (related.known[:, 0] > 0) & annotated & (total > 0)  # a row is known or unknown as a whole
+    split = None if trust is None else split_trust(trust.to(related.R), relatedness)
+    evidence = None
+    if form == "bayes" and isinstance(relatedness.target, Multilabel) and (split is None or split.cells is None):
+        evidence = cached_on_device(relatedness, evidence_view(clip), y_B.device, dtype)
+    is_multiclass = isinstance(relatedness.target, Multiclass)
+    return suggested_classes(
+        y_B, related, evidence, pi, split, is_multiclass=is_multiclass, tau_co=tau_co, form=form, clip=clip
+    )
+
+
+def suggested_classes(
+    y_B: Tensor,
+    related: Related,
+    evidence: Evidence | None,
+    pi: Tensor,
+    trust: SplitTrust | None,
+    *,
+    is_multiclass: bool,
+    tau_co: float,
+    form: SourceForm,
+    clip: float,
+) -> CoAnnotated:
+    """Return the soft labels of :func:`co_annotated_classes`; with pairs in front of all arguments, those of each.
+
+    Args:
+        y_B: labels, shape (..., N, L), or (..., N) for a multiclass B.
+        related: the table, shape (..., C, L).
+        evidence: of the table, under ``bayes``, for a multilabel B; not needed where cells are trusted one by one.
+        pi: A's prior, shape (..., C).
+        trust: by row, or by row and cell; None where all count in full.
+        is_multiclass: whether B is.
+        tau_co: the temperature.
+        form: ``bayes`` or ``paper``.
+        clip: how near to 0 and to 1 a cell may come.
+    """
+    dtype = related.R.dtype
+    rows, cells = (None, None) if trust is None else trust
+    if is_multiclass:
+        annotated = (y_B != MISSING)[..., None]
+        joint = pi[..., None, :] * rows_of(related.R.mT, y_B.clamp(min=0).long()) * annotated
+        total = joint.sum(dim=-1, keepdim=True)
+        # A row is known or unknown as a whole.
+        takes_part = (related.known[..., 0] > 0)[..., None, :] & annotated & (total > 0)
         suggested = joint / torch.where(total > 0, total, torch.ones_like(total))
     else:
         if cells is not None:
             related = Related(related.R, related.known * (cells > 0), False)
         annotated = (y_B != MISSING).to(dtype)
-        says_something = annotated.any(dim=1, keepdim=True).expand(-1, len(pi))
-        takes_part = says_something if related.wholly_known else annotated @ related.known.t() > 0
+        says_something = annotated.any(dim=-1, keepdim=True).expand(*annotated.shape[:-1], pi.shape[-1])
+        takes_part = says_something if related.wholly_known else annotated @ related.known.mT > 0
         if form == "bayes":
             shares = pi if rows is None else pi * rows
-            evidence = _log_likelihood(y_B, annotated, relatedness, related, shares, cells, clip)
-            score = evidence / tau_co + pi.log()
+            score = _log_likelihood(y_B, annotated, related, evidence, shares, cells, clip) / tau_co
+            score = score + pi.log()[..., None, :]
+            takes_part = takes_part & (pi > 0)[..., None, :]
         else:
             R = related.R if cells is None else related.R * cells
             # One product of (2 N, L) and (L, C) for both.
-            total, present = (torch.cat([annotated, annotated * y_B]) @ R.t()).chunk(2)
+            total, present = (torch.cat([annotated, annotated * y_B], dim=-2) @ R.mT).chunk(2, dim=-2)
             score = present / torch.where(total > 0, total, torch.ones_like(total)) / tau_co
-        takes_part = takes_part & (pi > 0) if form == "bayes" else takes_part
-        suggested = torch.softmax(score.masked_fill(~takes_part, -torch.inf), dim=1)
+        suggested = torch.softmax(score.masked_fill(~takes_part, -torch.inf), dim=-1)
         suggested = torch.where(takes_part, suggested, torch.zeros_like(suggested))
     if rows is None:
-        return CoAnnotated(suggested, takes_part, takes_part.any(dim=1).to(dtype))
-    suggested = suggested * rows
-    weight = suggested.sum(dim=1)
+        return CoAnnotated(suggested, takes_part, takes_part.any(dim=-1).to(dtype))
+    suggested = suggested * rows[..., None, :]
+    weight = suggested.sum(dim=-1)
     return CoAnnotated(
-        suggested / torch.where(weight > 0, weight, torch.ones_like(weight))[:, None], takes_part, weight
+        suggested / torch.where(weight > 0, weight, torch.ones_like(weight))[..., None], takes_part, weight
     )
+
+
+def rows_of(table: Tensor, index: Tensor) -> Tensor:
+    """Return rows of tables, (..., N, L), of (..., K, L), by their numbers, int64 (..., N)."""
+    if table.dim() == 2:
+        return table[index]
+    return table.gather(-2, index[..., None].expand(*index.shape, table.shape[-1]))
 
 
 def _log_likelihood(
     y_B: Tensor,
     annotated: Tensor,
-    relatedness: Relatedness,
     related: Related,
+    evidence: Evidence | None,
     shares: Tensor,
     cells: Tensor | None,
     clip: float,
 ) -> Tensor:
-    """Return log P(annotated labels | class), shape (N, C), up to what is the same for all classes."""
+    """Return log P(annotated labels | class), shape (..., N, C), up to what is the same for all classes."""
     present = annotated * (y_B == 1)
     if related.wholly_known and cells is None:
-        return _product(
-            annotated, present, cached_on_device(relatedness, evidence_view(clip), y_B.device, shares.dtype)
-        )
-    weights = shares[:, None] * (related.known if cells is None else related.known * cells)
-    mean = (weights * related.R).sum(dim=0) / weights.sum(dim=0).clamp(min=torch.finfo(shares.dtype).tiny)  # (L,)
+        assert evidence is not None
+        return _product(annotated, present, evidence)
+    weights = shares[..., None] * (related.known if cells is None else related.known * cells)
+    divisor = weights.sum(dim=-2, keepdim=True).clamp(min=torch.finfo(shares.dtype).tiny)
+    mean = (weights * related.R).sum(dim=-2, keepdim=True) / divisor  # (..., 1, L)
     if cells is not None:  # trust interpolates between a cell and its column's mean, which carries no evidence
-        return _product(annotated, present, evidence_view(clip)(mean + cells * related.known * (related.R - mean)))
-    score = _product(annotated, present, cached_on_device(relatedness, evidence_view(clip), y_B.device, shares.dtype))
-    of_mean = evidence_view(clip)(mean[None])
-    return score + (annotated * of_mean.log_not + present * of_mean.log_odds) @ (1 - related.known).t()
+        return _product(annotated, present, evidence_of(mean + cells * related.known * (related.R - mean), clip))
+    assert evidence is not None
+    score = _product(annotated, present, evidence)
+    of_mean = evidence_of(mean, clip)
+    return score + (annotated * of_mean.log_not + present * of_mean.log_odds) @ (1 - related.known).mT
 
 
 def _product(annotated: Tensor, present: Tensor, evidence: Evidence) -> Tensor:
-    """Return annotated @ log(1 - R)^T + present @ (log R - log(1 - R))^T, shape (N, C)."""
-    is_annotated = annotated.any(dim=1)
-    if annotated.device.type != "cpu" or not bool((annotated.all(dim=1) == is_annotated).all()):
-        return annotated @ evidence.log_not.t() + present @ evidence.log_odds.t()
-    # Most inputs have all labels or none: the first product is then a sum of rows, and unlabelled inputs need neither.
-    score = torch.zeros(len(annotated), len(evidence.log_none), dtype=annotated.dtype)
-    score[is_annotated] = evidence.log_none + present[is_annotated] @ evidence.log_odds.t()
-    return score
+    """Return annotated @ log(1 - R)^T + present @ (log R - log(1 - R))^T, shape (..., N, C)."""
+    if annotated.dim() == 2 and looks_at_values(annotated):
+        is_annotated = annotated.any(dim=1)
+        if bool((annotated.all(dim=1) == is_annotated).all()):
+            # Most inputs have all labels or none: the first product is then a sum of rows, and unlabelled inputs need
+            # neither.
+            score = torch.zeros(len(annotated), len(evidence.log_none), dtype=annotated.dtype)
+            score[is_annotated] = evidence.log_none + present[is_annotated] @ evidence.log_odds.t()
+            return score
+    return annotated @ evidence.log_not.mT + present @ evidence.log_odds.mT

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mtlcore.losses.co_annotated_classes import SourceForm, co_annotated_classes
+from mtlcore.losses.co_annotated_classes import CoAnnotated, SourceForm, co_annotated_classes, rows_of
 from mtlcore.losses.co_annotation_multilabel import co_annotation_from_labels, co_annotation_to_source_labels
-from mtlcore.losses.loss_term import LossTerm, in_full_precision
-from mtlcore.losses.trust_of_cells import split_trust
+from mtlcore.losses.loss_term import LossTerm, in_full_precision, summed
+from mtlcore.losses.trust_of_cells import SplitTrust, split_trust
 from mtlcore.relatedness.device_cache import cached_on_device, identity_view
 from mtlcore.relatedness.relatedness import Relatedness
 from mtlcore.tasks import MISSING, Multiclass, Multilabel
@@ -68,17 +68,29 @@ def co_annotation_to_classes(
     if isinstance(relatedness.source, Multilabel):
         return co_annotation_to_source_labels(z_A, y_B, relatedness, prior=prior, trust=trust)
     suggested = co_annotated_classes(y_B, relatedness, tau_co, prior, trust, z_A.dtype, form=form, clip=clip)
-    counts = suggested.takes_part.any(dim=1).sum().to(z_A.dtype)
-    odds, takes_part = z_A, suggested.takes_part
-    if trust is not None:
-        rows = split_trust(trust.to(z_A), relatedness).rows
+    return co_annotated_loss(z_A, suggested, None if trust is None else split_trust(trust.to(z_A), relatedness).rows)
+
+
+def co_annotated_loss(z_A: Tensor, suggested: CoAnnotated, rows: Tensor | None) -> LossTerm:
+    """Return the cross-entropy with what was suggested; where the arguments have pairs in front, (pairs,) of both.
+
+    Args:
+        z_A: logits of A, shape (..., N, C).
+        suggested: as :func:`mtlcore.co_annotated_classes` returns it.
+        rows: trust of each row, shape (..., C); None where all count in full.
+    """
+    stacked, takes_part = z_A.dim() == 3, suggested.takes_part
+    counts = summed(takes_part.any(dim=-1), stacked).to(z_A.dtype)
+    odds = z_A
+    if rows is not None:
+        rows = rows[..., None, :]
         odds, takes_part = z_A + rows.log(), takes_part & (rows > 0)
-    says_something = takes_part.any(dim=1, keepdim=True)
+    says_something = takes_part.any(dim=-1, keepdim=True)
     # Among the classes that take part; an input that says nothing keeps all of them, with a target of 0.
     among = torch.where(says_something, odds.masked_fill(~takes_part, -torch.inf), z_A)
-    log_p = torch.log_softmax(among, dim=1)
-    target = (suggested.q_A * suggested.weight[:, None]).to(z_A)
-    return LossTerm(-torch.where(takes_part, target * log_p, torch.zeros_like(log_p)).sum(), counts)
+    log_p = torch.log_softmax(among, dim=-1)
+    target = (suggested.q_A * suggested.weight[..., None]).to(z_A)
+    return LossTerm(-summed(torch.where(takes_part, target * log_p, torch.zeros_like(log_p)), stacked), counts)
 
 
 @in_full_precision
@@ -123,20 +135,39 @@ def co_annotation_to_labels(
         raise ValueError(f"form: found {form!r}; expected one of {get_args(LabelForm)}")
     if isinstance(relatedness.source, Multilabel):
         return co_annotation_from_labels(z_B, y_A, relatedness, form=form, trust=trust)
-    rows = cached_on_device(relatedness, identity_view, z_B.device, z_B.dtype)[y_A.clamp(min=0)]  # (N, L)
-    takes_part = ~torch.isnan(rows) & (y_A != MISSING)[:, None]
+    table = cached_on_device(relatedness, identity_view, z_B.device, z_B.dtype)
+    weight = None if trust is None else by_cell(split_trust(trust.to(z_B), relatedness))
+    return taught_labels(z_B, y_A, table, weight, is_multiclass=isinstance(relatedness.target, Multiclass), form=form)
+
+
+def taught_labels(
+    z_B: Tensor, y_A: Tensor, table: Tensor, weights: Tensor | None, *, is_multiclass: bool, form: LabelForm
+) -> LossTerm:
+    """Return the cross-entropy with rows of a table; where the arguments have pairs in front, (pairs,) of both.
+
+    Args:
+        z_B: logits of B, shape (..., N, L).
+        y_A: classes of A, shape (..., N), -1 where not annotated.
+        table: R, shape (..., C, L), NaN where unknown.
+        weights: of its cells, shape (..., C, L) or (..., C, 1); None where all are 1.
+        is_multiclass: whether B is.
+        form: of a multilabel B.
+    """
+    stacked, classes = z_B.dim() == 3, y_A.clamp(min=0).long()
+    rows = rows_of(table, classes)  # (N, L)
+    takes_part = ~torch.isnan(rows) & (y_A != MISSING)[..., None]
     target = torch.where(takes_part, rows, torch.zeros_like(rows))
-    weight = torch.ones_like(rows[:, :1]) if trust is None else _by_cell(trust, relatedness, z_B)[y_A.clamp(min=0)]
-    if isinstance(relatedness.target, Multiclass):
-        total = -(weight * target * torch.log_softmax(z_B, dim=1)).sum()
-        return LossTerm(total, takes_part[:, 0].sum().to(z_B.dtype))
+    weight = torch.ones_like(rows[..., :1]) if weights is None else rows_of(weights, classes)
+    if is_multiclass:
+        total = -summed(weight * target * torch.log_softmax(z_B, dim=-1), stacked)
+        return LossTerm(total, summed(takes_part[..., 0], stacked).to(z_B.dtype))
     if form == "positive":
-        return LossTerm(-(weight * target * F.logsigmoid(z_B)).sum(), target.sum())
+        return LossTerm(-summed(weight * target * F.logsigmoid(z_B), stacked), summed(target, stacked))
     entries = F.binary_cross_entropy_with_logits(z_B, target, reduction="none")
-    return LossTerm((weight * entries * takes_part).sum(), takes_part.sum().to(z_B.dtype))
+    total = summed(weight * entries * takes_part, stacked)
+    return LossTerm(total, summed(takes_part, stacked).to(z_B.dtype))
 
 
-def _by_cell(trust: Tensor, relatedness: Relatedness, like: Tensor) -> Tensor:
-    """Return trust that multiplies cells, shape (C, L) or (C, 1)."""
-    rows, cells = split_trust(trust.to(like), relatedness)
-    return rows[:, None] if cells is None else rows[:, None] * cells
+def by_cell(trust: SplitTrust) -> Tensor:
+    """Return trust that multiplies cells, shape (..., C, L) or (..., C, 1)."""
+    return trust.rows[..., None] if trust.cells is None else trust.rows[..., None] * trust.cells

@@ -9,6 +9,7 @@ from torch import Tensor
 from mtlcore.losses.implied_multilabel import pooled
 from mtlcore.losses.loss_term import LossTerm, in_full_precision
 from mtlcore.losses.trust_of_cells import split_trust
+from mtlcore.relatedness.device_cache import base_on_device, cached_on_device, identity_view
 from mtlcore.relatedness.relatedness import Relatedness
 from mtlcore.tasks import MISSING, Multiclass
 
@@ -44,13 +45,13 @@ def suggested_labels(
         >>> suggested_labels(torch.tensor([[1, 0, -1]]), R)[0]
         tensor([[0.5000, 0.0000]], dtype=torch.float64)
     """
-    table = relatedness.table.to(y_B.device)
-    R, weight = table.nan_to_num(0.0), _row_trust(trust, relatedness).to(table)
+    table = cached_on_device(relatedness, identity_view, y_B.device, torch.float64)
+    R, weight = table.nan_to_num(0.0), _row_trust(trust, relatedness, table)
     if isinstance(relatedness.target, Multiclass):
         annotated = (y_B != MISSING)[:, None]
         classes = y_B.clamp(min=0).long()
         known_rows = ~table[:, 0].isnan()  # a row is known or unknown as a whole
-        b = torch.full_like(R[0], 1 / R.shape[1]) if relatedness.base is None else relatedness.base.to(R)
+        b = torch.full_like(R[0], 1 / R.shape[1]) if relatedness.base is None else base_on_device(relatedness, R)
         P = torch.full_like(R[:, 0], 0.5) if prior is None else prior.to(R)
         joint, of_class = (R * P[:, None])[:, classes].t(), b[classes][:, None]
         s = torch.where(of_class > 0, joint / of_class, (joint > 0).to(R)).clamp(max=1.0)
@@ -137,8 +138,8 @@ def co_annotation_from_labels(
         >>> co_annotation_from_labels(torch.zeros(1, 2), torch.tensor([[1, 0]]), R).count  # the weight of flies
         tensor(0.8000)
     """
-    table = relatedness.table.to(y_A.device)
-    trusted = _row_trust(trust, relatedness).to(table)
+    table = cached_on_device(relatedness, identity_view, y_A.device, torch.float64)
+    trusted = _row_trust(trust, relatedness, table)
     is_known = ~table.isnan() & (trusted > 0)[:, None]
     R = torch.where(is_known, table, torch.zeros_like(table))
     holds, missing = (y_A == 1).to(R.dtype), (y_A == MISSING).to(R.dtype)
@@ -146,13 +147,13 @@ def co_annotation_from_labels(
     weight = torch.where(holds > 0, trusted.where(trusted > 0, torch.ones_like(trusted)), 1.0).prod(dim=1)[:, None]
     if isinstance(relatedness.target, Multiclass):
         base = relatedness.base
-        b = torch.full_like(R[0], 1 / R.shape[1]) if base is None else base.to(R)
+        b = torch.full_like(R[0], 1 / R.shape[1]) if base is None else base_on_device(relatedness, R)
         q = pooled(holds, R, is_known, b).exp()
         says_something = ((holds @ is_known[:, :1].to(R.dtype)) > 0)[:, 0]
         weight = weight * says_something[:, None]
         total = -(q.to(z_B) * torch.log_softmax(z_B, dim=1) * weight.to(z_B)).sum()
         return LossTerm(total, says_something.sum().to(z_B.dtype))
-    leak = torch.zeros_like(R[0]) if relatedness.base is None else relatedness.base.to(R)
+    leak = torch.zeros_like(R[0]) if relatedness.base is None else base_on_device(relatedness, R)
     sure = (holds @ (R == 1).to(R.dtype) > 0) | (leak == 1)
     log_none = holds @ torch.where(R < 1, torch.log1p(-R.clamp(max=1 - 1e-16)), torch.zeros_like(R))
     log_none = log_none + torch.where(leak < 1, torch.log1p(-leak), torch.zeros_like(leak))
@@ -167,8 +168,8 @@ def co_annotation_from_labels(
     return LossTerm((entries * (takes_part * weight).to(z_B)).sum(), takes_part.sum().to(z_B.dtype))
 
 
-def _row_trust(trust: Tensor | None, relatedness: Relatedness) -> Tensor:
+def _row_trust(trust: Tensor | None, relatedness: Relatedness, table: Tensor) -> Tensor:
     """Return the trust of each row, float64, shape (K,): 1 where none is given."""
     if trust is None:
-        return torch.ones(len(relatedness.table), dtype=torch.float64)
+        return torch.ones(len(table), dtype=torch.float64, device=table.device)
     return split_trust(trust, relatedness).rows.double()

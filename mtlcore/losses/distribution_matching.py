@@ -9,7 +9,7 @@ from torch import Tensor
 from mtlcore.losses.co_annotation import LabelForm
 from mtlcore.losses.implied import Implied
 from mtlcore.losses.implied_prediction import implied_prediction
-from mtlcore.losses.loss_term import LossTerm, in_full_precision
+from mtlcore.losses.loss_term import LossTerm, in_full_precision, summed
 from mtlcore.relatedness.device_cache import annotation_view, cached_on_device
 from mtlcore.relatedness.relatedness import Relatedness
 from mtlcore.tasks import Multiclass
@@ -77,15 +77,55 @@ def distribution_matching_loss(
     if form not in get_args(LabelForm):
         raise ValueError(f"form: found {form!r}; expected one of {get_args(LabelForm)}")
     implied = implied_prediction(z_A, relatedness, tau, trust) if implied is None else implied
-    if isinstance(relatedness.target, Multiclass):
-        log_own = [torch.log_softmax(z_B / tau, dim=1)]
+    wholly_known = cached_on_device(relatedness, annotation_view, z_A.device, z_A.dtype).wholly_known
+    total = matching_total(
+        z_B,
+        implied,
+        is_multiclass=isinstance(relatedness.target, Multiclass),
+        some_unknown=trust is not None or not wholly_known,
+        tau=tau,
+        direction=direction,
+        stop_gradient=stop_gradient,
+        form=form,
+    )
+    return LossTerm(total, torch.full((), len(z_A), device=z_A.device, dtype=z_A.dtype))
+
+
+def matching_total(
+    z_B: Tensor,
+    implied: Implied,
+    *,
+    is_multiclass: bool,
+    some_unknown: bool,
+    tau: float,
+    direction: Direction,
+    stop_gradient: bool,
+    form: LabelForm,
+    real: Tensor | None = None,
+) -> Tensor:
+    """Return the sum over inputs, a scalar; where the arguments have pairs in front, that of each pair, (pairs,).
+
+    Args:
+        z_B: logits of B, shape (..., N, L).
+        implied: what A implies of B.
+        is_multiclass: whether B is.
+        some_unknown: whether some of a table is unknown or not trusted.
+        tau: as :func:`distribution_matching_loss` takes it, as the rest.
+        direction: which side is the target.
+        stop_gradient: whether it is held constant.
+        form: of a multilabel B.
+        real: 1 where a column is an output of B, 0 where it only fills up, shape (pairs, 1, L).
+    """
+    if is_multiclass:
+        log_own = [torch.log_softmax(z_B / tau, dim=-1)]
         log_q = [implied.log_q]
-        known = implied.known[:, :1]  # a row is known or unknown as a whole
+        known = implied.known[..., :1]  # a row is known or unknown as a whole
+        known = known if real is None else known * real
     else:
         log_own = [F.logsigmoid(z_B / tau), F.logsigmoid(-z_B / tau)][: 1 if form == "positive" else 2]
         log_q = [implied.log_q, implied.log_not_q][: len(log_own)]
         known = implied.known
-    if trust is not None or not cached_on_device(relatedness, annotation_view, z_A.device, z_A.dtype).wholly_known:
+    if some_unknown:
         # Matching is silent on unknown cells: there B's own prediction replaces the implied one.
         log_q = [
             torch.where(
@@ -107,4 +147,4 @@ def distribution_matching_loss(
         entries = entries + cross_entropy(log_own, log_q)
     if direction in ("implied_is_target", "symmetric"):
         entries = entries + cross_entropy(log_q, log_own)
-    return LossTerm((entries * known).sum(), torch.full((), len(z_A), device=z_A.device, dtype=z_A.dtype))
+    return summed(entries * known, stacked=z_B.dim() == 3)

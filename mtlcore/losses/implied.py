@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from mtlcore.losses.loss_term import looks_at_values
 from mtlcore.relatedness.device_cache import Cells, matching_view
 
 # The logarithm of a probability that is 0 by the table alone (no class of A allows it), as in
@@ -13,6 +14,7 @@ LOG_IMPOSSIBLE = -100.0
 # Below this a float32 sum of products has lost digits to underflow, and the exact form takes over.
 _UNDERFLOW = 1e-30
 _EXACT_CHUNK = 1 << 22
+_DENSE_CHUNK = 1 << 25  # numbers that an accelerator holds at once while it computes every exact sum
 
 
 class Implied(NamedTuple):
@@ -63,46 +65,52 @@ def log_implied(z_A: Tensor, R: Tensor, tau: float = 1.0, trust: Tensor | None =
 
 
 def implied_by_cells(z_A: Tensor, cells: Cells, tau: float = 1.0, trust: Tensor | None = None) -> Implied:
-    """Compute :func:`log_implied` from a table as :func:`mtlcore.relatedness.device_cache.matching_view` reads it."""
-    labels = len(cells.impossible) // 2
-    log_p = torch.log_softmax(z_A / tau, dim=1)
+    """Compute :func:`log_implied` from a table as :func:`mtlcore.relatedness.device_cache.matching_view` reads it.
+
+    With one more dimension in front, of several pairs, of all arguments it is all of theirs at once.
+    """
+    labels = cells.impossible.shape[-1] // 2
+    log_p = torch.log_softmax(z_A / tau, dim=-1)
     p, impossible = log_p.exp(), cells.impossible
     trusted, log_trusted, holds_or_not = p, log_p, cells.holds_or_not
-    if trust is not None and trust.dim() == 1:
-        trusted, log_trusted = p * trust, log_p + trust.log()
-        impossible = (trust > 0).to(p.dtype) @ holds_or_not == 0
+    by_row = trust is not None and trust.dim() == z_A.dim() - 1
+    if trust is not None and by_row:
+        of_rows = trust[..., None, :]
+        trusted, log_trusted = p * of_rows, log_p + of_rows.log()
+        impossible = (of_rows > 0).to(p.dtype) @ holds_or_not == 0
     elif trust is not None:
-        holds_or_not = holds_or_not * trust.repeat(1, 2)
-        impossible = (holds_or_not == 0).all(dim=0)
+        holds_or_not = holds_or_not * torch.cat([trust, trust], dim=-1)
+        impossible = (holds_or_not == 0).all(dim=-2, keepdim=True)
     mass = trusted @ holds_or_not  # (N, 2 L): l and c, not l and c
     # A label that no class allows (or that all demand) has no sum to take the logarithm of.
     log_mass = _log_mass(mass, impossible, log_trusted, holds_or_not).masked_fill(impossible, LOG_IMPOSSIBLE)
     if trust is None and cells.unknown is None:
         log_mass = log_mass.clamp(max=0.0)
-        ones = torch.ones_like(mass[:1, :1]).expand(len(mass), labels)
-        return Implied(log_mass[:, :labels], log_mass[:, labels:], ones, ones.log(), (ones - ones).log())
-    log_known = torch.logaddexp(log_mass[:, :labels], log_mass[:, labels:])
-    log_conditional = torch.where(impossible, log_mass, log_mass - log_known.repeat(1, 2))
-    known = (mass[:, :labels] + mass[:, labels:]).detach().clamp(max=1.0)
+        zeros = torch.zeros_like(mass[..., :1, :1]).expand(*mass.shape[:-1], labels)
+        known = torch.ones_like(mass[..., :1, :1]).expand_as(zeros) if cells.real is None else cells.real + zeros
+        return Implied(log_mass[..., :labels], log_mass[..., labels:], known, zeros, torch.full_like(zeros, -torch.inf))
+    log_known = torch.logaddexp(log_mass[..., :labels], log_mass[..., labels:])
+    log_conditional = torch.where(impossible, log_mass, log_mass - torch.cat([log_known, log_known], dim=-1))
+    known = (mass[..., :labels] + mass[..., labels:]).detach().clamp(max=1.0)
     return Implied(
-        log_q=log_conditional[:, :labels],
-        log_not_q=log_conditional[:, labels:],
+        log_q=log_conditional[..., :labels],
+        log_not_q=log_conditional[..., labels:],
         known=known,
         log_known=log_known.detach(),
-        log_unknown=_log_unknown(log_p.detach(), cells, trust).expand_as(known),
+        log_unknown=_log_unknown(log_p.detach(), cells, trust, by_row).expand_as(known),
     )
 
 
 @torch.no_grad()
-def _log_unknown(log_p: Tensor, cells: Cells, trust: Tensor | None) -> Tensor:
+def _log_unknown(log_p: Tensor, cells: Cells, trust: Tensor | None, by_row: bool) -> Tensor:
     """Return the logarithm of A's probability of classes whose cell is unknown or not trusted: (N, L), or (N, 1)."""
     if trust is None:
         assert cells.unknown is not None
         unknown = cells.unknown
     else:
-        of_cells = trust[:, None] if trust.dim() == 1 else trust
+        of_cells = trust[..., None] if by_row else trust
         unknown = 1 - of_cells if cells.unknown is None else 1 - of_cells * (1 - cells.unknown)
-    all_known = (unknown == 0).all(dim=0)
+    all_known = (unknown == 0).all(dim=-2, keepdim=True)
     return _log_mass(log_p.exp() @ unknown, all_known, log_p, unknown).masked_fill(all_known, -torch.inf)
 
 
@@ -110,10 +118,56 @@ def _log_mass(mass: Tensor, impossible: Tensor, log_p: Tensor, cells: Tensor) ->
     """Return log(p @ cells), given the product; exact where it underflowed, 0 where it is impossible."""
     lost = (mass < _UNDERFLOW) & ~impossible
     log_mass = mass.masked_fill(lost | impossible, 1.0).log()
-    if bool(lost.any()):
-        exact = ExactLogMass.apply(log_p, cells, *lost.nonzero(as_tuple=True))  # type: ignore[no-untyped-call]
-        log_mass = log_mass.masked_scatter(lost, exact)
-    return log_mass
+    if looks_at_values(mass):
+        if not bool(lost.any()):
+            return log_mass
+        if mass.dim() == 2:
+            exact = ExactLogMass.apply(log_p, cells, *lost.nonzero(as_tuple=True))  # type: ignore[no-untyped-call]
+            return log_mass.masked_scatter(lost, exact)
+    return log_mass + exact_log_mass(log_p, cells, lost)
+
+
+def exact_log_mass(log_p: Tensor, cells: Tensor, wanted: Tensor) -> Tensor:
+    """Return log(sum_c p[n, c] cells[c, k]) where it is wanted and 0 elsewhere, in steps that no value decides.
+
+    Args:
+        log_p: shape (..., N, C).
+        cells: shape (..., C, K), >= 0, without gradient.
+        wanted: bool, shape (..., N, K); there some cell of the column is positive.
+    """
+    exact: Tensor = EveryLogMass.apply(log_p, cells, wanted)  # type: ignore[no-untyped-call]
+    return exact
+
+
+class EveryLogMass(torch.autograd.Function):
+    """:func:`exact_log_mass`: what :class:`ExactLogMass` computes of some entries, of all, and some columns at a time.
+
+    An accelerator is not asked which entries are wanted: that would make each step wait for it, and a step whose shapes
+    depend on values cannot be captured. The columns at a time are as many as fit (..., N, C, columns) into a chunk.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, log_p: Tensor, cells: Tensor, wanted: Tensor) -> Tensor:
+        """See the class."""
+        log_cells = cells.log()
+        parts = [
+            torch.logsumexp(log_p[..., None] + log_cells[..., None, :, part], dim=-2)
+            for part in _columns_at_a_time(log_p, cells)
+        ]
+        log_mass = torch.cat(parts, dim=-1).masked_fill(~wanted, 0.0)
+        ctx.save_for_backward(log_p, cells, log_mass, wanted)
+        return log_mass
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        """See the class."""
+        log_p, cells, log_mass, wanted = ctx.saved_tensors
+        gradient, log_cells = gradients[0].masked_fill(~wanted, 0.0), cells.log()
+        of_log_p = torch.zeros_like(log_p)
+        for part in _columns_at_a_time(log_p, cells):
+            shares = log_p[..., None] + log_cells[..., None, :, part] - log_mass[..., None, part]
+            of_log_p = of_log_p + (shares.exp() * gradient[..., None, part]).sum(dim=-1)
+        return of_log_p, None, None
 
 
 class ExactLogMass(torch.autograd.Function):
@@ -145,6 +199,12 @@ class ExactLogMass(torch.autograd.Function):
             shares = (log_p[rows[part]] + log_cells[columns[part]] - log_mass[part, None]).exp()
             of_log_p = of_log_p.index_add(0, rows[part], shares * gradient[part, None])
         return of_log_p, None, None, None
+
+
+def _columns_at_a_time(log_p: Tensor, cells: Tensor) -> list[slice]:
+    columns = cells.shape[-1]
+    size = max(1, _DENSE_CHUNK // max(1, log_p.numel()))
+    return [slice(i, min(i + size, columns)) for i in range(0, columns, size)]
 
 
 def _some_at_a_time(rows: Tensor, log_p: Tensor) -> list[slice]:

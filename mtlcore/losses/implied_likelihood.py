@@ -5,7 +5,7 @@ from torch import Tensor
 
 from mtlcore.losses.implied import Implied
 from mtlcore.losses.implied_prediction import implied_prediction
-from mtlcore.losses.loss_term import LossTerm, in_full_precision
+from mtlcore.losses.loss_term import LossTerm, in_full_precision, summed
 from mtlcore.relatedness.relatedness import Relatedness
 from mtlcore.tasks import MISSING, Multiclass
 
@@ -48,11 +48,17 @@ def implied_likelihood_loss(
         0.6931
     """
     implied = implied_prediction(z_A, relatedness, trust=trust) if implied is None else implied
+    return implied_likelihood(y_B, implied, is_multiclass=isinstance(relatedness.target, Multiclass))
+
+
+def implied_likelihood(y_B: Tensor, implied: Implied, *, is_multiclass: bool) -> LossTerm:
+    """Return the loss of what A implies; where the arguments have pairs in front, sums and counts of shape (pairs,)."""
     annotated = y_B != MISSING
-    if isinstance(relatedness.target, Multiclass):
-        log_q = implied.log_q.gather(1, y_B.clamp(min=0).long()[:, None])[:, 0]
-        known = implied.known[:, 0]
+    stacked = implied.log_q.dim() == 3
+    if is_multiclass:
+        log_q = implied.log_q.gather(-1, y_B.clamp(min=0).long()[..., None])[..., 0]
+        known = implied.known[..., 0]
     else:
         log_q = torch.where(y_B == 1, implied.log_q, implied.log_not_q)
         known = implied.known
-    return LossTerm(-(log_q * known * annotated).sum(), annotated.sum().to(z_A.dtype))
+    return LossTerm(-summed(log_q * known * annotated, stacked), summed(annotated, stacked).to(log_q.dtype))

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mtlcore.losses.implied import LOG_IMPOSSIBLE, Implied
+from mtlcore.losses.implied import LOG_IMPOSSIBLE, Implied, exact_log_mass
+from mtlcore.losses.loss_term import looks_at_values
 from mtlcore.losses.trust_of_cells import split_trust
-from mtlcore.relatedness.device_cache import Causes, RareCells, cached_on_device, cause_view
+from mtlcore.relatedness.device_cache import Causes, RareCells, base_on_device, cached_on_device, cause_view
 from mtlcore.relatedness.relatedness import Relatedness
 from mtlcore.tasks import Multiclass
 
@@ -68,11 +69,15 @@ def log_implied_by_labels(
         z = (z + torch.where(t > 0, t, torch.ones_like(t)).log()).masked_fill(t == 0, -torch.inf)
     if isinstance(relatedness.target, Multiclass):
         base = relatedness.base
-        b = torch.full_like(causes.R[0], 1 / len(causes.R[0])) if base is None else base.to(causes.R)
+        b = (
+            torch.full_like(causes.R[0], 1 / len(causes.R[0]))
+            if base is None
+            else base_on_device(relatedness, causes.R)
+        )
         is_known = causes.known > 0 if t is None else (causes.known > 0) & (t > 0)[:, None]
         log_q = pooled(torch.sigmoid(z), causes.R, is_known, b)
         return Implied(log_q, torch.zeros_like(log_q), *shares)
-    b = torch.zeros_like(causes.R[0]) if relatedness.base is None else relatedness.base.to(causes.R)
+    b = torch.zeros_like(causes.R[0]) if relatedness.base is None else base_on_device(relatedness, causes.R)
     no_cause = causes.no_cause if t is None else (t > 0).to(t.dtype) @ (causes.R > 0).to(t.dtype) == 0
     return Implied(*_noisy_or(z, causes, b, no_cause), *shares)
 
@@ -125,7 +130,9 @@ def _noisy_or(z: Tensor, causes: Causes, leak: Tensor, no_cause: Tensor) -> tupl
         torch.log1p(-torch.where(large, log_none, torch.full_like(q, -1.0)).exp()),
         torch.where(lost | impossible | large, torch.ones_like(q), q).log(),
     )
-    if bool(lost.any()):
+    if not looks_at_values(z):
+        log_q = log_q + exact_log_mass(F.logsigmoid(z), causes.R, lost)  # 0 elsewhere, and log_q 0 where it is lost
+    elif bool(lost.any()):
         log_q = log_q.masked_scatter(lost, _exact_log_q(z, causes.R, lost))
     log_q = torch.where(impossible, torch.full_like(q, LOG_IMPOSSIBLE), log_q)
     log_q = torch.where(always, torch.zeros_like(q), log_q)

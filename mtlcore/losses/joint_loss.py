@@ -1,101 +1,28 @@
 """The joint loss: supervised losses plus DM, SCA and ILL for every related pair of tasks."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from mtlcore.distributed import SumOverWorkers, world_size
-from mtlcore.losses.co_annotated_classes import SourceForm
-from mtlcore.losses.co_annotation import LabelForm, co_annotation_to_classes, co_annotation_to_labels
-from mtlcore.losses.distribution_matching import Direction, distribution_matching_loss
+from mtlcore.losses.co_annotation import co_annotation_to_classes, co_annotation_to_labels
+from mtlcore.losses.columns import Spread, uses_of
+from mtlcore.losses.distribution_matching import distribution_matching_loss
 from mtlcore.losses.implied_likelihood import implied_likelihood_loss
 from mtlcore.losses.implied_prediction import implied_prediction, nothing_implied
 from mtlcore.losses.loss_term import LossTerm
 from mtlcore.losses.mixup import MixedLabels, blended, where_both
 from mtlcore.losses.objective import MATCHING, Objective
-from mtlcore.losses.pair_loss import AddedPairLoss
+from mtlcore.losses.related_pair import RelatedPair
+from mtlcore.losses.stacked_pairs import parts_of
+from mtlcore.losses.stacked_terms import StackedTerms
 from mtlcore.losses.supervised import supervised_loss
-from mtlcore.relatedness.relatedness import Relatedness
 from mtlcore.suggestions import did_you_mean
 from mtlcore.tasks import Multiclass, Task
 
-
-@dataclass(frozen=True)
-class DistributionMatching:
-    """lambda_DM and the settings of :func:`mtlcore.distribution_matching_loss`.
-
-    Example:
-        >>> DistributionMatching(0.3, tau=2.0).direction
-        'own_is_target'
-    """
-
-    weight: float = 0.0
-    tau: float = 1.0
-    direction: Direction = "own_is_target"
-    stop_gradient: bool = False
-    form: LabelForm = "full"
-
-
-@dataclass(frozen=True)
-class SoftCoAnnotation:
-    """lambda_SCA and the settings of the two co-annotation losses; ``to_source`` and ``to_target`` switch each.
-
-    ``source_form`` and ``clip`` are those of what B's labels teach A, ``form`` of what A's teach B. ``prior`` is A's
-    class prior, C numbers; uniform where not given.
-
-    Example:
-        >>> SoftCoAnnotation(1.0, tau_co=0.1, to_target=False).to_source
-        True
-    """
-
-    weight: float = 0.0
-    tau_co: float = 1.0
-    form: LabelForm = "positive"
-    source_form: SourceForm = "bayes"
-    clip: float = 0.05
-    to_source: bool = True
-    to_target: bool = True
-    prior: tuple[float, ...] | None = None
-
-
-@dataclass(frozen=True)
-class ImpliedLikelihood:
-    """lambda_ILL of :func:`mtlcore.implied_likelihood_loss`.
-
-    Example:
-        >>> ImpliedLikelihood(0.5).weight
-        0.5
-    """
-
-    weight: float = 0.0
-
-
-@dataclass(frozen=True)
-class RelatedPair:
-    """A relatedness edge and what the objective does with it. A loss of weight 0 is not computed.
-
-    Example:
-        >>> from mtlcore import Multiclass, Multilabel, Relatedness
-        >>> mood, units = Multiclass("mood", ("happy",)), Multilabel("units", ("smile",))
-        >>> R = Relatedness.from_rows(mood, units, {"happy": "smile"})
-        >>> RelatedPair(R, dm=DistributionMatching(0.3)).sca.weight
-        0.0
-    """
-
-    relatedness: Relatedness
-    dm: DistributionMatching = field(default_factory=DistributionMatching)
-    sca: SoftCoAnnotation = field(default_factory=SoftCoAnnotation)
-    ill: ImpliedLikelihood = field(default_factory=ImpliedLikelihood)
-    added: tuple[AddedPairLoss, ...] = ()
-
-    @property
-    def has_loss(self) -> bool:
-        """Whether any of its losses has a weight."""
-        built_in = self.dm.weight or self.sca.weight or self.ill.weight
-        return bool(built_in or any(added.weight for added in self.added))
+_WORTH_A_STACK = 4  # pairs of a kind on the CPU (tests/benchmarks/matching_cost.py)
 
 
 class JointLossValue(NamedTuple):
@@ -169,6 +96,26 @@ class JointLoss(nn.Module):
         for i, pair in enumerate(pairs):
             if related.index(related[i]) < i:
                 raise ValueError(f"{pair.relatedness.edge}: a second edge between these tasks; expected one per pair")
+        self._parts = [(task.name, self.task_weights.get(task.name, 1.0)) for task in tasks]
+        self._parts += [(name, weight) for pair in pairs for name, weight, _ in parts_of(pair)]
+        self._stacks = StackedTerms(self.tasks, self.pairs)
+        # Where the stacks' parts, and those of pairs that are left, belong among all.
+        of_stacks = set(self._stacks.names)
+        order = [*self._stacks.names, *(name for name, _ in self._parts if name not in of_stacks)]
+        self._order = [order.index(name) for name, _ in self._parts]
+        self._kept: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor, Tensor]] = {}
+        self._priors: dict[tuple[int, torch.device], Tensor] = {}
+        self._compiled = False
+
+    def compile_terms(self, **options: Any) -> None:
+        """Have torch.compile fuse the terms at their first use; ``options`` are its own. Values change by rounding."""
+        self._stacks.compile(**options)
+        self._compiled = True
+
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """The names of the parts, in order."""
+        return tuple(name for name, _ in self._parts)
 
     def terms(
         self,
@@ -184,65 +131,129 @@ class JointLoss(nn.Module):
         """
         terms: dict[str, tuple[float, LossTerm]] = {}
 
-        def of_labels(loss: Callable[..., LossTerm], z: Tensor, task: str, *args: Any, **options: Any) -> LossTerm:
-            """Return a loss of logits and of a task's labels."""
-            if mixed is None:
-                return loss(z, labels[task], *args, **options)
-            y, y_partner = where_both(labels[task], mixed.labels[task])
-            return blended(loss(z, y, *args, **options), loss(z, y_partner, *args, **options), mixed.own)
-
         for task in self.tasks:
             weight = self.task_weights.get(task.name, 1.0)
-            terms[task.name] = weight, of_labels(supervised_loss, logits[task.name], task.name, task)
+            terms[task.name] = weight, _of_labels(supervised_loss, logits[task.name], labels, mixed, task.name, task)
         for pair in self.pairs:
-            R = pair.relatedness
-            A, B = R.source.name, R.target.name
-            rows = None if trust is None else trust[R.key]
-            implied = nothing_implied(len(logits[A]), len(R.target.outputs), logits[A].device) if count_only else None
-            if implied is None and pair.ill.weight:  # DM at the same temperature shares what costs most
-                implied = implied_prediction(logits[A], R, trust=rows)
-            if dm := pair.dm.weight and pair.dm:
-                terms[f"dm:{A}->{B}"] = (
-                    dm.weight,
-                    distribution_matching_loss(
-                        logits[A],
-                        logits[B],
-                        R,
-                        tau=dm.tau,
-                        direction=dm.direction,
-                        stop_gradient=dm.stop_gradient,
-                        form=dm.form,
-                        trust=rows,
-                        implied=implied if dm.tau == 1 or count_only else None,
-                    ),
-                )
-            if sca := pair.sca.weight and pair.sca:
-                if sca.to_source:
-                    prior = None if sca.prior is None else torch.tensor(sca.prior, device=logits[A].device)
-                    term = of_labels(
-                        co_annotation_to_classes,
-                        logits[A],
-                        B,
-                        R,
-                        tau_co=sca.tau_co,
-                        form=sca.source_form,
-                        clip=sca.clip,
-                        prior=prior,
-                        trust=rows,
-                    )
-                    terms[f"sca:{B}->{A}"] = sca.weight, term
-                if sca.to_target:
-                    terms[f"sca:{A}->{B}"] = (
-                        sca.weight,
-                        of_labels(co_annotation_to_labels, logits[B], A, R, form=sca.form, trust=rows),
-                    )
-            if pair.ill.weight:
-                term = of_labels(implied_likelihood_loss, logits[A], B, R, trust=rows, implied=implied)
-                terms[f"ill:{B}->{A}"] = pair.ill.weight, term
-            for added in pair.added:
-                if added.weight:
-                    terms[f"{added.name}:{A}->{B}"] = added.weight, added.term(logits, labels, R, rows, mixed)
+            terms |= self._terms_of(pair, logits, labels, trust, mixed, count_only)
         return terms
+
+    def _terms_of(
+        self,
+        pair: RelatedPair,
+        logits: Mapping[str, Tensor],
+        labels: Mapping[str, Tensor],
+        trust: Mapping[str, Tensor] | None,
+        mixed: MixedLabels | None,
+        count_only: bool,
+        only_added: bool = False,
+    ) -> dict[str, tuple[float, LossTerm]]:
+        terms: dict[str, tuple[float, LossTerm]] = {}
+        R = pair.relatedness
+        A, B = R.source.name, R.target.name
+        rows = None if trust is None else trust[R.key]
+        for added in pair.added:
+            if added.weight:
+                terms[f"{added.name}:{A}->{B}"] = added.weight, added.term(logits, labels, R, rows, mixed)
+        if only_added:
+            return terms
+        of_pair: dict[str, tuple[float, LossTerm]] = {}
+        implied = nothing_implied(len(logits[A]), len(R.target.outputs), logits[A].device) if count_only else None
+        if implied is None and pair.ill.weight:  # DM at the same temperature shares what costs most
+            implied = implied_prediction(logits[A], R, trust=rows)
+        if dm := pair.dm.weight and pair.dm:
+            of_pair[f"dm:{A}->{B}"] = (
+                dm.weight,
+                distribution_matching_loss(
+                    logits[A],
+                    logits[B],
+                    R,
+                    tau=dm.tau,
+                    direction=dm.direction,
+                    stop_gradient=dm.stop_gradient,
+                    form=dm.form,
+                    trust=rows,
+                    implied=implied if dm.tau == 1 or count_only else None,
+                ),
+            )
+        if sca := pair.sca.weight and pair.sca:
+            if sca.to_source:
+                term = _of_labels(
+                    co_annotation_to_classes,
+                    logits[A],
+                    labels,
+                    mixed,
+                    B,
+                    R,
+                    tau_co=sca.tau_co,
+                    form=sca.source_form,
+                    clip=sca.clip,
+                    prior=self._prior(pair, logits[A].device),
+                    trust=rows,
+                )
+                of_pair[f"sca:{B}->{A}"] = sca.weight, term
+            if sca.to_target:
+                term = _of_labels(co_annotation_to_labels, logits[B], labels, mixed, A, R, form=sca.form, trust=rows)
+                of_pair[f"sca:{A}->{B}"] = sca.weight, term
+        if pair.ill.weight:
+            term = _of_labels(implied_likelihood_loss, logits[A], labels, mixed, B, R, trust=rows, implied=implied)
+            of_pair[f"ill:{B}->{A}"] = pair.ill.weight, term
+        return of_pair | terms
+
+    def _prior(self, pair: RelatedPair, device: torch.device) -> Tensor | None:
+        if pair.sca.prior is None:
+            return None
+        key = id(pair), device
+        if key not in self._priors:
+            self._priors[key] = torch.tensor(pair.sca.prior).to(device)
+        return self._priors[key]
+
+    def _is_stacked(self, device: torch.device) -> bool:
+        """Say whether parts are computed in stacks: on an accelerator, where each operation costs a launch.
+
+        On the CPU from so many pairs of a kind on as make a stack no slower.
+        """
+        return device.type != "cpu" or self._compiled or self._stacks.largest >= _WORTH_A_STACK
+
+    def _totals(
+        self,
+        logits: Mapping[str, Tensor],
+        labels: Mapping[str, Tensor],
+        trust: Mapping[str, Tensor] | None,
+        mixed: MixedLabels | None,
+        count_only: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the sums and counts of all parts, each of shape (parts,)."""
+        device = next(iter(logits.values())).device
+        if not self._is_stacked(device):
+            terms = [term for _, term in self.terms(logits, labels, trust, mixed, count_only).values()]
+            return torch.stack([term.total for term in terms]), torch.stack([term.count.detach() for term in terms])
+        partners, own = (mixed.labels, mixed.own) if mixed else (None, 1.0)
+        totals, counts = self._stacks(logits, labels, trust, partners, own, count_only)
+        rest: list[LossTerm] = []
+        for pair in self.pairs:
+            if not pair.has_loss:
+                continue
+            in_stack = isinstance(pair.relatedness.source, Multiclass)
+            of_pair = self._terms_of(pair, logits, labels, trust, mixed, count_only, only_added=in_stack)
+            rest += [term for _, term in of_pair.values()]
+        if rest:
+            totals = torch.cat([totals, torch.stack([term.total.to(totals) for term in rest])])
+            counts = torch.cat([counts, torch.stack([term.count.detach().to(counts) for term in rest])])
+        _, order, uses = self._constants(totals)
+        totals = Spread.apply(totals[None], order, uses)[0]  # type: ignore[no-untyped-call]
+        return totals, counts.index_select(0, order)
+
+    def _constants(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the parts' weights, and their order among those of stacks, on a device."""
+        key = like.device, like.dtype
+        if key not in self._kept:
+            self._kept[key] = (
+                torch.tensor([weight for _, weight in self._parts], dtype=like.dtype).to(like.device),
+                torch.tensor(self._order, dtype=torch.int64).to(like.device),
+                uses_of(self._order, len(self._order)).to(like.device),
+            )
+        return self._kept[key]
 
     def _check(self, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> None:
         names = [task.name for task in self.tasks]
@@ -306,8 +317,8 @@ class JointLoss(nn.Module):
                 for task in self.tasks
             }
             self._check(logits, labels)
-            terms = self.terms(logits, labels, trust, mixed, count_only=True)
-        return _over_workers(terms)
+            _, counts = self._totals(logits, labels, trust, mixed, count_only=True)
+        return SumOverWorkers([counts])
 
     def forward(
         self,
@@ -333,43 +344,40 @@ class JointLoss(nn.Module):
         """
         for task_labels in (labels, mixed.labels) if mixed else (labels,):
             self._check(logits, task_labels)
-        terms = self.terms(logits, labels, trust, mixed)
-        (divisors,) = _over_workers(terms).wait() if counts is None else (counts,)
-        workers = world_size()
-        totals = torch.stack([term.total for _, term in terms.values()])
-        weights = torch.tensor([weight for weight, _ in terms.values()], dtype=totals.dtype, device=totals.device)
+        totals, own_counts = self._totals(logits, labels, trust, mixed)
+        (divisors,) = SumOverWorkers([own_counts]).wait() if counts is None else (counts,)
+        weights, *_ = self._constants(totals)
         values = totals / torch.where(divisors > 0, divisors, torch.ones_like(divisors))
-        loss = (weights * values).sum() * workers
-        parts = dict(zip(terms, values.detach().unbind(), strict=True))
-        return JointLossValue(loss, parts, self._objectives(list(terms), weights, values, divisors))
+        weighted = weights * values
+        parts = dict(zip(self.part_names, values.detach().unbind(), strict=True))
+        return JointLossValue(weighted.sum() * world_size(), parts, self._objectives(weighted, weights, divisors))
 
     @property
     def objective_names(self) -> tuple[str, ...]:
         """The names of the objectives, in order: the tasks, then ``matching`` where a pair has a loss."""
-        matches = any(
-            pair.dm.weight
-            or (pair.sca.weight and (pair.sca.to_source or pair.sca.to_target))
-            or pair.ill.weight
-            or any(added.weight for added in pair.added)
-            for pair in self.pairs
-        )
+        matches = len(self._parts) > len(self.tasks)
         return (*(task.name for task in self.tasks), *((MATCHING,) if matches else ()))
 
-    def _objectives(
-        self, names: Sequence[str], weights: Tensor, values: Tensor, counts: Tensor
-    ) -> dict[str, Objective]:
-        tasks = [task.name for task in self.tasks]
+    def _objectives(self, weighted: Tensor, weights: Tensor, counts: Tensor) -> dict[str, Objective]:
         counts_for_something = (counts > 0) & (weights > 0)
-        objectives: dict[str, Objective] = {}
-        for i, name in enumerate(names):
-            objective = name if name in tasks else MATCHING
-            share, present = weights[i] * values[i], counts_for_something[i]
-            if before := objectives.get(objective):
-                share, present = before.share + share, before.present | present
-            objectives[objective] = Objective(share, present)
+        tasks = len(self.tasks)
+        objectives = {task.name: Objective(weighted[i], counts_for_something[i]) for i, task in enumerate(self.tasks)}
+        if len(self._parts) > tasks:
+            objectives[MATCHING] = Objective(weighted[tasks:].sum(), counts_for_something[tasks:].any())
         return objectives
 
 
-def _over_workers(terms: Mapping[str, tuple[float, LossTerm]]) -> SumOverWorkers:
-    """Begin to sum the counts of loss terms over all workers."""
-    return SumOverWorkers([torch.stack([term.count.detach() for _, term in terms.values()])])
+def _of_labels(
+    loss: Callable[..., LossTerm],
+    z: Tensor,
+    labels: Mapping[str, Tensor],
+    mixed: MixedLabels | None,
+    task: str,
+    *args: Any,
+    **options: Any,
+) -> LossTerm:
+    """Return a loss of logits and of a task's labels."""
+    if mixed is None:
+        return loss(z, labels[task], *args, **options)
+    y, y_partner = where_both(labels[task], mixed.labels[task])
+    return blended(loss(z, y, *args, **options), loss(z, y_partner, *args, **options), mixed.own)

@@ -1,6 +1,7 @@
 """A loss as a sum and a count, so that its value does not depend on how many workers share the batch."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import wraps
 from typing import ParamSpec, TypeVar
@@ -36,6 +37,26 @@ class LossTerm:
         return self.total / torch.where(self.count > 0, self.count, torch.ones_like(self.count))
 
 
+def summed(entries: Tensor, stacked: bool = False) -> Tensor:
+    """Sum entries; of several pairs, stacked in front, those of each."""
+    return entries.flatten(1).sum(dim=1) if stacked else entries.sum()
+
+
+def looks_at_values(tensor: Tensor) -> bool:
+    """Say whether a loss may look at values to leave out what they make needless: on the CPU, where that is free.
+
+    An accelerator would have to be waited for, and what is compiled or captured knows no values.
+    """
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Return the context in which nothing on a device is rounded to half precision."""
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
+
+
 def in_full_precision(function: Callable[P, T]) -> Callable[P, T]:
     """Run a loss outside autocast, its half-precision floating-point arguments raised to float32."""
 
@@ -46,8 +67,8 @@ def in_full_precision(function: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
-        device = next((value.device.type for value in args if isinstance(value, Tensor)), "cpu")
-        with torch.autocast(device, enabled=False):
+        device = next((value.device for value in args if isinstance(value, Tensor)), torch.device("cpu"))
+        with without_autocast(device):
             return function(*map(raised, args), **{k: raised(v) for k, v in kwargs.items()})  # type: ignore[arg-type]
 
     return wrapper

@@ -35,7 +35,7 @@ class MixedLabels:
     """
 
     labels: Mapping[str, Tensor]
-    own: float
+    own: float | Tensor
 
     def to(self, device: torch.device) -> "MixedLabels":
         """Return the same on a device."""
@@ -48,6 +48,6 @@ def where_both(y: Tensor, y_partner: Tensor) -> tuple[Tensor, Tensor]:
     return y.masked_fill(unknown, MISSING), y_partner.masked_fill(unknown, MISSING)
 
 
-def blended(term: LossTerm, of_partner: LossTerm, lam: float) -> LossTerm:
+def blended(term: LossTerm, of_partner: LossTerm, lam: float | Tensor) -> LossTerm:
     """Return lambda of one loss and 1 - lambda of another."""
     return LossTerm(lam * term.total + (1 - lam) * of_partner.total, lam * term.count + (1 - lam) * of_partner.count)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mtlcore.relatedness.device_cache import cached_on_device, unknown_view
 from mtlcore.relatedness.relatedness import Relatedness
 from mtlcore.tasks import Multiclass, Multilabel
 
@@ -38,9 +39,21 @@ def split_trust(trust: Tensor, relatedness: Relatedness) -> SplitTrust:
     """
     if trust.dim() == 1:
         return SplitTrust(trust, None)
-    unknown = relatedness.table.isnan().to(trust.device)
-    if isinstance(relatedness.target, Multiclass) or isinstance(relatedness.source, Multilabel):
-        return SplitTrust(trust.masked_fill(unknown, torch.inf).amin(dim=1).clamp(max=1.0), None)
-    rows = trust.masked_fill(unknown, 0.0).amax(dim=1)
-    divisor = torch.where(rows > 0, rows, torch.ones_like(rows))[:, None]
-    return SplitTrust(rows, torch.where(rows[:, None] > 0, trust / divisor, torch.ones_like(trust)))
+    unknown = cached_on_device(relatedness, unknown_view, trust.device, trust.dtype)
+    as_rows = isinstance(relatedness.target, Multiclass) or isinstance(relatedness.source, Multilabel)
+    return split_cells(trust, unknown, as_rows)
+
+
+def split_cells(trust: Tensor, unknown: Tensor, as_rows: bool) -> SplitTrust:
+    """Split trust by cell.
+
+    Args:
+        trust: shape (..., C, L), in [0, 1].
+        unknown: which cells are, bool, same shape.
+        as_rows: whether a row counts as a whole, as its least trusted known cell.
+    """
+    if as_rows:
+        return SplitTrust(trust.masked_fill(unknown, torch.inf).amin(dim=-1).clamp(max=1.0), None)
+    rows = trust.masked_fill(unknown, 0.0).amax(dim=-1)
+    divisor = torch.where(rows > 0, rows, torch.ones_like(rows))[..., None]
+    return SplitTrust(rows, torch.where(rows[..., None] > 0, trust / divisor, torch.ones_like(trust)))

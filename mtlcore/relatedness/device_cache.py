@@ -1,7 +1,7 @@
 """Per-device cache of the tensors that the losses derive from a relatedness table."""
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -13,6 +13,7 @@ from mtlcore.relatedness.relatedness import Relatedness
 T = TypeVar("T")
 _Kept = dict[tuple[Callable[[Tensor], Any], torch.device, torch.dtype], tuple[int, Any]]
 _KEPT: WeakKeyDictionary[Relatedness, _Kept] = WeakKeyDictionary()
+_BASES: WeakKeyDictionary[Relatedness, Callable[[Tensor], Tensor]] = WeakKeyDictionary()
 
 
 def cached_on_device(
@@ -44,9 +45,36 @@ def cached_on_device(
     if cached is None or cached[0] != version:
         # Not as inference tensors, which a later step could not save for its backward pass.
         with torch.inference_mode(False), torch.no_grad():
-            cached = of_relatedness[key] = version, of_table(table.to(device, dtype, copy=True))
+            # Made on the host, which may look at its values.
+            cached = of_relatedness[key] = version, on_device(of_table(table.to("cpu", dtype, copy=True)), device)
     value: T = cached[1]
     return value
+
+
+def on_device(value: Any, device: torch.device) -> Any:
+    """Return a tensor, or tuples and lists of them and of other things, on a device."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, tuple):
+        parts = [on_device(part, device) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    return [on_device(part, device) for part in value] if isinstance(value, list) else value
+
+
+def base_on_device(relatedness: Relatedness, like: Tensor) -> Tensor:
+    """Return a relatedness's base on the device and in the dtype of a tensor, copied there once.
+
+    Raises:
+        ValueError: it has none.
+    """
+    base = relatedness.base
+    if base is None:
+        raise ValueError(f"{relatedness.edge}: found no base")
+    return cached_on_device(relatedness, _BASES.setdefault(relatedness, partial(_moved, base)), like.device, like.dtype)
+
+
+def _moved(base: Tensor, table: Tensor) -> Tensor:
+    return base.to(table)
 
 
 def identity_view(R: Tensor) -> Tensor:
@@ -54,18 +82,25 @@ def identity_view(R: Tensor) -> Tensor:
     return R
 
 
+def unknown_view(R: Tensor) -> Tensor:
+    """Return which cells are unknown, bool."""
+    return R.isnan()
+
+
 class Cells(NamedTuple):
     """A table as the matching reads it.
 
     Attributes:
         holds_or_not: R and 1 - R side by side, 0 where unknown, shape (C, 2 L).
-        impossible: which of these columns are 0 throughout, bool, shape (2 L,).
+        impossible: which of these columns are 0 throughout, bool, shape (1, 2 L).
         unknown: 1 where a cell is unknown, else 0, shape (C, L); None where the whole table is known.
+        real: 1 where a column is a label's, 0 where it only fills up, shape (1, L); None where all are labels'.
     """
 
     holds_or_not: Tensor
     impossible: Tensor
     unknown: Tensor | None
+    real: Tensor | None = None
 
 
 def matching_view(R: Tensor) -> Cells:
@@ -73,7 +108,7 @@ def matching_view(R: Tensor) -> Cells:
     unknown = R.isnan()
     holds = R.nan_to_num(nan=0.0)
     holds_or_not = torch.cat([holds, (1 - holds).masked_fill(unknown, 0.0)], dim=1)
-    impossible = (holds_or_not == 0).all(dim=0)
+    impossible = (holds_or_not == 0).all(dim=0, keepdim=True)
     return Cells(holds_or_not, impossible, unknown.to(R.dtype) if bool(unknown.any()) else None)
 
 
@@ -165,18 +200,18 @@ class Evidence(NamedTuple):
     log_none: Tensor
 
 
+def evidence_of(R: Tensor, clip: float) -> Evidence:
+    """Return a table, shape (..., C, L), NaN where unknown, as evidence, with R clipped to [clip, 1 - clip].
+
+    At a ``clip`` of 0 logarithms of 0 are -100, as in ``torch.nn.BCELoss``.
+    """
+    clipped = R.clamp(clip, 1 - clip)
+    log_not = torch.log1p(-clipped).clamp(min=-100.0).nan_to_num(nan=0.0)
+    log_holds = clipped.log().clamp(min=-100.0).nan_to_num(nan=0.0)
+    return Evidence(log_not, log_holds - log_not, log_not.sum(dim=-1))
+
+
 @lru_cache(maxsize=64)
 def evidence_view(clip: float) -> Callable[[Tensor], Evidence]:
-    """Return the view of a table, shape (C, L), NaN where unknown, with R clipped to [clip, 1 - clip].
-
-    It is the same function for the same ``clip``. At a ``clip`` of 0 logarithms of 0 are -100, as in
-    ``torch.nn.BCELoss``.
-    """
-
-    def view(R: Tensor) -> Evidence:
-        clipped = R.clamp(clip, 1 - clip)
-        log_not = torch.log1p(-clipped).clamp(min=-100.0).nan_to_num(nan=0.0)
-        log_holds = clipped.log().clamp(min=-100.0).nan_to_num(nan=0.0)
-        return Evidence(log_not, log_holds - log_not, log_not.sum(dim=1))
-
-    return view
+    """Return :func:`evidence_of` with a ``clip``: the same function for the same one."""
+    return partial(evidence_of, clip=clip)

@@ -71,9 +71,10 @@ def check_machine(case: Case) -> list[str]:
             "pip install 'kindred-mtl[wandb]' installs it"
         )
     compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+    found = "'step'" if training.compile == "step" else "true"
     if training.compile and shutil.which(compiler) is None:
         problems.append(
-            f"training.compile: found true, and there is no C++ compiler {compiler!r} on this machine; "
+            f"training.compile: found {found}, and there is no C++ compiler {compiler!r} on this machine; "
             "expected one there, or its path in the environment variable CXX"
         )
     if training.device == "cuda":
@@ -460,7 +461,9 @@ def _pieces_and_shards(case: Case) -> Iterator[str]:
     from mtlcore.balancing import BALANCERS, balancing_class
 
     if case.training.shard and case.training.compile:
-        yield "training.compile: found true, and training.shard too; expected one of the two"
+        found = "'step'" if case.training.compile == "step" else "true"
+        yield f"training.compile: found {found}, and training.shard too; expected one of the two"
+    yield from _replayed_steps(case)
     requirements = {
         "in_pieces": (case.training.accumulate > 1, f"training.accumulate: found {case.training.accumulate}"),
         "in_shards": (case.training.shard, "training.shard: found true"),
@@ -474,6 +477,33 @@ def _pieces_and_shards(case: Case) -> Iterator[str]:
                     f"{setting}, and balancing {method!r} needs more than that leaves; "
                     f"expected one of {', '.join(capable)}"
                 )
+
+
+def _replayed_steps(case: Case) -> Iterator[str]:
+    """Say what a GPU could not replay: a step that waits for values, or that changes what no tensor holds."""
+    from mtlcore.balancing import balancing_class
+
+    training = case.training
+    if training.compile != "step" or training.device != "cuda":
+        return
+    found = "training.compile: found 'step'"
+    if training.max_workers > 1:
+        yield (
+            f"{found} for up to {training.max_workers} workers; sums over workers inside a replayed step are not "
+            "supported; expected true, or one worker"
+        )
+    if training.optimizer.name not in ("adamw", "sgd"):
+        yield f"{found} with optimizer {training.optimizer.name!r}; expected adamw or sgd, or compile: true"
+    for method in sorted({(arm.balancing or training.balancing).method for arm in case.arms.values()}):
+        if not balancing_class(method).in_graphs:
+            yield (
+                f"{found} with balancing {method!r}, which looks at values or keeps some from step to step; "
+                "expected fixed, or compile: true"
+            )
+    matchings = [arm.matching for arm in case.arms.values() if isinstance(arm.matching, Matching)]
+    own = {name for matching in matchings for name, added in matching.added.items() if added.weight}
+    for name in sorted(own):
+        yield f"{found} with the pair loss {name!r}, which may look at values; expected compile: true"
 
 
 def _tuning(case: Case) -> Iterator[str]:

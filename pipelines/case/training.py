@@ -343,8 +343,9 @@ class Training(Section):
     everything that looks at gradients stay
     float32. ``accumulate``: in how many pieces, one after the other, a worker works through its part of the batch;
     the step stays the same. ``clip_norm``: the most that the norm of the whole gradient may be. ``compile``: compile
-    the backbone. ``channels_last``: the memory layout of images and of convolutions. ``shard``: each worker keeps
-    only its part of the parameters and of the optimiser's moments, for a network that does not fit one device.
+    the backbone; ``step``: losses and trust too, and on a GPU replay whole steps. ``channels_last``: the memory layout
+    of images and of convolutions. ``shard``: each worker keeps only its part of the parameters and of the optimiser's
+    moments, for a network that does not fit one device.
     """
 
     steps: Positive
@@ -395,8 +396,8 @@ class Training(Section):
     """Pieces of a worker's shard of the batch."""
     clip_norm: PositiveFloat | None = None
     """The largest norm of the gradient."""
-    compile: bool = False
-    """Compile the backbone."""
+    compile: bool | Literal["step"] = False
+    """Compile the backbone, or the whole step."""
     channels_last: bool = True
     """Memory layout of images."""
     shard: bool = False

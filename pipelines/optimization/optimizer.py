@@ -38,8 +38,13 @@ class Optimizer(Section):
     """Further arguments of the optimiser."""
 
 
-def build_optimizer(settings: Optimizer, network: "nn.Module") -> "torch.optim.Optimizer":
+def build_optimizer(settings: Optimizer, network: "nn.Module", *, in_graphs: bool = False) -> "torch.optim.Optimizer":
     """Build the optimiser of a network's parameters.
+
+    Args:
+        settings: of the case.
+        network: whose parameters it changes.
+        in_graphs: its steps are to be replayed on a GPU: the learning rate is then a tensor, which a replay reads anew.
 
     Raises:
         ValueError: there is no such optimiser, or it does not take its settings: begins with the key that is wrong.
@@ -49,13 +54,17 @@ def build_optimizer(settings: Optimizer, network: "nn.Module") -> "torch.optim.O
     defaults: dict[str, Any] = {"momentum": settings.momentum} if settings.name == "sgd" else {}
     if settings.name in ("adamw", "sgd") and all(parameter.is_cuda for parameter in network.parameters()):
         defaults["fused"] = True  # one kernel for all parameters; on the CPU the kernels and their bits stay
+    lr: float | torch.Tensor = settings.lr
+    if in_graphs:
+        lr = torch.tensor(settings.lr, device=next(network.parameters()).device)
+        defaults |= {"capturable": True} if settings.name == "adamw" else {}
     try:
         build = OPTIMIZERS[settings.name]
     except ValueError as error:
         raise ValueError(f"name: {error}") from None
     try:
         optimizer = build(
-            network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, **defaults | settings.options
+            network.parameters(), lr=lr, weight_decay=settings.weight_decay, **defaults | settings.options
         )
     except Exception as error:  # somebody's code
         raise ValueError(f"options: {settings.name!r} failed: {type(error).__name__}: {error}") from error
@@ -95,5 +104,10 @@ def check_optimizer(settings: Optimizer) -> None:
 
 def set_learning_rate(optimizer: "torch.optim.Optimizer", lr: float) -> None:
     """Let the optimiser's next step take a learning rate."""
+    import torch
+
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr

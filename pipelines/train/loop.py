@@ -40,6 +40,7 @@ from pipelines.train.prepare import prepare
 from pipelines.train.sharding import is_sharded
 from pipelines.train.state import TrainingState
 from pipelines.train.step import Step
+from pipelines.train.step_graphs import GpuRecorder
 from pipelines.train.trust_record import trust_record
 from pipelines.train.validation import Validation
 from pipelines.train.worker import Worker
@@ -80,6 +81,12 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
         head_inputs = enter(HeadInputs(state.network.heads)) if state.trust else None
         trusted = case.arms[run.arm].weighs_by_trust
         a_step = Step(state, network, joint_loss, training, trusted, probe, head_inputs)
+        if training.compile == "step":
+            joint_loss.compile_terms()
+            if state.trust:
+                state.trust.compile_evidence()
+            if worker.device.type == "cuda":
+                a_step.replay(GpuRecorder(worker.device))
 
         steps = range(state.step, training.steps)
         resident = data.resident_on(worker.device) if training.data == "device" else None
@@ -150,7 +157,9 @@ def build_state(
     trust = build_trust(network, joint_loss, _annotated(work.data_sets, run.tasks))
     if trust:
         trust.to(worker.device)
-    state = TrainingState(network, build_optimizer(case.training.optimizer, network), balancer, trust)
+    in_graphs = case.training.compile == "step" and worker.device.type == "cuda"
+    optimizer = build_optimizer(case.training.optimizer, network, in_graphs=in_graphs)
+    state = TrainingState(network, optimizer, balancer, trust)
     return state, joint_loss, channels_last
 
 

@@ -1,6 +1,6 @@
 """One training step: forward, loss, backward, optimiser, from a batch on the device."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -11,6 +11,7 @@ from mtlcore.distributed import world_size
 from pipelines.batches.batch import MixedBatch
 from pipelines.case.training import Training
 from pipelines.train.state import TrainingState
+from pipelines.train.step_graphs import Record, StepGraphs
 
 
 class Step:
@@ -24,6 +25,9 @@ class Step:
         trusted: whether the cells of tables count as far as they are trusted.
         probe: measures how tasks relate.
         head_inputs: what went into each head, for the estimate of trust; None where there is none.
+
+    Attributes:
+        graphs: what replays recorded steps; None where each is computed.
     """
 
     def __init__(
@@ -38,13 +42,37 @@ class Step:
     ) -> None:
         self._state, self._network, self._joint_loss, self._training = state, network, joint_loss, training
         self._trusted, self._probe, self._head_inputs = trusted, probe, head_inputs
+        self.graphs: StepGraphs | None = None
+
+    def replay(self, record: Record) -> None:
+        """Have steps recorded and replayed from here on."""
+        self.graphs = StepGraphs(self._compute, record)
 
     def take(self, batch: MixedBatch, measured: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
         """Train on the worker's shard of the batch; return its loss and its share of each part, both detached.
 
+        Where steps are replayed (``graphs``), what is returned holds until the next step.
+
         Args:
             batch: on the worker's device; it may have no row.
-            measured: whether to measure how tasks relate; a batch in pieces is measured by its first.
+            measured: whether to measure how tasks relate; a batch in pieces is measured by its first. Such a step is
+                never replayed.
+        """
+        trust = self._state.trust
+        refresh = trust is not None and trust.optimizer is not None and trust.refreshes_next()
+        if self.graphs is None or measured:
+            values = self._compute(batch, refresh, measured)
+        else:
+            values = self.graphs.take(batch, refresh)
+        if trust:
+            trust.count_step()
+        loss, *parts = values
+        return loss, dict(zip(self._joint_loss.part_names, parts, strict=True))
+
+    def _compute(self, batch: MixedBatch, refresh: bool, measured: bool = False) -> Sequence[Tensor]:
+        """Do a step's work on the device, without waiting for it unless it is measured; return the loss and its parts.
+
+        ``refresh``: whether trust is computed anew.
         """
         state, trust = self._state, self._state.trust
         cells_trusted = trust.by_edge() if trust and self._trusted else None
@@ -54,7 +82,7 @@ class Step:
         counting = None
         if pieces > 1 or world_size() > 1:
             counting = self._joint_loss.begin_counts(batch.labels, cells_trusted, batch.mixed)
-        losses, parts, observations, collected = [], [], [], None
+        values, observations, collected = [], [], None
         for piece in range(pieces):
             micro_batch = batch if pieces == 1 else piece_of(batch, piece, pieces)
             with _alone(self._network) if piece < pieces - 1 else nullcontext():
@@ -72,14 +100,15 @@ class Step:
                     features, observed = zip(*observations, strict=True)
                     collected = trust.collect(_joined(features), _joined(observed))
                 state.balancer.backward(value)
-            losses.append(value.loss.detach())
-            parts.append(value.parts)
+            values.append([value.loss.detach(), *value.parts.values()])
         if self._training.clip_norm is not None:
             nn.utils.clip_grad_norm_(self._network.parameters(), self._training.clip_norm)
         state.optimizer.step()
-        if trust and collected:
-            trust.update(collected)
-        return torch.stack(losses).sum(), {name: torch.stack([p[name] for p in parts]).sum() for name in parts[0]}
+        if trust and trust.optimizer is not None and collected:
+            trust.take_in(collected, refresh)
+        if pieces == 1:
+            return values[0]
+        return torch.stack([torch.stack(of_piece) for of_piece in values]).sum(dim=0).unbind()
 
 
 def piece_of(batch: MixedBatch, piece: int, pieces: int) -> MixedBatch:
@@ -107,4 +136,9 @@ def _alone(network: nn.Module) -> AbstractContextManager[None]:
 def _joined(pieces: tuple[Mapping[str, Tensor], ...]) -> Mapping[str, Tensor]:
     if len(pieces) == 1:
         return pieces[0]
-    return {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
+    joined: dict[str, Tensor] = {}
+    for name in pieces[0]:
+        # Heads that were given the same features keep the same, here too.
+        same = next((n for n in joined if all(piece[n] is piece[name] for piece in pieces)), None)
+        joined[name] = torch.cat([piece[name] for piece in pieces]) if same is None else joined[same]
+    return joined

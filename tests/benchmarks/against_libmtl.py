@@ -76,8 +76,10 @@ def import_libmtl(folder: Path | None) -> Any:
     return LibMTL
 
 
-def libmtl_trainer(libmtl: Any, tasks: dict[str, int], backbone: Any, features: int, lr: float) -> Any:
-    """Return LibMTL's Trainer on the CPU; tasks by name with the number of outputs, of classes where it is 10."""
+def libmtl_trainer(
+    libmtl: Any, tasks: dict[str, int], backbone: Any, features: int, lr: float, device: str = "cpu"
+) -> Any:
+    """Return LibMTL's Trainer on a device; tasks by name with the number of outputs, of classes where it is 10."""
 
     class BCE(libmtl.loss.AbsLoss):
         def compute_loss(self, pred: Tensor, gt: Tensor) -> Tensor:
@@ -91,13 +93,13 @@ def libmtl_trainer(libmtl: Any, tasks: dict[str, int], backbone: Any, features: 
         def score_fun(self) -> list[float]:
             return [sum(self.record) / sum(self.bs)]
 
-    class OnTheCPU(libmtl.Trainer):
+    class OnDevice(libmtl.Trainer):
         def _prepare_model(self, *given: Any) -> None:
-            self.device = torch.device("cpu")
+            self.device = torch.device(device)
             super()._prepare_model(*given)
 
     of_classes = {name: "class" in name for name in tasks}
-    return OnTheCPU(
+    return OnDevice(
         task_dict={
             name: {
                 "metrics": ["Acc"],

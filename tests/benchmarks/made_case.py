@@ -12,11 +12,17 @@ from pipelines.case.load import load_case
 
 CLASSES = [f"class {i}" for i in range(10)]
 LABELS = [f"label {i}" for i in range(12)]
-SHAPE = (32, 32, 3)  # height, width, channels
 
 
 def made_case(
-    folder: Path, rows: int, tasks: int = 2, *, related: bool = True, overrides: Sequence[str] = (), name: str = "made"
+    folder: Path,
+    rows: int,
+    tasks: int = 2,
+    *,
+    related: bool = True,
+    overrides: Sequence[str] = (),
+    name: str = "made",
+    size: int = 32,
 ) -> Case:
     """Write a case's data and return the case: tasks of ten classes and of twelve labels in turn, a dataset each.
 
@@ -29,12 +35,13 @@ def made_case(
         related: relate each task of classes to the task of labels after it, with DM and SCA.
         overrides: as ``--set`` takes them.
         name: of the case.
+        size: height and width of the images.
     """
     named = [f"{'class' if i % 2 == 0 else 'labels'}{i}" for i in range(tasks)]
     content: dict[str, Any] = {
         "name": name,
         "data_root": str(folder),
-        "input": {"height": SHAPE[0], "width": SHAPE[1]},
+        "input": {"height": size, "width": size},
         "tasks": {
             task: {"kind": "multiclass", "classes": CLASSES} if "class" in task else _multilabel() for task in named
         },
@@ -50,7 +57,7 @@ def made_case(
     for i, task in enumerate(named):
         for split, count in (("train", rows // tasks), ("test", 8)):
             file = f"{name}-{task}-{split}.npz"
-            _write(folder / file, count, task, [i, split == "test"])
+            _write(folder / file, count, task, [i, split == "test"], size)
             content["datasets"][f"{task}_{split}"] = {
                 "source": {"kind": "numpy", "path": file},
                 "labels": {task: {"from": "column", "column": task}},
@@ -71,9 +78,9 @@ def _multilabel() -> dict[str, Any]:
     return {"kind": "multilabel", "labels": LABELS}
 
 
-def _write(file: Path, rows: int, task: str, seed: list[int]) -> None:
+def _write(file: Path, rows: int, task: str, seed: list[int], size: int) -> None:
     if file.exists():
         return
     random = np.random.default_rng(seed)
     labels = random.choice(CLASSES, rows) if "class" in task else random.random((rows, len(LABELS))) < 0.3
-    np.savez(file, x=random.integers(0, 256, (rows, *SHAPE), dtype=np.uint8), **{task: labels})
+    np.savez(file, x=random.integers(0, 256, (rows, size, size, 3), dtype=np.uint8), **{task: labels})

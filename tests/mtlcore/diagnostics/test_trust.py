@@ -24,6 +24,7 @@ from mtlcore import (
 )
 from mtlcore.diagnostics.observed_cells import class_profile, from_B
 from tests.mtlcore.diagnostics.trust_on_workers import estimate, estimated
+from tests.mtlcore.losses.many_pairs import WAITS, ManyPairs, Operations
 
 CLASSES, TRAITS, FEATURES = 6, 8, 24
 A = Multiclass("species", tuple(f"s{c}" for c in range(CLASSES)))
@@ -289,6 +290,76 @@ def test_the_estimate_goes_on_where_its_state_was_left():
     resumed.optimizer.load_state_dict(first.optimizer.state_dict())
     observed(resumed, steps[25:])
     assert torch.equal(whole.by_edge()[R.key], resumed.by_edge()[R.key])
+
+
+def features_of(problem, draw):
+    """Return features of the batch, the same for all tasks, as heads of a shared backbone get them."""
+    return dict.fromkeys(problem.labels, torch.randn(len(problem.labels["A"]), FEATURES, generator=draw))
+
+
+@pytest.mark.parametrize("hub", ["multiclass", "multilabel"])
+def test_many_tables_are_estimated_as_each_alone(hub):
+    """Tables of different sizes and kinds, filled up to stacks: what fills up counts for nothing."""
+    problem, draw = ManyPairs(5, hub=hub, rows=48), torch.Generator().manual_seed(0)
+    tables = [pair.relatedness for pair in problem.pairs]
+    sizes = dict.fromkeys(problem.labels, FEATURES)
+    rows = {"A": 40, "B1": 30}
+    together, apart = RelatednessTrust(tables, sizes, rows), [RelatednessTrust([R], sizes, rows) for R in tables]
+    for _ in range(25):
+        h = features_of(problem, draw)
+        for trust in (together, *apart):
+            trust.observe(h, problem.labels)
+    for i, alone in enumerate(apart):
+        key = tables[i].key
+        torch.testing.assert_close(together.by_edge()[key], alone.by_edge()[key], rtol=2e-3, atol=1e-3)
+        for one, other in zip(together.observed()[key], alone.observed()[key], strict=True):
+            torch.testing.assert_close(one, other, rtol=2e-3, atol=1e-3)
+        for name in ("from_A", "from_not_A", "from_B", "confusion"):
+            found, expected = together.get_buffer(f"{name}_{i}"), alone.get_buffer(f"{name}_0")
+            torch.testing.assert_close(found, expected, rtol=2e-3, atol=1e-3)
+
+
+def test_tasks_with_features_of_their_own_are_estimated_as_with_shared_ones():
+    problem, draw = ManyPairs(3, rows=16), torch.Generator().manual_seed(0)
+    tables = [pair.relatedness for pair in problem.pairs]
+    shared, apart = (RelatednessTrust(tables, dict.fromkeys(problem.labels, FEATURES)) for _ in range(2))
+    for _ in range(5):
+        h = features_of(problem, draw)
+        shared.observe(h, problem.labels)
+        apart.observe({name: of_task.clone() for name, of_task in h.items()}, problem.labels)
+    for name, value in shared.state_dict().items():
+        torch.testing.assert_close(apart.state_dict()[name], value, rtol=1e-5, atol=1e-6)
+
+
+def seen_operations(pairs, refresh):
+    """Return what trust sends to a device without values in a step, but for the probes' optimiser."""
+    problem = ManyPairs(pairs, kinds=("multilabel", "multiclass"), rows=16)
+    trust = RelatednessTrust([pair.relatedness for pair in problem.pairs], dict.fromkeys(problem.labels, FEATURES))
+    trust.to("meta")
+    trust.optimizer.step = lambda: None
+    labels = {name: y.to("meta") for name, y in problem.labels.items()}
+    h = dict.fromkeys(labels, torch.empty(16, FEATURES, device="meta"))
+    for _ in range(2):  # the layout is made at the first use
+        with Operations() as noted:
+            trust.take_in(trust.collect(h, labels), refresh)
+            trust.by_edge()
+    return noted.names
+
+
+@pytest.mark.parametrize("refresh", [False, True])
+def test_trust_in_twenty_tables_takes_as_many_operations_as_in_two(refresh):
+    two, twenty = seen_operations(2, refresh), seen_operations(20, refresh)
+    assert len(twenty) == len(two) <= (560 if refresh else 240)
+    assert not [name for name in twenty if any(word in name for word in WAITS)]
+
+
+def test_a_moved_estimate_still_adds_to_its_own_buffers():
+    trust = RelatednessTrust([Relatedness(A, B["multilabel"], TRUTH["multilabel"])], {"species": 4, "traits": 4})
+    trust.double().float()
+    h, labels = torch.randn(64, 4, generator=torch.Generator().manual_seed(0)), next(batches("multilabel", 1))[1]
+    trust.observe({"species": h, "traits": h}, labels)
+    assert trust.get_buffer("from_A_0").any()
+    assert trust.get_buffer("confusion_0").any()
 
 
 def test_two_workers_estimate_what_one_does(two_workers, tmp_path):
