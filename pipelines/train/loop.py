@@ -62,13 +62,17 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
     sizes = {name: len(reader) for name, reader in data.readers.items()}
     plan = batch_sampler(case, sizes, run.seed, run.tasks, case.arms[run.arm].batch)
     state, joint_loss, channels_last = build_state(work, run, data, worker)
+    # Before the network is wrapped: a checkpoint names its parameters as they are called without a wrapper.
     restore_latest(state, work, run, worker)
     sharded = is_sharded(state.network)
+    # Wrapping would sum gradients a second time: a sharded network does that itself.
     network = state.network if sharded else worker.wrap(state.network)
+    # A probe compares gradients of whole parameters, of which a sharded worker has a part.
     probe, measured_at = RelatednessProbe(network, tasks), frozenset() if sharded else measured_steps(case, run)
     probe.measured = state.measured
     run_provenance = provenance(work.data_sets)
     checkpoints = join(work.folder(run), CHECKPOINTS)
+    # All workers ask when a checkpoint is due, though the first alone writes: what goes into it is gathered from all.
     pace = CheckpointSchedule(training.checkpoints, worker)
     validation = Validation(work.case, run, data.validation, worker)
 
@@ -99,6 +103,7 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
             )
             return feed.load(stored)
 
+        # What is not taken when the run stops early, or fails, must not go on reading blocks.
         threads = loader_threads(training, worker)
         batches = enter(closing(prefetch(load, steps, ahead=threads, threads=threads)))
         for step in steps:
@@ -108,12 +113,14 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
             worker.seed_draws(run.seed, step)
             set_learning_rate(state.optimizer, learning_rate(training, step))
             loss, parts = a_step.take(batch, measured=step in measured_at)
+            # Workers average gradients, so each one's loss is scaled up by their number; parts are shares as they are.
             state.history.add(loss / worker.world_size, parts)
             state.step = step + 1
             state.seconds += time.perf_counter() - begun
 
             last = state.step == training.steps
             validated = validation.is_due(state.step)
+            # Losses stay on the device until somebody asks: reading them makes the host wait for the step.
             logged = validated or state.step % case.logging.every == 0 or last
             if logged or pace.is_checkpoint(state.step):
                 losses = state.history.gather()
@@ -121,6 +128,7 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
                     last = validation.run_if_due(state) or last
                 if logged and monitor:
                     monitor.tell(losses, ended=last)
+                # The last step leaves the run's weights themselves, which no checkpoint needs to repeat.
                 why = None if last else pace.due(state.step)
                 if why and monitor:
                     monitor.keep()
@@ -131,6 +139,7 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
     weights = state.weights() if sharded or (first and not state.best) else {}
     if first:
         _write(work, run, state, worker, state.best or weights)
+        # Not before run.json is there: until then a killed run is resumed from them.
         delete_checkpoints(checkpoints)
         forget_failure(work, run)
     if worker.world_size > 1:
@@ -161,6 +170,7 @@ def restore_latest(state: TrainingState, work: WorkerAssignment, run: Run, worke
     name = None
     if worker.rank == 0:
         clear_unfinished(folder)
+        # One worker chooses: to another the newest file may look different, where storage lists late.
         name = newest_checkpoint(folder, work.can_resume_from, passed_over.append)
     name = worker.agree_on(name)
     if name is not None:
@@ -203,7 +213,7 @@ def _write(
     folder = work.folder(run)
     write_whole(join(folder, WEIGHTS), safetensors.torch.save(dict(weights)))
     write_whole(join(folder, HISTORY), state.history.parquet())
-    delete(join(folder, VALIDATIONS))
+    delete(join(folder, VALIDATIONS))  # of an earlier training, which may have validated where this one does not
     if state.validation.rows:
         write_whole(join(folder, VALIDATIONS), state.validation.parquet())
     write_measured(folder, state.measured)

@@ -47,10 +47,12 @@ class Step:
             measured: whether to measure how tasks relate; a batch in pieces is measured by its first.
         """
         state, trust = self._state, self._state.trust
+        # What earlier batches have shown: a label does not vouch for itself.
         cells_trusted = trust.by_edge() if trust and self._trusted else None
         state.optimizer.zero_grad(set_to_none=True)
         pieces = self._training.accumulate
-        # Sums over workers are begun as soon as they can be, and waited for as late.
+        # A loss is divided by the count of the whole batch, which a piece or a worker does not see. Sums over workers
+        # are begun as soon as they can be, and waited for as late.
         counting = None
         if pieces > 1 or world_size() > 1:
             counting = self._joint_loss.begin_counts(batch.labels, cells_trusted, batch.mixed)
@@ -68,6 +70,7 @@ class Step:
                 self._probe.measure(state.step, logits, micro_batch.labels)
                 if self._head_inputs:
                     observations.append((dict(self._head_inputs.last), micro_batch.labels))
+                # Before the backward pass, beside which the sum over workers travels.
                 if trust and piece == pieces - 1:
                     features, observed = zip(*observations, strict=True)
                     collected = trust.collect(_joined(features), _joined(observed))
@@ -89,6 +92,7 @@ def piece_of(batch: MixedBatch, piece: int, pieces: int) -> MixedBatch:
         return {name: y[piece::pieces] for name, y in labels.items()}
 
     mixed = batch.mixed and MixedLabels(rows_of_piece(batch.mixed.labels), batch.mixed.own)
+    # By stride: rows of a dataset lie side by side, and a stride gives every piece some of each.
     return MixedBatch(batch.x[piece::pieces], rows_of_piece(batch.labels), mixed)
 
 
