@@ -73,6 +73,7 @@ def partner_rows(draws: RowDraws, rows: np.ndarray, size: int) -> np.ndarray:
     """
     if size == 1:
         return rows
+    # A distance from the row itself, which never comes back to it: no draw has to be repeated.
     further = 1 + np.floor(draws.own[:, _Draw.PARTNER] * (size - 1)).astype(np.int64)
     return np.asarray((rows + further) % size)
 
@@ -113,6 +114,7 @@ def alterations(draws: np.ndarray, settings: Augmentation, shape: tuple[int, ...
     ):
         columns[:, column] = 1 + strength * (2 * draws[:, draw] - 1)
     area = height * width * (_ERASED_AREA[0] + draws[:, _Draw.ERASED_AREA] * (_ERASED_AREA[1] - _ERASED_AREA[0]))
+    # Even on a log scale: high and wide rectangles are as likely.
     ratio = _ERASED_RATIO[0] * (_ERASED_RATIO[1] / _ERASED_RATIO[0]) ** draws[:, _Draw.ERASED_RATIO]
     # even where that is higher or wider than the image
     high = np.clip(np.rint(np.sqrt(area * ratio)), 1, height)

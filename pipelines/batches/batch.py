@@ -114,12 +114,14 @@ def batch_sampler(
         UserError: ``training.mixing.max_repeats`` cannot be kept with one row of every dataset in a batch.
     """
     mixing = case.training.mixing
+    # A dataset without a label for these tasks would fill the batch with rows that no loss counts.
     labelled = [name for name in sizes if set(case.datasets[name].labels) & set(tasks)]
     if batch == "own":
         sizes = {name: sizes[name] for name in labelled}
     shares = shares_of(mixing, sizes)
     per_step = rows_per_step(case.training.batch_size, shares)
     if mixing.max_repeats is not None:
+        # Capped a second time: shares keep the bound, whole rows of a small batch may break it.
         try:
             per_step = capped_rows(per_step, sizes, mixing.max_repeats)
         except ValueError as error:
@@ -155,6 +157,7 @@ def class_priors(case: Case, readers: Mapping[str, BlockReader]) -> dict[str, tu
     holds = {name: np.zeros(len(task.outputs)) for name, task in tasks.items()}
     annotated = {name: np.zeros(len(task.outputs)) for name, task in tasks.items()}
     for reader in readers.values():
+        # In parts: the labels of hundreds of outputs and millions of rows need not be in memory at once.
         for labels_by_task in reader.label_parts(list(tasks)):
             for name, task in tasks.items():
                 labels = labels_by_task[name]
@@ -164,6 +167,7 @@ def class_priors(case: Case, readers: Mapping[str, BlockReader]) -> dict[str, tu
                     holds[name] += (labels == 1).sum(axis=0)
                 else:
                     holds[name] += np.bincount(labels[known], minlength=len(task.classes))
+    # One is added to each state, so that a class that has not been seen keeps a probability to be divided by.
     states = {name: 2 if isinstance(task, Multilabel) else len(task.outputs) for name, task in tasks.items()}
     return {name: tuple(((holds[name] + 1) / (annotated[name] + states[name])).tolist()) for name in tasks}
 
@@ -200,6 +204,7 @@ def stored_batch(
     rows = plan.worker_rows(step, rank, world_size)
 
     def stored(rows: Mapping[str, np.ndarray], draws: list[np.ndarray] | None) -> StoredRows:
+        # Labels are read on the host in any case: a few bytes a row, wanted by task and not by dataset.
         if resident:
             inputs = _places(readers, rows)
             parts = [readers[name].gather_labels(of_dataset) for name, of_dataset in rows.items()]
@@ -244,6 +249,7 @@ def finish_batch(batch: StoredBatch, case: Case, resident: Tensor | None = None)
     x = altered(batch.own)
     if batch.partners is None:
         return MixedBatch(x, batch.own.labels)
+    # Blended after both are altered: each keeps a crop and colours of its own.
     x = x.lerp_(altered(batch.partners), 1 - batch.own_share)
     return MixedBatch(x, batch.own.labels, MixedLabels(batch.partners.labels, batch.own_share))
 
@@ -283,6 +289,7 @@ def _gathered(
     total = sum(map(len, rows.values()))
     reader = next(iter(readers.values()))
     inputs = torch.empty((total, *reader.input_shape), dtype=_TORCH[reader.input_dtype.name], pin_memory=pinned)
+    # Readers write into their part of the batch itself: to join what they return would copy every input again.
     out, start, labels = inputs.numpy(), 0, []
     for name, of_dataset in rows.items():
         labels.append(readers[name].gather(of_dataset, out[start : start + len(of_dataset)]).labels)
