@@ -146,6 +146,7 @@ def distinct_cells(cells: Any) -> tuple[np.ndarray, list[str | None]]:
 
 def majority(votes: Iterable[Any], nothing: Any = None) -> Any:
     """Return what more than half of the votes are, those of ``nothing`` left out; None where there is no such."""
+    # More than half, not the most: two of five that agree against three that do not are no agreement.
     said = Counter(vote for vote in votes if vote is not None and vote != nothing)
     if not said:
         return None
@@ -155,6 +156,7 @@ def majority(votes: Iterable[Any], nothing: Any = None) -> Any:
 
 def _meaning(cells: Any, mean: Callable[[str], Any]) -> tuple[np.ndarray, list[Any]]:
     """Look at every different cell once: which one a row has (-1: empty), and what each means."""
+    # Millions of rows share a few words: each is looked up once, and a row takes its place among them.
     which, texts = distinct_cells(cells)
     return which, [None if text is None else mean(text) for text in texts]
 
@@ -179,6 +181,7 @@ class _Words:
 
     def place(self, text: str) -> int | _Wrong | None:
         """Return a word's number in the vocabulary; None for a code that means "not annotated"."""
+        # The source's own spelling first: a class may be called "1.0" or "True".
         words = (text, _number(text), text.lower() if text in ("True", "False") else text)
         if any(word in self._not_annotated for word in words):
             return None

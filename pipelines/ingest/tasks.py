@@ -47,6 +47,7 @@ def make_in_tasks(chunks: Sequence[ChunkToMake], recipe: Recipe) -> Iterator[dic
     with DataContext.current(context):
         made = ray.data.from_items(tasks, override_num_blocks=len(tasks)).flat_map(make_blocks, fn_args=(recipe,))
     for outcome in made.iter_rows():
+        # The first such outcome ends the ingest: what else is on its way would wait for the same storage.
         if outcome["unavailable"]:
             raise StorageUnavailableError(outcome["unavailable"])
         yield outcome
