@@ -165,6 +165,7 @@ class JointLoss(nn.Module):
         for key, name in edge_ends + [("task_weights", name) for name in self.task_weights]:
             if name not in names:
                 raise ValueError(f"{key}: there is no task {name!r}; expected one of {', '.join(sorted(names))}")
+        # Whichever way they lead: a second edge would teach the same pair twice.
         related = [frozenset((p.relatedness.source.name, p.relatedness.target.name)) for p in pairs]
         for i, pair in enumerate(pairs):
             if related.index(related[i]) < i:
@@ -197,6 +198,7 @@ class JointLoss(nn.Module):
         for pair in self.pairs:
             R = pair.relatedness
             A, B = R.source.name, R.target.name
+            # Counts come of labels and trust alone, so for them no prediction has to be implied.
             rows = None if trust is None else trust[R.key]
             implied = nothing_implied(len(logits[A]), len(R.target.outputs), logits[A].device) if count_only else None
             if implied is None and pair.ill.weight:  # DM at the same temperature shares what costs most
@@ -300,6 +302,7 @@ class JointLoss(nn.Module):
             True
         """
         any_labels = next(iter(labels.values()))
+        # Logits of zeros: the real ones come of the forward pass, beside which the counts travel.
         with torch.no_grad():
             logits = {
                 task.name: torch.zeros(len(any_labels), len(task.outputs), device=any_labels.device)
@@ -336,9 +339,11 @@ class JointLoss(nn.Module):
         terms = self.terms(logits, labels, trust, mixed)
         (divisors,) = _over_workers(terms).wait() if counts is None else (counts,)
         workers = world_size()
+        # Stacked, one operation for all parts: on a device many small ones cost more than the numbers in them.
         totals = torch.stack([term.total for _, term in terms.values()])
         weights = torch.tensor([weight for weight, _ in terms.values()], dtype=totals.dtype, device=totals.device)
         values = totals / torch.where(divisors > 0, divisors, torch.ones_like(divisors))
+        # Times the number of workers, by which DistributedDataParallel divides when it averages gradients.
         loss = (weights * values).sum() * workers
         parts = dict(zip(terms, values.detach().unbind(), strict=True))
         return JointLossValue(loss, parts, self._objectives(list(terms), weights, values, divisors))

@@ -39,6 +39,7 @@ class LossTerm:
 def in_full_precision(function: Callable[P, T]) -> Callable[P, T]:
     """Run a loss outside autocast, its half-precision floating-point arguments raised to float32."""
 
+    # Sums of thousands of entries and logarithms of small probabilities lose all digits in 8 or 11 bits.
     def raised(value: object) -> object:
         if isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16):
             return value.float()
