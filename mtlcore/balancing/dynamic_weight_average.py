@@ -25,6 +25,7 @@ class DynamicWeightAverage(WeightedLosses):
     """
 
     def __init__(self, objectives: Sequence[str], *, temperature: float = 2.0, period: int = 100) -> None:
+        # Sums over a whole period, of which small differences are divided: float32 would round them away.
         none = torch.zeros(len(objectives), dtype=torch.float64)
         super().__init__(
             objectives,

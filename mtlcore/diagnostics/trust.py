@@ -131,6 +131,7 @@ class RelatednessTrust(nn.Module):
         with torch.autocast(device, enabled=False):
             terms, logits = {}, {}
             for name, task in self.tasks.items():
+                # Of features as they are, without a gradient: the network must train as if nobody asked.
                 h = features[name].detach().flatten(1).float()
                 z = self.probes[f"{name}_probe"](F.layer_norm(h, h.shape[1:]))
                 terms[name] = supervised_loss(z, labels[name], task)
@@ -232,6 +233,7 @@ def cell_trust(relatedness: Relatedness, observed: ObservedCells) -> Tensor:
     """
     table = cached_on_device(relatedness, identity_view, observed.low.device, observed.low.dtype)
     beyond = table - observed.high
+    # Too small a cell is no mistake where other labels of A may be the cause.
     if isinstance(relatedness.source, Multiclass):
         beyond = torch.maximum(beyond, observed.low - table)
     beyond = beyond.nan_to_num(0.0).clamp(min=0)
@@ -241,11 +243,13 @@ def cell_trust(relatedness: Relatedness, observed: ObservedCells) -> Tensor:
 
 
 def _forget_steps(trust: RelatednessTrust, _: object) -> None:
+    # A checkpoint's count stands in the buffer alone.
     trust._steps = None
 
 
 def _zero_linear(features: int, outputs: int) -> nn.Linear:
     """Return a linear layer that starts at zero, and so draws no random number."""
+    # Probes must not move the random numbers that the network itself is drawn from.
     with torch.random.fork_rng(devices=[]):
         layer = nn.Linear(features, outputs)
     nn.init.zeros_(layer.weight)

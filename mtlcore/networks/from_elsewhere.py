@@ -30,6 +30,7 @@ def validate_backbone(
     shape = tuple(input_shape)
     backbone.eval()
     try:
+        # Two inputs: with one, a module that drops the batch's dimension would not be noticed.
         h = backbone(torch.zeros(2, *shape))
     except Exception as error:  # whatever somebody's module raises
         raise ValueError(f"backbone: {name!r} does not take inputs of shape {shape}: {_first_line(error)}") from None

@@ -68,6 +68,7 @@ class MultiGateMixtureOfExperts(TaskTrunk):
         self.backbone = backbone
         self.experts = nn.ModuleList(made)
         self.gates = nn.ModuleDict(
+            # Without a bias, as in the paper: a gate that could not see the input would have one mixture for all.
             {f"{name}_gate": nn.Linear(features, experts, bias=False) for name in self.task_names}
         )
 

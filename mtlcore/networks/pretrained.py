@@ -48,6 +48,7 @@ def load_pretrained(backbone: nn.Module, file: str | Path) -> None:
     def below(prefix: str) -> set[str]:
         return {name.removeprefix(prefix) for name in weights if name.startswith(prefix)}
 
+    # Where most names fit: one name may fit below several prefixes.
     prefix = max(_PREFIXES, key=lambda prefix: len(below(prefix) & set(wanted)))
     names = below(prefix)
     shapes = [
