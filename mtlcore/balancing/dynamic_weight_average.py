@@ -40,6 +40,7 @@ class DynamicWeightAverage(WeightedLosses):
     def weigh(self, losses: Tensor, present: Tensor, shares: Tensor) -> Tensor:
         """Return this step's weights."""
         state, m = self._state, len(self.objectives)
+        # Before two periods have ended there is no rate of descent: equal ratios weigh all objectives alike.
         ratios = torch.where(state["before"] > 0, state["last"] / state["before"].clamp_min(1e-12), 1.0)
         weights = m * torch.softmax(ratios / self.temperature, dim=0)
         state["sums"] = state["sums"] + losses * present
@@ -49,6 +50,7 @@ class DynamicWeightAverage(WeightedLosses):
         mean = torch.where(state["counts"] > 0, state["sums"] / state["counts"].clamp_min(1), state["last"])
         state["before"] = torch.where(ended, state["last"], state["before"])
         state["last"] = torch.where(ended, mean, state["last"])
+        # By where and not by if: a branch would make the host wait for the device in every step.
         for name in ("sums", "counts"):
             state[name] = torch.where(ended, 0.0, state[name])
         return weights.float()

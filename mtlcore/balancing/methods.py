@@ -34,6 +34,7 @@ BALANCERS: Registry[type[Balancer]] = Registry(
 def _options_of(method: type[Balancer]) -> tuple[str, ...]:
     """Return the options that a case may give: what the constructor takes by keyword alone."""
     taken = inspect.signature(method).parameters.values()
+    # The seed is the run's: one of its own would let balancing draw alike in runs that should differ.
     return tuple(p.name for p in taken if p.kind is p.KEYWORD_ONLY and p.name != "seed")
 
 
@@ -106,6 +107,7 @@ def build_balancer(
     check_options(method, options)
     names = tuple(objectives)
     shared_list, other_list = list(shared), list(others)
+    # An arm of single-task networks may name a method for its other arms' sake: for one objective all are the same.
     if method == "fixed" or len(names) == 1:
         return FixedWeights(names)
     if method in AGGREGATORS:

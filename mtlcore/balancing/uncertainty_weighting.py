@@ -32,5 +32,6 @@ class UncertaintyWeighting(WeightedLosses):
         """Return this step's weights."""
         s = self._state["log_variance"]
         weights = torch.exp(-s)
+        # For the next step: this one's gradient is taken with the weights that the losses were seen with.
         self._state["log_variance"] = torch.where(present, s - self.lr * (0.5 - weights * losses), s)
         return weights

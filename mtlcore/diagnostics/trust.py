@@ -152,9 +152,11 @@ class RelatednessTrust(nn.Module):
             class_profile(state["from_not_A"], state["confusion"], B) if isinstance(A, Multilabel) else None
         )
         inputs = has_B.amax(dim=1, keepdim=True) * (1 - has_A)  # what both annotate is counted from A's side
+        # Read with what the data have shown, not with the table: a wrong cell must not vouch for itself.
         r = classes_of(p_A, y_B, has_B, profile, negative_profile, B) * inputs
         missing, holds = 1 - has_B, has_B * y_B
         parts = [has_B, holds, missing, missing * p_B, missing * 2 * p_B * (1 - p_B)]
+        # One product for all five sums: they share the left factor, and are small.
         side_by_side = torch.cat(parts, dim=1)
 
         def counted(of_class: Tensor) -> Tensor:

@@ -168,6 +168,7 @@ def _configuration(
 
 
 def _pool_of(model: nn.Module, input_shape: Sequence[int], called: str, *, trained_pooler: bool) -> str:
+    # What a model returns is known only once it has returned it: configurations do not tell.
     trial = PictureEncoder(model, "mean", input_shape)
     model.eval()
     try:

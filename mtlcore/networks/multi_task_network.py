@@ -68,6 +68,7 @@ class MultiTaskNetwork(nn.Module):
         if len(self.task_names) < 2:
             return []
         if isinstance(self.backbone, TaskTrunk):
+            # A set for each task: a parameter that one task uses twice is shared with nobody.
             users = Counter(id(p) for name in self.task_names for p in {*self.backbone.used_by(name)})
         else:
             users = Counter({id(parameter): len(self.task_names) for parameter in self.backbone.parameters()})

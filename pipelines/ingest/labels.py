@@ -102,6 +102,7 @@ def nothing_annotated(task: Task, rows: int) -> Aligned:
 
 def through(aligned: Aligned, rows: Sequence[Any], task: Task) -> Aligned:
     """Replace every class by its row of a relatedness table of zeros and ones: a class, or a list of bool a row."""
+    # A null class takes a null row: what is not annotated implies nothing.
     values = pa.array(list(rows), label_type(task))
     return replace(aligned, labels=values.take(aligned.labels))
 
@@ -252,6 +253,7 @@ def _split(text: str, separator: str) -> list[str]:
     """Return the parts of a cell, trimmed; a part in quotation marks may hold the separator."""
     if separator == _BLANK:
         text = " ".join(text.split())
+    # csv is slower, and takes one character for a separator: only where quotation marks ask for it.
     if '"' in text and len(separator) == 1:
         parts = next(csv.reader([text], delimiter=separator, skipinitialspace=True), [])
     else:
@@ -270,6 +272,7 @@ def _parts(text: str, words: _Words) -> list[str]:
     while start < len(parts):
         end = start + 1
         if parts[start] not in words.number and parts[start] not in words.aliases:
+            # The longest first: of "a|b" and "a|b|c" the cell means the one that leaves less over.
             for longer in range(len(parts), start + 1, -1):
                 joined = {f"{separator}{space}".join(parts[start:longer]) for space in ("", " ")}
                 if known := joined & (words.number.keys() | words.aliases.keys()):
