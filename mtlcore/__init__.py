@@ -29,6 +29,7 @@ _NAMES = {
         "RelatednessTrust",
         "cell_trust",
     ),
+    "mtlcore.losses.consistency": ("consistency_loss",),
     "mtlcore.losses.co_annotated_classes": ("co_annotated_classes",),
     "mtlcore.losses.co_annotation": (
         "co_annotation_to_classes",
@@ -51,8 +52,24 @@ _NAMES = {
         "RelatedPair",
         "SoftCoAnnotation",
     ),
-    "mtlcore.losses.loss_term": ("LossTerm",),
+    "mtlcore.losses.label_evidence": (
+        "evidence_for_source",
+        "evidence_for_target",
+    ),
+    "mtlcore.losses.loss_term": (
+        "LossTerm",
+        "TaskTerm",
+    ),
     "mtlcore.losses.mixup": ("MixedLabels",),
+    "mtlcore.losses.pseudo_labels": (
+        "flexible_thresholds",
+        "pseudo_label_loss",
+        "pseudo_labels",
+    ),
+    "mtlcore.losses.unlabelled": (
+        "PseudoLabelling",
+        "UnlabelledLoss",
+    ),
     "mtlcore.losses.supervised": ("supervised_loss",),
     "mtlcore.metrics.bootstrap": (
         "Interval",
@@ -76,6 +93,7 @@ _NAMES = {
     ),
     "mtlcore.networks": (
         "CrossStitch",
+        "MovingAverage",
         "MultiGateMixtureOfExperts",
         "MultiTaskNetwork",
         "ProgressiveLayeredExtraction",

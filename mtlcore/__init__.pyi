@@ -18,6 +18,7 @@ from mtlcore.losses.co_annotation import co_annotation_to_labels as co_annotatio
 from mtlcore.losses.co_annotation_multilabel import co_annotation_from_labels as co_annotation_from_labels
 from mtlcore.losses.co_annotation_multilabel import co_annotation_to_source_labels as co_annotation_to_source_labels
 from mtlcore.losses.co_annotation_multilabel import suggested_labels as suggested_labels
+from mtlcore.losses.consistency import consistency_loss as consistency_loss
 from mtlcore.losses.distribution_matching import distribution_matching_loss as distribution_matching_loss
 from mtlcore.losses.implied import log_implied as log_implied
 from mtlcore.losses.implied_likelihood import implied_likelihood_loss as implied_likelihood_loss
@@ -28,9 +29,17 @@ from mtlcore.losses.joint_loss import JointLoss as JointLoss
 from mtlcore.losses.joint_loss import JointLossValue as JointLossValue
 from mtlcore.losses.joint_loss import RelatedPair as RelatedPair
 from mtlcore.losses.joint_loss import SoftCoAnnotation as SoftCoAnnotation
+from mtlcore.losses.label_evidence import evidence_for_source as evidence_for_source
+from mtlcore.losses.label_evidence import evidence_for_target as evidence_for_target
 from mtlcore.losses.loss_term import LossTerm as LossTerm
+from mtlcore.losses.loss_term import TaskTerm as TaskTerm
 from mtlcore.losses.mixup import MixedLabels as MixedLabels
+from mtlcore.losses.pseudo_labels import flexible_thresholds as flexible_thresholds
+from mtlcore.losses.pseudo_labels import pseudo_label_loss as pseudo_label_loss
+from mtlcore.losses.pseudo_labels import pseudo_labels as pseudo_labels
 from mtlcore.losses.supervised import supervised_loss as supervised_loss
+from mtlcore.losses.unlabelled import PseudoLabelling as PseudoLabelling
+from mtlcore.losses.unlabelled import UnlabelledLoss as UnlabelledLoss
 from mtlcore.metrics.bootstrap import Interval as Interval
 from mtlcore.metrics.bootstrap import paired_difference as paired_difference
 from mtlcore.metrics.chance import is_at_chance as is_at_chance
@@ -44,6 +53,7 @@ from mtlcore.metrics.negative_transfer import ENOUGH_SEEDS as ENOUGH_SEEDS
 from mtlcore.metrics.negative_transfer import Verdict as Verdict
 from mtlcore.metrics.negative_transfer import negative_transfer_verdict as negative_transfer_verdict
 from mtlcore.networks import CrossStitch as CrossStitch
+from mtlcore.networks import MovingAverage as MovingAverage
 from mtlcore.networks import MultiGateMixtureOfExperts as MultiGateMixtureOfExperts
 from mtlcore.networks import MultiTaskNetwork as MultiTaskNetwork
 from mtlcore.networks import ProgressiveLayeredExtraction as ProgressiveLayeredExtraction
@@ -87,6 +97,7 @@ __all__ = [
     "AnnotationCounts",
     "CrossStitch",
     "DistributionMatching",
+    "FusionWeights",
     "HeadInputs",
     "HeldOut",
     "ImpliedLikelihood",
@@ -95,19 +106,24 @@ __all__ = [
     "JointLossValue",
     "LossTerm",
     "MixedLabels",
+    "MovingAverage",
     "MultiGateMixtureOfExperts",
     "MultiTaskNetwork",
     "Multiclass",
     "Multilabel",
+    "ObservedCells",
     "PairMeasured",
     "ProgressiveLayeredExtraction",
+    "PseudoLabelling",
     "RelatedPair",
     "Relatedness",
     "RelatednessProbe",
     "RelatednessTrust",
     "SoftCoAnnotation",
     "Task",
+    "TaskTerm",
     "TaskTrunk",
+    "UnlabelledLoss",
     "Verdict",
     "bootstrapped_delta_m",
     "build_backbone",
@@ -119,14 +135,21 @@ __all__ = [
     "co_annotation_to_labels",
     "co_annotation_to_source_labels",
     "composed_relatedness",
+    "consistency_loss",
     "count_annotations",
     "delta_m",
     "distribution_matching_loss",
+    "evidence_for_source",
+    "evidence_for_target",
     "expression_to_au",
+    "fit_fusion",
+    "flexible_thresholds",
+    "fuse_log_linear",
     "gradient_agreement",
     "head_features",
     "head_sharing",
     "implied_likelihood_loss",
+    "is_at_chance",
     "load_pretrained",
     "load_relatedness",
     "log_implied",
@@ -135,6 +158,9 @@ __all__ = [
     "negative_transfer_verdict",
     "paired_difference",
     "primary_metric",
+    "pseudo_label_loss",
+    "pseudo_labels",
+    "read_classes",
     "relatedness_from_annotations",
     "relatedness_from_counts",
     "relatedness_from_hierarchy",
@@ -146,6 +172,7 @@ __all__ = [
     "small_cnn",
     "suggested_labels",
     "supervised_loss",
+    "table_evidence",
     "task_metrics",
     "unit_importance",
     "without_auxiliary",

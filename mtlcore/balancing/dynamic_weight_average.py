@@ -1,6 +1,7 @@
 """Dynamic weight average (DWA): loss weights from how fast each loss falls."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ class DynamicWeightAverage(WeightedLosses):
         temperature: T; the larger, the more even the weights.
         period: steps that a mean runs over.
     """
+
+    reads_progress: ClassVar[bool] = True
 
     def __init__(self, objectives: Sequence[str], *, temperature: float = 2.0, period: int = 100) -> None:
         # Sums over a whole period, of which small differences are divided: float32 would round them away.

@@ -34,6 +34,7 @@ class GradNorm(WeightedLosses):
         ValueError: no shared parameter has two dimensions.
     """
 
+    reads_progress: ClassVar[bool] = True
     in_shards: ClassVar[bool] = False
 
     @classmethod

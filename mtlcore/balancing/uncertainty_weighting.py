@@ -1,6 +1,7 @@
 """Uncertainty weighting: each loss divided by a learned variance."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ class UncertaintyWeighting(WeightedLosses):
         objectives: their names.
         lr: the rate of s.
     """
+
+    reads_progress: ClassVar[bool] = True
 
     def __init__(self, objectives: Sequence[str], *, lr: float = 0.01) -> None:
         super().__init__(objectives, log_variance=torch.zeros(len(objectives)))

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -34,6 +34,24 @@ class LossTerm:
     def mean(self) -> Tensor:
         """Return the loss of this part alone: 0 where nothing counts."""
         return self.total / torch.where(self.count > 0, self.count, torch.ones_like(self.count))
+
+
+class TaskTerm(NamedTuple):
+    """A loss that teaches one task beside its labels; it belongs to the task's objective.
+
+    Attributes:
+        task: the task's name.
+        weight: of the loss, beside the task's own weight.
+        term: its sum and count.
+
+    Example:
+        >>> TaskTerm("species", 0.5, LossTerm(torch.tensor(6.0), torch.tensor(4.0))).term.mean()
+        tensor(1.5000)
+    """
+
+    task: str
+    weight: float
+    term: LossTerm
 
 
 def in_full_precision(function: Callable[P, T]) -> Callable[P, T]:

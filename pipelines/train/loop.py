@@ -10,11 +10,11 @@ import safetensors.torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mtlcore import HeadInputs, JointLoss, RelatednessProbe
+from mtlcore import HeadInputs, JointLoss, MovingAverage, RelatednessProbe
 from pipelines.base.storage import delete, join, write_whole
 from pipelines.batches.batch import batch_sampler, finish_batch, stored_batch
 from pipelines.blocks.datasets import DataSets
-from pipelines.case.build import build_balancing, build_loss, build_network, build_trust, tasks_of
+from pipelines.case.build import build_balancing, build_loss, build_network, build_trust, build_unlabelled, tasks_of
 from pipelines.experiment.provenance import provenance
 from pipelines.experiment.run import HISTORY, VALIDATIONS, WEIGHTS, Run, write_record
 from pipelines.optimization.optimizer import build_optimizer, set_learning_rate
@@ -36,7 +36,7 @@ from pipelines.train.logs.relatedness_log import measured_steps, write_measured
 from pipelines.train.logs.validation_history import chosen
 from pipelines.train.lr_schedule import learning_rate
 from pipelines.train.prefetch import DeviceFeed, Loaded, loader_threads, prefetch
-from pipelines.train.prepare import prepare
+from pipelines.train.prepare import place_beside, prepare
 from pipelines.train.sharding import is_sharded
 from pipelines.train.state import TrainingState
 from pipelines.train.step import Step
@@ -82,12 +82,15 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
         monitor = enter(Monitor(work, run, state, sum(plan.per_step.values()))) if first else None
         writer = enter(CheckpointWriter(checkpoints, training.checkpoints.keep)) if first else None
         head_inputs = enter(HeadInputs(state.network.heads)) if state.trust else None
-        trusted = case.arms[run.arm].weighs_by_trust
-        a_step = Step(state, network, joint_loss, training, trusted, probe, head_inputs)
+        unlabelled = case.unlabelled_of(run.arm)
+        strong = unlabelled.strong if unlabelled.has_losses else None
+        a_step = Step(state, network, joint_loss, training, case.arms[run.arm].matching, unlabelled, probe, head_inputs)
 
         steps = range(state.step, training.steps)
         resident = data.resident_on(worker.device) if training.data == "device" else None
-        feed = DeviceFeed(partial(finish_batch, case=case, resident=resident), worker.device, channels_last)
+        feed = DeviceFeed(
+            partial(finish_batch, case=case, resident=resident, strong=strong), worker.device, channels_last
+        )
 
         def load(step: int) -> Loaded:
             stored = stored_batch(
@@ -100,6 +103,7 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
                 tasks,
                 pinned=worker.device.type == "cuda",
                 resident=resident is not None,
+                strong=strong,
             )
             return feed.load(stored)
 
@@ -152,14 +156,27 @@ def build_state(
     """Return a run's state before its first step, its objective, and whether inputs come with channels last."""
     case = work.case
     built = build_network(case, list(run.tasks), run.seed, pretrained=case.arms[run.arm].pretrained is not False)
+    unlabelled = case.unlabelled_of(run.arm)
+    # Before the network is compiled: a copy of what is would compute with the original's parameters.
+    average = MovingAverage(built, unlabelled.decay) if unlabelled.has_average else None
     network, channels_last = prepare(built, case.input.shape, case.training, worker)
+    if average:
+        place_beside(average.module, worker.device, channels_last)
     matching = case.arms[run.arm].matching
     joint_loss = build_loss(data.related, list(run.tasks), matching, data.priors)
     balancer = build_balancing(case, run.arm, joint_loss, network.shared_parameters(), network.parameters(), run.seed)
     trust = build_trust(network, joint_loss, _annotated(work.data_sets, run.tasks))
     if trust:
         trust.to(worker.device)
-    state = TrainingState(network, build_optimizer(case.training.optimizer, network), balancer, trust)
+    state = TrainingState(
+        network,
+        build_optimizer(case.training.optimizer, network),
+        balancer,
+        trust,
+        build_unlabelled(unlabelled, joint_loss, data.priors),
+        average,
+        evaluates_average=unlabelled.evaluated == "average",
+    )
     return state, joint_loss, channels_last
 
 

@@ -72,7 +72,7 @@ class Validation:
         sharded = is_sharded(state.network)
         if sharded:
             share_buffers(state.network)
-        state.validation.add(state.step, self._scores(state.network))
+        state.validation.add(state.step, self._scores(state.evaluated))
         scores = state.validation.scores(self._scored)
         if self._training.best is not None and best_of(scores) == len(scores) - 1:
             first = self._worker.rank == 0
