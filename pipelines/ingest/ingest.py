@@ -124,7 +124,7 @@ def _settings(case: Case, name: str) -> dict[str, Any]:
     data_set = case.datasets[name].model_dump(mode="json", by_alias=True)
     vocabulary = {task: of.model_dump(mode="json", exclude={"auxiliary"}) for task, of in case.tasks.items()}
     size = case.input.model_dump(mode="json", exclude={"mean", "std"})
-    root = None if case.embedded else case.data_root
+    root = None if case.embedded or case.datasets[name].source.made else case.data_root
     version = [BLOCK_VERSION, PIL.__version__]  # decoders of different versions differ in the last bit
     version += ["heif"] if reads_heif() else []  # what is refused without can be read with it
     return {"source": data_set, "data_root": root, "vocabulary": vocabulary, "input": size, "version": version}
