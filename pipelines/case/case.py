@@ -245,6 +245,11 @@ class Case(Section):
     logging: Logging = Logging()
     """Where metrics go."""
 
+    @property
+    def needs_data_root(self) -> bool:
+        """Whether anything that it reads lies below data_root, a place of the user's."""
+        return self.embedded is None and not all(data_set.source.made for data_set in self.datasets.values())
+
     def trained_as(self, arm: str) -> str:
         """Return the first arm that trains the same networks as an arm does: the one whose runs both use."""
 

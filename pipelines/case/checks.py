@@ -214,7 +214,7 @@ def _source_paths(case: Case) -> Iterator[str]:
         if url is not None and is_remote(url) and (problem := _not_there(key, url)):
             yield problem
             return
-    if case.embedded is not None:
+    if not case.needs_data_root:
         return
     root = str(case.data_root)
     if not is_remote(root) and not Path(root).exists():

@@ -128,8 +128,8 @@ def _settings(case: Case, name: str) -> dict[str, Any]:
     vocabulary = {task: of.model_dump(mode="json", exclude={"auxiliary"}) for task, of in case.tasks.items()}
     # Blocks hold inputs as they are; mean and spread are applied when a batch is made.
     size = case.input.model_dump(mode="json", exclude={"mean", "std"})
-    # Embedded data are the same wherever the storage has put them.
-    root = None if case.embedded else case.data_root
+    # Embedded and drawn data are the same wherever the storage has put them.
+    root = None if case.embedded or case.datasets[name].source.made else case.data_root
     version = [BLOCK_VERSION, PIL.__version__]  # decoders of different versions differ in the last bit
     version += ["heif"] if reads_heif() else []  # what is refused without can be read with it
     return {"source": data_set, "data_root": root, "vocabulary": vocabulary, "input": size, "version": version}

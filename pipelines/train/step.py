@@ -54,7 +54,7 @@ class Step:
         """
         state, trust = self._state, self._state.trust
         # What earlier batches have shown: a label does not vouch for itself.
-        cells_trusted = trust.by_edge() if trust and self._trusted else None
+        cells_trusted = trust.by_edge() if trust and self._matching.trust == "estimated" else None
         coupling = self._matching.ramp(state.step)
         state.optimizer.zero_grad(set_to_none=True)
         pieces = self._training.accumulate
