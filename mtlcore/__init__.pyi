@@ -31,6 +31,9 @@ from mtlcore.losses.joint_loss import RelatedPair as RelatedPair
 from mtlcore.losses.joint_loss import SoftCoAnnotation as SoftCoAnnotation
 from mtlcore.losses.label_evidence import evidence_for_source as evidence_for_source
 from mtlcore.losses.label_evidence import evidence_for_target as evidence_for_target
+from mtlcore.losses.label_shift import ShiftedPriors as ShiftedPriors
+from mtlcore.losses.label_shift import prior_by_confusion as prior_by_confusion
+from mtlcore.losses.label_shift import prior_by_em as prior_by_em
 from mtlcore.losses.loss_term import LossTerm as LossTerm
 from mtlcore.losses.loss_term import TaskTerm as TaskTerm
 from mtlcore.losses.mixup import MixedLabels as MixedLabels
@@ -119,6 +122,7 @@ __all__ = [
     "Relatedness",
     "RelatednessProbe",
     "RelatednessTrust",
+    "ShiftedPriors",
     "SoftCoAnnotation",
     "Task",
     "TaskTerm",
@@ -158,6 +162,8 @@ __all__ = [
     "negative_transfer_verdict",
     "paired_difference",
     "primary_metric",
+    "prior_by_confusion",
+    "prior_by_em",
     "pseudo_label_loss",
     "pseudo_labels",
     "read_classes",
