@@ -97,7 +97,10 @@ _NAMES = {
         "negative_transfer_verdict",
     ),
     "mtlcore.networks": (
+        "AttentionTrunk",
         "CrossStitch",
+        "DSelectK",
+        "LearnedBranching",
         "MovingAverage",
         "MultiGateMixtureOfExperts",
         "MultiTaskNetwork",

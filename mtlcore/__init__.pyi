@@ -55,7 +55,10 @@ from mtlcore.metrics.metrics import task_metrics as task_metrics
 from mtlcore.metrics.negative_transfer import ENOUGH_SEEDS as ENOUGH_SEEDS
 from mtlcore.metrics.negative_transfer import Verdict as Verdict
 from mtlcore.metrics.negative_transfer import negative_transfer_verdict as negative_transfer_verdict
+from mtlcore.networks import AttentionTrunk as AttentionTrunk
 from mtlcore.networks import CrossStitch as CrossStitch
+from mtlcore.networks import DSelectK as DSelectK
+from mtlcore.networks import LearnedBranching as LearnedBranching
 from mtlcore.networks import MovingAverage as MovingAverage
 from mtlcore.networks import MultiGateMixtureOfExperts as MultiGateMixtureOfExperts
 from mtlcore.networks import MultiTaskNetwork as MultiTaskNetwork
@@ -98,7 +101,9 @@ __all__ = [
     "METRICS",
     "MISSING",
     "AnnotationCounts",
+    "AttentionTrunk",
     "CrossStitch",
+    "DSelectK",
     "DistributionMatching",
     "FusionWeights",
     "HeadInputs",
@@ -107,6 +112,7 @@ __all__ = [
     "Interval",
     "JointLoss",
     "JointLossValue",
+    "LearnedBranching",
     "LossTerm",
     "MixedLabels",
     "MovingAverage",
