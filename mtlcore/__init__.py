@@ -56,6 +56,11 @@ _NAMES = {
         "evidence_for_source",
         "evidence_for_target",
     ),
+    "mtlcore.losses.label_shift": (
+        "ShiftedPriors",
+        "prior_by_confusion",
+        "prior_by_em",
+    ),
     "mtlcore.losses.loss_term": (
         "LossTerm",
         "TaskTerm",
@@ -92,7 +97,10 @@ _NAMES = {
         "negative_transfer_verdict",
     ),
     "mtlcore.networks": (
+        "AttentionTrunk",
         "CrossStitch",
+        "DSelectK",
+        "LearnedBranching",
         "MovingAverage",
         "MultiGateMixtureOfExperts",
         "MultiTaskNetwork",

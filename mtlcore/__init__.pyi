@@ -31,6 +31,9 @@ from mtlcore.losses.joint_loss import RelatedPair as RelatedPair
 from mtlcore.losses.joint_loss import SoftCoAnnotation as SoftCoAnnotation
 from mtlcore.losses.label_evidence import evidence_for_source as evidence_for_source
 from mtlcore.losses.label_evidence import evidence_for_target as evidence_for_target
+from mtlcore.losses.label_shift import ShiftedPriors as ShiftedPriors
+from mtlcore.losses.label_shift import prior_by_confusion as prior_by_confusion
+from mtlcore.losses.label_shift import prior_by_em as prior_by_em
 from mtlcore.losses.loss_term import LossTerm as LossTerm
 from mtlcore.losses.loss_term import TaskTerm as TaskTerm
 from mtlcore.losses.mixup import MixedLabels as MixedLabels
@@ -52,7 +55,10 @@ from mtlcore.metrics.metrics import task_metrics as task_metrics
 from mtlcore.metrics.negative_transfer import ENOUGH_SEEDS as ENOUGH_SEEDS
 from mtlcore.metrics.negative_transfer import Verdict as Verdict
 from mtlcore.metrics.negative_transfer import negative_transfer_verdict as negative_transfer_verdict
+from mtlcore.networks import AttentionTrunk as AttentionTrunk
 from mtlcore.networks import CrossStitch as CrossStitch
+from mtlcore.networks import DSelectK as DSelectK
+from mtlcore.networks import LearnedBranching as LearnedBranching
 from mtlcore.networks import MovingAverage as MovingAverage
 from mtlcore.networks import MultiGateMixtureOfExperts as MultiGateMixtureOfExperts
 from mtlcore.networks import MultiTaskNetwork as MultiTaskNetwork
@@ -95,7 +101,9 @@ __all__ = [
     "METRICS",
     "MISSING",
     "AnnotationCounts",
+    "AttentionTrunk",
     "CrossStitch",
+    "DSelectK",
     "DistributionMatching",
     "FusionWeights",
     "HeadInputs",
@@ -104,6 +112,7 @@ __all__ = [
     "Interval",
     "JointLoss",
     "JointLossValue",
+    "LearnedBranching",
     "LossTerm",
     "MixedLabels",
     "MovingAverage",
@@ -119,6 +128,7 @@ __all__ = [
     "Relatedness",
     "RelatednessProbe",
     "RelatednessTrust",
+    "ShiftedPriors",
     "SoftCoAnnotation",
     "Task",
     "TaskTerm",
@@ -158,6 +168,8 @@ __all__ = [
     "negative_transfer_verdict",
     "paired_difference",
     "primary_metric",
+    "prior_by_confusion",
+    "prior_by_em",
     "pseudo_label_loss",
     "pseudo_labels",
     "read_classes",

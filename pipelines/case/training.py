@@ -89,6 +89,9 @@ class SoftCoAnnotationSettings(Section):
     """What the target's labels teach the source: its posterior, or the paper's score of the labels that hold."""
     clip: Annotated[float, Field(ge=0, lt=0.5), Number] = 0.05
     """How near to 0 and 1 a table's values come in the posterior: how often a label may be wrong."""
+    prior: Literal["labels", "shifted"] = "labels"
+    """The source's class prior in the posterior: that of its own labels, or a running estimate of how often each class
+    holds among the target's inputs (mtlcore.ShiftedPriors), for datasets whose classes are not alike often."""
     to_source: bool = True
     """Annotate inputs of the target for the source."""
     to_target: bool = True

@@ -14,7 +14,15 @@ from mtlcore import HeadInputs, JointLoss, MovingAverage, RelatednessProbe
 from pipelines.base.storage import delete, join, write_whole
 from pipelines.batches.batch import batch_sampler, finish_batch, stored_batch
 from pipelines.blocks.datasets import DataSets
-from pipelines.case.build import build_balancing, build_loss, build_network, build_trust, build_unlabelled, tasks_of
+from pipelines.case.build import (
+    build_balancing,
+    build_loss,
+    build_network,
+    build_shifted_priors,
+    build_trust,
+    build_unlabelled,
+    tasks_of,
+)
 from pipelines.experiment.provenance import provenance
 from pipelines.experiment.run import HISTORY, VALIDATIONS, WEIGHTS, Run, write_record
 from pipelines.optimization.optimizer import build_optimizer, set_learning_rate
@@ -174,6 +182,7 @@ def build_state(
         balancer,
         trust,
         build_unlabelled(unlabelled, joint_loss, data.priors),
+        build_shifted_priors(matching, joint_loss, data.priors),
         average,
         evaluates_average=unlabelled.evaluated == "average",
     )

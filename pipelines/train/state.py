@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mtlcore import MovingAverage, MultiTaskNetwork, PairMeasured, RelatednessTrust, UnlabelledLoss
+from mtlcore import MovingAverage, MultiTaskNetwork, PairMeasured, RelatednessTrust, ShiftedPriors, UnlabelledLoss
 from mtlcore.balancing import Balancer
 from pipelines.train.checkpoints.file import About, Checkpoint, Event
 from pipelines.train.logs.loss_history import LossHistory
@@ -34,6 +34,7 @@ class TrainingState:
         balancer: of the objectives.
         trust: of the tables; None where the objective uses none.
         unlabelled: what rows teach the tasks that they are not labelled for; None where nothing.
+        shifted_priors: how often the source's classes hold among a target's inputs; None where nothing reads it.
         average: the moving average of the network's weights; None where nothing reads it.
         evaluates_average: whether it is what is validated and kept, in the network's place.
         history: the losses so far.
@@ -54,6 +55,7 @@ class TrainingState:
     balancer: Balancer
     trust: RelatednessTrust | None
     unlabelled: UnlabelledLoss | None = None
+    shifted_priors: ShiftedPriors | None = None
     average: MovingAverage | None = None
     evaluates_average: bool = False
     history: LossHistory = field(default_factory=LossHistory)
@@ -93,6 +95,8 @@ class TrainingState:
             tensors |= _copied("trust_optimizer", _slots(self.trust.optimizer, self.trust))
         if self.unlabelled is not None:
             tensors |= _copied("unlabelled", self.unlabelled.state_dict())
+        if self.shifted_priors is not None:
+            tensors |= _copied("shifted_priors", self.shifted_priors.state_dict())
         if self.average is not None:
             tensors |= _copied("average", self.average.state_dict())
         about = About(
@@ -127,6 +131,8 @@ class TrainingState:
             _load_slots(self.trust.optimizer, self.trust, _below("trust_optimizer", tensors))
         if self.unlabelled is not None:
             self.unlabelled.load_state_dict(_below("unlabelled", tensors))
+        if self.shifted_priors is not None:
+            self.shifted_priors.load_state_dict(_below("shifted_priors", tensors))
         if self.average is not None:
             self.average.load_state_dict(_below("average", tensors))
         self.history = LossHistory(about.columns, tensors["history"].tolist())
