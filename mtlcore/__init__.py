@@ -76,17 +76,15 @@ _NAMES = {
         "UnlabelledLoss",
     ),
     "mtlcore.losses.supervised": ("supervised_loss",),
-    "mtlcore.metrics.bootstrap": (
-        "Interval",
-        "paired_difference",
-    ),
+    "mtlcore.metrics.direction": ("LOWER_IS_BETTER",),
+    "mtlcore.metrics.interval": ("Interval",),
+    "mtlcore.metrics.bootstrap": ("paired_difference",),
     "mtlcore.metrics.chance": ("is_at_chance",),
     "mtlcore.metrics.delta_m": (
         "bootstrapped_delta_m",
         "delta_m",
     ),
     "mtlcore.metrics.metrics": (
-        "LOWER_IS_BETTER",
         "METRICS",
         "primary_metric",
         "task_metrics",

@@ -43,12 +43,12 @@ from mtlcore.losses.pseudo_labels import pseudo_labels as pseudo_labels
 from mtlcore.losses.supervised import supervised_loss as supervised_loss
 from mtlcore.losses.unlabelled import PseudoLabelling as PseudoLabelling
 from mtlcore.losses.unlabelled import UnlabelledLoss as UnlabelledLoss
-from mtlcore.metrics.bootstrap import Interval as Interval
 from mtlcore.metrics.bootstrap import paired_difference as paired_difference
 from mtlcore.metrics.chance import is_at_chance as is_at_chance
 from mtlcore.metrics.delta_m import bootstrapped_delta_m as bootstrapped_delta_m
 from mtlcore.metrics.delta_m import delta_m as delta_m
-from mtlcore.metrics.metrics import LOWER_IS_BETTER as LOWER_IS_BETTER
+from mtlcore.metrics.direction import LOWER_IS_BETTER as LOWER_IS_BETTER
+from mtlcore.metrics.interval import Interval as Interval
 from mtlcore.metrics.metrics import METRICS as METRICS
 from mtlcore.metrics.metrics import primary_metric as primary_metric
 from mtlcore.metrics.metrics import task_metrics as task_metrics

@@ -4,11 +4,12 @@ import logging
 import os
 import shutil
 import socket
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 from pipelines.base.errors import UserError
 from pipelines.base.own_packages import worker_environment
@@ -79,6 +80,38 @@ def ray_session(verbose: bool = False) -> Iterator[None]:
             ray.shutdown()
             if short is not None:
                 shutil.rmtree(short, ignore_errors=True)
+
+
+_to_start: list[Callable[[], None]] = []  # of the blocks of ray_on_demand that have needed none yet, the innermost last
+
+
+@contextmanager
+def ray_on_demand(verbose: bool = False) -> Iterator[None]:
+    """Have :func:`need_ray` connect to Ray in the block; what was started by then is shut down at its end.
+
+    Starting Ray takes seconds, and a command that finds everything done needs none.
+
+    Args:
+        verbose: let Ray's own log lines through.
+    """
+    with ExitStack() as session:
+
+        def start() -> None:
+            session.enter_context(ray_session(verbose))
+
+        _to_start.append(start)
+        try:
+            yield
+        finally:
+            if start in _to_start:
+                _to_start.remove(start)
+
+
+def need_ray() -> None:
+    """Connect to Ray, if that has been put off until it is needed; else whoever calls has seen to it."""
+    ray = sys.modules.get("ray")
+    if _to_start and not (ray is not None and ray.is_initialized()):
+        _to_start.pop()()
 
 
 def is_own_ray() -> bool:

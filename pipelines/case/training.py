@@ -331,6 +331,8 @@ class Checkpoints(Section):
     """Steps between two, in the place of seconds."""
     keep: Positive = 2
     """How many are kept."""
+    final: bool = True
+    """Keep the state at a run's end too, so that more ``steps`` go on from there."""
 
 
 def _workers(value: object) -> object:
@@ -403,8 +405,8 @@ class Training(Section):
     """Threads that read batches; by default one on the CPU, and what the machine has on a GPU."""
     data: Literal["host", "device"] = "host"
     """Where the training inputs stay while a run trains."""
-    device: Literal["cpu", "cuda"] = "cpu"
-    """What a worker computes on."""
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    """What a worker computes on; ``auto``: ``cuda`` where there is a GPU for every worker, else ``cpu``."""
     precision: Literal["float32", "tf32", "bfloat16"] = "tf32"
     """What the network computes in."""
     accumulate: Positive = 1

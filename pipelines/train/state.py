@@ -48,6 +48,7 @@ class TrainingState:
         best: the weights of the best validation, on the CPU; empty where they are not kept.
         log: the lines of the run's log.
         log_id: names the run in logs, the same after it resumes.
+        went_on_from: the steps at which it went on from a shorter run, whose learning rates were others.
     """
 
     network: MultiTaskNetwork
@@ -69,6 +70,7 @@ class TrainingState:
     best: dict[str, Tensor] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
     log_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    went_on_from: tuple[int, ...] = ()
 
     @property
     def evaluated(self) -> nn.Module:
@@ -112,6 +114,7 @@ class TrainingState:
             validation_columns=self.validation.columns,
             validation_s=self.validation_s,
             log_id=self.log_id,
+            went_on_from=self.went_on_from,
         )
         return Checkpoint(about=about, tensors=tensors)
 
@@ -141,6 +144,7 @@ class TrainingState:
         self.events = list(about.events)
         self.validation = ValidationHistory.from_tensor(about.validation_columns, tensors["validation"])
         self.validation_s, self.log_id = about.validation_s, about.log_id
+        self.went_on_from = about.went_on_from
         self.best = _below("best", tensors)
         self.log = bytes(tensors["log"].numpy()).decode().splitlines()
 

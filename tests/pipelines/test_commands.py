@@ -76,7 +76,7 @@ def test_the_steps_one_by_one_give_what_run_gives_and_wandb_offline_has_its_metr
     assert trained == 1, "again, though the run is done"
     alone = steps.evaluate(case)
     assert alone.results.arms["naive"]["digit"].difference is None
-    assert steps.report(case) == f"{experiment}/report.html"
+    assert steps.report(case) == [f"{experiment}/report.html"]
 
     (file,) = folder.glob("wandb/offline-run-*/*.wandb")
     logged = list(wandb_history(file))
