@@ -13,6 +13,7 @@ import typer
 from pipelines.base.encoding import accept_any_encoding
 from pipelines.base.errors import UserError
 from pipelines.base.own_packages import import_own_packages
+from pipelines.base.termination import TerminatedError, sigterm_interrupts
 
 if TYPE_CHECKING:
     from pipelines.case.case import Case
@@ -58,11 +59,11 @@ ExtendOption = Annotated[
 ]
 FreshOption = Annotated[bool, typer.Option("--fresh", help="Train again what is already trained.")]
 
-EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
 
 
 class _InterruptedError(Exception):
-    """Ctrl-C while a command worked."""
+    """Ctrl-C or SIGTERM while a command worked; its argument is the exit code."""
 
 
 @app.command()
@@ -372,9 +373,12 @@ def _on_ray(load: "Callable[[], Case]", verbose: bool, *, trains: bool = False) 
 @contextmanager
 def _interruptible() -> Iterator[None]:
     try:
-        yield
+        with sigterm_interrupts():
+            yield
+    except TerminatedError:
+        raise _InterruptedError(EXIT_TERMINATED) from None
     except KeyboardInterrupt:  # typer would make it exit code 1
-        raise _InterruptedError from None
+        raise _InterruptedError(EXIT_INTERRUPTED) from None
 
 
 def _finished(case: str, overrides: list[str]) -> Any:
@@ -423,12 +427,12 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_USAGE)
-    except _InterruptedError:
+    except _InterruptedError as interruption:
         print(
             "interrupted; what was ingested and trained is kept, and the same command resumes from there",
             file=sys.stderr,
         )
-        sys.exit(EXIT_INTERRUPTED)
+        sys.exit(interruption.args[0])
     except Exception as error:
         if "--verbose" in sys.argv or "-v" in sys.argv:
             raise

@@ -1,7 +1,9 @@
 """Exit codes, messages, interruption: what somebody at a terminal meets."""
 
 import json
+import re
 import signal
+import stat
 import struct
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import pytest
 from pipelines import commands as steps
 from pipelines.base.errors import UserError
 from pipelines.case.load import load_case
+from pipelines.cli import main
 from pipelines.experiment.layout import experiment_folder
 from tests.commands import environment, kindred_here
 from tests.pipelines.one_worker import run_here
@@ -106,7 +109,7 @@ def wandb_history(file):
 
 
 @pytest.mark.starts_ray
-def test_ctrl_c_leaves_no_process_behind_and_what_was_ingested_stays(ray_local, tmp_path):
+def test_sigterm_leaves_no_process_and_no_folder_behind_and_what_was_ingested_stays(tmp_path):
     settings = ["training.steps=1000000", "training.seeds=[0]", "arms={naive: {}}", "evaluation.baseline=naive"]
     settings.append(f"storage.path={tmp_path}")
     command = [sys.executable, "-m", "pipelines", "run", "digits"]
@@ -123,9 +126,15 @@ def test_ctrl_c_leaves_no_process_behind_and_what_was_ingested_stays(ray_local, 
     started |= {child.pid: child for child in root.children(recursive=True)}
     listening = {address.ip for child in [root, *started.values()] for address in listened(child)}
     assert listening <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}, "a Ray of one's own is nobody else's"
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 130
-    assert "interrupted" in process.stderr.read()
+    (folder,) = {found[1] for child in started.values() if (found := re.search(r"(/\S*/kindred-\w+)/", name_of(child)))}
+    assert stat.S_IMODE(Path(folder).stat().st_mode) == 0o700, "Ray's token, logs and sockets are nobody else's"
+
+    process.send_signal(signal.SIGTERM)  # Ray sets a handler of its own when it starts
+    assert process.wait(timeout=60) == 143
+    told = process.stderr.read()
+    assert "interrupted" in told
+    assert "stack trace" not in told
+    assert not Path(folder).exists()
     _, alive = psutil.wait_procs(list(started.values()), timeout=30)
     assert [name_of(child) for child in alive] == []
 
@@ -137,6 +146,18 @@ def test_ctrl_c_leaves_no_process_behind_and_what_was_ingested_stays(ray_local, 
     assert again.returncode == 0, again.stderr
     assert [file.stat().st_mtime_ns for file in blocks] == times
     assert not Path(experiment_folder(case), "results.json").exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_exit_code_names_the_signal(number, code, monkeypatch, capsys):
+    monkeypatch.setattr(steps, "inspect", lambda *_: signal.raise_signal(number))
+    monkeypatch.setattr(sys, "argv", ["kindred", "inspect", "digits"])
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == code
+    assert "resumes from there" in capsys.readouterr().err
+    assert signal.getsignal(number) == before
 
 
 def listened(process):
