@@ -109,7 +109,7 @@ def wandb_history(file):
 
 
 @pytest.mark.starts_ray
-def test_sigterm_leaves_no_process_and_no_folder_behind_and_what_was_ingested_stays(tmp_path):
+def test_sigterm_leaves_no_process_and_no_folder_behind_and_what_was_ingested_stays(ray_local, tmp_path):
     settings = ["training.steps=1000000", "training.seeds=[0]", "arms={naive: {}}", "evaluation.baseline=naive"]
     settings.append(f"storage.path={tmp_path}")
     command = [sys.executable, "-m", "pipelines", "run", "digits"]
