@@ -29,6 +29,7 @@ _NAMES = {
         "RelatednessTrust",
         "cell_trust",
     ),
+    "mtlcore.losses.consistency": ("consistency_loss",),
     "mtlcore.losses.co_annotated_classes": ("co_annotated_classes",),
     "mtlcore.losses.co_annotation": (
         "co_annotation_to_classes",
@@ -47,26 +48,45 @@ _NAMES = {
         "JointLoss",
         "JointLossValue",
     ),
-    "mtlcore.losses.loss_term": ("LossTerm",),
+    "mtlcore.losses.label_evidence": (
+        "evidence_for_source",
+        "evidence_for_target",
+    ),
+    "mtlcore.losses.label_shift": (
+        "ShiftedPriors",
+        "prior_by_confusion",
+        "prior_by_em",
+    ),
+    "mtlcore.losses.loss_term": (
+        "LossTerm",
+        "TaskTerm",
+    ),
     "mtlcore.losses.mixup": ("MixedLabels",),
+    "mtlcore.losses.pseudo_labels": (
+        "flexible_thresholds",
+        "pseudo_label_loss",
+        "pseudo_labels",
+    ),
     "mtlcore.losses.related_pair": (
         "DistributionMatching",
         "ImpliedLikelihood",
         "RelatedPair",
         "SoftCoAnnotation",
     ),
-    "mtlcore.losses.supervised": ("supervised_loss",),
-    "mtlcore.metrics.bootstrap": (
-        "Interval",
-        "paired_difference",
+    "mtlcore.losses.unlabelled": (
+        "PseudoLabelling",
+        "UnlabelledLoss",
     ),
+    "mtlcore.losses.supervised": ("supervised_loss",),
+    "mtlcore.metrics.direction": ("LOWER_IS_BETTER",),
+    "mtlcore.metrics.interval": ("Interval",),
+    "mtlcore.metrics.bootstrap": ("paired_difference",),
     "mtlcore.metrics.chance": ("is_at_chance",),
     "mtlcore.metrics.delta_m": (
         "bootstrapped_delta_m",
         "delta_m",
     ),
     "mtlcore.metrics.metrics": (
-        "LOWER_IS_BETTER",
         "METRICS",
         "primary_metric",
         "task_metrics",
@@ -77,7 +97,11 @@ _NAMES = {
         "negative_transfer_verdict",
     ),
     "mtlcore.networks": (
+        "AttentionTrunk",
         "CrossStitch",
+        "DSelectK",
+        "LearnedBranching",
+        "MovingAverage",
         "MultiGateMixtureOfExperts",
         "MultiTaskNetwork",
         "ProgressiveLayeredExtraction",

@@ -18,32 +18,48 @@ from mtlcore.losses.co_annotation import co_annotation_to_labels as co_annotatio
 from mtlcore.losses.co_annotation_multilabel import co_annotation_from_labels as co_annotation_from_labels
 from mtlcore.losses.co_annotation_multilabel import co_annotation_to_source_labels as co_annotation_to_source_labels
 from mtlcore.losses.co_annotation_multilabel import suggested_labels as suggested_labels
+from mtlcore.losses.consistency import consistency_loss as consistency_loss
 from mtlcore.losses.distribution_matching import distribution_matching_loss as distribution_matching_loss
 from mtlcore.losses.implied import log_implied as log_implied
 from mtlcore.losses.implied_likelihood import implied_likelihood_loss as implied_likelihood_loss
 from mtlcore.losses.implied_multilabel import log_implied_by_labels as log_implied_by_labels
 from mtlcore.losses.joint_loss import JointLoss as JointLoss
 from mtlcore.losses.joint_loss import JointLossValue as JointLossValue
+from mtlcore.losses.label_evidence import evidence_for_source as evidence_for_source
+from mtlcore.losses.label_evidence import evidence_for_target as evidence_for_target
+from mtlcore.losses.label_shift import ShiftedPriors as ShiftedPriors
+from mtlcore.losses.label_shift import prior_by_confusion as prior_by_confusion
+from mtlcore.losses.label_shift import prior_by_em as prior_by_em
 from mtlcore.losses.loss_term import LossTerm as LossTerm
+from mtlcore.losses.loss_term import TaskTerm as TaskTerm
 from mtlcore.losses.mixup import MixedLabels as MixedLabels
+from mtlcore.losses.pseudo_labels import flexible_thresholds as flexible_thresholds
+from mtlcore.losses.pseudo_labels import pseudo_label_loss as pseudo_label_loss
+from mtlcore.losses.pseudo_labels import pseudo_labels as pseudo_labels
 from mtlcore.losses.related_pair import DistributionMatching as DistributionMatching
 from mtlcore.losses.related_pair import ImpliedLikelihood as ImpliedLikelihood
 from mtlcore.losses.related_pair import RelatedPair as RelatedPair
 from mtlcore.losses.related_pair import SoftCoAnnotation as SoftCoAnnotation
 from mtlcore.losses.supervised import supervised_loss as supervised_loss
-from mtlcore.metrics.bootstrap import Interval as Interval
+from mtlcore.losses.unlabelled import PseudoLabelling as PseudoLabelling
+from mtlcore.losses.unlabelled import UnlabelledLoss as UnlabelledLoss
 from mtlcore.metrics.bootstrap import paired_difference as paired_difference
 from mtlcore.metrics.chance import is_at_chance as is_at_chance
 from mtlcore.metrics.delta_m import bootstrapped_delta_m as bootstrapped_delta_m
 from mtlcore.metrics.delta_m import delta_m as delta_m
-from mtlcore.metrics.metrics import LOWER_IS_BETTER as LOWER_IS_BETTER
+from mtlcore.metrics.direction import LOWER_IS_BETTER as LOWER_IS_BETTER
+from mtlcore.metrics.interval import Interval as Interval
 from mtlcore.metrics.metrics import METRICS as METRICS
 from mtlcore.metrics.metrics import primary_metric as primary_metric
 from mtlcore.metrics.metrics import task_metrics as task_metrics
 from mtlcore.metrics.negative_transfer import ENOUGH_SEEDS as ENOUGH_SEEDS
 from mtlcore.metrics.negative_transfer import Verdict as Verdict
 from mtlcore.metrics.negative_transfer import negative_transfer_verdict as negative_transfer_verdict
+from mtlcore.networks import AttentionTrunk as AttentionTrunk
 from mtlcore.networks import CrossStitch as CrossStitch
+from mtlcore.networks import DSelectK as DSelectK
+from mtlcore.networks import LearnedBranching as LearnedBranching
+from mtlcore.networks import MovingAverage as MovingAverage
 from mtlcore.networks import MultiGateMixtureOfExperts as MultiGateMixtureOfExperts
 from mtlcore.networks import MultiTaskNetwork as MultiTaskNetwork
 from mtlcore.networks import ProgressiveLayeredExtraction as ProgressiveLayeredExtraction
@@ -85,29 +101,39 @@ __all__ = [
     "METRICS",
     "MISSING",
     "AnnotationCounts",
+    "AttentionTrunk",
     "CrossStitch",
+    "DSelectK",
     "DistributionMatching",
+    "FusionWeights",
     "HeadInputs",
     "HeldOut",
     "ImpliedLikelihood",
     "Interval",
     "JointLoss",
     "JointLossValue",
+    "LearnedBranching",
     "LossTerm",
     "MixedLabels",
+    "MovingAverage",
     "MultiGateMixtureOfExperts",
     "MultiTaskNetwork",
     "Multiclass",
     "Multilabel",
+    "ObservedCells",
     "PairMeasured",
     "ProgressiveLayeredExtraction",
+    "PseudoLabelling",
     "RelatedPair",
     "Relatedness",
     "RelatednessProbe",
     "RelatednessTrust",
+    "ShiftedPriors",
     "SoftCoAnnotation",
     "Task",
+    "TaskTerm",
     "TaskTrunk",
+    "UnlabelledLoss",
     "Verdict",
     "bootstrapped_delta_m",
     "build_backbone",
@@ -119,14 +145,21 @@ __all__ = [
     "co_annotation_to_labels",
     "co_annotation_to_source_labels",
     "composed_relatedness",
+    "consistency_loss",
     "count_annotations",
     "delta_m",
     "distribution_matching_loss",
+    "evidence_for_source",
+    "evidence_for_target",
     "expression_to_au",
+    "fit_fusion",
+    "flexible_thresholds",
+    "fuse_log_linear",
     "gradient_agreement",
     "head_features",
     "head_sharing",
     "implied_likelihood_loss",
+    "is_at_chance",
     "load_pretrained",
     "load_relatedness",
     "log_implied",
@@ -135,6 +168,11 @@ __all__ = [
     "negative_transfer_verdict",
     "paired_difference",
     "primary_metric",
+    "prior_by_confusion",
+    "prior_by_em",
+    "pseudo_label_loss",
+    "pseudo_labels",
+    "read_classes",
     "relatedness_from_annotations",
     "relatedness_from_counts",
     "relatedness_from_hierarchy",
@@ -146,6 +184,7 @@ __all__ = [
     "small_cnn",
     "suggested_labels",
     "supervised_loss",
+    "table_evidence",
     "task_metrics",
     "unit_importance",
     "without_auxiliary",

@@ -1,54 +1,43 @@
 """The commands as functions of a validated case: ingest, train, evaluate, report, and run, which chains them.
 
-All but `inspect`, `report` and `export` need a running Ray.
+Those that compute need a running Ray, or `ray_on_demand` around them; `inspect`, `report` and `export` need none.
 """
 
+import json
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pipelines.base.errors import UserError
+from pipelines.base.ray_session import need_ray
 from pipelines.base.storage import join, write_whole
 from pipelines.batches.measured_scaling import with_measured_scaling
 from pipelines.blocks.datasets import DataSets, write_data_sets
 from pipelines.blocks.manifest import Manifest
 from pipelines.case.case import Case
 from pipelines.case.data import PictureInput
-from pipelines.case.load import as_yaml
+from pipelines.case.load import as_yaml, find_case_file
 from pipelines.evaluate.evaluate import evaluate as _evaluate
+from pipelines.evaluate.made_from import made_from
+from pipelines.evaluate.outcome import Outcome
 from pipelines.evaluate.relate import EstimatedEdge, edges_asked_for
 from pipelines.evaluate.relate import relate as _relate
-from pipelines.evaluate.results import Results, read_results
-from pipelines.experiment.layout import CASE_FILE, DATA_SETS, experiment_folder, sheet_file
+from pipelines.evaluate.results import read_results
+from pipelines.experiment.finished import note_finished
+from pipelines.experiment.layout import CASE_FILE, DATA_SETS, EXPERIMENT, experiment_folder, sheet_file
 from pipelines.experiment.resume import begun_data_sets
+from pipelines.experiment.run import list_runs
 from pipelines.ingest.ingest import ingest as _ingest
 from pipelines.ingest.ingest import ingested
 from pipelines.inspection.contact_sheet import draw_sheet
 from pipelines.inspection.inspection import Inspection, SheetInfo, SheetTile, inspection_of, open_data_sets
 from pipelines.inspection.samples import draw_samples
-from pipelines.report.report import write_report
+from pipelines.report.report import TEXT_FORMATS, current_report, write_report, write_tables
 from pipelines.search.tune import Tuned, check_tunable
 from pipelines.search.tune import tune as _tune
 from pipelines.train.launch import train as _train
 from pipelines.use.export import export_run
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a case came to."""
-
-    results: Results
-    folder: str
-    report: str | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it for a program: results.json's content and where things lie."""
-        return {
-            "results": self.results.model_dump(mode="json"),
-            "experiment": self.folder,
-            "report": self.report,
-        }
 
 
 def ingest(case: Case) -> dict[str, Manifest]:
@@ -90,52 +79,80 @@ def inspect(case: Case, pictures: int = 12, seed: int = 0, sheet: str | None = N
     return inspection.model_copy(update={"sheet": SheetInfo(file=file, seed=seed, tiles=tuple(tiles))})
 
 
-def train(case: Case, fresh: bool) -> tuple[int, str]:
+def train(case: Case, fresh: bool, extend: bool = False) -> tuple[int, str]:
     """Train the runs that are not done; return how many, and the experiment's folder."""
     data_sets = ingested(case)
     case = with_measured_scaling(case, data_sets)
-    return _trained(case, data_sets, fresh), experiment_folder(case)
+    return _trained(case, data_sets, fresh, extend=extend), experiment_folder(case)
 
 
 def evaluate(case: Case) -> Outcome:
-    """Score the arms and write results.json."""
-    data_sets = ingested(case)
-    return _evaluated(with_measured_scaling(case, data_sets), data_sets)
+    """Score the arms, of a case or of an experiment's folder, and write results.json."""
+    case, data_sets = _begun_or_ingested(case)
+    return _evaluated(case, data_sets)
 
 
-def report(case: Case) -> str:
-    """Write the report of results.json."""
-    if "measured" in (case.input.mean, case.input.std):
+def report(case: Case, formats: Sequence[str] = ("html",)) -> list[str]:
+    """Write the report of results.json, of a case or of an experiment's folder; return the files.
+
+    Args:
+        case: the case.
+        formats: ``html``, ``md``, ``tex``.
+
+    Raises:
+        UserError: there are no results, or a format is none of these.
+    """
+    known = ("html", *TEXT_FORMATS)
+    for name in formats:
+        if name not in known:
+            raise UserError(f"--format: found {name!r}; expected {', '.join(known)}, or several with commas between")
+    if case.experiment is None and "measured" in (case.input.mean, case.input.std):
         case = with_measured_scaling(case, ingested(case))
-    return write_report(case, read_results(experiment_folder(case)))
+    results = read_results(experiment_folder(case))
+    page = [write_report(case, results)] if "html" in formats else []
+    return [*page, *write_tables(case, results, [name for name in formats if name in TEXT_FORMATS])]
 
 
 def export(case: Case, arm: str, seed: int | None, task: str | None, out: str) -> Path:
     """Write a trained network for use; return its folder."""
-    data_sets = ingested(case)
-    return export_run(with_measured_scaling(case, data_sets), data_sets, arm, seed, task, Path(out).absolute())
+    case, data_sets = _begun_or_ingested(case)
+    return export_run(case, data_sets, arm, seed, task, Path(out).absolute())
 
 
-def run(case: Case, fresh: bool) -> Outcome:
-    """Do all of it."""
+def run(case: Case, fresh: bool, extend: bool = False, command: tuple[str, Sequence[str]] | None = None) -> Outcome:
+    """Do all of it that is not done.
+
+    Args:
+        case: the case.
+        fresh: train again what is trained.
+        extend: go on from the end of shorter runs, whatever the schedule makes of that.
+        command: the case's name and the overrides as they were given: the same again is then answered at once.
+    """
+    begun = time.time()
     data_sets = _ingest(case)
     case = with_measured_scaling(case, data_sets)
-    _trained(case, data_sets, fresh)
-    outcome = _evaluated(case, data_sets)
-    return replace(outcome, report=write_report(case, outcome.results))
+    _trained(case, data_sets, fresh, extend=extend)
+    outcome = _reported(case, data_sets)
+    if command is not None:
+        read = [*data_sets.folders.values(), *data_sets.read_from]
+        name, overrides = command
+        note_finished(
+            find_case_file(name), overrides, case.storage.path, case.data_root or "", outcome.folder, read, begun
+        )
+    return outcome
 
 
 def resume(case: Case, allow_version_mismatch: bool) -> Outcome:
     """Resume an experiment, to its report; the sources are not read."""
     data_sets = begun_data_sets(case)
     _trained(case, data_sets, fresh=False, allow_version_mismatch=allow_version_mismatch)
-    outcome = _evaluated(case, data_sets)
-    return replace(outcome, report=write_report(case, outcome.results))
+    return _reported(case, data_sets)
 
 
 def tune(case: Case, verbose: bool = False) -> Tuned:
     """Search, and write the best configuration as a case file."""
     check_tunable(case)
+    need_ray()
     data_sets = _ingest(case)
     return _tune(with_measured_scaling(case, data_sets), data_sets, verbose)
 
@@ -143,6 +160,7 @@ def tune(case: Case, verbose: bool = False) -> Tuned:
 def relate(case: Case, edges: Sequence[str] = ()) -> list[EstimatedEdge]:
     """Estimate edges (`from:to`; the case's where none is named) from the single-task networks' predictions."""
     requested = edges_asked_for(case, edges)
+    need_ray()
     data_sets = _ingest(case)
     return _relate(with_measured_scaling(case, data_sets), data_sets, requested)
 
@@ -156,14 +174,39 @@ def _sheet_file(case: Case, path: str | None) -> str:
     return str(file)
 
 
-def _trained(case: Case, data_sets: DataSets, fresh: bool, allow_version_mismatch: bool = False) -> int:
+def _begun_or_ingested(case: Case) -> tuple[Case, DataSets]:
+    """Return a case with its scaling, and its datasets: of an experiment's folder, those that it was trained on."""
+    if case.experiment is not None:
+        return case, begun_data_sets(case)
+    data_sets = ingested(case)
+    return with_measured_scaling(case, data_sets), data_sets
+
+
+def _trained(
+    case: Case, data_sets: DataSets, fresh: bool, allow_version_mismatch: bool = False, extend: bool = False
+) -> int:
     write_whole(join(experiment_folder(case), CASE_FILE), as_yaml(case))
     write_data_sets(join(experiment_folder(case), DATA_SETS), data_sets)
-    return _train(case, data_sets, fresh, allow_version_mismatch)
+    runs = json.dumps({"runs": [str(run) for run in list_runs(case)]})
+    write_whole(join(experiment_folder(case), EXPERIMENT), runs)
+    return _train(case, data_sets, fresh, allow_version_mismatch, extend)
 
 
 def _evaluated(case: Case, data_sets: DataSets) -> Outcome:
-    results = _evaluate(case, data_sets)
+    results = _evaluate(case, data_sets).model_copy(update={"made_from": made_from(case, data_sets)})
     folder = experiment_folder(case)
     results.write(folder)
     return Outcome(results, folder, None)
+
+
+def _reported(case: Case, data_sets: DataSets) -> Outcome:
+    """Evaluate and report what has not been evaluated and reported as it stands."""
+    folder, current = experiment_folder(case), made_from(case, data_sets)
+    try:
+        outcome = Outcome(read_results(folder), folder, None)
+    except UserError:  # none, or of another version
+        outcome = _evaluated(case, data_sets)
+    if outcome.results.made_from != current:
+        outcome = _evaluated(case, data_sets)
+    report = current_report(case, outcome.results) or write_report(case, outcome.results)
+    return replace(outcome, report=report)

@@ -51,6 +51,7 @@ def trusted_cells(table: Tensor, observed: ObservedCells, *, from_classes: bool,
         to_classes: whether the targets are.
     """
     beyond = table - observed.high
+    # Too small a cell is no mistake where other labels of A may be the cause.
     if from_classes:
         beyond = torch.maximum(beyond, observed.low - table)
     beyond = beyond.nan_to_num(0.0).clamp(min=0)

@@ -183,9 +183,11 @@ class EvidenceStacks:
         profile = class_profile(by_A, of_probe, B, outputs)
         negative = class_profile(by_not_A, of_probe, B, outputs) if isinstance(A, Multilabel) else None
         inputs = has_B.amax(dim=-1, keepdim=True) * (1 - has_A)  # what both annotate is counted from A's side
+        # Read with what the data have shown, not with the table: a wrong cell must not vouch for itself.
         r = classes_of(p_A, y_B, has_B, profile, negative, B, classes) * inputs * classes
         missing, holds = 1 - has_B, has_B * y_B
         parts = [has_B, holds, missing, missing * p_B, missing * 2 * p_B * (1 - p_B)]
+        # One product for all five sums: they share the left factor, and are small.
         side_by_side = torch.cat([part * outputs for part in parts], dim=-1)
 
         def counted(of_class: Tensor) -> Tensor:

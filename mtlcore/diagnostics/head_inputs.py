@@ -64,6 +64,7 @@ class HeadInputs:
 
     def _keeper(self, task: str) -> Any:
         def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            # Detached: what is kept until the next pass must not hold this one's graph.
             if self._given is None or self._given[0] is not inputs[0]:  # heads that are given the same keep the same
                 self._given = inputs[0], inputs[0].detach()
             self.last[task] = self._given[1]

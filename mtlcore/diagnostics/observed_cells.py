@@ -60,6 +60,7 @@ def class_profile(by_A: Tensor, confusion: Tensor, B: Task, outputs: Tensor | No
     """
     annotated, holding, missing, predicted, _ = by_A.unbind(-3)
     of_true, true, of_false, false = confusion[..., None, :].unbind(-3)
+    # Half an input on either side: a label that has not been seen yet has a base rate, of 1/2.
     base = (true + 0.5) / (true + false + 1)
     sensitivity, fall_out = of_true / true.clamp(min=1e-6), of_false / false.clamp(min=1e-6)
     sense = (sensitivity - fall_out).clamp(min=_LEAST_SENSE)
@@ -122,6 +123,7 @@ def from_A(by_A: Tensor, confusion: Tensor, B: Task, rows: int | Tensor | None, 
     divisor = count.clamp(min=1e-6)
     low, high = _wilson((holding + predicted) / divisor, count * _distinct(count, rows))
     low, high = (low - unsure / divisor).clamp(min=0), (high + unsure / divisor).clamp(max=1)
+    # The corrected share is the estimate; what the probe itself said, and was unsure of, bounds it.
     share = torch.minimum(torch.maximum(class_profile(by_A, confusion, B, outputs), low), high)
     return _Way(ObservedCells(share, low, high), count * _distinct(count, rows))
 

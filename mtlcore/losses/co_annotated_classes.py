@@ -159,6 +159,7 @@ def suggested_classes(
             shares = pi if rows is None else pi * rows
             score = _log_likelihood(y_B, annotated, related, evidence, shares, cells, clip) / tau_co
             score = score + pi.log()[..., None, :]
+            # A class of prior 0 has a score of -inf, and among such alone no softmax is defined.
             takes_part = takes_part & (pi > 0)[..., None, :]
         else:
             R = related.R if cells is None else related.R * cells
@@ -169,6 +170,7 @@ def suggested_classes(
         suggested = torch.where(takes_part, suggested, torch.zeros_like(suggested))
     if rows is None:
         return CoAnnotated(suggested, takes_part, takes_part.any(dim=-1).to(dtype))
+    # Not normalised first: what goes to classes of little trust is taken off the input's weight, not given to others.
     suggested = suggested * rows[..., None, :]
     weight = suggested.sum(dim=-1)
     return CoAnnotated(

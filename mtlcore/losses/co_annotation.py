@@ -80,6 +80,7 @@ def co_annotated_loss(z_A: Tensor, suggested: CoAnnotated, rows: Tensor | None) 
         rows: trust of each row, shape (..., C); None where all count in full.
     """
     stacked, takes_part = z_A.dim() == 3, suggested.takes_part
+    # Before trust is looked at: the count must come of labels alone, and doubt must shrink the loss.
     counts = summed(takes_part.any(dim=-1), stacked).to(z_A.dtype)
     odds = z_A
     if rows is not None:
@@ -154,6 +155,7 @@ def taught_labels(
         form: of a multilabel B.
     """
     stacked, classes = z_B.dim() == 3, y_A.clamp(min=0).long()
+    # A row of the table for every input, the first for those that are not annotated, which are masked below.
     rows = rows_of(table, classes)  # (N, L)
     takes_part = ~torch.isnan(rows) & (y_A != MISSING)[..., None]
     target = torch.where(takes_part, rows, torch.zeros_like(rows))

@@ -88,6 +88,7 @@ def distribution_matching_loss(
         stop_gradient=stop_gradient,
         form=form,
     )
+    # Divided by all inputs, also those on which little is known: less knowledge is a smaller loss, not a noisier one.
     return LossTerm(total, torch.full((), len(z_A), device=z_A.device, dtype=z_A.dtype))
 
 
@@ -131,6 +132,7 @@ def matching_total(
             torch.where(
                 implied.log_unknown.isneginf(),
                 part,
+                # Constant: B's own prediction as its own target would only make itself sharper.
                 torch.logaddexp(part + implied.log_known, own_log_p.detach() + implied.log_unknown),
             )
             for part, own_log_p in zip(log_q, log_own, strict=True)

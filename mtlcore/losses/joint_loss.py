@@ -12,7 +12,7 @@ from mtlcore.losses.columns import Spread, uses_of
 from mtlcore.losses.distribution_matching import distribution_matching_loss
 from mtlcore.losses.implied_likelihood import implied_likelihood_loss
 from mtlcore.losses.implied_prediction import implied_prediction, nothing_implied
-from mtlcore.losses.loss_term import LossTerm
+from mtlcore.losses.loss_term import LossTerm, TaskTerm, looks_at_values
 from mtlcore.losses.mixup import MixedLabels, blended, where_both
 from mtlcore.losses.objective import MATCHING, Objective
 from mtlcore.losses.related_pair import RelatedPair
@@ -92,6 +92,7 @@ class JointLoss(nn.Module):
         for key, name in edge_ends + [("task_weights", name) for name in self.task_weights]:
             if name not in names:
                 raise ValueError(f"{key}: there is no task {name!r}; expected one of {', '.join(sorted(names))}")
+        # Whichever way they lead: a second edge would teach the same pair twice.
         related = [frozenset((p.relatedness.source.name, p.relatedness.target.name)) for p in pairs]
         for i, pair in enumerate(pairs):
             if related.index(related[i]) < i:
@@ -124,6 +125,7 @@ class JointLoss(nn.Module):
         trust: Mapping[str, Tensor] | None = None,
         mixed: MixedLabels | None = None,
         count_only: bool = False,
+        priors: Mapping[str, Tensor] | None = None,
     ) -> dict[str, tuple[float, LossTerm]]:
         """Return every part's weight and its sum and count over this worker's inputs; the arguments of a call.
 
@@ -135,7 +137,7 @@ class JointLoss(nn.Module):
             weight = self.task_weights.get(task.name, 1.0)
             terms[task.name] = weight, _of_labels(supervised_loss, logits[task.name], labels, mixed, task.name, task)
         for pair in self.pairs:
-            terms |= self._terms_of(pair, logits, labels, trust, mixed, count_only)
+            terms |= self._terms_of(pair, logits, labels, trust, mixed, count_only, priors)
         return terms
 
     def _terms_of(
@@ -146,18 +148,23 @@ class JointLoss(nn.Module):
         trust: Mapping[str, Tensor] | None,
         mixed: MixedLabels | None,
         count_only: bool,
+        priors: Mapping[str, Tensor] | None,
         only_added: bool = False,
     ) -> dict[str, tuple[float, LossTerm]]:
         terms: dict[str, tuple[float, LossTerm]] = {}
         R = pair.relatedness
         A, B = R.source.name, R.target.name
         rows = None if trust is None else trust[R.key]
+        # A table that is trusted throughout takes half the time. An accelerator would have to be waited for.
+        if rows is not None and looks_at_values(rows) and bool((rows == 1).all()):
+            rows = None
         for added in pair.added:
             if added.weight:
                 terms[f"{added.name}:{A}->{B}"] = added.weight, added.term(logits, labels, R, rows, mixed)
         if only_added:
             return terms
         of_pair: dict[str, tuple[float, LossTerm]] = {}
+        # Counts come of labels and trust alone, so for them no prediction has to be implied.
         implied = nothing_implied(len(logits[A]), len(R.target.outputs), logits[A].device) if count_only else None
         if implied is None and pair.ill.weight:  # DM at the same temperature shares what costs most
             implied = implied_prediction(logits[A], R, trust=rows)
@@ -188,7 +195,7 @@ class JointLoss(nn.Module):
                     tau_co=sca.tau_co,
                     form=sca.source_form,
                     clip=sca.clip,
-                    prior=self._prior(pair, logits[A].device),
+                    prior=self._prior(pair, logits[A].device, priors),
                     trust=rows,
                 )
                 of_pair[f"sca:{B}->{A}"] = sca.weight, term
@@ -200,7 +207,9 @@ class JointLoss(nn.Module):
             of_pair[f"ill:{B}->{A}"] = pair.ill.weight, term
         return of_pair | terms
 
-    def _prior(self, pair: RelatedPair, device: torch.device) -> Tensor | None:
+    def _prior(self, pair: RelatedPair, device: torch.device, priors: Mapping[str, Tensor] | None) -> Tensor | None:
+        if priors is not None and pair.relatedness.key in priors:
+            return priors[pair.relatedness.key].to(device)
         if pair.sca.prior is None:
             return None
         key = id(pair), device
@@ -222,20 +231,21 @@ class JointLoss(nn.Module):
         trust: Mapping[str, Tensor] | None,
         mixed: MixedLabels | None,
         count_only: bool = False,
+        priors: Mapping[str, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the sums and counts of all parts, each of shape (parts,)."""
         device = next(iter(logits.values())).device
         if not self._is_stacked(device):
-            terms = [term for _, term in self.terms(logits, labels, trust, mixed, count_only).values()]
+            terms = [term for _, term in self.terms(logits, labels, trust, mixed, count_only, priors).values()]
             return torch.stack([term.total for term in terms]), torch.stack([term.count.detach() for term in terms])
         partners, own = (mixed.labels, mixed.own) if mixed else (None, 1.0)
-        totals, counts = self._stacks(logits, labels, trust, partners, own, count_only)
+        totals, counts = self._stacks(logits, labels, trust, partners, own, count_only, priors)
         rest: list[LossTerm] = []
         for pair in self.pairs:
             if not pair.has_loss:
                 continue
             in_stack = isinstance(pair.relatedness.source, Multiclass)
-            of_pair = self._terms_of(pair, logits, labels, trust, mixed, count_only, only_added=in_stack)
+            of_pair = self._terms_of(pair, logits, labels, trust, mixed, count_only, priors, only_added=in_stack)
             rest += [term for _, term in of_pair.values()]
         if rest:
             totals = torch.cat([totals, torch.stack([term.total.to(totals) for term in rest])])
@@ -285,6 +295,7 @@ class JointLoss(nn.Module):
         labels: Mapping[str, Tensor],
         trust: Mapping[str, Tensor] | None = None,
         mixed: MixedLabels | None = None,
+        beside: Mapping[str, TaskTerm] | None = None,
     ) -> SumOverWorkers:
         """Begin to count what each part is divided by, over the global batch; labels and trust alone decide it.
 
@@ -296,6 +307,7 @@ class JointLoss(nn.Module):
             labels: of this worker's whole part of the batch, as :meth:`forward` takes them.
             trust: as :meth:`forward` takes it.
             mixed: as :meth:`forward` takes it.
+            beside: as :meth:`forward` takes it, of which the counts alone matter.
 
         Example:
             >>> import torch
@@ -311,13 +323,15 @@ class JointLoss(nn.Module):
             True
         """
         any_labels = next(iter(labels.values()))
+        # Logits of zeros: the real ones come of the forward pass, beside which the counts travel.
         with torch.no_grad():
             logits = {
                 task.name: torch.zeros(len(any_labels), len(task.outputs), device=any_labels.device)
                 for task in self.tasks
             }
             self._check(logits, labels)
-            _, counts = self._totals(logits, labels, trust, mixed, count_only=True)
+            totals, counts = self._totals(logits, labels, trust, mixed, count_only=True)
+            _, counts = _with(totals, counts, beside)
         return SumOverWorkers([counts])
 
     def forward(
@@ -327,6 +341,9 @@ class JointLoss(nn.Module):
         trust: Mapping[str, Tensor] | None = None,
         mixed: MixedLabels | None = None,
         counts: Tensor | None = None,
+        coupling: float = 1.0,
+        beside: Mapping[str, TaskTerm] | None = None,
+        priors: Mapping[str, Tensor] | None = None,
     ) -> JointLossValue:
         """Return the loss and its parts.
 
@@ -338,19 +355,37 @@ class JointLoss(nn.Module):
             mixed: where every input is a blend of two, the labels of those that were blended in.
             counts: of the global batch, shape (parts,), where they are known already or these inputs are a piece of
                 it; see :meth:`begin_counts`.
+            coupling: by what the weights of all losses of related pairs are multiplied, >= 0: less than 1 while a
+                network is too young for what it implies to teach anything.
+            beside: what teaches a task beside its labels, by the name of its part; the task's weight multiplies its
+                own, and it belongs to the task's objective. See :class:`mtlcore.UnlabelledLoss`.
+            priors: by edge, A's class prior in co-annotation, shape (C,), in the place of the pair's own. See
+                :class:`mtlcore.ShiftedPriors`.
 
         Raises:
             ValueError: the labels are not those of the tasks; names the task and what was found.
         """
         for task_labels in (labels, mixed.labels) if mixed else (labels,):
             self._check(logits, task_labels)
-        totals, own_counts = self._totals(logits, labels, trust, mixed)
+        totals, own_counts = _with(*self._totals(logits, labels, trust, mixed, priors=priors), beside)
         (divisors,) = SumOverWorkers([own_counts]).wait() if counts is None else (counts,)
-        weights, *_ = self._constants(totals)
+        weights = self._weights(totals, coupling, beside)
         values = totals / torch.where(divisors > 0, divisors, torch.ones_like(divisors))
         weighted = weights * values
-        parts = dict(zip(self.part_names, values.detach().unbind(), strict=True))
-        return JointLossValue(weighted.sum() * world_size(), parts, self._objectives(weighted, weights, divisors))
+        names = [*self.part_names, *(beside or {})]
+        parts = dict(zip(names, values.detach().unbind(), strict=True))
+        # Times the number of workers, by which DistributedDataParallel divides when it averages gradients.
+        loss = weighted.sum() * world_size()
+        return JointLossValue(loss, parts, self._objectives(weighted, weights, divisors, beside))
+
+    def _weights(self, like: Tensor, coupling: float, beside: Mapping[str, TaskTerm] | None) -> Tensor:
+        """Return the weight of every part; from the host only where they change from step to step."""
+        if coupling == 1.0 and not beside:
+            return self._constants(like)[0]
+        tasks = len(self.tasks)
+        weights = [weight if i < tasks else weight * coupling for i, (_, weight) in enumerate(self._parts)]
+        weights += [self.task_weights.get(extra.task, 1.0) * extra.weight for extra in (beside or {}).values()]
+        return torch.tensor(weights, dtype=like.dtype, device=like.device)
 
     @property
     def objective_names(self) -> tuple[str, ...]:
@@ -358,13 +393,30 @@ class JointLoss(nn.Module):
         matches = len(self._parts) > len(self.tasks)
         return (*(task.name for task in self.tasks), *((MATCHING,) if matches else ()))
 
-    def _objectives(self, weighted: Tensor, weights: Tensor, counts: Tensor) -> dict[str, Objective]:
+    def _objectives(
+        self, weighted: Tensor, weights: Tensor, counts: Tensor, beside: Mapping[str, TaskTerm] | None
+    ) -> dict[str, Objective]:
         counts_for_something = (counts > 0) & (weights > 0)
-        tasks = len(self.tasks)
+        tasks, parts = len(self.tasks), len(self._parts)
         objectives = {task.name: Objective(weighted[i], counts_for_something[i]) for i, task in enumerate(self.tasks)}
-        if len(self._parts) > tasks:
-            objectives[MATCHING] = Objective(weighted[tasks:].sum(), counts_for_something[tasks:].any())
+        for i, extra in enumerate((beside or {}).values(), start=parts):
+            # Beside the labels there may be a count and nothing to learn: labels alone make a task present.
+            share, present = objectives[extra.task]
+            objectives[extra.task] = Objective(share + weighted[i], present)
+        if parts > tasks:
+            objectives[MATCHING] = Objective(weighted[tasks:parts].sum(), counts_for_something[tasks:parts].any())
         return objectives
+
+
+def _with(totals: Tensor, counts: Tensor, beside: Mapping[str, TaskTerm] | None) -> tuple[Tensor, Tensor]:
+    """Return sums and counts with those that stand beside the labels at the end."""
+    if not beside:
+        return totals, counts
+    terms = [extra.term for extra in beside.values()]
+    return (
+        torch.cat([totals, torch.stack([term.total.to(totals) for term in terms])]),
+        torch.cat([counts, torch.stack([term.count.detach().to(counts) for term in terms])]),
+    )
 
 
 def _of_labels(

@@ -44,6 +44,7 @@ class MixedLabels:
 
 def where_both(y: Tensor, y_partner: Tensor) -> tuple[Tensor, Tensor]:
     """Return two tensors of labels of one shape, each missing where the other is."""
+    # As if neither were annotated: half a target would teach that the other half is nothing.
     unknown = (y == MISSING) | (y_partner == MISSING)
     return y.masked_fill(unknown, MISSING), y_partner.masked_fill(unknown, MISSING)
 

@@ -1,10 +1,11 @@
 """The losses of several related pairs at once: tables of the same kind, filled up to one size and stacked."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mtlcore.losses.co_annotated_classes import suggested_classes
@@ -109,6 +110,14 @@ class PairStack:
         evidence = evidence_of(table, self.sca.clip) if wants_evidence else None
         tables: StackedTables = on_device(StackedTables(cells, related, evidence, table, unknown, prior), device)
         return tables
+
+    def priors(self, own: Tensor, others: Mapping[str, Tensor]) -> Tensor:
+        """Return the sources' priors, (P, C), with others in the place of some pairs' own, by edge."""
+        rows = []
+        for row, pair in zip(own, self.pairs, strict=True):
+            other = others.get(pair.relatedness.key)
+            rows.append(row if other is None else F.pad(other.to(row), (0, len(row) - len(other))))
+        return torch.stack(rows)
 
     def terms(
         self,

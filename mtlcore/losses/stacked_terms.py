@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mtlcore.losses.columns import NO_CLASS, Spread, alike, flat_labels, label_columns, uses_of
-from mtlcore.losses.loss_term import LossTerm, summed, without_autocast
+from mtlcore.losses.loss_term import LossTerm, looks_at_values, summed, without_autocast
 from mtlcore.losses.related_pair import RelatedPair
 from mtlcore.losses.stacked_pairs import LabelSet, StackedTables, stacked
 from mtlcore.tasks import MISSING, Multiclass, Task
@@ -73,12 +73,22 @@ class StackedTerms:
         partners: Mapping[str, Tensor] | None = None,
         own: float | Tensor = 1.0,
         count_only: bool = False,
+        priors: Mapping[str, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return sums and counts of all parts, shape (parts,), in the order of ``names``; arguments as JointLoss's."""
         z = torch.cat([logits[name] for name in self._tasks], dim=1)
         z = z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
         layout = self._layout(z.device, z.dtype)
         of_cells = None if trust is None or not self._pair_stacks else self._flat_trust(trust, z)
+        if of_cells is not None and looks_at_values(z) and bool((of_cells == 1).all()):
+            of_cells = None  # what is trusted throughout takes half the time
+        if priors:
+            layout = layout._replace(
+                tables=tuple(
+                    tables._replace(prior=stack.priors(tables.prior, priors))
+                    for stack, tables in zip(self._pair_stacks, layout.tables, strict=True)
+                )
+            )
         tasks = list(self._tasks.values())
         sets = [flat_labels(tasks, of) for of in (labels, partners) if of is not None]
         with without_autocast(z.device):

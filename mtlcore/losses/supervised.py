@@ -33,6 +33,7 @@ def supervised_loss(z: Tensor, y: Tensor, task: Task) -> LossTerm:
     if isinstance(task, Multiclass):
         total = F.cross_entropy(z, y.long(), ignore_index=MISSING, reduction="sum")
     else:
+        # Masked after the loss, not selected before it: the shape stays the batch's, and the graph reaches every head.
         entries = F.binary_cross_entropy_with_logits(z, y.clamp(min=0).to(z.dtype), reduction="none")
         total = (entries * annotated).sum()
     return LossTerm(total, annotated.sum().to(z.dtype))

@@ -5,7 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from torch import Tensor
 
-from mtlcore.metrics.bootstrap import Interval, _contributions, _score
+from mtlcore.metrics.bootstrap import _contributions, _score
+from mtlcore.metrics.interval import Interval
 from mtlcore.metrics.student_t import interval_half_width
 from mtlcore.metrics.summed import SummedMetric
 from mtlcore.tasks import Task

@@ -7,7 +7,6 @@ from torch.nn.functional import one_hot
 from mtlcore.tasks import MISSING, Multiclass, Task
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "macro_average_precision", "calibration_error")
-LOWER_IS_BETTER = frozenset({"calibration_error"})
 _BINS = 15
 _COLUMNS_AT_ONCE = 64  # of an average precision: memory stays flat for ten thousand classes
 # torchmetrics gives a probability of exactly 1 a bin of its own; the last bin of Guo et al. holds it.

@@ -9,6 +9,7 @@ from pipelines.blocks.datasets import DataSets
 from pipelines.case.build import relatedness_of, tasks_of
 from pipelines.case.case import Case
 
+# Advice, not limits: below these a task's gradient is mostly noise of the draw, or its rows have hardly been seen.
 FEWEST_ROWS = 8
 FEWEST_PASSES = 5
 
@@ -41,6 +42,7 @@ def _starved(case: Case, sizes: Mapping[str, int]) -> Iterator[str]:
     for batch, tasks in sorted(plans):
         for name, rows in batch_sampler(case, sizes, 0, tasks, batch).per_step.items():
             passes = training.steps * rows / sizes[name]
+            # Many datasets in a small batch have few rows each: an even share is never told.
             few = rows < min(FEWEST_ROWS, training.batch_size // len(sizes))
             if name not in named and (few or passes < FEWEST_PASSES):
                 named.add(name)

@@ -13,11 +13,14 @@ from mtlcore import (
     Multiclass,
     Multilabel,
     MultiTaskNetwork,
+    PseudoLabelling,
     Relatedness,
     RelatednessTrust,
     RelatedPair,
+    ShiftedPriors,
     SoftCoAnnotation,
     Task,
+    UnlabelledLoss,
     build_balancer,
     head_features,
     seeded_init,
@@ -31,6 +34,7 @@ from pipelines.case.build_network import network_of
 from pipelines.case.case import Case, RelatednessEdge
 from pipelines.case.data import MulticlassTask
 from pipelines.case.training import Matching
+from pipelines.case.unlabelled import Unlabelled
 
 
 def tasks_of(case: Case) -> dict[str, Task]:
@@ -128,7 +132,7 @@ def build_loss(
             RelatedPair(
                 with_base(edge),
                 DistributionMatching(**matching.dm.model_dump()),
-                SoftCoAnnotation(**matching.sca.model_dump(), prior=priors.get(edge.source)),
+                SoftCoAnnotation(**matching.sca.model_dump(exclude={"prior"}), prior=priors.get(edge.source)),
                 ImpliedLikelihood(**matching.ill.model_dump()),
                 added_losses(matching),
             )
@@ -138,6 +142,38 @@ def build_loss(
     )
     weights = {name: weight for name, weight in case.training.task_weights.items() if name in task_names}
     return JointLoss([tasks[name] for name in task_names], pairs, weights)
+
+
+def build_shifted_priors(
+    matching: Matching | Literal["none"], joint_loss: JointLoss, priors: Mapping[str, tuple[float, ...]]
+) -> ShiftedPriors | None:
+    """Build the running estimate of class priors among other tasks' inputs; None where nothing reads it."""
+    if not isinstance(matching, Matching) or matching.sca.prior == "labels" or not matching.sca.weight:
+        return None
+    tables = [pair.relatedness for pair in joint_loss.pairs if isinstance(pair.relatedness.source, Multiclass)]
+    tables = [R for R in tables if R.source.name in priors]
+    return ShiftedPriors(tables, priors) if tables else None
+
+
+def build_unlabelled(
+    settings: Unlabelled, joint_loss: JointLoss, priors: Mapping[str, tuple[float, ...]]
+) -> UnlabelledLoss | None:
+    """Build what rows teach the tasks that they are not labelled for; None where neither loss has a weight.
+
+    Args:
+        settings: the arm's.
+        joint_loss: the arm's; pseudo-labels look at the tables that it has a loss for.
+        priors: by task, of its classes or labels.
+    """
+    if not settings.has_losses:
+        return None
+    return UnlabelledLoss(
+        joint_loss.tasks,
+        [pair.relatedness for pair in joint_loss.pairs if pair.has_loss],
+        pseudo=PseudoLabelling(**settings.pseudo_labels.model_dump(exclude={"read_from"})),
+        consistency=settings.consistency.weight,
+        priors={task.name: priors[task.name] for task in joint_loss.tasks if task.name in priors},
+    )
 
 
 def build_trust(

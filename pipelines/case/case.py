@@ -1,13 +1,14 @@
 """Case: the root of the configuration. Its sections: data.py, network.py, training.py, and here."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import BeforeValidator, Discriminator, Field, PrivateAttr, Tag
 
 from pipelines.base.section import Name, Number, Positive, PositiveFloat, Section, Seed, Weight, one_or_more
 from pipelines.case.data import DataSet, Input, MulticlassTask, MultilabelTask
 from pipelines.case.network import Network
 from pipelines.case.training import Balancing, Matching, Training, method_alone
+from pipelines.case.unlabelled import Unlabelled
 
 
 class Counted(Section):
@@ -57,7 +58,8 @@ class Arm(Section):
     ``matching: none`` is training without any loss of related pairs, whatever ``training.matching`` says. ``networks:
     one_per_task`` trains a network for every task, for as many updates as a shared network gets: with ``batch: own`` on
     whole batches of the task's own datasets, with ``batch: shared`` on their rows of the shared network's batches
-    alone. ``balancing`` stands in the place of ``training.balancing`` as a whole.
+    alone. ``balancing`` and ``unlabelled`` stand in the place of ``training.balancing`` and ``training.unlabelled`` as
+    a whole.
 
     ``infer: table`` predicts a multiclass task with a relatedness edge by reading the table backwards from the
     other task's prediction; ``fuse: table`` joins that with the task's own head (see mtlcore.read_classes and
@@ -74,6 +76,8 @@ class Arm(Section):
     """What differs from ``training.matching``; ``none``: no loss of related pairs."""
     balancing: Annotated[Balancing | None, BeforeValidator(method_alone)] = None
     """In the place of ``training.balancing``."""
+    unlabelled: Unlabelled | None = None
+    """In the place of ``training.unlabelled``; {}: off."""
     infer: Literal["heads", "table"] = "heads"
     """Predict a multiclass task by its own head, or by its table read backwards."""
     fuse: Literal["table"] | None = None
@@ -241,6 +245,24 @@ class Case(Section):
     logging: Logging = Logging()
     """Where metrics go."""
 
+    _experiment: str | None = PrivateAttr(None)
+
+    @property
+    def needs_data_root(self) -> bool:
+        """Whether anything that it reads lies below data_root, a place of the user's."""
+        return self.embedded is None and not all(data_set.source.made for data_set in self.datasets.values())
+
+    @property
+    def experiment(self) -> str | None:
+        """The folder of the experiment that the case was read from; None where it was read from a case file."""
+        return self._experiment
+
+    def of_experiment(self, folder: str) -> Self:
+        """Return the case as that of an experiment that lies there, whatever the folder would be called today."""
+        case = self.model_copy()
+        case._experiment = folder
+        return case
+
     def trained_as(self, arm: str) -> str:
         """Return the first arm that trains the same networks as an arm does: the one whose runs both use."""
 
@@ -249,6 +271,11 @@ class Case(Section):
             return self.arms[name].model_dump(exclude={"infer", "fuse"} | unused)
 
         return next(name for name in self.arms if training_of(name) == training_of(arm))
+
+    def unlabelled_of(self, arm: str) -> Unlabelled:
+        """Return what an arm's rows teach the tasks that they are not labelled for."""
+        own = self.arms[arm].unlabelled
+        return self.training.unlabelled if own is None else own
 
     def of_split(self, split: str) -> dict[str, DataSet]:
         """Return the datasets of a split, by name, in the case file's order."""

@@ -19,6 +19,7 @@ from pipelines.case.case import Case, RelatednessEdge, Tuning
 from pipelines.case.data import LabelRule, MulticlassTask, MultilabelTask, VectorInput
 from pipelines.case.search_spaces import check_space
 from pipelines.case.training import Matching, SharesMixing
+from pipelines.case.unlabelled import StrongView
 from pipelines.optimization.optimizer import check_optimizer
 from pipelines.optimization.schedule import check_schedule
 from pipelines.sources.list_source import nothing_there
@@ -49,6 +50,8 @@ def check_case(case: Case, *, check_paths: bool = True) -> list[str]:
         _pair_losses,
         _balancing,
         _pieces_and_shards,
+        _warm_up,
+        _unlabelled,
         _tuning,
         *network,
     )
@@ -94,13 +97,13 @@ def _unknown(key: str, kind: str, name: str, valid: Iterable[str]) -> str:
 
 # Columns of every block and of the rows that a source lists, the whole loss in a run's history, the objective of
 # related pairs, and the mean over tasks.
-_RESERVED = ("id", "input", "source", "split", "loss", "matching", "mean", *sorted({*ROWS.names} - {"id", "source"}))
+RESERVED = ("id", "input", "source", "split", "loss", "matching", "mean", *sorted({*ROWS.names} - {"id", "source"}))
 
 
 def _tasks(case: Case) -> Iterator[str]:
     for name, task in case.tasks.items():
-        if name in _RESERVED:
-            yield f"tasks.{name}: the name is taken; expected any but {', '.join(_RESERVED)}"
+        if name in RESERVED:
+            yield f"tasks.{name}: the name is taken; expected any but {', '.join(RESERVED)}"
         kind, outputs = ("classes", task.classes) if isinstance(task, MulticlassTask) else ("labels", task.labels)
         for alias, output in task.aliases.items():
             if output not in outputs:
@@ -212,7 +215,7 @@ def _source_paths(case: Case) -> Iterator[str]:
         if url is not None and is_remote(url) and (problem := _not_there(key, url)):
             yield problem
             return
-    if case.embedded is not None:
+    if not case.needs_data_root:
         return
     root = str(case.data_root)
     if not is_remote(root) and not Path(root).exists():
@@ -501,9 +504,79 @@ def _replayed_steps(case: Case) -> Iterator[str]:
                 "expected fixed, or compile: true"
             )
     matchings = [arm.matching for arm in case.arms.values() if isinstance(arm.matching, Matching)]
+    if any(matching.warmup_steps for matching in matchings):
+        yield f"{found} with matching.warmup_steps, which change from step to step; expected 0, or compile: true"
+    if any(matching.sca.weight and matching.sca.prior != "labels" for matching in matchings):
+        yield f"{found} with priors that are estimated from step to step; expected compile: true"
+    sections = [arm.unlabelled or training.unlabelled for arm in case.arms.values()]
+    if any(section.has_losses or section.has_average for section in sections):
+        yield f"{found} with losses of unlabelled inputs or a moving average; expected neither, or compile: true"
     own = {name for matching in matchings for name, added in matching.added.items() if added.weight}
     for name in sorted(own):
         yield f"{found} with the pair loss {name!r}, which may look at values; expected compile: true"
+
+
+def _warm_up(case: Case) -> Iterator[str]:
+    """Couplings that rise look like a loss that does not fall to a method that compares losses."""
+    from mtlcore.balancing import BALANCERS, balancing_class
+
+    for name, arm in case.arms.items():
+        if not isinstance(arm.matching, Matching) or not (steps := arm.matching.warmup_steps):
+            continue
+        in_training = arm.matching.warmup_steps == case.training.matching.warmup_steps
+        key = f"{'training' if in_training else f'arms.{name}'}.matching.warmup_steps: found {steps}"
+        if steps >= case.training.steps:
+            yield f"{key}; expected fewer than training.steps, {case.training.steps}"
+        method = (arm.balancing or case.training.balancing).method
+        if balancing_class(method).reads_progress:
+            able = [known for known in BALANCERS.built_in if not balancing_class(known).reads_progress]
+            yield (
+                f"{key}, and balancing {method!r} compares losses, which rising weights change; "
+                f"expected 0, or {', '.join(able)} or a method of gradients"
+            )
+            return
+
+
+_OF_VECTORS = ("noise", "dropout")
+
+
+def _unlabelled(case: Case) -> Iterator[str]:
+    sections = {"training.unlabelled": case.training.unlabelled}
+    sections |= {f"arms.{name}.unlabelled": arm.unlabelled for name, arm in case.arms.items() if arm.unlabelled}
+    for key, section in sections.items():
+        if section.has_average and case.training.shard:
+            yield f"{key}: found something that reads the moving average, and training.shard too; expected one of them"
+        if not section.has_losses:
+            continue
+        if case.training.augmentation.mixup:
+            yield f"{key}: found a weight, and training.augmentation.mixup too, whose inputs are no row's; expected one"
+        if section.warmup_steps >= case.training.steps:
+            yield (
+                f"{key}.warmup_steps: found {section.warmup_steps}; expected fewer than training.steps, "
+                f"{case.training.steps}"
+            )
+        if section.pseudo_labels.relatedness != "ignore" and not case.relatedness:
+            yield (
+                f"{key}.pseudo_labels.relatedness: found {section.pseudo_labels.relatedness!r}, and there is no "
+                "relatedness; expected an edge, or 'ignore'"
+            )
+        yield from _strong_view(case, f"{key}.strong", section.strong)
+
+
+def _strong_view(case: Case, key: str, strong: StrongView) -> Iterator[str]:
+    vectors = isinstance(case.input, VectorInput)
+    wrong = sorted(name for name in strong.model_fields_set if (name in _OF_VECTORS) != vectors)
+    kind = "vectors" if vectors else "images"
+    if wrong:
+        right = [name for name in StrongView.model_fields if (name in _OF_VECTORS) == vectors]
+        yield f"{key}: found {', '.join(wrong)}; inputs are {kind}; expected {', '.join(right)}"
+        return
+    view = strong.over(case.training.augmentation)
+    altered = (strong.noise or strong.dropout) if vectors else view.of_pictures
+    if not altered:
+        yield f"{key}: found nothing that alters {kind}; expected a view that differs from the weak one"
+    if not isinstance(case.input, VectorInput) and view.crop >= (least := min(case.input.height, case.input.width)):
+        yield f"{key}.crop: found {view.crop}; expected less than {least}, the image's size, for this margin"
 
 
 def _tuning(case: Case) -> Iterator[str]:

@@ -18,6 +18,7 @@ from pipelines.base.section import (
     Weight,
     refuse_unknown_keys,
 )
+from pipelines.case.unlabelled import Unlabelled
 from pipelines.optimization.optimizer import Optimizer
 from pipelines.optimization.schedule import CosineSchedule, Schedule
 
@@ -88,6 +89,9 @@ class SoftCoAnnotationSettings(Section):
     """What the target's labels teach the source: its posterior, or the paper's score of the labels that hold."""
     clip: Annotated[float, Field(ge=0, lt=0.5), Number] = 0.05
     """How near to 0 and 1 a table's values come in the posterior: how often a label may be wrong."""
+    prior: Literal["labels", "shifted"] = "labels"
+    """The source's class prior in the posterior: that of its own labels, or a running estimate of how often each class
+    holds among the target's inputs (mtlcore.ShiftedPriors), for datasets whose classes are not alike often."""
     to_source: bool = True
     """Annotate inputs of the target for the source."""
     to_target: bool = True
@@ -130,6 +134,12 @@ class Matching(Section):
     """The likelihood of labels by what they imply."""
     trust: Literal["full", "estimated"] = "estimated"
     """Whether the cells of tables count in full, or as far as the data bear them out."""
+    warmup_steps: Annotated[int, Field(ge=0), Number] = 0
+    """Steps over which the weights of all these losses rise, linearly, to what they are."""
+
+    def ramp(self, step: int) -> float:
+        """Return by what the weights are multiplied in a step, counted from 0."""
+        return min(1.0, (step + 1) / (self.warmup_steps + 1))
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[Name, AddedPairLossSettings] = Field(init=False)
@@ -177,7 +187,11 @@ class Balancing(Section):
     options: dict[str, Any] = {}
     """Of a method of one's own."""
     lr: PositiveFloat | None = None
-    """uncertainty, gradnorm: the learning rate of the weights."""
+    """uncertainty, gradnorm, imtl_l, famo: the learning rate of the weights."""
+    weight_decay: Weight | None = None
+    """famo: of the weights."""
+    mu: PositiveFloat | None = None
+    """stch: how smooth the maximum is."""
     alpha: Weight | None = None
     """gradnorm: how strongly slow objectives are pushed. fairgrad: which fairness."""
     temperature: PositiveFloat | None = None
@@ -195,7 +209,7 @@ class Balancing(Section):
     tau: Weight | ByObjective | None = None
     """pcd: the part of the first task's progress that is left to others, one number or by objective."""
     beta: Weight | None = None
-    """gradvac, pcd: the decay of the moving average."""
+    """gradvac, pcd, db_mtl: the decay of the moving average."""
     eps: Weight | None = None
     """gradvac, pcd: added to divisors."""
     epsilon: PositiveFloat | None = None
@@ -317,6 +331,8 @@ class Checkpoints(Section):
     """Steps between two, in the place of seconds."""
     keep: Positive = 2
     """How many are kept."""
+    final: bool = True
+    """Keep the state at a run's end too, so that more ``steps`` go on from there."""
 
 
 def _workers(value: object) -> object:
@@ -370,6 +386,8 @@ class Training(Section):
     """Weight of a task's loss, 1 by default."""
     matching: Matching = Matching()
     """The losses of related pairs."""
+    unlabelled: Unlabelled = Unlabelled()
+    """What rows teach the tasks that they are not labelled for."""
     balancing: Annotated[Balancing, BeforeValidator(method_alone)] = Balancing()
     """How objectives are weighed."""
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
@@ -388,8 +406,8 @@ class Training(Section):
     """Threads that read batches; by default one on the CPU, and what the machine has on a GPU."""
     data: Literal["host", "device"] = "host"
     """Where the training inputs stay while a run trains."""
-    device: Literal["cpu", "cuda"] = "cpu"
-    """What a worker computes on."""
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    """What a worker computes on; ``auto``: ``cuda`` where there is a GPU for every worker, else ``cpu``."""
     precision: Literal["float32", "tf32", "bfloat16"] = "tf32"
     """What the network computes in."""
     accumulate: Positive = 1

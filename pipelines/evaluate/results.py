@@ -121,6 +121,7 @@ class Timing(_Part):
     workers: int
     validation_s: float = Field(default=0.0, description="spent on validation, beside the steps")
     steps: int | None = Field(default=None, description="the updates that were made; fewer where it stopped early")
+    parameters: int | None = Field(default=None, description="of the network; null where an earlier version trained it")
     best_step: int | None = Field(
         default=None, description="after how many updates its weights were taken; null: after the last"
     )
@@ -223,6 +224,9 @@ class Results(_Part):
     timings: list[Timing]
     versions: dict[str, str]
     warnings: list[str] = Field(default=[], description="what is odd about the labels as a whole, worst first")
+    made_from: str | None = Field(
+        default=None, description="fingerprint of the runs, data and settings; the same ones are not evaluated again"
+    )
     git_commit: str | None = Field(description="of the code; ends with -dirty where it was changed; null if unknown")
 
     def write(self, folder: str) -> str:

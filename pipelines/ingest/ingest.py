@@ -2,11 +2,11 @@
 
 ::
 
-    list the sources' rows, align labels to the vocabulary, set apart what cannot be used    list_data_set.py
+    list the sources' rows, align labels to the vocabulary, set apart what cannot be used    list_rows.py
         -> cut into chunks that depend on the rows alone                                      chunks.py
-        -> shared out to Ray Data's tasks                                                     ingest_tasks.py
+        -> shared out to Ray Data's tasks                                                     tasks.py
         -> in a task, a chunk at a time: fetch, decode, resize, write one block               make_block.py
-        -> quarantine.parquet and manifest.json a dataset                                    finish_data_set.py
+        -> quarantine.parquet and manifest.json a dataset                                    finish.py
         -> leakage between datasets; what the case's ingest came to, the last file           leakage.py, here
 
 A chunk's block depends on its rows alone, so the result is the same bytes however the work is spread and however
@@ -16,7 +16,7 @@ no earlier block holds are read.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import PIL
@@ -26,6 +26,7 @@ import pyarrow.compute as pc
 from pipelines.base.errors import UserError
 from pipelines.base.fingerprint import fingerprint
 from pipelines.base.progress import bar, note
+from pipelines.base.ray_session import need_ray
 from pipelines.base.storage import join, list_folder
 from pipelines.blocks.datasets import DataSets, read_data_sets, write_data_sets
 from pipelines.blocks.layout import blocks_folder, blocks_root
@@ -59,35 +60,47 @@ class _Planned:
 
 
 def ingest(case: Case) -> DataSets:
-    """Make the blocks of every dataset of a case that are not there yet, and return them; needs a running Ray.
+    """Make the blocks of every dataset of a case that are not there yet, and return them; needs Ray if any is missing.
 
     Raises:
         UserError: a source cannot be used, a label is outside the vocabulary, too many rows could not be read, or
             inputs leaked and the case forbids it.
     """
     write_embedded(case.embedded, case.data_root)
+    if read_data_sets(_record_file(case)) is None:
+        need_ray()  # the first time: many files are listed in parallel
     planned: list[_Planned] = []
     with bar("list sources", len(case.datasets), "datasets") as shown:
         for name in case.datasets:
             shown.show(len(planned), name)
             planned.append(_plan(case, list_data_set(case, name)))
+    # Every dataset is listed before any input is read, so that a wrong label of the last is told within seconds; and
+    # all are made in one go, so that no processor waits for the end of each.
     outcomes = _make_blocks(case, planned)
     finished = {
         one.listed.name: finish_data_set(case, one.listed, one.folder, one.settings, outcomes, one.before)
         for one in planned
     }
+    # After all are finished: one message tells of every dataset, and what could be read is kept.
     if problems := [of.problem for of in finished.values() if of.problem is not None]:
         raise UserError("\n".join(problems))
     folders = {one.listed.name: one.folder for one in planned}
-    made = DataSets(folders, {name: finished[name].manifest for name in folders})
+    made = DataSets(folders, {name: finished[name].manifest for name in folders}, _read_from(planned))
     if (before := _same_as_before(case, made)) is not None:
-        return before
+        return replace(before, read_from=made.read_from)
     made = without_leaks(case, made, {name: of.rows for name, of in finished.items()})
     _check_annotated(case, made)
     for words in label_warnings(case, {name: manifest.labels for name, manifest in made.manifests.items()}):
         note(f"warning: {words}")
     write_data_sets(_record_file(case), made)
-    return made
+    return replace(made, read_from=_read_from(planned))
+
+
+def _read_from(planned: Sequence[_Planned]) -> frozenset[str]:
+    """Return the folders of the files, or archives, that rows name."""
+    files = [pc.unique(one.listed.rows["file"]).drop_null() for one in planned]
+    folders = [pc.unique(pc.replace_substring_regex(of, "/[^/]*$", "")).to_pylist() for of in files]
+    return frozenset(folder for of in folders for folder in of)
 
 
 def _same_as_before(case: Case, made: DataSets) -> DataSets | None:
@@ -123,8 +136,10 @@ def _settings(case: Case, name: str) -> dict[str, Any]:
     """Return what a dataset's blocks depend on, beside its rows."""
     data_set = case.datasets[name].model_dump(mode="json", by_alias=True)
     vocabulary = {task: of.model_dump(mode="json", exclude={"auxiliary"}) for task, of in case.tasks.items()}
+    # Blocks hold inputs as they are; mean and spread are applied when a batch is made.
     size = case.input.model_dump(mode="json", exclude={"mean", "std"})
-    root = None if case.embedded else case.data_root
+    # Embedded and drawn data are the same wherever the storage has put them.
+    root = None if case.embedded or case.datasets[name].source.made else case.data_root
     version = [BLOCK_VERSION, PIL.__version__]  # decoders of different versions differ in the last bit
     version += ["heif"] if reads_heif() else []  # what is refused without can be read with it
     return {"source": data_set, "data_root": root, "vocabulary": vocabulary, "input": size, "version": version}
@@ -134,6 +149,7 @@ def _record_file(case: Case) -> str:
     settings = {
         "data_sets": {name: _settings(case, name) for name in case.datasets},
         "ingest": case.ingest.model_dump(mode="json"),
+        # Labels may be read through a table (labels.<task>.through).
         "relatedness": [edge.model_dump(mode="json") for edge in case.relatedness],
     }
     return join(blocks_root(case), f"{case.name}-{fingerprint(settings)}.json")
@@ -146,6 +162,7 @@ def _plan(case: Case, listed: ListedDataSet) -> _Planned:
     if before is None:
         _tell_what_changed(case, listed.name, folder, settings)
     there = set(list_folder(folder))
+    # By listing the folder once: to ask for every file is a request each in object storage.
     missing = [chunk for chunk in listed.chunks if not {f"{chunk.key}{end}" for end in ENDINGS} <= there]
     return _Planned(listed, settings, folder, before, missing)
 
@@ -192,6 +209,7 @@ def _make_blocks(case: Case, planned: Sequence[_Planned]) -> dict[tuple[str, str
     done = read = 0
     if not missing:
         return outcomes
+    need_ray()
     with bar("ingest", sum(chunk.rows for _, chunk in missing), "rows", rate=True) as shown:
         shown.show(0)
         for start in range(0, len(missing), _CHUNKS_AT_ONCE):
@@ -215,6 +233,7 @@ def _item(one: _Planned, chunk: Chunk) -> ChunkToMake:
     older = _older(one, rows["id"][0].as_py(), rows["id"][-1].as_py())
     job = Job(one.listed.name, one.folder, chunk.key, older)
     in_order = pc.any(pc.is_in(rows["codec"], pa.array(list(DECOMPRESSED)))).as_py()
+    # As bytes: rows of Ray Data would otherwise be columns of every source's own types, in one schema.
     return ChunkToMake({"job": json.dumps(job.__dict__), "rows": sink.getvalue().to_pybytes()}, len(rows), in_order)
 
 

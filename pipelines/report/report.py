@@ -1,7 +1,8 @@
-"""Render the self-contained HTML report from results.json, the runs' histories and the case."""
+"""Render the report from results.json, the runs' histories and the case: one HTML page, and its tables as text."""
 
 import io
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,25 +10,50 @@ import jinja2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import xxhash
 from markupsafe import Markup
 
 from mtlcore import Multiclass
+from pipelines.base.fingerprint import fingerprint
 from pipelines.base.storage import join, read_bytes, write_whole
 from pipelines.batches.batch import open_readers
 from pipelines.batches.counted_relatedness import with_counted_tables
 from pipelines.case.build import relatedness_of, tasks_of
 from pipelines.case.case import Case
+from pipelines.case.load import as_yaml
 from pipelines.evaluate.results import Results
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.resume import begun_data_sets
 from pipelines.experiment.run import HISTORY, VALIDATIONS, list_runs
+from pipelines.report.formats import as_latex, as_markdown
+from pipelines.report.headline import headlines
+from pipelines.report.page import MOST_CELLS, compared_arm, contents, costs, settings, top_confusions, worst_first
 from pipelines.report.results_table import chance_lines, few_seeds, fusion_lines, unseen_lines
 from pipelines.train.lr_schedule import learning_rate
 
 if TYPE_CHECKING:  # matplotlib takes a second to import
     from pipelines.report.figures import ValidationCurve
 
-TEMPLATE = "report.html.j2"
+REPORT, TEMPLATE = "report.html", "report.html.j2"
+TEXT_FORMATS = {"md": as_markdown, "tex": as_latex}
+MOST_ROWS_OPEN = 30
+
+
+def current_report(case: Case, results: Results) -> str | None:
+    """Return where report.html lies, if it shows these results as this version would."""
+    file = join(experiment_folder(case), REPORT)
+    try:
+        page = read_bytes(file)
+    except FileNotFoundError:
+        return None
+    return file if f'content="{_made_from(case, results)}"'.encode() in page[:4096] else None
+
+
+def _made_from(case: Case, results: Results) -> str:
+    """Return a fingerprint of all that the page depends on."""
+    sources = sorted(file for file in Path(__file__).parent.iterdir() if file.suffix in (".py", ".j2"))
+    code = [xxhash.xxh3_128_hexdigest(file.read_bytes()) for file in sources]
+    return fingerprint({"code": code, "case": as_yaml(case), "results": results.model_dump(mode="json")})
 
 
 def write_report(case: Case, results: Results) -> str:
@@ -38,13 +64,27 @@ def write_report(case: Case, results: Results) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    figures, folded = _figures(case, results)
+    tasks = tasks_of(case)
+    listed = None
+    if not figures["confusion"]:
+        listed = top_confusions(results, tasks[results.main_task])
     environment.filters["points"] = lambda value: f"{100 * value:+.1f}"
     environment.filters["score"] = lambda value: "–" if math.isnan(value) else f"{value:.3f}"
     page = environment.get_template(TEMPLATE).render(
+        made_from=_made_from(case, results),
         case=case,
         results=results,
-        tasks=tasks_of(case),
-        figures=_figures(case, results),
+        tasks=tasks,
+        headlines=headlines(results),
+        contents=contents(results, [name for name, drawn in figures.items() if drawn], listed is not None),
+        figures=figures,
+        folded=folded,
+        confusions=listed,
+        trust=worst_first(results.trust),
+        most_cells=MOST_CELLS,
+        costs=costs(results),
+        settings=settings(case),
         few_seeds=few_seeds(len(results.seeds)),
         verdicts=[
             (arm, task, result.against_best)
@@ -56,24 +96,38 @@ def write_report(case: Case, results: Results) -> str:
         eventful=[timing for timing in results.timings if timing.events],
         stopped_early=any((timing.steps or results.steps) < results.steps for timing in results.timings),
     )
-    file = join(experiment_folder(case), "report.html")
+    file = join(experiment_folder(case), REPORT)
     write_whole(file, page)
     return file
 
 
-def _figures(case: Case, results: Results) -> dict[str, list[tuple[str, Markup]]]:
-    """Return the figures by section: what each shows, for those who cannot see it, and its SVG."""
+def write_tables(case: Case, results: Results, formats: Sequence[str]) -> list[str]:
+    """Write the report's tables as ``md`` and ``tex`` beside results.json; return their paths."""
+    written = []
+    for name in formats:
+        file = join(experiment_folder(case), f"report.{name}")
+        write_whole(file, TEXT_FORMATS[name](results))
+        written.append(file)
+    return written
+
+
+def _figures(case: Case, results: Results) -> tuple[dict[str, list[tuple[str, Markup]]], list[bool]]:
+    """Return the figures by section: what each shows, for those who cannot see it, and its SVG.
+
+    And, for every table of relatedness, whether it is so large that it is folded.
+    """
     from pipelines.report import figures as draw
 
     tasks = tasks_of(case)
     by_task = {name: {arm: of_arm[name] for arm, of_arm in results.arms.items()} for name in tasks}
+    colour = draw.colours(list(results.arms))
     window = max(1, case.training.steps // 60)
     sections = {
         "scores": [
             (f"Score of each arm on {name}", draw.score_figure(name, of_task, results.baseline))
             for name, of_task in by_task.items()
         ],
-        "losses": [("Training loss by step", draw.loss_figure(_curves(case), window))],
+        "losses": [("Training loss by step", draw.loss_figure(_curves(case), window, colour))],
         "validation": [],
         "rate": [],
         "mixing": [("How a batch is mixed", draw.mixing_figure(results.data_sets, results.steps))],
@@ -83,10 +137,11 @@ def _figures(case: Case, results: Results) -> dict[str, list[tuple[str, Markup]]
     }
     if validated := _validations(case, results):
         metrics = {name: of_task[results.baseline].primary_metric for name, of_task in by_task.items()}
-        sections["validation"] = [("Validation by step", draw.validation_figure(validated, metrics))]
+        sections["validation"] = [("Validation by step", draw.validation_figure(validated, metrics, colour))]
     rates = [learning_rate(case.training, step) for step in range(case.training.steps)]
     if len(set(rates)) > 1:
         sections["rate"] = [("Learning rate by step", draw.learning_rate_figure(rates))]
+    folded = []
     for edge in _counted(case).relatedness:
         R = relatedness_of(edge, tasks)
         trusts = [edges[R.key] for edges in results.trust.values() if R.key in edges]
@@ -95,6 +150,7 @@ def _figures(case: Case, results: Results) -> dict[str, list[tuple[str, Markup]]
             edge.source, edge.target, R.source.outputs, R.target.outputs, R.table.numpy(), doubted
         )
         frames = f"; {len(doubted)} doubted cells are framed" if doubted else ""
+        folded.append(max(R.table.shape) > MOST_ROWS_OPEN)
         sections["relatedness"].append((f"Relatedness of {edge.source} to {edge.target}{frames}", svg))
     if results.visible_relatedness:
         arms = list(results.arms)
@@ -103,12 +159,14 @@ def _figures(case: Case, results: Results) -> dict[str, list[tuple[str, Markup]]
             ("How far heads share hidden units", draw.sharing_figure(results.visible_relatedness, list(tasks))),
         ]
     main_task = tasks[results.main_task]
-    if results.confusion is not None and isinstance(main_task, Multiclass):
-        last = [arm for arm in results.arms if arm != results.baseline][-1:]
-        svg = draw.confusion_figure(results.confusion, main_task.classes, [results.baseline, *last])
+    few = isinstance(main_task, Multiclass) and len(main_task.classes) <= draw.MOST_CLASSES_DRAWN
+    if results.confusion is not None and isinstance(main_task, Multiclass) and few:
+        shown = list(dict.fromkeys([results.baseline, compared_arm(results)]))
+        svg = draw.confusion_figure(results.confusion, main_task.classes, shown)
         sections["confusion"].append((f"Confusion of {results.main_task}", svg))
     # The SVG is drawn here from checked values; matplotlib escapes the names in it.
-    return {section: [(shows, Markup(svg)) for shows, svg in drawn] for section, drawn in sections.items()}  # noqa: S704
+    marked = {section: [(shows, Markup(svg)) for shows, svg in drawn] for section, drawn in sections.items()}  # noqa: S704
+    return marked, folded
 
 
 def _counted(case: Case) -> Case:

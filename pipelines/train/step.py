@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from mtlcore import HeadInputs, JointLoss, MixedLabels, RelatednessProbe
+from mtlcore.diagnostics.trust import Observation
 from mtlcore.distributed import world_size
 from pipelines.batches.batch import MixedBatch
-from pipelines.case.training import Training
+from pipelines.case.training import Matching, Training
+from pipelines.case.unlabelled import Unlabelled
+from pipelines.train.sharding import share_buffers
 from pipelines.train.state import TrainingState
 from pipelines.train.step_graphs import Record, StepGraphs
 
@@ -22,7 +26,8 @@ class Step:
         network: the state's, ready for these workers.
         joint_loss: the objective.
         training: the settings.
-        trusted: whether the cells of tables count as far as they are trusted.
+        matching: the arm's.
+        unlabelled: the arm's.
         probe: measures how tasks relate.
         head_inputs: what went into each head, for the estimate of trust; None where there is none.
 
@@ -36,12 +41,15 @@ class Step:
         network: nn.Module,
         joint_loss: JointLoss,
         training: Training,
-        trusted: bool,
+        matching: Matching | Literal["none"],
+        unlabelled: Unlabelled,
         probe: RelatednessProbe,
         head_inputs: HeadInputs | None,
     ) -> None:
         self._state, self._network, self._joint_loss, self._training = state, network, joint_loss, training
-        self._trusted, self._probe, self._head_inputs = trusted, probe, head_inputs
+        self._matching = matching if isinstance(matching, Matching) else Matching(trust="full")
+        self._unlabelled, self._probe, self._head_inputs = unlabelled, probe, head_inputs
+        self._parts: tuple[str, ...] = ()
         self.graphs: StepGraphs | None = None
 
     def replay(self, record: Record) -> None:
@@ -59,29 +67,35 @@ class Step:
                 never replayed.
         """
         trust = self._state.trust
-        refresh = trust is not None and trust.optimizer is not None and trust.refreshes_next()
+        kind: Observation = trust.next_kind() if trust else "nothing"
         if self.graphs is None or measured:
-            values = self._compute(batch, refresh, measured)
+            values = self._compute(batch, kind, measured)
         else:
-            values = self.graphs.take(batch, refresh)
+            values = self.graphs.take(batch, kind)
         if trust:
             trust.count_step()
         loss, *parts = values
-        return loss, dict(zip(self._joint_loss.part_names, parts, strict=True))
+        return loss, dict(zip(self._parts, parts, strict=True))
 
-    def _compute(self, batch: MixedBatch, refresh: bool, measured: bool = False) -> Sequence[Tensor]:
+    def _compute(self, batch: MixedBatch, kind: Observation, measured: bool = False) -> Sequence[Tensor]:
         """Do a step's work on the device, without waiting for it unless it is measured; return the loss and its parts.
 
-        ``refresh``: whether trust is computed anew.
+        ``kind``: what trust does.
         """
         state, trust = self._state, self._state.trust
-        cells_trusted = trust.by_edge() if trust and self._trusted else None
+        # What earlier batches have shown: a label does not vouch for itself.
+        cells_trusted = trust.by_edge() if trust and self._matching.trust == "estimated" else None
+        coupling = self._matching.ramp(state.step)
         state.optimizer.zero_grad(set_to_none=True)
         pieces = self._training.accumulate
-        # Sums over workers are begun as soon as they can be, and waited for as late.
+        share = self._unlabelled.ramp(state.step)
+        priors = state.shifted_priors.by_edge() if state.shifted_priors else None
+        # A loss is divided by the count of the whole batch, which a piece or a worker does not see. Sums over workers
+        # are begun as soon as they can be, and waited for as late.
         counting = None
         if pieces > 1 or world_size() > 1:
-            counting = self._joint_loss.begin_counts(batch.labels, cells_trusted, batch.mixed)
+            beside = state.unlabelled.counts(batch.labels, share) if state.unlabelled else None
+            counting = self._joint_loss.begin_counts(batch.labels, cells_trusted, batch.mixed, beside)
         values, observations, collected = [], [], None
         for piece in range(pieces):
             micro_batch = batch if pieces == 1 else piece_of(batch, piece, pieces)
@@ -90,25 +104,67 @@ class Step:
                     self._probe.reading(measured and piece == 0),
                     autocast(micro_batch.x.device, self._training.precision),
                 ):
-                    logits = self._network(micro_batch.x)
+                    logits, strong, averages = self._predicted(micro_batch)
+                beside = None
+                if state.unlabelled and strong is not None:
+                    reads_average = self._unlabelled.pseudo_labels.read_from == "average"
+                    beside = state.unlabelled.terms(
+                        averages if averages is not None and reads_average else logits,
+                        strong,
+                        micro_batch.labels,
+                        teacher=averages,
+                        trust=cells_trusted,
+                        share=share,
+                    )
                 counts = counting and counting.wait()[0]
-                value = self._joint_loss(logits, micro_batch.labels, cells_trusted, micro_batch.mixed, counts)
+                value = self._joint_loss(
+                    logits, micro_batch.labels, cells_trusted, micro_batch.mixed, counts, coupling, beside, priors
+                )
+                if state.shifted_priors:
+                    state.shifted_priors.collect(logits, micro_batch.labels)
                 self._probe.measure(state.step, logits, micro_batch.labels)
                 if self._head_inputs:
-                    observations.append((dict(self._head_inputs.last), micro_batch.labels))
+                    rows = len(micro_batch.x)  # the strong views' features follow
+                    observations.append((_first_rows(self._head_inputs.last, rows), micro_batch.labels))
+                # Before the backward pass, beside which the sum over workers travels.
                 if trust and piece == pieces - 1:
                     features, observed = zip(*observations, strict=True)
                     collected = trust.collect(_joined(features), _joined(observed))
                 state.balancer.backward(value)
+            self._parts = tuple(value.parts)
             values.append([value.loss.detach(), *value.parts.values()])
         if self._training.clip_norm is not None:
             nn.utils.clip_grad_norm_(self._network.parameters(), self._training.clip_norm)
         state.optimizer.step()
-        if trust and trust.optimizer is not None and collected:
-            trust.take_in(collected, refresh)
+        if trust and collected:
+            trust.take_in(collected, kind)
+        if state.unlabelled:
+            state.unlabelled.end_step()
+        if state.shifted_priors:
+            state.shifted_priors.end_step()
+        if state.average:
+            state.average.update(state.network, state.step)
+            if world_size() > 1:  # running statistics are each worker's own, and the first one's in a checkpoint
+                share_buffers(state.average.module)
         if pieces == 1:
             return values[0]
         return torch.stack([torch.stack(of_piece) for of_piece in values]).sum(dim=0).unbind()
+
+    def _predicted(
+        self, batch: MixedBatch
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor] | None, dict[str, Tensor] | None]:
+        """Return the logits by task of the weak view, and where something needs them those of the strong view, and the
+        moving average's of the weak one."""
+        if batch.strong is None:
+            return self._network(batch.x), None, None
+        # One pass for both: DistributedDataParallel expects one before a backward pass.
+        both, rows = self._network(torch.cat([batch.x, batch.strong])), len(batch.x)
+        weak, strong = ({name: z[part] for name, z in both.items()} for part in (slice(rows), slice(rows, None)))
+        averages = None
+        if self._state.average:
+            with torch.no_grad():
+                averages = self._state.average.module(batch.x)
+        return weak, strong, averages
 
 
 def piece_of(batch: MixedBatch, piece: int, pieces: int) -> MixedBatch:
@@ -118,7 +174,9 @@ def piece_of(batch: MixedBatch, piece: int, pieces: int) -> MixedBatch:
         return {name: y[piece::pieces] for name, y in labels.items()}
 
     mixed = batch.mixed and MixedLabels(rows_of_piece(batch.mixed.labels), batch.mixed.own)
-    return MixedBatch(batch.x[piece::pieces], rows_of_piece(batch.labels), mixed)
+    strong = None if batch.strong is None else batch.strong[piece::pieces]
+    # By stride: rows of a dataset lie side by side, and a stride gives every piece some of each.
+    return MixedBatch(batch.x[piece::pieces], rows_of_piece(batch.labels), mixed, strong)
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
@@ -133,12 +191,19 @@ def _alone(network: nn.Module) -> AbstractContextManager[None]:
     return nullcontext()
 
 
+def _first_rows(features: Mapping[str, Tensor], rows: int) -> dict[str, Tensor]:
+    """Return the first rows of features; heads that were given the same ones are given the same, here too."""
+    parts: dict[int, Tensor] = {}
+    for of_task in features.values():
+        parts.setdefault(id(of_task), of_task if len(of_task) == rows else of_task[:rows])
+    return {name: parts[id(of_task)] for name, of_task in features.items()}
+
+
 def _joined(pieces: tuple[Mapping[str, Tensor], ...]) -> Mapping[str, Tensor]:
     if len(pieces) == 1:
         return pieces[0]
     joined: dict[str, Tensor] = {}
     for name in pieces[0]:
-        # Heads that were given the same features keep the same, here too.
         same = next((n for n in joined if all(piece[n] is piece[name] for piece in pieces)), None)
         joined[name] = torch.cat([piece[name] for piece in pieces]) if same is None else joined[same]
     return joined

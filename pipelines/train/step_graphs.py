@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from mtlcore import MixedLabels
+from mtlcore.diagnostics.trust import Observation
 from pipelines.batches.batch import MixedBatch
 
 # Computes a step of a kind from a batch, and returns what it came to.
-Compute = Callable[[MixedBatch, bool], Sequence[Tensor]]
+Compute = Callable[[MixedBatch, Observation], Sequence[Tensor]]
 # Records what a function sends to the device; returns what replays it, and the tensors that a replay writes.
 Record = Callable[[Callable[[], Sequence[Tensor]]], tuple[Callable[[], object], Sequence[Tensor]]]
 
@@ -39,9 +40,9 @@ class StepGraphs:
         self._compute, self._record = compute, record
         self._steps = 0
         self._batch: MixedBatch | None = None
-        self._recorded: dict[bool, tuple[Callable[[], object], Sequence[Tensor]]] = {}
+        self._recorded: dict[Observation, tuple[Callable[[], object], Sequence[Tensor]]] = {}
 
-    def take(self, batch: MixedBatch, kind: bool) -> Sequence[Tensor]:
+    def take(self, batch: MixedBatch, kind: Observation) -> Sequence[Tensor]:
         """Take a step; what it returns is overwritten by the next.
 
         Args:

@@ -241,7 +241,8 @@ class BareStep:
             small_cnn,
         )
         from pipelines.batches.batch import MixedBatch
-        from pipelines.case.training import Training
+        from pipelines.case.training import Matching, Training
+        from pipelines.case.unlabelled import Unlabelled
         from pipelines.optimization.optimizer import build_optimizer
         from pipelines.train.prepare import prepare
         from pipelines.train.state import TrainingState
@@ -272,7 +273,7 @@ class BareStep:
         state = TrainingState(network, optimizer, balancer, trust)
         inputs = HeadInputs(network.heads).__enter__() if trust else None
         probe = RelatednessProbe(network, [hub, *others])
-        self.step = Step(state, network, joint_loss, training, trust is not None, probe, inputs)
+        self.step = Step(state, network, joint_loss, training, Matching(), Unlabelled(), probe, inputs)
         if training.compile == "step":
             joint_loss.compile_terms()
             if trust:

@@ -1,0 +1,3 @@
+"""The metrics that are errors."""
+
+LOWER_IS_BETTER = frozenset({"calibration_error"})
