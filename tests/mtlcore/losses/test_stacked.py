@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mtlcore import DistributionMatching, ImpliedLikelihood, JointLoss, MixedLabels, SoftCoAnnotation
+from mtlcore import DistributionMatching, ImpliedLikelihood, JointLoss, MixedLabels, RelatednessTrust, SoftCoAnnotation
 from mtlcore.losses import implied, implied_multilabel
 from mtlcore.losses.columns import Spread, uses_of
 from mtlcore.losses.loss_term import LossTerm
@@ -131,3 +131,22 @@ def test_twenty_pairs_take_as_many_operations_as_two(kinds):
 def test_no_operation_waits_for_the_device(hub):
     names = operations(ManyPairs(4, hub=hub, dtype=torch.float32))
     assert not [name for name in names if any(word in name for word in WAITS)]
+
+
+def test_losses_and_trust_are_compiled_without_a_break(monkeypatch):
+    """By a backend that needs no compiler; a branch on a value or on what torch cannot trace would be an error."""
+    plain, compiled = (ManyPairs(3, losses=shipped_losses, dtype=torch.float32) for _ in range(2))
+    in_stacks(plain, monkeypatch)
+    compiled.joint.compile_terms(backend="aot_eager", fullgraph=True)
+    (value, gradients), (other, others) = (value_and_gradients(p.joint, p, p.trust) for p in (plain, compiled))
+    torch.testing.assert_close(other.loss, value.loss)
+    for one, another in zip(gradients, others, strict=True):
+        torch.testing.assert_close(another, one)
+    tables, sizes = [pair.relatedness for pair in plain.pairs], dict.fromkeys(plain.labels, 8)
+    trusts = [RelatednessTrust(tables, sizes) for _ in range(2)]
+    trusts[1].compile_evidence(backend="aot_eager", fullgraph=True)
+    h = dict.fromkeys(plain.labels, torch.randn(9, 8, generator=torch.Generator().manual_seed(0)))
+    for trust in trusts:
+        trust.observe(h, plain.labels)
+    for name, tensor in trusts[0].state_dict().items():
+        torch.testing.assert_close(trusts[1].state_dict()[name], tensor)
