@@ -28,6 +28,7 @@ from tests.pipelines.ingest_case import (
     write,
     write_what_every_case_needs,
 )
+from tests.pipelines.one_worker import run_here
 
 SOURCE = TypeAdapter(Source)
 
@@ -475,8 +476,6 @@ def test_vectors_come_from_tables_and_arrays(tmp_path, ray_local):
 
 
 def test_a_network_learns_from_vectors(tmp_path, ray_local):
-    from pipelines import commands as steps
-
     rng = np.random.Generator(np.random.PCG64(3))
     x = rng.normal(size=(300, 3)).astype(np.float32)
     kind, furry = np.where(x[:, 0] > 0, "cat", "dog"), (x[:, 0] > 0).astype(int)
@@ -495,7 +494,7 @@ def test_a_network_learns_from_vectors(tmp_path, ray_local):
         training=training,
         arms=arms,
     )
-    outcome = steps.run(case, fresh=False)
+    outcome = run_here(case)
     assert outcome.results.arms["single-task"]["kind"].mean() > 0.9
 
 
