@@ -39,7 +39,7 @@ def identity(case: Case, run: Run, went_on_from: tuple[int, ...] = ()) -> RunIde
     settings: dict[str, Any] = case.model_dump(mode="json", by_alias=True, include={"input", "tasks", "network"})
     training = case.training.model_dump(mode="json", by_alias=True)
     steps = training.pop("steps")
-    for key in (*WHO_TRAINS, "seeds", "matching", "balancing"):
+    for key in (*WHO_TRAINS, "seeds", "matching", "balancing", "unlabelled"):
         del training[key]
     settings |= {
         "training": training,
@@ -54,6 +54,7 @@ def identity(case: Case, run: Run, went_on_from: tuple[int, ...] = ()) -> RunIde
         "matching": arm.matching.model_dump(mode="json", by_alias=True) if matched else None,  # type: ignore[union-attr]
         "relatedness": [edge.model_dump(mode="json", by_alias=True) for edge in case.relatedness] if matched else None,
         "balancing": (arm.balancing or case.training.balancing).model_dump(mode="json"),
+        "unlabelled": case.unlabelled_of(run.arm).model_dump(mode="json"),
         "run": [run.network, list(run.tasks), run.seed],
         "went_on_from": list(went_on_from),
     }

@@ -75,6 +75,7 @@ def test_another_table_leaves_what_does_not_use_it(load, trained):
         "network.options.dropout=0.3",
         "training.balancing=fixed",
         "tasks.kind.aliases={zero: 0}",
+        "training.unlabelled.evaluated=average",
     ],
 )
 def test_what_the_numbers_depend_on_makes_another_run(load, changed):
