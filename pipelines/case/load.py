@@ -38,6 +38,11 @@ def read_yaml(path: Path) -> Any:
     return parse_yaml(text, str(path))
 
 
+def shipped_cases() -> list[Path]:
+    """Return the case files that come with this package, those of its folders (``studies/focus``) too."""
+    return sorted(SHIPPED_CASES.rglob("*.yaml"))
+
+
 def find_case_file(name: str) -> Path:
     """Return the case file at a path, or the shipped one of that name.
 
@@ -50,7 +55,7 @@ def find_case_file(name: str) -> Path:
     shipped = SHIPPED_CASES / f"{name}.yaml"
     if shipped.is_file():
         return shipped
-    near = sorted(p.stem for p in SHIPPED_CASES.glob("*.yaml"))
+    near = sorted(str(p.relative_to(SHIPPED_CASES).with_suffix("")) for p in shipped_cases())
     near += sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
     raise UserError(f"{name}: no such case file{did_you_mean(path.name, near)}")
 
