@@ -29,6 +29,7 @@ _NAMES = {
         "RelatednessTrust",
         "cell_trust",
     ),
+    "mtlcore.losses.answer": ("answer",),
     "mtlcore.losses.co_annotated_classes": ("co_annotated_classes",),
     "mtlcore.losses.co_annotation": (
         "co_annotation_to_classes",
@@ -53,6 +54,8 @@ _NAMES = {
     ),
     "mtlcore.losses.loss_term": ("LossTerm",),
     "mtlcore.losses.mixup": ("MixedLabels",),
+    "mtlcore.losses.ordinal": ("class_log_probabilities", "ordinal_loss", "predicted_rank"),
+    "mtlcore.losses.regression": ("predicted_numbers", "predicted_spread", "regression_loss"),
     "mtlcore.losses.supervised": ("supervised_loss",),
     "mtlcore.metrics.bootstrap": (
         "Interval",
@@ -64,10 +67,13 @@ _NAMES = {
         "delta_m",
     ),
     "mtlcore.metrics.metrics": (
+        "IN_UNITS",
         "LOWER_IS_BETTER",
         "METRICS",
+        "metric_names",
         "primary_metric",
         "task_metrics",
+        "unitless_metric",
     ),
     "mtlcore.metrics.negative_transfer": (
         "ENOUGH_SEEDS",
@@ -117,10 +123,15 @@ _NAMES = {
     ),
     "mtlcore.relatedness.relatedness": ("Relatedness",),
     "mtlcore.tasks": (
+        "KINDS",
         "MISSING",
         "Multiclass",
         "Multilabel",
+        "Ordinal",
+        "Regression",
         "Task",
+        "is_annotated",
+        "missing_label",
     ),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}

@@ -10,11 +10,12 @@ from typing import Any
 
 from pipelines.base.errors import UserError
 from pipelines.base.storage import join, write_whole
+from pipelines.batches.measured_labels import with_measured_labels
 from pipelines.batches.measured_scaling import with_measured_scaling
 from pipelines.blocks.datasets import DataSets, write_data_sets
 from pipelines.blocks.manifest import Manifest
 from pipelines.case.case import Case
-from pipelines.case.data import PictureInput
+from pipelines.case.data import PictureInput, RegressionTask
 from pipelines.case.load import as_yaml
 from pipelines.evaluate.evaluate import evaluate as _evaluate
 from pipelines.evaluate.relate import EstimatedEdge, edges_asked_for
@@ -93,33 +94,33 @@ def inspect(case: Case, pictures: int = 12, seed: int = 0, sheet: str | None = N
 def train(case: Case, fresh: bool) -> tuple[int, str]:
     """Train the runs that are not done; return how many, and the experiment's folder."""
     data_sets = ingested(case)
-    case = with_measured_scaling(case, data_sets)
+    case = _with_measured(case, data_sets)
     return _trained(case, data_sets, fresh), experiment_folder(case)
 
 
 def evaluate(case: Case) -> Outcome:
     """Score the arms and write results.json."""
     data_sets = ingested(case)
-    return _evaluated(with_measured_scaling(case, data_sets), data_sets)
+    return _evaluated(_with_measured(case, data_sets), data_sets)
 
 
 def report(case: Case) -> str:
     """Write the report of results.json."""
-    if "measured" in (case.input.mean, case.input.std):
-        case = with_measured_scaling(case, ingested(case))
+    if _is_measured(case):
+        case = _with_measured(case, ingested(case))
     return write_report(case, read_results(experiment_folder(case)))
 
 
 def export(case: Case, arm: str, seed: int | None, task: str | None, out: str) -> Path:
     """Write a trained network for use; return its folder."""
     data_sets = ingested(case)
-    return export_run(with_measured_scaling(case, data_sets), data_sets, arm, seed, task, Path(out).absolute())
+    return export_run(_with_measured(case, data_sets), data_sets, arm, seed, task, Path(out).absolute())
 
 
 def run(case: Case, fresh: bool) -> Outcome:
     """Do all of it."""
     data_sets = _ingest(case)
-    case = with_measured_scaling(case, data_sets)
+    case = _with_measured(case, data_sets)
     _trained(case, data_sets, fresh)
     outcome = _evaluated(case, data_sets)
     return replace(outcome, report=write_report(case, outcome.results))
@@ -137,14 +138,24 @@ def tune(case: Case, verbose: bool = False) -> Tuned:
     """Search, and write the best configuration as a case file."""
     check_tunable(case)
     data_sets = _ingest(case)
-    return _tune(with_measured_scaling(case, data_sets), data_sets, verbose)
+    return _tune(_with_measured(case, data_sets), data_sets, verbose)
 
 
 def relate(case: Case, edges: Sequence[str] = ()) -> list[EstimatedEdge]:
     """Estimate edges (`from:to`; the case's where none is named) from the single-task networks' predictions."""
     requested = edges_asked_for(case, edges)
     data_sets = _ingest(case)
-    return _relate(with_measured_scaling(case, data_sets), data_sets, requested)
+    return _relate(_with_measured(case, data_sets), data_sets, requested)
+
+
+def _with_measured(case: Case, data_sets: DataSets) -> Case:
+    """Return the case with what it says is measured of the training rows: scaling of inputs, and of numbers."""
+    return with_measured_labels(with_measured_scaling(case, data_sets), data_sets)
+
+
+def _is_measured(case: Case) -> bool:
+    tasks = [task for task in case.tasks.values() if isinstance(task, RegressionTask)]
+    return "measured" in (case.input.mean, case.input.std) or any(None in (task.mean, task.spread) for task in tasks)
 
 
 def _sheet_file(case: Case, path: str | None) -> str:

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from mtlcore.metrics.bootstrap import paired_difference
-from mtlcore.tasks import MISSING, Multiclass, Task
+from mtlcore.metrics.kinds import OF_KIND
+from mtlcore.tasks import Task
 
 
 def is_at_chance(
@@ -23,7 +22,9 @@ def is_at_chance(
 
     For a multiclass task that is the accuracy of always stating the most frequent class of the test inputs; for a
     multilabel task the macro-F1 of the arm's own predictions dealt to the inputs at random, which keeps how often it
-    states each label. Clearly above: the whole interval of :func:`mtlcore.paired_difference` lies above 0.
+    states each label. For an ordinal task it is the error of always stating the median class, for a regression task
+    that of the test inputs' mean. Clearly above (below, of an error): the whole interval of
+    :func:`mtlcore.paired_difference` lies above 0.
 
     Args:
         logits: on the test inputs, one tensor (N, outputs) a seed.
@@ -42,11 +43,6 @@ def is_at_chance(
         >>> is_at_chance([always_0], y, two), is_at_chance([right], y, two)
         (True, False)
     """
-    if isinstance(task, Multiclass):
-        counts = torch.bincount(labels[labels != MISSING].long(), minlength=len(task.classes))
-        blind = [one_hot(counts.argmax(), len(task.classes)).double().expand(len(labels), -1)] * len(logits)
-    else:
-        generator = torch.Generator().manual_seed(seed)
-        blind = [z[torch.randperm(len(z), generator=generator)] for z in logits]
+    blind = OF_KIND[task.kind].blind(logits, labels, task, seed)
     interval = paired_difference(logits, blind, labels, task, replicates=replicates, confidence=confidence, seed=seed)
-    return not interval.low > 0
+    return not (interval.high < 0 if OF_KIND[task.kind].metric.lower_is_better else interval.low > 0)

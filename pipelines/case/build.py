@@ -13,6 +13,8 @@ from mtlcore import (
     Multiclass,
     Multilabel,
     MultiTaskNetwork,
+    Ordinal,
+    Regression,
     Relatedness,
     RelatednessTrust,
     RelatedPair,
@@ -29,18 +31,40 @@ from mtlcore.losses.pair_loss_registry import PAIR_LOSSES
 from mtlcore.suggestions import did_you_mean
 from pipelines.case.build_network import network_of
 from pipelines.case.case import Case, RelatednessEdge
-from pipelines.case.data import MulticlassTask
+from pipelines.case.data import (
+    MulticlassTask,
+    MultilabelTask,
+    OrdinalTask,
+    RegressionTask,
+    TaskSection,
+    outputs_of,
+)
 from pipelines.case.training import Matching
 
 
 def tasks_of(case: Case) -> dict[str, Task]:
     """Return the case's tasks by name."""
-    return {
-        name: Multiclass(name, task.classes, task.auxiliary)
-        if isinstance(task, MulticlassTask)
-        else Multilabel(name, task.labels, task.auxiliary)
-        for name, task in case.tasks.items()
-    }
+    return {name: _task(name, section) for name, section in case.tasks.items()}
+
+
+def _task(name: str, section: TaskSection) -> Task:
+    match section:
+        case MulticlassTask():
+            return Multiclass(name, section.classes, section.auxiliary)
+        case MultilabelTask():
+            return Multilabel(name, section.labels, section.auxiliary)
+        case OrdinalTask():
+            return Ordinal(name, section.classes, section.auxiliary, section.loss)
+        case RegressionTask():
+            return Regression(
+                name,
+                outputs_of(name, section),
+                section.auxiliary,
+                loss=section.loss,
+                delta=section.delta,
+                mean=section.mean or (),
+                spread=section.spread or (),
+            )
 
 
 def relatedness_of(edge: RelatednessEdge, tasks: dict[str, Task]) -> Relatedness:

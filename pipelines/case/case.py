@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from pipelines.base.section import Name, Number, Positive, PositiveFloat, Section, Seed, Weight, one_or_more
-from pipelines.case.data import DataSet, Input, MulticlassTask, MultilabelTask
+from pipelines.case.data import DataSet, Input, TaskSection
 from pipelines.case.network import Network
 from pipelines.case.training import Balancing, Matching, Training, method_alone
 
@@ -216,7 +216,7 @@ class Case(Section):
     input: Input
     """What every input becomes."""
     tasks: Annotated[
-        dict[Name, Annotated[MulticlassTask | MultilabelTask, Field(discriminator="kind")]],
+        dict[Name, Annotated[TaskSection, Field(discriminator="kind")]],
         Field(min_length=1),
     ]
     """What is learnt, by name."""

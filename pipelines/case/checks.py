@@ -9,14 +9,23 @@ from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from mtlcore import METRICS
+from mtlcore import metric_names
 from mtlcore.networks.pretrained import tasks_in_weights
 from mtlcore.suggestions import did_you_mean
 from pipelines.base.errors import UserError
 from pipelines.base.storage import is_remote, join, missing_bucket
 from pipelines.case.build_network import builds_anywhere
 from pipelines.case.case import Case, RelatednessEdge, Tuning
-from pipelines.case.data import LabelRule, MulticlassTask, MultilabelTask, VectorInput
+from pipelines.case.data import (
+    LabelRule,
+    MulticlassTask,
+    MultilabelTask,
+    OrdinalTask,
+    RegressionTask,
+    TaskSection,
+    VectorInput,
+    outputs_of,
+)
 from pipelines.case.search_spaces import check_space
 from pipelines.case.training import Matching, SharesMixing
 from pipelines.optimization.optimizer import check_optimizer
@@ -100,7 +109,7 @@ def _tasks(case: Case) -> Iterator[str]:
     for name, task in case.tasks.items():
         if name in _RESERVED:
             yield f"tasks.{name}: the name is taken; expected any but {', '.join(_RESERVED)}"
-        kind, outputs = ("classes", task.classes) if isinstance(task, MulticlassTask) else ("labels", task.labels)
+        kind, outputs = names_of_outputs(task), outputs_of(name, task)
         for alias, output in task.aliases.items():
             if output not in outputs:
                 near = did_you_mean(output, outputs)
@@ -113,11 +122,21 @@ def _tasks(case: Case) -> Iterator[str]:
         for twice in sorted(output for output, n in Counter(outputs).items() if n > 1):
             yield f"tasks.{name}.{kind}: found {twice!r} twice; expected every name once"
 
+        for key in ("mean", "spread") if isinstance(task, RegressionTask) else ():
+            if (numbers := getattr(task, key)) is not None and len(numbers) != len(outputs):
+                yield f"tasks.{name}.{key}: found {len(numbers)} numbers; expected {len(outputs)}, one an output"
+
     if all(task.auxiliary for task in case.tasks.values()):
         yield "tasks: found all of them auxiliary; expected one at least that is there for use"
 
 
+def names_of_outputs(task: TaskSection) -> str:
+    """Return the key below which a task's outputs are named."""
+    return {"multilabel": "labels", "regression": "outputs"}.get(task.kind, "classes")
+
+
 def _relatedness(case: Case) -> Iterator[str]:
+    from mtlcore.relatedness.relatedness import no_relatedness
     from pipelines.case.build import relatedness_of, tasks_of
 
     tasks = tasks_of(case)
@@ -129,6 +148,11 @@ def _relatedness(case: Case) -> Iterator[str]:
         for end, name in unknown.items():
             yield _unknown(f"{key}.{end}", "task", name, tasks)
         if unknown:
+            continue
+        refused = {end: why for end, name in ends.items() if (why := no_relatedness(tasks[name])) is not None}
+        for end, why in refused.items():
+            yield f"{key}.{end}: {why}"
+        if refused:
             continue
         if edge.source == edge.target:
             yield f"{key}.to: found {edge.target!r}, the source itself; expected another task"
@@ -257,6 +281,9 @@ def _label_rule(case: Case, key: str, task_name: str, rule: LabelRule, source: S
         problem = "missing; expected" if rule.column is None else "found; expected only"
         yield f"{key}.column: {problem} with from: column"
     task = case.tasks[task_name]
+    if rule.bins:
+        yield from _bins(key, task_name, rule, task)
+        return
     if rule.through is None:
         if rule.where == "folder" and isinstance(task, MultilabelTask):
             yield f"{key}: a folder names one class, {task_name!r} is multilabel; expected 'through' a multiclass task"
@@ -283,14 +310,38 @@ def _label_rule(case: Case, key: str, task_name: str, rule: LabelRule, source: S
             return
 
 
-def _rule_keys(key: str, rule: LabelRule, task: MulticlassTask | MultilabelTask) -> Iterator[str]:
+def _bins(key: str, task_name: str, rule: LabelRule, task: TaskSection) -> Iterator[str]:
+    """Say what is wrong with a rule that cuts a column of numbers."""
+    outputs = outputs_of(task_name, task)
+    if isinstance(task, RegressionTask):
+        yield f"{key}.bins: found for {task_name!r}, a regression task, which takes the numbers; expected none"
+        return
+    if list(rule.bins) != sorted(set(rule.bins)):
+        yield f"{key}.bins: found {list(rule.bins)}; expected rising numbers"
+    right = len(rule.bins) + (not isinstance(task, MultilabelTask))
+    if len(outputs) != right:
+        what = names_of_outputs(task)
+        yield f"{key}.bins: found {len(rule.bins)} numbers for {len(outputs)} {what} of {task_name!r}; expected {right}"
+    if rule.where not in ("column", "folder"):
+        yield f"{key}.bins: found with from: {rule.where}; expected from: column"
+    for other in ("threshold", "names", "separator", "value_column", "through"):
+        if getattr(rule, other) not in (None, ()):
+            yield f"{key}.{other}: found beside bins, which read numbers; expected one of the two"
+
+
+def _rule_keys(key: str, rule: LabelRule, task: TaskSection) -> Iterator[str]:
     """Say which keys of a rule are used only together."""
+    if isinstance(task, RegressionTask):
+        for name in ("threshold", "names", "value_column", "through"):
+            if getattr(rule, name) is not None:
+                yield f"{key}.{name}: found for a regression task, whose labels are numbers; expected none"
+    one_class = MulticlassTask | OrdinalTask
     if (rule.where == "annotators") != bool(rule.columns):
         problem = "missing; expected" if not rule.columns else "found; expected only"
         yield f"{key}.columns: {problem} with from: annotators"
-    if rule.separator is not None and (rule.where not in ("column", "annotators") or isinstance(task, MulticlassTask)):
-        yield f"{key}.separator: found; expected only for the labels of a multilabel task in one column"
-    if rule.value_column is not None and (not rule.long or isinstance(task, MulticlassTask)):
+    if rule.separator is not None and (rule.where not in ("column", "annotators") or isinstance(task, one_class)):
+        yield f"{key}.separator: found; expected only for labels, or numbers, of one task in one column"
+    if rule.value_column is not None and (not rule.long or isinstance(task, one_class)):
         yield f"{key}.value_column: found; expected only with long: true, for a multilabel task"
     if rule.long and rule.where != "column":
         yield f"{key}.long: found true; expected only with from: column"
@@ -337,6 +388,8 @@ def _optimizer(case: Case) -> Iterator[str]:
 
 
 def _validation(case: Case) -> Iterator[str]:
+    from pipelines.case.build import tasks_of
+
     training, labelled = case.training, case.of_split("validation").values()
     if training.validation.every_steps is None:
         for key in ("best", "early_stopping"):
@@ -356,7 +409,7 @@ def _validation(case: Case) -> Iterator[str]:
             f"training.best.metric: found {task!r}, and no dataset of split 'validation' is labelled for it; "
             "expected one"
         )
-    elif dot and metric not in (metrics := [*METRICS, *_own_metrics(case, task)]):
+    elif dot and metric not in (metrics := [*metric_names(tasks_of(case)[task]), *_own_metrics(case, task)]):
         yield _unknown("training.best.metric", "metric", metric, metrics)
 
 

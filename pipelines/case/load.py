@@ -255,7 +255,10 @@ _FORMS = {
     "Best": "a metric, or {metric: mean}",
 }
 _EDGES = "expected a list of edges, [{from: TASK, to: TASK, table: {CLASS: [LABEL, ...]}}]"
-_TASK = "expected {kind: multiclass, classes: [...]} or {kind: multilabel, labels: [...]}"
+_TASK = (
+    "expected {kind: multiclass, classes: [...]}, {kind: multilabel, labels: [...]}, {kind: ordinal, classes: [...]} "
+    "or {kind: regression}"
+)
 
 
 def _expected(kind: str, key: str, value: Any, context: dict[str, Any]) -> str | None:

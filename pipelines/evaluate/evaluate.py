@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from mtlcore import (
-    MISSING,
     FusionWeights,
     Multiclass,
     bootstrapped_delta_m,
     delta_m,
+    is_annotated,
 )
 from pipelines.base.errors import UserError
 from pipelines.base.progress import bar
@@ -180,7 +180,7 @@ def split_tests(
     tests = {}
     for task in case.tasks:
         labels = torch.from_numpy(np.concatenate([reader.labels(task) for reader in readers.values()]))
-        annotated = (labels != MISSING).reshape(len(labels), -1).any(dim=1)
+        annotated = is_annotated(labels).reshape(len(labels), -1).any(dim=1)
         serving = sorted((run for run in predicted if task in run.tasks), key=lambda run: (run.arm, order[run.seed]))
         tests[task] = TaskTest(
             annotated.nonzero().flatten(), labels[annotated], {run: predicted[run][task][annotated] for run in serving}
@@ -217,8 +217,11 @@ def _predict(network: Any, readers: Any, case: Case) -> dict[str, Tensor]:
 
 
 def _delta_m(arm: dict[str, TaskResult], baseline: dict[str, TaskResult], tasks: Sequence[str]) -> float | None:
-    means = ({task: of[task].mean() for task in tasks} for of in (arm, baseline))
-    return or_null(delta_m(*means))
+    scores, of_baseline = ({task: of[task].mean() for task in tasks} for of in (arm, baseline))
+    if any(score < 0 for score in of_baseline.values()):
+        return None
+    errors = [task for task in tasks if baseline[task].lower_is_better]
+    return or_null(delta_m(scores, of_baseline, lower_is_better=errors))
 
 
 def _delta_m_difference(

@@ -13,11 +13,11 @@ import yaml
 from torch import Tensor
 
 from mtlcore import (
-    MISSING,
     HeldOut,
     Multiclass,
     Relatedness,
     Task,
+    is_annotated,
     relatedness_from_predictions,
     save_relatedness,
 )
@@ -204,4 +204,4 @@ def _held_out(task: Task, predicted: Mapping[str, _Predicted]) -> HeldOut | None
 
 
 def _annotated(y: Tensor) -> Tensor:
-    return (y != MISSING).reshape(len(y), -1).any(dim=1)
+    return is_annotated(y).reshape(len(y), -1).any(dim=1)

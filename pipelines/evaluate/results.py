@@ -27,11 +27,13 @@ class Difference(_Part):
     value: float = Field(description="difference of the means over seeds")
     low: float = Field(description="lower end of the interval")
     high: float = Field(description="upper end of the interval")
+    lower_is_better: bool = Field(default=False, description="whether it is of an error: a gain is negative")
 
     @property
     def verdict(self) -> Verdict:
         """``better``, ``worse`` (negative transfer), or ``no clear difference``; see mtlcore."""
-        return negative_transfer_verdict(Interval(self.value, self.low, self.high))
+        interval = Interval(self.value, self.low, self.high)
+        return negative_transfer_verdict(interval, lower_is_better=self.lower_is_better)
 
 
 class AgainstBest(_Part):
@@ -55,10 +57,13 @@ class TaskResult(_Part):
     """One arm on one task."""
 
     primary_metric: str = Field(
-        description="the metric of `difference`: accuracy or macro_f1, unless evaluation.metrics says another"
+        description="the metric of `difference`: accuracy, macro_f1, mae (ordinal) or rmse (regression), unless "
+        "evaluation.metrics says another"
     )
+    lower_is_better: bool = Field(default=False, description="whether the primary metric is an error")
     metrics: dict[str, list[float | None]] = Field(
-        description="every metric in [0, 1], one value per seed, in the order of `seeds`; null where it is not defined"
+        description="every metric, one value per seed, in the order of `seeds`; null where not defined; in [0, 1] "
+        "but for rmse and mae (in the labels' unit, or in classes), r2, ccc and quadratic_kappa (at most 1)"
     )
     difference: Difference | None = Field(
         description="to the baseline; null for the baseline itself, and where the baseline is at chance"

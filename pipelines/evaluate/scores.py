@@ -61,6 +61,7 @@ def _score_task(case: Case, task: Task, test: TaskTest, unseen: Sequence[str]) -
     settings = case.evaluation
     scored = metrics_of(case)[task.name]
     primary = scored.primary
+    is_error = primary in scored.lower_is_better
 
     def difference(arm: str, baseline: str) -> Difference:
         interval = paired_difference(
@@ -68,7 +69,7 @@ def _score_task(case: Case, task: Task, test: TaskTest, unseen: Sequence[str]) -
             replicates=settings.replicates, confidence=settings.confidence,
             metric=scored.metric,
         )  # fmt: skip
-        return Difference(value=interval.value, low=interval.low, high=interval.high)
+        return Difference(value=interval.value, low=interval.low, high=interval.high, lower_is_better=is_error)
 
     metrics = {arm: [scored.scores(z, test.labels) for z in of_arm(test, arm)] for arm in case.arms}
     baselines = [name for name, arm in case.arms.items() if arm.is_baseline]
@@ -80,7 +81,8 @@ def _score_task(case: Case, task: Task, test: TaskTest, unseen: Sequence[str]) -
         )
     }
     useful = [arm for arm in baselines if arm not in at_chance]
-    best = max(useful, key=lambda arm: sum(of_seed[primary] for of_seed in metrics[arm]), default=None)
+    sign = -1 if is_error else 1
+    best = max(useful, key=lambda arm: sign * sum(of_seed[primary] for of_seed in metrics[arm]), default=None)
     results = {}
     for arm in case.arms:
         compared = arm != settings.baseline and settings.baseline not in at_chance
@@ -90,6 +92,7 @@ def _score_task(case: Case, task: Task, test: TaskTest, unseen: Sequence[str]) -
             against = AgainstBest(baseline=best, difference=gained, verdict=gained.verdict)
         results[arm] = TaskResult(
             primary_metric=primary,
+            lower_is_better=is_error,
             metrics={metric: [or_null(of_seed[metric]) for of_seed in metrics[arm]] for metric in metrics[arm][0]},
             difference=difference(arm, settings.baseline) if compared else None,
             at_chance=arm in at_chance,

@@ -17,6 +17,7 @@ from matplotlib.font_manager import findfont, get_font
 from matplotlib.text import Text
 
 from pipelines.evaluate.results import Confusion, DataSetSummary, PairSeen, TaskResult
+from pipelines.report.units import has_unit, score_text
 
 _COLOURS = ("#6b7280", "#d97706", "#2563eb", "#059669", "#9333ea", "#dc2626", "#0891b2", "#4d7c0f")
 _MOST_IN_A_MATRIX = 60  # rows or columns: more of them nobody can read, and drawing takes minutes
@@ -82,24 +83,33 @@ def score_figure(task: str, results: Mapping[str, TaskResult], baseline: str) ->
     arms = list(results)
     colour = colours(arms)
     metric = results[arms[0]].primary_metric
+    scale = 1 if has_unit(metric) else 100
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 0.6 * len(arms) + 1.4), sharey=True)
     for i, arm in enumerate(arms):
         values = results[arm].metrics[metric]
         left.barh(i, results[arm].mean(), color=colour[arm], alpha=0.35, height=0.6)
         left.plot(values, [i] * len(values), "o", color=colour[arm], markersize=4)
-        left.annotate(f"{results[arm].mean():.3f}", (0.02, i), xycoords=("axes fraction", "data"), va="center")
+        left.annotate(
+            score_text(results[arm].mean(), metric), (0.02, i), xycoords=("axes fraction", "data"), va="center"
+        )
         if (difference := results[arm].difference) is not None:
-            value, low, high = (100 * end for end in (difference.value, difference.low, difference.high))
+            value, low, high = (scale * end for end in (difference.value, difference.low, difference.high))
             errors = [[max(value - low, 0)], [max(high - value, 0)]]
             right.errorbar(value, i, xerr=errors, fmt="o", color=colour[arm], capsize=4)
-    left.set(yticks=range(len(arms)), yticklabels=arms, title=f"{task}: {metric.replace('_', '-')}, a dot a seed")
-    left.set_xlim(0, 1)
+    left.set(yticks=range(len(arms)), yticklabels=arms, title=f"{task}: {_metric(results[arms[0]])}, a dot a seed")
+    if not has_unit(metric):
+        shown = [value for of_arm in results.values() for value in of_arm.metrics[metric] if value is not None]
+        left.set_xlim(min([0.0, *shown]), 1)  # r2 and ccc may be negative
     left.invert_yaxis()
     right.axvline(0, color="#111827", linewidth=1)
-    right.set_title(f"difference to {baseline}, points")
+    right.set_title(f"difference to {baseline}, {'in its unit' if has_unit(metric) else 'points'}")
     for axes in (left, right):
         axes.grid(axis="y", visible=False)
     return _svg(figure)
+
+
+def _metric(result: TaskResult) -> str:
+    return result.primary_metric.replace("_", "-") + (" (lower is better)" if result.lower_is_better else "")
 
 
 def loss_figure(curves: Mapping[str, Sequence[np.ndarray]], window: int) -> str:
@@ -125,7 +135,8 @@ def loss_figure(curves: Mapping[str, Sequence[np.ndarray]], window: int) -> str:
             axes.plot(x[: len(mean)], mean, color=colour[arm], linewidth=1.8, label=arm)
         axes.set_title(part)
         axes.set_xlabel("step")
-        axes.set_ylim(bottom=0)
+        if axes.get_ylim()[0] > 0:  # a Gaussian likelihood may be negative
+            axes.set_ylim(bottom=0)
     return _svg(figure)
 
 

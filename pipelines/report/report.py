@@ -1,7 +1,6 @@
 """Render the self-contained HTML report from results.json, the runs' histories and the case."""
 
 import io
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.resume import begun_data_sets
 from pipelines.experiment.run import HISTORY, VALIDATIONS, list_runs
 from pipelines.report.results_table import chance_lines, few_seeds, fusion_lines, unseen_lines
+from pipelines.report.units import difference_text, interval_text, score_text
 from pipelines.train.lr_schedule import learning_rate
 
 if TYPE_CHECKING:  # matplotlib takes a second to import
@@ -38,8 +38,9 @@ def write_report(case: Case, results: Results) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["points"] = lambda value: f"{100 * value:+.1f}"
-    environment.filters["score"] = lambda value: "–" if math.isnan(value) else f"{value:.3f}"
+    environment.filters["points"] = lambda value, metric="": difference_text(value, metric)
+    environment.filters["interval"] = interval_text
+    environment.filters["score"] = score_text
     page = environment.get_template(TEMPLATE).render(
         case=case,
         results=results,
