@@ -78,18 +78,15 @@ def relatedness_of(edge: RelatednessEdge, tasks: dict[str, Task]) -> Relatedness
     return Relatedness.from_rows(source, tasks[edge.target], rows, edge.base)
 
 
-def build_network(case: Case, task_names: list[str], seed: int, pretrained: bool = True) -> MultiTaskNetwork:
+def build_network(case: Case, task_names: list[str], seed: int) -> MultiTaskNetwork:
     """Build the network for some of the tasks; its backbone starts the same whichever tasks they are.
-
-    With ``pretrained`` False it starts from drawn weights, whatever ``network.pretrained`` says.
 
     Raises:
         ValueError: the backbone does not fit the input.
     """
     tasks = tasks_of(case)
-    network = case.network if pretrained else case.network.model_copy(update={"pretrained": None})
     with seeded_init(seed):
-        return network_of(network, case.input.shape, [tasks[name] for name in task_names])
+        return network_of(case.network, case.input.shape, [tasks[name] for name in task_names])
 
 
 def added_losses(matching: Matching) -> tuple[AddedPairLoss, ...]:

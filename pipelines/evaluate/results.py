@@ -198,7 +198,9 @@ class Results(_Part):
     seeds: list[int]
     steps: int
     confidence: float = Field(description="coverage of every interval")
-    arms: dict[str, dict[str, TaskResult]] = Field(description="by arm and task")
+    arms: dict[str, dict[str, TaskResult]] = Field(
+        description="by arm and task; without the tasks that an arm does not serve, and those without labels to test on"
+    )
     delta_m: dict[str, float | None] = Field(
         description="by arm: mean over tasks of the relative gain in the primary metric over the baseline, "
         "auxiliary tasks left out"
@@ -229,6 +231,17 @@ class Results(_Part):
     versions: dict[str, str]
     warnings: list[str] = Field(default=[], description="what is odd about the labels as a whole, worst first")
     git_commit: str | None = Field(description="of the code; ends with -dirty where it was changed; null if unknown")
+
+    def of_task(self, task: str) -> dict[str, TaskResult]:
+        """Return the results on a task by arm: of the arms that serve it."""
+        return {arm: of_arm[task] for arm, of_arm in self.arms.items() if task in of_arm}
+
+    @property
+    def tested(self) -> list[str]:
+        """The tasks that an arm has a result on, in the case's order."""
+        return list(
+            dict.fromkeys(task for of_arm in sorted(self.arms.values(), key=len, reverse=True) for task in of_arm)
+        )
 
     def write(self, folder: str) -> str:
         """Write results.json; return its path."""

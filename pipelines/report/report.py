@@ -16,6 +16,7 @@ from pipelines.batches.batch import open_readers
 from pipelines.batches.counted_relatedness import with_counted_tables
 from pipelines.case.build import relatedness_of, tasks_of
 from pipelines.case.case import Case
+from pipelines.case.metrics import metrics_of
 from pipelines.evaluate.results import Results
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.resume import begun_data_sets
@@ -67,7 +68,7 @@ def _figures(case: Case, results: Results) -> dict[str, list[tuple[str, Markup]]
     from pipelines.report import figures as draw
 
     tasks = tasks_of(case)
-    by_task = {name: {arm: of_arm[name] for arm, of_arm in results.arms.items()} for name in tasks}
+    by_task = {name: results.of_task(name) for name in results.tested}
     window = max(1, case.training.steps // 60)
     sections = {
         "scores": [
@@ -83,7 +84,7 @@ def _figures(case: Case, results: Results) -> dict[str, list[tuple[str, Markup]]
         "visible": [],
     }
     if validated := _validations(case, results):
-        metrics = {name: of_task[results.baseline].primary_metric for name, of_task in by_task.items()}
+        metrics = {name: of_task.primary for name, of_task in metrics_of(case).items()}
         sections["validation"] = [("Validation by step", draw.validation_figure(validated, metrics))]
     rates = [learning_rate(case.training, step) for step in range(case.training.steps)]
     if len(set(rates)) > 1:
@@ -105,8 +106,10 @@ def _figures(case: Case, results: Results) -> dict[str, list[tuple[str, Markup]]
         ]
     main_task = tasks[results.main_task]
     if results.confusion is not None and isinstance(main_task, Multiclass):
-        last = [arm for arm in results.arms if arm != results.baseline][-1:]
-        svg = draw.confusion_figure(results.confusion, main_task.classes, [results.baseline, *last])
+        served = list(results.confusion.counts)
+        last = [arm for arm in served if arm != results.baseline][-1:]
+        shown = [*(arm for arm in served if arm == results.baseline), *last]
+        svg = draw.confusion_figure(results.confusion, main_task.classes, shown)
         sections["confusion"].append((f"Confusion of {results.main_task}", svg))
     # The SVG is drawn here from checked values; matplotlib escapes the names in it.
     return {section: [(shows, Markup(svg)) for shows, svg in drawn] for section, drawn in sections.items()}  # noqa: S704
@@ -123,6 +126,7 @@ def _validations(case: Case, results: Results) -> "dict[str, dict[str, list[Vali
     from pipelines.report.figures import ValidationCurve
 
     curves: dict[str, dict[str, list[ValidationCurve]]] = {}
+    primary = {name: of_task.primary for name, of_task in metrics_of(case).items()}
     best_steps = {timing.run: timing.best_step for timing in results.timings}
     for run in list_runs(case):
         try:
@@ -131,7 +135,7 @@ def _validations(case: Case, results: Results) -> "dict[str, dict[str, list[Vali
             continue
         validated = pq.read_table(io.BytesIO(content))
         for task in run.tasks:
-            values = validated[f"{task}.{results.arms[run.arm][task].primary_metric}"].to_numpy()
+            values = validated[f"{task}.{primary[task]}"].to_numpy()
             if not np.isnan(values).all():
                 curve = ValidationCurve(validated["step"].to_numpy(), values, best_steps.get(str(run)))
                 curves.setdefault(task, {}).setdefault(run.arm, []).append(curve)

@@ -27,12 +27,17 @@ def results_table(results: Results) -> str:
     table.add_column("metric")
     for arm in results.arms:
         table.add_column(arm, justify="right")
-    for task, of_baseline in results.arms[results.baseline].items():
+    for task in results.tested:
+        of_task = results.of_task(task)
+        first = next(iter(of_task.values()))
         cells = [
             f"{task} (auxiliary)" if task in results.auxiliary else task,
-            of_baseline.primary_metric.replace("_", "-") + (" ↓" if of_baseline.lower_is_better else ""),
+            first.primary_metric.replace("_", "-") + (" ↓" if first.lower_is_better else ""),
         ]
         for of_arm in results.arms.values():
+            if task not in of_arm:
+                cells.append("")
+                continue
             metric = of_arm[task].primary_metric
             cell = f"{score_text(of_arm[task].mean(), metric)}{' (chance)' if of_arm[task].at_chance else ''}"
             if (d := of_arm[task].difference) is not None:
@@ -114,7 +119,8 @@ def unseen_lines(results: Results) -> list[str]:
         by_arm = [
             f"{arm} {sum(recalls) / len(recalls):.3f}"
             for arm, of_arm in results.arms.items()
-            if (recalls := [share for share in of_arm[task].unseen_recall or () if share is not None])
+            if task in of_arm
+            and (recalls := [share for share in of_arm[task].unseen_recall or () if share is not None])
         ]
         if by_arm:
             lines.append(

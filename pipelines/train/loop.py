@@ -13,6 +13,7 @@ from torch import Tensor
 from mtlcore import HeadInputs, JointLoss, RelatednessProbe
 from pipelines.base.storage import delete, join, write_whole
 from pipelines.batches.batch import batch_sampler, finish_batch, stored_batch
+from pipelines.batches.shuffled_labels import shuffled
 from pipelines.blocks.datasets import DataSets
 from pipelines.case.build import build_balancing, build_loss, build_network, build_trust, tasks_of
 from pipelines.experiment.provenance import provenance
@@ -57,7 +58,9 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
         CheckpointNotWrittenError: checkpoints cannot be written.
         StorageUnavailableError: object storage does not answer.
     """
-    case, training = work.case, work.case.training
+    case = work.case.for_arm(run.arm)
+    training = case.training
+    readers = shuffled(data.readers, case.arms[run.arm].shuffle, run.seed)
     tasks = [tasks_of(case)[name] for name in run.tasks]
     sizes = {name: len(reader) for name, reader in data.readers.items()}
     plan = batch_sampler(case, sizes, run.seed, run.tasks, case.arms[run.arm].batch)
@@ -88,7 +91,7 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
         def load(step: int) -> Loaded:
             stored = stored_batch(
                 case,
-                data.readers,
+                readers,
                 plan,
                 step,
                 worker.rank,
@@ -141,11 +144,11 @@ def build_state(
     work: WorkerAssignment, run: Run, data: TrainingData, worker: Worker
 ) -> tuple[TrainingState, JointLoss, bool]:
     """Return a run's state before its first step, its objective, and whether inputs come with channels last."""
-    case = work.case
-    built = build_network(case, list(run.tasks), run.seed, pretrained=case.arms[run.arm].pretrained is not False)
+    case = work.case.for_arm(run.arm)
+    built = build_network(case, list(run.tasks), run.seed)
     network, channels_last = prepare(built, case.input.shape, case.training, worker)
     matching = case.arms[run.arm].matching
-    joint_loss = build_loss(data.related, list(run.tasks), matching, data.priors)
+    joint_loss = build_loss(data.related.for_arm(run.arm), list(run.tasks), matching, data.priors)
     balancer = build_balancing(case, run.arm, joint_loss, network.shared_parameters(), network.parameters(), run.seed)
     trust = build_trust(network, joint_loss, _annotated(work.data_sets, run.tasks))
     if trust:

@@ -144,6 +144,7 @@ def export_run(
     experiment = experiment_folder(case)
     check_trained([run], experiment, data_sets)
     tasks = tasks_of(case)
+    case = case.for_arm(run.arm)
     network = build_network(case, list(run.tasks), run.seed)
     network.load_state_dict(read_weights(run.folder(experiment)))
     network = without_auxiliary(network, list(tasks.values()))
@@ -231,7 +232,7 @@ def _find(case: Case, arm: str, seed: int | None, task: str | None) -> Run:
         raise UserError(
             f"--task: found {task!r}, and the arm {arm!r} has one network for all tasks; expected no --task"
         )
-    for_use = [name for name, settings in case.tasks.items() if not settings.auxiliary]
+    for_use = [name for name in case.tasks_of_arm(arm) if not case.tasks[name].auxiliary]
     if not shared and task not in for_use:
         problem = "missing" if task is None else f"found {task!r}"
         raise UserError(

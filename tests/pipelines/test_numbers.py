@@ -75,7 +75,7 @@ def write_case(folder, **sections):
         "storage": {"path": str(folder / "store")},
     } | sections
     file = folder / "case.yaml"
-    file.write_text(yaml.safe_dump(given))
+    file.write_text(yaml.safe_dump(given, sort_keys=False))
     return file
 
 
