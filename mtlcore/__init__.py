@@ -30,6 +30,7 @@ _NAMES = {
         "cell_trust",
     ),
     "mtlcore.losses.answer": ("answer",),
+    "mtlcore.losses.consistency": ("consistency_loss",),
     "mtlcore.losses.co_annotated_classes": ("co_annotated_classes",),
     "mtlcore.losses.co_annotation": (
         "co_annotation_to_classes",
@@ -52,10 +53,26 @@ _NAMES = {
         "RelatedPair",
         "SoftCoAnnotation",
     ),
-    "mtlcore.losses.loss_term": ("LossTerm",),
+    "mtlcore.losses.label_evidence": (
+        "evidence_for_source",
+        "evidence_for_target",
+    ),
+    "mtlcore.losses.loss_term": (
+        "LossTerm",
+        "TaskTerm",
+    ),
     "mtlcore.losses.mixup": ("MixedLabels",),
     "mtlcore.losses.ordinal": ("class_log_probabilities", "ordinal_loss", "predicted_rank"),
     "mtlcore.losses.regression": ("predicted_numbers", "predicted_spread", "regression_loss"),
+    "mtlcore.losses.pseudo_labels": (
+        "flexible_thresholds",
+        "pseudo_label_loss",
+        "pseudo_labels",
+    ),
+    "mtlcore.losses.unlabelled": (
+        "PseudoLabelling",
+        "UnlabelledLoss",
+    ),
     "mtlcore.losses.supervised": ("supervised_loss",),
     "mtlcore.metrics.bootstrap": (
         "Interval",
@@ -82,6 +99,7 @@ _NAMES = {
     ),
     "mtlcore.networks": (
         "CrossStitch",
+        "MovingAverage",
         "MultiGateMixtureOfExperts",
         "MultiTaskNetwork",
         "ProgressiveLayeredExtraction",

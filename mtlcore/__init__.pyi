@@ -19,6 +19,7 @@ from mtlcore.losses.co_annotation import co_annotation_to_labels as co_annotatio
 from mtlcore.losses.co_annotation_multilabel import co_annotation_from_labels as co_annotation_from_labels
 from mtlcore.losses.co_annotation_multilabel import co_annotation_to_source_labels as co_annotation_to_source_labels
 from mtlcore.losses.co_annotation_multilabel import suggested_labels as suggested_labels
+from mtlcore.losses.consistency import consistency_loss as consistency_loss
 from mtlcore.losses.distribution_matching import distribution_matching_loss as distribution_matching_loss
 from mtlcore.losses.implied import log_implied as log_implied
 from mtlcore.losses.implied_likelihood import implied_likelihood_loss as implied_likelihood_loss
@@ -29,15 +30,23 @@ from mtlcore.losses.joint_loss import JointLoss as JointLoss
 from mtlcore.losses.joint_loss import JointLossValue as JointLossValue
 from mtlcore.losses.joint_loss import RelatedPair as RelatedPair
 from mtlcore.losses.joint_loss import SoftCoAnnotation as SoftCoAnnotation
+from mtlcore.losses.label_evidence import evidence_for_source as evidence_for_source
+from mtlcore.losses.label_evidence import evidence_for_target as evidence_for_target
 from mtlcore.losses.loss_term import LossTerm as LossTerm
+from mtlcore.losses.loss_term import TaskTerm as TaskTerm
 from mtlcore.losses.mixup import MixedLabels as MixedLabels
 from mtlcore.losses.ordinal import class_log_probabilities as class_log_probabilities
 from mtlcore.losses.ordinal import ordinal_loss as ordinal_loss
 from mtlcore.losses.ordinal import predicted_rank as predicted_rank
+from mtlcore.losses.pseudo_labels import flexible_thresholds as flexible_thresholds
+from mtlcore.losses.pseudo_labels import pseudo_label_loss as pseudo_label_loss
+from mtlcore.losses.pseudo_labels import pseudo_labels as pseudo_labels
 from mtlcore.losses.regression import predicted_numbers as predicted_numbers
 from mtlcore.losses.regression import predicted_spread as predicted_spread
 from mtlcore.losses.regression import regression_loss as regression_loss
 from mtlcore.losses.supervised import supervised_loss as supervised_loss
+from mtlcore.losses.unlabelled import PseudoLabelling as PseudoLabelling
+from mtlcore.losses.unlabelled import UnlabelledLoss as UnlabelledLoss
 from mtlcore.metrics.bootstrap import Interval as Interval
 from mtlcore.metrics.bootstrap import paired_difference as paired_difference
 from mtlcore.metrics.chance import is_at_chance as is_at_chance
@@ -54,6 +63,7 @@ from mtlcore.metrics.negative_transfer import ENOUGH_SEEDS as ENOUGH_SEEDS
 from mtlcore.metrics.negative_transfer import Verdict as Verdict
 from mtlcore.metrics.negative_transfer import negative_transfer_verdict as negative_transfer_verdict
 from mtlcore.networks import CrossStitch as CrossStitch
+from mtlcore.networks import MovingAverage as MovingAverage
 from mtlcore.networks import MultiGateMixtureOfExperts as MultiGateMixtureOfExperts
 from mtlcore.networks import MultiTaskNetwork as MultiTaskNetwork
 from mtlcore.networks import ProgressiveLayeredExtraction as ProgressiveLayeredExtraction
@@ -113,6 +123,7 @@ __all__ = [
     "JointLossValue",
     "LossTerm",
     "MixedLabels",
+    "MovingAverage",
     "MultiGateMixtureOfExperts",
     "MultiTaskNetwork",
     "Multiclass",
@@ -121,6 +132,7 @@ __all__ = [
     "Ordinal",
     "PairMeasured",
     "ProgressiveLayeredExtraction",
+    "PseudoLabelling",
     "Regression",
     "RelatedPair",
     "Relatedness",
@@ -128,7 +140,9 @@ __all__ = [
     "RelatednessTrust",
     "SoftCoAnnotation",
     "Task",
+    "TaskTerm",
     "TaskTrunk",
+    "UnlabelledLoss",
     "Verdict",
     "answer",
     "bootstrapped_delta_m",
@@ -142,11 +156,15 @@ __all__ = [
     "co_annotation_to_labels",
     "co_annotation_to_source_labels",
     "composed_relatedness",
+    "consistency_loss",
     "count_annotations",
     "delta_m",
     "distribution_matching_loss",
+    "evidence_for_source",
+    "evidence_for_target",
     "expression_to_au",
     "fit_fusion",
+    "flexible_thresholds",
     "fuse_log_linear",
     "gradient_agreement",
     "head_features",
@@ -168,6 +186,8 @@ __all__ = [
     "predicted_rank",
     "predicted_spread",
     "primary_metric",
+    "pseudo_label_loss",
+    "pseudo_labels",
     "read_classes",
     "regression_loss",
     "relatedness_from_annotations",

@@ -1,8 +1,12 @@
-"""Start `kindred` as a user does: in a process of its own, with none of the test's Ray in its environment."""
+"""Start `kindred`: in a process of its own, as a user does, or in the test's own where the process is not the point."""
 
+import io
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+
+from pipelines.cli import main
 
 
 def environment():
@@ -19,3 +23,22 @@ def kindred(*arguments, timeout=400, more=None):
         env=environment() | (more or {}),
         check=False,
     )
+
+
+def kindred_here(*arguments):
+    """Run a command in this process, on the Ray that the tests share, which the test asks for if it needs one.
+
+    A process costs the seconds of importing torch and Ray, and one that starts a Ray a dozen more.
+    """
+    output, messages = io.StringIO(), io.StringIO()
+    argv, path = sys.argv, list(sys.path)
+    sys.argv = ["kindred", *arguments]
+    try:
+        with redirect_stdout(output), redirect_stderr(messages):
+            main()
+        code = 0
+    except SystemExit as end:
+        code = end.code or 0
+    finally:
+        sys.argv, sys.path[:] = argv, path
+    return subprocess.CompletedProcess(arguments, code, output.getvalue(), messages.getvalue())

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import commands as steps
 from pipelines.case.load import load_case
+from tests.pipelines.one_worker import run_here
 
 ROOT = Path(__file__).parents[1]
 
@@ -63,7 +63,7 @@ def test_the_ten_lines_of_yaml_are_ten_and_run(ray_local, birds):
     text = block("README.md", "yaml", "## Your own data")
     assert len(text.splitlines()) == 10
     (birds / "birds.yaml").write_text(text)
-    small = ["training.steps=3", "evaluation.replicates=10", f"storage.path={birds}/store"]
-    outcome = steps.run(load_case(str(birds / "birds.yaml"), small), fresh=False)
+    small = ["training.steps=2", "training.batch_size=8", "evaluation.replicates=10", f"storage.path={birds}/store"]
+    outcome = run_here(load_case(str(birds / "birds.yaml"), small))
     assert list(outcome.results.arms) == ARMS
     assert Path(outcome.report).is_file()

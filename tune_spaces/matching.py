@@ -14,6 +14,7 @@ def space() -> dict[str, Any]:
         "dm.direction": tune.choice(["own_is_target", "implied_is_target", "symmetric"]),
         "dm.stop_gradient": tune.choice([False, True]),
         "sca.weight": tune.choice([0.0, 0.1, 0.3, 1.0, 3.0]),
+        "sca.to_source": tune.choice([False, True]),
         "sca.source_form": tune.choice(["bayes", "paper"]),
         "sca.form": tune.choice(["positive", "full"]),
         "sca.tau_co": tune.loguniform(0.03, 3.0),

@@ -103,12 +103,16 @@ class AggregatedGradients(Balancer):
         self._step += 1
 
     def _aggregate(self, J: Tensor, present: Tensor) -> Tensor:
+        # Solvers given NaN loop or raise; a sum leaves the loss's own check to say what happened, and where.
         if not J.isfinite().all():
             return J.sum(dim=0)
         if self._entry.skips_absent:
+            # A row of zeros is no objective that is met: min-norm methods would take it for the solution.
             J = J[present]
+        # All at a minimum, or nothing labelled in this batch: there is no direction to look for.
         if not J.any():
             return J.sum(dim=0)
+        # Their tolerances are absolute: late in training gradients are so small that they would do nothing.
         norm = J.norm() if self._entry.by_norm else J.new_ones(())
         with seeded_init(seed_of_step(self._seed, self._step)) if self._entry.draws else nullcontext():
             vector: Tensor = self._aggregator(J / norm if self._entry.by_norm else J) * norm

@@ -24,11 +24,12 @@ def load_aggregator_state(
     if not names:
         return
     held, kind = _holder(aggregator), type(aggregator).__name__
-    held.reset()
+    held.reset()  # of what another run may have left: attributes that are not in the state are unset
     tensors = {name: tensor.detach().clone() for name, tensor in state.items()}
     if not tensors:
         return
     if kind == "NashMTL":
+        # What it computes in lies outside torch, and its solver's problem is built of it anew.
         held.prvs_alpha, held.step = tensors["prvs_alpha"].cpu().numpy(), tensors["step"].item()
         if held.step:
             held._init_optim_problem()

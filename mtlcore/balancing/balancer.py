@@ -27,10 +27,13 @@ class Balancer(ABC):
         objectives: their names, in order.
         in_pieces: whether ``backward`` may be called with one piece of the batch after another.
         in_shards: whether it can do where each worker has a part of every parameter: it looks at no gradient.
+        reads_progress: whether it compares an objective's loss with earlier ones, or with other objectives', so that
+            a weight which changes on the way would look like progress, or be undone.
     """
 
     in_pieces: ClassVar[bool] = False
     in_shards: ClassVar[bool] = False
+    reads_progress: ClassVar[bool] = False
 
     @classmethod
     def build(

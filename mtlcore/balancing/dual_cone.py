@@ -28,6 +28,7 @@ def project_onto_dual_cone(U: Tensor, G: Tensor) -> Tensor:
         >>> bool((J @ (v @ J) > -1e-5).all())
         True
     """
+    # On the CPU: m is the number of tasks, and an active-set method decides between steps what a device would wait for.
     G64 = G.detach().to("cpu", torch.float64)
     trace = G64.diagonal().sum()
     if trace > 0:
@@ -45,6 +46,7 @@ def _non_negative_least_squares(G: Tensor, c: Tensor, tolerance: float = 1e-12) 
     """
     w = torch.zeros_like(c)
     passive = torch.zeros_like(c, dtype=torch.bool)
+    # Each round lets one weight in; more than m rounds come of rounding alone, and are not waited for without end.
     for _ in range(10 * len(c)):
         slope = torch.where(passive, -torch.inf, c - G @ w)
         if slope.max() <= tolerance:

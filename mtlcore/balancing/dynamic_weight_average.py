@@ -1,6 +1,7 @@
 """Dynamic weight average (DWA): loss weights from how fast each loss falls."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -24,7 +25,10 @@ class DynamicWeightAverage(WeightedLosses):
         period: steps that a mean runs over.
     """
 
+    reads_progress: ClassVar[bool] = True
+
     def __init__(self, objectives: Sequence[str], *, temperature: float = 2.0, period: int = 100) -> None:
+        # Sums over a whole period, of which small differences are divided: float32 would round them away.
         none = torch.zeros(len(objectives), dtype=torch.float64)
         super().__init__(
             objectives,
@@ -39,6 +43,7 @@ class DynamicWeightAverage(WeightedLosses):
     def weigh(self, losses: Tensor, present: Tensor, shares: Tensor) -> Tensor:
         """Return this step's weights."""
         state, m = self._state, len(self.objectives)
+        # Before two periods have ended there is no rate of descent: equal ratios weigh all objectives alike.
         ratios = torch.where(state["before"] > 0, state["last"] / state["before"].clamp_min(1e-12), 1.0)
         weights = m * torch.softmax(ratios / self.temperature, dim=0)
         state["sums"] = state["sums"] + losses * present
@@ -48,6 +53,7 @@ class DynamicWeightAverage(WeightedLosses):
         mean = torch.where(state["counts"] > 0, state["sums"] / state["counts"].clamp_min(1), state["last"])
         state["before"] = torch.where(ended, state["last"], state["before"])
         state["last"] = torch.where(ended, mean, state["last"])
+        # By where and not by if: a branch would make the host wait for the device in every step.
         for name in ("sums", "counts"):
             state[name] = torch.where(ended, 0.0, state[name])
         return weights.float()

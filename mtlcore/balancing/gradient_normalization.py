@@ -34,6 +34,7 @@ class GradNorm(WeightedLosses):
         ValueError: no shared parameter has two dimensions.
     """
 
+    reads_progress: ClassVar[bool] = True
     in_shards: ClassVar[bool] = False
 
     @classmethod
@@ -56,6 +57,7 @@ class GradNorm(WeightedLosses):
 
     def weigh(self, losses: Tensor, present: Tensor, shares: Tensor) -> Tensor:
         """Return this step's weights."""
+        # The last shared layer alone, as in the paper: a pass through the heads costs little.
         J, _ = global_jacobian(list(shares), [self._last_shared_layer], [], keep_graph=True)
         norms = J.norm(dim=1).to(losses.dtype)
         w, first = self._state["weights"], self._state["first_losses"]
@@ -69,5 +71,6 @@ class GradNorm(WeightedLosses):
         G = w * norms
         gradient = torch.sign(G - mean(G) * r**self.alpha) * norms
         updated = torch.where(present, w - self.lr * gradient, w).clamp_min(1e-3)
+        # Weights that sum to m leave the learning rate its meaning.
         self._state = {"weights": len(w) * updated / updated.sum(), "first_losses": first}
         return w

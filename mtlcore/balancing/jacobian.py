@@ -28,6 +28,7 @@ def global_jacobian(
     """
     parameters = [*shared, *others]
     m, n, k = len(shares), sum(p.numel() for p in shared), sum(p.numel() for p in others)
+    # One tensor, of which both results are views: one collective, whatever the number of parameters.
     flat = torch.zeros(m * n + k, dtype=jacobian_dtype(parameters), device=parameters[0].device)
     jacobian, summed = flat[: m * n].view(m, n), flat[m * n :]
     for i, share in enumerate(shares):

@@ -8,10 +8,14 @@ from torch import Tensor
 
 from mtlcore.balancing.aggregated_gradients import AggregatedGradients
 from mtlcore.balancing.balancer import Balancer
+from mtlcore.balancing.dual_balancing import DualBalancing
 from mtlcore.balancing.dynamic_weight_average import DynamicWeightAverage
+from mtlcore.balancing.famo import FastAdaptiveMultitask
 from mtlcore.balancing.fixed_weights import FixedWeights
 from mtlcore.balancing.gradient_normalization import GradNorm
+from mtlcore.balancing.impartial_losses import ImpartialLosses
 from mtlcore.balancing.random_loss_weighting import RandomLossWeighting
+from mtlcore.balancing.scalarizations import GeometricLosses, SmoothTchebycheff
 from mtlcore.balancing.torchjd_aggregators import AGGREGATORS
 from mtlcore.balancing.uncertainty_weighting import UncertaintyWeighting
 from mtlcore.registry import Registry
@@ -27,6 +31,11 @@ BALANCERS: Registry[type[Balancer]] = Registry(
         "dwa": DynamicWeightAverage,
         "random": RandomLossWeighting,
         "gradnorm": GradNorm,
+        "imtl_l": ImpartialLosses,
+        "gls": GeometricLosses,
+        "stch": SmoothTchebycheff,
+        "famo": FastAdaptiveMultitask,
+        "db_mtl": DualBalancing,
     },
 )
 
@@ -34,6 +43,7 @@ BALANCERS: Registry[type[Balancer]] = Registry(
 def _options_of(method: type[Balancer]) -> tuple[str, ...]:
     """Return the options that a case may give: what the constructor takes by keyword alone."""
     taken = inspect.signature(method).parameters.values()
+    # The seed is the run's: one of its own would let balancing draw alike in runs that should differ.
     return tuple(p.name for p in taken if p.kind is p.KEYWORD_ONLY and p.name != "seed")
 
 
@@ -76,8 +86,9 @@ def build_balancer(
         method: a key of :data:`BALANCING_METHODS`, the name of an installed package's entry point in the group
             ``kindred.balancing``, or ``package.module:Class``, a subclass of :class:`Balancer`. The papers stand in the
             docstrings of :class:`FixedWeights`, :class:`UncertaintyWeighting`, :class:`DynamicWeightAverage`,
-            :class:`RandomLossWeighting`, :class:`GradNorm` and, for TorchJD's aggregators,
-            :class:`AggregatedGradients`.
+            :class:`RandomLossWeighting`, :class:`GradNorm`, :class:`ImpartialLosses`, :class:`GeometricLosses`,
+            :class:`SmoothTchebycheff`, :class:`FastAdaptiveMultitask`, :class:`DualBalancing` and, for TorchJD's
+            aggregators, :class:`AggregatedGradients`.
         objectives: ``joint_loss.objective_names``. With one alone there is nothing to balance, and every method is
             ``fixed``.
         shared: the parameters that all objectives share.
@@ -106,6 +117,7 @@ def build_balancer(
     check_options(method, options)
     names = tuple(objectives)
     shared_list, other_list = list(shared), list(others)
+    # An arm of single-task networks may name a method for its other arms' sake: for one objective all are the same.
     if method == "fixed" or len(names) == 1:
         return FixedWeights(names)
     if method in AGGREGATORS:

@@ -38,6 +38,7 @@ class RandomLossWeighting(WeightedLosses):
 
     def weigh(self, losses: Tensor, present: Tensor, shares: Tensor) -> Tensor:
         """Return this step's weights."""
+        # On the CPU, whatever the device: another device draws other numbers of the same seed.
         generator = torch.Generator().manual_seed(seed_of_step(self.seed, int(self._state["step"])))
         z = torch.randn(len(self.objectives), generator=generator)
         self._state["step"] = self._state["step"] + 1

@@ -124,12 +124,14 @@ def build_aggregator(
         raise ValueError(f"method: {name!r} needs {fewest} objectives; found {', '.join(objectives)}")
     for option in entry.by_objective:
         if isinstance(settings[option], Mapping):
+            # PCD's first objective is the primary one, which the others are constrained by.
             named = objectives[1:] if option == "tau" else objectives
             settings[option] = _by_objective(option, settings[option], named).to(like)
 
     import torchjd.aggregation
     from torchjd.linalg import DualConeProjector, PSDMatrix
 
+    # Here, since its base class comes with TorchJD, which is imported only where a method needs it.
     class ActiveSetProjector(DualConeProjector):  # type: ignore[misc]
         def __call__(self, U: Tensor, G: PSDMatrix) -> Tensor:
             return project_onto_dual_cone(U, G)

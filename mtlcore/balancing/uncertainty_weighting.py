@@ -1,6 +1,7 @@
 """Uncertainty weighting: each loss divided by a learned variance."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -24,6 +25,8 @@ class UncertaintyWeighting(WeightedLosses):
         lr: the rate of s.
     """
 
+    reads_progress: ClassVar[bool] = True
+
     def __init__(self, objectives: Sequence[str], *, lr: float = 0.01) -> None:
         super().__init__(objectives, log_variance=torch.zeros(len(objectives)))
         self.lr = lr
@@ -32,5 +35,6 @@ class UncertaintyWeighting(WeightedLosses):
         """Return this step's weights."""
         s = self._state["log_variance"]
         weights = torch.exp(-s)
+        # For the next step: this one's gradient is taken with the weights that the losses were seen with.
         self._state["log_variance"] = torch.where(present, s - self.lr * (0.5 - weights * losses), s)
         return weights

@@ -42,6 +42,7 @@ class WeightedLosses(Balancer):
         shares = torch.stack([objective.share for objective in value.objectives.values()])
         present = torch.stack([objective.present for objective in value.objectives.values()])
         with torch.autocast(shares.device.type, enabled=False):
+            # It begins on the CPU, or comes from a checkpoint; from the first step on this moves nothing.
             self._state = {name: tensor.to(shares.device) for name, tensor in self._state.items()}
             losses = summed_over_workers(shares.detach().float().clone())
             weights = self.weigh(losses, present, shares)

@@ -59,6 +59,7 @@ def gradient_agreement(losses: Mapping[str, Tensor], parameters: Iterable[Tensor
             for of_a, of_b in zip(gradients[a], gradients[b], strict=True)
             if of_a is not None and of_b is not None
         ]
+        # NaN and not 0: nothing was compared, which is no finding that the tasks are indifferent.
         if not shared:
             cosines[a, b] = torch.tensor(torch.nan, dtype=torch.float64)
             continue
@@ -71,9 +72,11 @@ def gradient_agreement(losses: Mapping[str, Tensor], parameters: Iterable[Tensor
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
+    # In float64: millions of products of small gradients, whose sum decides between agreement and conflict.
     return torch.dot(a.flatten().double(), b.flatten().double())
 
 
 def _added_over_workers(gradients: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+    # Summed before the cosine is taken: that of a shard is another, noisier number, and their mean is not the batch's.
     SumOverWorkers([gradient for gradient in gradients if gradient is not None]).wait()
     return gradients

@@ -62,6 +62,7 @@ class HeadInputs:
 
     def _keeper(self, task: str) -> Any:
         def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            # Detached: what is kept until the next pass must not hold this one's graph.
             self.last[task] = inputs[0].detach()
 
         return keep

@@ -83,6 +83,7 @@ def head_sharing(
     overlaps = {}
     for a, b in combinations((task.name for task in tasks), 2):
         share_a, share_b = shares[a], shares[b]
+        # The same tensor, not an equal one: units of two trunks are numbered alike and are not the same.
         if h[a] is h[b] and share_a is not None and share_b is not None:
             overlaps[a, b] = float(torch.minimum(share_a, share_b).sum().clamp(max=1))
         else:
@@ -103,6 +104,7 @@ def _unit_shares(head: nn.Module, h: Tensor, task: Task) -> Tensor | None:
 
 
 def _deviation(h: Tensor) -> Tensor:
+    # By moments, which add up over workers; in float64, where their difference keeps its digits.
     values = h.detach().double().reshape(-1, h.shape[-1])
     moments = torch.cat([values.sum(dim=0), values.square().sum(dim=0), values.new_tensor([len(values)])])
     summed_over_workers(moments)

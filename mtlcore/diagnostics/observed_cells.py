@@ -57,6 +57,7 @@ def class_profile(by_A: Tensor, confusion: Tensor, B: Task) -> Tensor:
     """
     annotated, holding, missing, predicted, _ = by_A
     of_true, true, of_false, false = confusion
+    # Half an input on either side: a label that has not been seen yet has a base rate, of 1/2.
     base = ((true + 0.5) / (true + false + 1))[None]
     sensitivity, fall_out = of_true / true.clamp(min=1e-6), of_false / false.clamp(min=1e-6)
     sense = (sensitivity - fall_out).clamp(min=_LEAST_SENSE)
@@ -108,6 +109,7 @@ def from_A(by_A: Tensor, confusion: Tensor, B: Task, rows: int | None) -> _Way:
     divisor = count.clamp(min=1e-6)
     low, high = _wilson((holding + predicted) / divisor, count * _distinct(count, rows))
     low, high = (low - unsure / divisor).clamp(min=0), (high + unsure / divisor).clamp(max=1)
+    # The corrected share is the estimate; what the probe itself said, and was unsure of, bounds it.
     share = torch.minimum(torch.maximum(class_profile(by_A, confusion, B), low), high)
     return _Way(ObservedCells(share, low, high), count * _distinct(count, rows))
 

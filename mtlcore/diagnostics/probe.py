@@ -78,6 +78,7 @@ class RelatednessProbe:
     @contextmanager
     def reading(self, active: bool = True) -> Iterator[None]:
         """Note what goes into each head during the forward pass inside; nothing where not ``active``."""
+        # Hooks for this one pass: another step pays nothing for being able to be measured.
         if not active or len(self._tasks) < 2:
             yield
             return

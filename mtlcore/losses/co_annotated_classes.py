@@ -119,11 +119,13 @@ def co_annotated_classes(
             # One product of (2 N, L) and (L, C) for both.
             total, present = (torch.cat([annotated, annotated * y_B]) @ R.t()).chunk(2)
             score = present / torch.where(total > 0, total, torch.ones_like(total)) / tau_co
+        # A class of prior 0 has a score of -inf, and among such alone no softmax is defined.
         takes_part = takes_part & (pi > 0) if form == "bayes" else takes_part
         suggested = torch.softmax(score.masked_fill(~takes_part, -torch.inf), dim=1)
         suggested = torch.where(takes_part, suggested, torch.zeros_like(suggested))
     if rows is None:
         return CoAnnotated(suggested, takes_part, takes_part.any(dim=1).to(dtype))
+    # Not normalised first: what goes to classes of little trust is taken off the input's weight, not given to others.
     suggested = suggested * rows
     weight = suggested.sum(dim=1)
     return CoAnnotated(

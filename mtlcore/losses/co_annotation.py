@@ -68,6 +68,7 @@ def co_annotation_to_classes(
     if isinstance(relatedness.source, Multilabel):
         return co_annotation_to_source_labels(z_A, y_B, relatedness, prior=prior, trust=trust)
     suggested = co_annotated_classes(y_B, relatedness, tau_co, prior, trust, z_A.dtype, form=form, clip=clip)
+    # Before trust is looked at: the count must come of labels alone, and doubt must shrink the loss.
     counts = suggested.takes_part.any(dim=1).sum().to(z_A.dtype)
     odds, takes_part = z_A, suggested.takes_part
     if trust is not None:
@@ -123,6 +124,7 @@ def co_annotation_to_labels(
         raise ValueError(f"form: found {form!r}; expected one of {get_args(LabelForm)}")
     if isinstance(relatedness.source, Multilabel):
         return co_annotation_from_labels(z_B, y_A, relatedness, form=form, trust=trust)
+    # A row of the table for every input, the first for those that are not annotated, which are masked below.
     rows = cached_on_device(relatedness, identity_view, z_B.device, z_B.dtype)[y_A.clamp(min=0)]  # (N, L)
     takes_part = ~torch.isnan(rows) & (y_A != MISSING)[:, None]
     target = torch.where(takes_part, rows, torch.zeros_like(rows))

@@ -57,6 +57,7 @@ def suggested_labels(
         return s, (annotated & known_rows & (weight > 0)) * weight
     annotated = (y_B != MISSING).to(R.dtype)
     related = annotated @ R.t()
+    # Over annotated labels alone: one that is missing must not count as one that does not hold.
     s = (annotated * y_B) @ R.t() / torch.where(related > 0, related, torch.ones_like(related))
     return s.clamp(max=1.0), (related > 0) * weight
 
@@ -154,6 +155,7 @@ def co_annotation_from_labels(
         return LossTerm(total, says_something.sum().to(z_B.dtype))
     leak = torch.zeros_like(R[0]) if relatedness.base is None else relatedness.base.to(R)
     sure = (holds @ (R == 1).to(R.dtype) > 0) | (leak == 1)
+    # In logarithms, where a product over many causes does not underflow; sure causes, of log 0, are kept apart.
     log_none = holds @ torch.where(R < 1, torch.log1p(-R.clamp(max=1 - 1e-16)), torch.zeros_like(R))
     log_none = log_none + torch.where(leak < 1, torch.log1p(-leak), torch.zeros_like(leak))
     q = torch.where(sure, torch.ones_like(log_none), -torch.expm1(log_none)) * annotated[:, None]

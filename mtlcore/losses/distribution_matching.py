@@ -91,6 +91,7 @@ def distribution_matching_loss(
             torch.where(
                 implied.log_unknown.isneginf(),
                 part,
+                # Constant: B's own prediction as its own target would only make itself sharper.
                 torch.logaddexp(part + implied.log_known, own_log_p.detach() + implied.log_unknown),
             )
             for part, own_log_p in zip(log_q, log_own, strict=True)
@@ -107,4 +108,5 @@ def distribution_matching_loss(
         entries = entries + cross_entropy(log_own, log_q)
     if direction in ("implied_is_target", "symmetric"):
         entries = entries + cross_entropy(log_q, log_own)
+    # Divided by all inputs, also those on which little is known: less knowledge is a smaller loss, not a noisier one.
     return LossTerm((entries * known).sum(), torch.full((), len(z_A), device=z_A.device, dtype=z_A.dtype))

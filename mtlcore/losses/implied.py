@@ -12,7 +12,7 @@ from mtlcore.relatedness.device_cache import Cells, matching_view
 LOG_IMPOSSIBLE = -100.0
 # Below this a float32 sum of products has lost digits to underflow, and the exact form takes over.
 _UNDERFLOW = 1e-30
-_EXACT_CHUNK = 1 << 22
+_EXACT_CHUNK = 1 << 22  # numbers held at once by the exact form: 16 MB in float32
 
 
 class Implied(NamedTuple):
@@ -74,6 +74,7 @@ def implied_by_cells(z_A: Tensor, cells: Cells, tau: float = 1.0, trust: Tensor 
     elif trust is not None:
         holds_or_not = holds_or_not * trust.repeat(1, 2)
         impossible = (holds_or_not == 0).all(dim=0)
+    # Holds and holds not in one product: 1 - q would lose the digits of a q near 1.
     mass = trusted @ holds_or_not  # (N, 2 L): l and c, not l and c
     # A label that no class allows (or that all demand) has no sum to take the logarithm of.
     log_mass = _log_mass(mass, impossible, log_trusted, holds_or_not).masked_fill(impossible, LOG_IMPOSSIBLE)
@@ -126,6 +127,7 @@ class ExactLogMass(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, log_p: Tensor, cells: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         """See the class."""
+        # Only the few entries that underflowed come here, so a row of classes each is affordable.
         log_cells = cells.log().t()  # (K, C), -inf for a zero
         parts = [
             torch.logsumexp(log_p[rows[part]] + log_cells[columns[part]], dim=1)

@@ -112,6 +112,7 @@ def _noisy_or(z: Tensor, causes: Causes, leak: Tensor, no_cause: Tensor) -> tupl
     """Return log q and log(1 - q), shape (N, L), for logits z, shape (N, K)."""
     leak = torch.where(leak < _UNDERFLOW, torch.zeros_like(leak), leak)
     log_none = LogNoCause.apply(z, causes)  # type: ignore[no-untyped-call]
+    # A leak of 1 brings the label about whatever holds: its logarithm is set, as log(0) has no gradient.
     always = leak >= 1
     log_no_leak = torch.where(always, torch.zeros_like(leak), torch.log1p(-leak))
     # Not bounded from below by itself: a sure cause of a sure effect leaves log(1 - q) = -z, with its gradient.
@@ -119,6 +120,8 @@ def _noisy_or(z: Tensor, causes: Causes, leak: Tensor, no_cause: Tensor) -> tupl
     impossible = no_cause & (leak == 0)
     q = -torch.expm1(log_none)
     lost = (q < _UNDERFLOW) & ~impossible & ~always
+    # Two forms of log(1 - exp(x)), each exact where the other cancels: M. Maechler, "Accurately computing
+    # log(1 - exp(-|a|))", 2012.
     large = log_none < -0.5
     log_q = torch.where(
         large,

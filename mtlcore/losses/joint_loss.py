@@ -13,7 +13,7 @@ from mtlcore.losses.co_annotation import LabelForm, co_annotation_to_classes, co
 from mtlcore.losses.distribution_matching import Direction, distribution_matching_loss
 from mtlcore.losses.implied_likelihood import implied_likelihood_loss
 from mtlcore.losses.implied_prediction import implied_prediction, nothing_implied
-from mtlcore.losses.loss_term import LossTerm
+from mtlcore.losses.loss_term import LossTerm, TaskTerm
 from mtlcore.losses.mixup import MixedLabels, blended, where_both
 from mtlcore.losses.objective import MATCHING, Objective
 from mtlcore.losses.pair_loss import AddedPairLoss
@@ -165,6 +165,7 @@ class JointLoss(nn.Module):
         for key, name in edge_ends + [("task_weights", name) for name in self.task_weights]:
             if name not in names:
                 raise ValueError(f"{key}: there is no task {name!r}; expected one of {', '.join(sorted(names))}")
+        # Whichever way they lead: a second edge would teach the same pair twice.
         related = [frozenset((p.relatedness.source.name, p.relatedness.target.name)) for p in pairs]
         for i, pair in enumerate(pairs):
             if related.index(related[i]) < i:
@@ -197,7 +198,11 @@ class JointLoss(nn.Module):
         for pair in self.pairs:
             R = pair.relatedness
             A, B = R.source.name, R.target.name
+            # Counts come of labels and trust alone, so for them no prediction has to be implied.
             rows = None if trust is None else trust[R.key]
+            # A table that is trusted throughout takes half the time. An accelerator would have to be waited for.
+            if rows is not None and rows.device.type == "cpu" and bool((rows == 1).all()):
+                rows = None
             implied = nothing_implied(len(logits[A]), len(R.target.outputs), logits[A].device) if count_only else None
             if implied is None and pair.ill.weight:  # DM at the same temperature shares what costs most
                 implied = implied_prediction(logits[A], R, trust=rows)
@@ -278,6 +283,7 @@ class JointLoss(nn.Module):
         labels: Mapping[str, Tensor],
         trust: Mapping[str, Tensor] | None = None,
         mixed: MixedLabels | None = None,
+        beside: Mapping[str, TaskTerm] | None = None,
     ) -> SumOverWorkers:
         """Begin to count what each part is divided by, over the global batch; labels and trust alone decide it.
 
@@ -289,6 +295,7 @@ class JointLoss(nn.Module):
             labels: of this worker's whole part of the batch, as :meth:`forward` takes them.
             trust: as :meth:`forward` takes it.
             mixed: as :meth:`forward` takes it.
+            beside: as :meth:`forward` takes it, of which the counts alone matter.
 
         Example:
             >>> import torch
@@ -304,12 +311,14 @@ class JointLoss(nn.Module):
             True
         """
         any_labels = next(iter(labels.values()))
+        # Logits of zeros: the real ones come of the forward pass, beside which the counts travel.
         with torch.no_grad():
             logits = {
                 task.name: torch.zeros(len(any_labels), task.width, device=any_labels.device) for task in self.tasks
             }
             self._check(logits, labels)
             terms = self.terms(logits, labels, trust, mixed, count_only=True)
+            terms |= self._weighted(beside)
         return _over_workers(terms)
 
     def forward(
@@ -319,6 +328,8 @@ class JointLoss(nn.Module):
         trust: Mapping[str, Tensor] | None = None,
         mixed: MixedLabels | None = None,
         counts: Tensor | None = None,
+        coupling: float = 1.0,
+        beside: Mapping[str, TaskTerm] | None = None,
     ) -> JointLossValue:
         """Return the loss and its parts.
 
@@ -330,21 +341,39 @@ class JointLoss(nn.Module):
             mixed: where every input is a blend of two, the labels of those that were blended in.
             counts: of the global batch, shape (parts,), where they are known already or these inputs are a piece of
                 it; see :meth:`begin_counts`.
+            coupling: by what the weights of all losses of related pairs are multiplied, >= 0: less than 1 while a
+                network is too young for what it implies to teach anything.
+            beside: what teaches a task beside its labels, by the name of its part; the task's weight multiplies its
+                own, and it belongs to the task's objective. See :class:`mtlcore.UnlabelledLoss`.
 
         Raises:
             ValueError: the labels are not those of the tasks; names the task and what was found.
         """
         for task_labels in (labels, mixed.labels) if mixed else (labels,):
             self._check(logits, task_labels)
-        terms = self.terms(logits, labels, trust, mixed)
+        terms = self.terms(logits, labels, trust, mixed) | self._weighted(beside)
         (divisors,) = _over_workers(terms).wait() if counts is None else (counts,)
         workers = world_size()
+        # Stacked, one operation for all parts: on a device many small ones cost more than the numbers in them.
         totals = torch.stack([term.total for _, term in terms.values()])
-        weights = torch.tensor([weight for weight, _ in terms.values()], dtype=totals.dtype, device=totals.device)
+        of_tasks = {task.name: task.name for task in self.tasks}
+        of_tasks |= {name: extra.task for name, extra in (beside or {}).items()}
+        weights = torch.tensor(
+            [weight if name in of_tasks else weight * coupling for name, (weight, _) in terms.items()],
+            dtype=totals.dtype,
+            device=totals.device,
+        )
         values = totals / torch.where(divisors > 0, divisors, torch.ones_like(divisors))
+        # Times the number of workers, by which DistributedDataParallel divides when it averages gradients.
         loss = (weights * values).sum() * workers
         parts = dict(zip(terms, values.detach().unbind(), strict=True))
-        return JointLossValue(loss, parts, self._objectives(list(terms), weights, values, divisors))
+        return JointLossValue(loss, parts, self._objectives(list(terms), of_tasks, weights, values, divisors))
+
+    def _weighted(self, beside: Mapping[str, TaskTerm] | None) -> dict[str, tuple[float, LossTerm]]:
+        return {
+            name: (self.task_weights.get(extra.task, 1.0) * extra.weight, extra.term)
+            for name, extra in (beside or {}).items()
+        }
 
     @property
     def objective_names(self) -> tuple[str, ...]:
@@ -359,16 +388,16 @@ class JointLoss(nn.Module):
         return (*(task.name for task in self.tasks), *((MATCHING,) if matches else ()))
 
     def _objectives(
-        self, names: Sequence[str], weights: Tensor, values: Tensor, counts: Tensor
+        self, names: Sequence[str], of_tasks: Mapping[str, str], weights: Tensor, values: Tensor, counts: Tensor
     ) -> dict[str, Objective]:
-        tasks = [task.name for task in self.tasks]
         counts_for_something = (counts > 0) & (weights > 0)
         objectives: dict[str, Objective] = {}
         for i, name in enumerate(names):
-            objective = name if name in tasks else MATCHING
+            objective = of_tasks.get(name, MATCHING)
             share, present = weights[i] * values[i], counts_for_something[i]
             if before := objectives.get(objective):
-                share, present = before.share + share, before.present | present
+                # Beside the labels there may be a count and nothing to learn: labels alone make a task present.
+                share, present = before.share + share, before.present | (present & (objective == MATCHING))
             objectives[objective] = Objective(share, present)
         return objectives
 

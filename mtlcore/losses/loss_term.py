@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -36,9 +36,28 @@ class LossTerm:
         return self.total / torch.where(self.count > 0, self.count, torch.ones_like(self.count))
 
 
+class TaskTerm(NamedTuple):
+    """A loss that teaches one task beside its labels; it belongs to the task's objective.
+
+    Attributes:
+        task: the task's name.
+        weight: of the loss, beside the task's own weight.
+        term: its sum and count.
+
+    Example:
+        >>> TaskTerm("species", 0.5, LossTerm(torch.tensor(6.0), torch.tensor(4.0))).term.mean()
+        tensor(1.5000)
+    """
+
+    task: str
+    weight: float
+    term: LossTerm
+
+
 def in_full_precision(function: Callable[P, T]) -> Callable[P, T]:
     """Run a loss outside autocast, its half-precision floating-point arguments raised to float32."""
 
+    # Sums of thousands of entries and logarithms of small probabilities lose all digits in 8 or 11 bits.
     def raised(value: object) -> object:
         if isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16):
             return value.float()

@@ -45,6 +45,7 @@ class MixedLabels:
 
 def where_both(y: Tensor, y_partner: Tensor) -> tuple[Tensor, Tensor]:
     """Return two tensors of labels of one shape, each missing where the other is."""
+    # As if neither were annotated: half a target would teach that the other half is nothing.
     unknown = ~(is_annotated(y) & is_annotated(y_partner))
     missing = float("nan") if y.is_floating_point() else MISSING
     return y.masked_fill(unknown, missing), y_partner.masked_fill(unknown, missing)

@@ -75,6 +75,7 @@ class AddedPairLoss:
             ValueError: the loss returns no :class:`LossTerm`.
         """
         ends = (relatedness.source.name, relatedness.target.name)
+        # Whatever the precision of training: somebody's loss need not know of autocast.
         z = {name: logits[name].float() for name in ends}
         if mixed is None:
             return self._term(z, {name: labels[name] for name in ends}, relatedness, trust)
@@ -123,6 +124,7 @@ def check_pair_loss(added: AddedPairLoss, relatedness: Relatedness) -> None:
         except Exception as error:  # user code may raise anything
             raise ValueError(f"{added.name}: the loss failed: {type(error).__name__}: {error}") from error
 
+    # The count is taken beside the forward pass with logits of zeros: it has to be the same with real ones.
     nothing, something = term_of(0.0), term_of(3.0)
     if something.total.dim() or something.count.dim() or not torch.isfinite(something.total):
         raise ValueError(f"{added.name}: the loss returned {something}; expected two scalars, the sum finite")

@@ -46,6 +46,7 @@ def _of_classes(z: Tensor, y: Tensor, task: Multiclass) -> LossTerm:
 @in_full_precision
 def _of_labels(z: Tensor, y: Tensor, task: Multilabel) -> LossTerm:
     annotated = y != MISSING
+    # Masked after the loss, not selected before it: the shape stays the batch's, and the graph reaches every head.
     entries = F.binary_cross_entropy_with_logits(z, y.clamp(min=0).to(z.dtype), reduction="none")
     return LossTerm((entries * annotated).sum(), annotated.sum().to(z.dtype))
 

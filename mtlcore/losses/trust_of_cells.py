@@ -42,5 +42,6 @@ def split_trust(trust: Tensor, relatedness: Relatedness) -> SplitTrust:
     if isinstance(relatedness.target, Multiclass) or isinstance(relatedness.source, Multilabel):
         return SplitTrust(trust.masked_fill(unknown, torch.inf).amin(dim=1).clamp(max=1.0), None)
     rows = trust.masked_fill(unknown, 0.0).amax(dim=1)
+    # Relative to the row's best, so that row and cell multiply to the trust that was given.
     divisor = torch.where(rows > 0, rows, torch.ones_like(rows))[:, None]
     return SplitTrust(rows, torch.where(rows[:, None] > 0, trust / divisor, torch.ones_like(trust)))

@@ -1,11 +1,13 @@
 """Whether an arm is at chance: no better than predictions that ignore the inputs."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
 from mtlcore.metrics.bootstrap import paired_difference
-from mtlcore.metrics.kinds import OF_KIND
+from mtlcore.metrics.kinds import OF_KIND, summed_metric
+from mtlcore.metrics.summed import SummedMetric
 from mtlcore.tasks import Task
 
 
@@ -17,13 +19,15 @@ def is_at_chance(
     replicates: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
+    metric: SummedMetric | None = None,
 ) -> bool:
     """Say whether an arm is not clearly above what can be had without looking at the inputs.
 
     For a multiclass task that is the accuracy of always stating the most frequent class of the test inputs; for a
     multilabel task the macro-F1 of the arm's own predictions dealt to the inputs at random, which keeps how often it
     states each label. For an ordinal task it is the error of always stating the median class, for a regression task
-    that of the test inputs' mean. Clearly above (below, of an error): the whole interval of
+    that of the test inputs' mean. By a chosen ``metric`` a multiclass arm has to be above both, since a mean over
+    classes makes little of one class alone. Clearly above (below, of an error): the whole interval of
     :func:`mtlcore.paired_difference` lies above 0.
 
     Args:
@@ -33,6 +37,7 @@ def is_at_chance(
         replicates: as for :func:`mtlcore.paired_difference`.
         confidence: as for :func:`mtlcore.paired_difference`.
         seed: of the deal and of the bootstrap.
+        metric: as for :func:`mtlcore.paired_difference`.
 
     Example:
         >>> import torch
@@ -43,6 +48,11 @@ def is_at_chance(
         >>> is_at_chance([always_0], y, two), is_at_chance([right], y, two)
         (True, False)
     """
-    blind = OF_KIND[task.kind].blind(logits, labels, task, seed)
-    interval = paired_difference(logits, blind, labels, task, replicates=replicates, confidence=confidence, seed=seed)
-    return not (interval.high < 0 if OF_KIND[task.kind].metric.lower_is_better else interval.low > 0)
+    blind = [OF_KIND[task.kind].blind(logits, labels, task, seed)]
+    if metric is not None and task.kind == "multiclass":
+        blind.append(OF_KIND["multilabel"].blind(logits, labels, task, seed))
+    options: dict[str, Any] = {"replicates": replicates, "confidence": confidence, "seed": seed, "metric": metric}
+    intervals = [paired_difference(logits, other, labels, task, **options) for other in blind]
+    if summed_metric(task, metric).lower_is_better:
+        return not all(interval.high < 0 for interval in intervals)
+    return not all(interval.low > 0 for interval in intervals)

@@ -13,6 +13,7 @@ heads                                   linear, MLP
 trunk                                   what a trunk, shared in part, has to offer
 cross_stitch, mixture_of_experts,       the trunks
 progressive_layered_extraction
+moving_average                          the average of a network's weights over steps
 auxiliary                               the network for use: without its auxiliary tasks
 seeding                                 parameters drawn from a seed
 ======================================  ====================================================================
@@ -22,6 +23,7 @@ from mtlcore.networks.auxiliary import without_auxiliary
 from mtlcore.networks.backbones import flatten, mlp, small_cnn
 from mtlcore.networks.cross_stitch import CrossStitch
 from mtlcore.networks.mixture_of_experts import MultiGateMixtureOfExperts
+from mtlcore.networks.moving_average import MovingAverage
 from mtlcore.networks.multi_task_network import MultiTaskNetwork
 from mtlcore.networks.named_backbone import build_backbone
 from mtlcore.networks.pretrained import load_pretrained
@@ -32,6 +34,7 @@ from mtlcore.networks.trunk import TaskTrunk
 
 __all__ = [
     "CrossStitch",
+    "MovingAverage",
     "MultiGateMixtureOfExperts",
     "MultiTaskNetwork",
     "ProgressiveLayeredExtraction",

@@ -72,6 +72,7 @@ def small_cnn(input_shape: Sequence[int], widths: Sequence[int] = (32, 64, 128))
         if size % 8:
             raise ValueError(f"widths: found {size}; expected a multiple of 8")
         layers += [
+            # Without a bias, which the norm after it would take away again.
             nn.Conv2d(channels, size, 3, padding=1, bias=False),
             nn.GroupNorm(8, size),
             nn.MaxPool2d(2),

@@ -46,6 +46,7 @@ def from_callable(
         )
     if features is None:
         said = [getattr(backbone, attribute, None) for attribute in ("features", "num_features")]
+        # As timm's and most libraries' models call it.
         features = next((one for one in said if isinstance(one, int)), None)
         if features is None:
             raise ValueError(

@@ -71,6 +71,7 @@ class CrossStitch(TaskTrunk):
         if not 0 < own <= 1:
             raise ValueError(f"sharing.own: found {own}; expected a weight in (0, 1]")
         tasks = len(self.task_names)
+        # Copies, not draws of their own: at first cross-stitch is hard sharing, and tasks part as far as it helps.
         columns = [stages_of(copy.deepcopy(backbone)) for _ in self.task_names]
         self.stages = nn.ModuleList(nn.ModuleList(stage) for stage in zip(*columns, strict=True))  # by stage, by task
         start = torch.full((tasks, tasks), (1 - own) / max(tasks - 1, 1))

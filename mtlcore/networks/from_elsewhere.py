@@ -28,8 +28,10 @@ def validate_backbone(
         ValueError: it does not take such inputs, or what it returns are not features.
     """
     shape = tuple(input_shape)
+    # In evaluation mode: in training mode BatchNorm would take two inputs of zeros into its statistics.
     backbone.eval()
     try:
+        # Two inputs: with one, a module that drops the batch's dimension would not be noticed.
         h = backbone(torch.zeros(2, *shape))
     except Exception as error:  # whatever somebody's module raises
         raise ValueError(f"backbone: {name!r} does not take inputs of shape {shape}: {_first_line(error)}") from None

@@ -116,10 +116,11 @@ def hugging_face_model(
         raise ValueError(f"{key}: {called!r} cannot be built: {str(error).strip().splitlines()[0]}") from None
     if getattr(model, "main_input_name", None) != "pixel_values":
         raise ValueError(f"backbone: {called!r} is a {type(model).__name__}; expected a model of images")
+    # Many checkpoints leave the pooler out, which is only used where it is asked for.
     lacking = sorted(key for key in missing if not key.startswith("pooler."))
     if lacking:
         raise ValueError(f"pretrained: the weights lack {len(lacking)} of {called!r}: {', '.join(lacking[:3])}, ...")
-    model.float()
+    model.float()  # half-precision weights are for autocast to make, not for an optimiser to change
     if pool == "auto":
         pool = _pool_of(model, input_shape, called, trained_pooler=not missing)
     encoder = PictureEncoder(model, pool, input_shape)
@@ -167,6 +168,7 @@ def _configuration(
 
 
 def _pool_of(model: nn.Module, input_shape: Sequence[int], called: str, *, trained_pooler: bool) -> str:
+    # What a model returns is known only once it has returned it: configurations do not tell.
     trial = PictureEncoder(model, "mean", input_shape)
     model.eval()
     try:

@@ -20,6 +20,7 @@ def build_expert(features: int, widths: Sequence[int]) -> nn.Module:
 def mixed(gate: nn.Module, gate_input: Tensor, experts: Sequence[Tensor]) -> Tensor:
     """Return the experts' outputs, each (N, width), weighed by the gate's softmax, shape (N, width)."""
     weights = torch.softmax(gate(gate_input), dim=1)  # (N, experts)
+    # Under autocast a softmax comes in float32, and what it weighs does not.
     return torch.einsum("ne,enw->nw", weights, torch.stack(list(experts)).to(weights.dtype))
 
 
@@ -68,6 +69,7 @@ class MultiGateMixtureOfExperts(TaskTrunk):
         self.backbone = backbone
         self.experts = nn.ModuleList(made)
         self.gates = nn.ModuleDict(
+            # Without a bias, as in the paper: a gate that could not see the input would have one mixture for all.
             {f"{name}_gate": nn.Linear(features, experts, bias=False) for name in self.task_names}
         )
 

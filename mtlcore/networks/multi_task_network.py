@@ -66,6 +66,7 @@ class MultiTaskNetwork(nn.Module):
         if len(self.task_names) < 2:
             return []
         if isinstance(self.backbone, TaskTrunk):
+            # A set for each task: a parameter that one task uses twice is shared with nobody.
             users = Counter(id(p) for name in self.task_names for p in {*self.backbone.used_by(name)})
         else:
             users = Counter({id(parameter): len(self.task_names) for parameter in self.backbone.parameters()})
@@ -85,6 +86,7 @@ class MultiTaskNetwork(nn.Module):
                 raise ValueError(f"task_names: there is no task {name!r}{did_you_mean(name, self.task_names)}")
         if not task_names:
             raise ValueError(f"task_names: found none; expected one of {', '.join(self.task_names)} at least")
+        # A copy: training may go on with the whole network.
         network = copy.deepcopy(self)
         network.task_names = tuple(name for name in self.task_names if name in task_names)
         network.heads = nn.ModuleDict({f"{name}_head": network.heads[f"{name}_head"] for name in network.task_names})

@@ -99,6 +99,7 @@ def _built_in(
     name: str, input_shape: Sequence[int], widths: Sequence[int] | None, options: Mapping[str, Any]
 ) -> tuple[nn.Module, int]:
     build = BACKBONES[name]
+    # From the function itself, whose arguments after the input's shape are its options: there is no second list.
     taken = list(inspect.signature(build).parameters)[1:]
     own_words = {"widths": "hidden"} if name == "mlp" else {}
     known = [one for one in taken if one not in ("widths", "hidden")]

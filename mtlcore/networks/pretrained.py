@@ -48,6 +48,7 @@ def load_pretrained(backbone: nn.Module, file: str | Path) -> None:
     def below(prefix: str) -> set[str]:
         return {name.removeprefix(prefix) for name in weights if name.startswith(prefix)}
 
+    # Where most names fit: one name may fit below several prefixes.
     prefix = max(_PREFIXES, key=lambda prefix: len(below(prefix) & set(wanted)))
     names = below(prefix)
     shapes = [
@@ -55,6 +56,7 @@ def load_pretrained(backbone: nn.Module, file: str | Path) -> None:
         for name in sorted(names & set(wanted))
         if weights[prefix + name].shape != wanted[name].shape
     ]
+    # All or none: a backbone that is pretrained in part trains like a poor one, and nobody sees why.
     wrong = {"missing": set(wanted) - names, "unexpected": names - set(wanted), "of another shape": shapes}
     if any(wrong.values()):
         told = "; ".join(f"{len(keys)} {what}: {_few(keys)}" for what, keys in wrong.items() if keys)

@@ -100,6 +100,7 @@ class ProgressiveLayeredExtraction(TaskTrunk):
         super().__init__(task_names, width)
         self.backbone = backbone
         self.levels = nn.ModuleList(made)
+        # A task that is dropped later still feeds the shared part of the levels below the last.
         self._started = self.task_names  # those with experts in the first level
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:

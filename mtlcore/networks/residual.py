@@ -20,6 +20,7 @@ class _Block(nn.Module):
             nn.Conv2d(width, width, 3, padding=1, bias=False),
             nn.GroupNorm(_GROUPS, width),
         )
+        # The identity wherever shapes allow it: gradients then reach the first layer unchanged.
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or channels != width:
             self.shortcut = nn.Sequential(

@@ -20,6 +20,7 @@ def seeded_init(seed: int) -> Iterator[None]:
         >>> torch.equal(first.weight, again.weight)
         True
     """
+    # Layers take no generator: what they draw from is the global state, which is lent and given back.
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield

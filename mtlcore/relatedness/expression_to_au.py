@@ -1,29 +1,10 @@
 """The published relatedness of facial expressions to action units (Du, Tao and Martinez, PNAS 2014)."""
 
-from typing import Any
-
 import torch
 
+from mtlcore.relatedness.expression_table import CITATION, EXPRESSION_UNITS, UNITS
 from mtlcore.relatedness.relatedness import Relatedness
 from mtlcore.tasks import Multiclass, Multilabel
-
-CITATION = "S. Du, Y. Tao, A. M. Martinez, 'Compound facial expressions of emotion', PNAS 2014, table 1"
-# Prototypical action units weigh 1; observational ones carry the fraction of people who show them.
-_TABLE: dict[str, dict[str, Any]] = {
-    "happiness": {"prototypical": ["AU12", "AU25"], "observational": {"AU6": 0.51}},
-    "sadness": {
-        "prototypical": ["AU4", "AU15"],
-        "observational": {"AU1": 0.60, "AU6": 0.50, "AU11": 0.26, "AU17": 0.67},
-    },
-    "fear": {
-        "prototypical": ["AU1", "AU4", "AU20", "AU25"],
-        "observational": {"AU2": 0.57, "AU5": 0.63, "AU26": 0.33},
-    },
-    "anger": {"prototypical": ["AU4", "AU7", "AU24"], "observational": {"AU10": 0.26, "AU17": 0.52, "AU23": 0.29}},
-    "surprise": {"prototypical": ["AU1", "AU2", "AU25", "AU26"], "observational": {"AU5": 0.66}},
-    "disgust": {"prototypical": ["AU9", "AU10", "AU17"], "observational": {"AU4": 0.31, "AU24": 0.26}},
-}
-_UNITS = tuple(f"AU{unit}" for unit in (1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 15, 17, 20, 23, 24, 25, 26))
 
 
 def expression_to_au(expression: Multiclass | None = None, action_units: Multilabel | None = None) -> Relatedness:
@@ -51,15 +32,18 @@ def expression_to_au(expression: Multiclass | None = None, action_units: Multila
         happiness     0.51     1
     """
     whole = Relatedness.from_rows(
-        Multiclass("expression", tuple(_TABLE)), Multilabel("action_units", _UNITS), _TABLE, provenance=CITATION
+        Multiclass("expression", tuple(EXPRESSION_UNITS)),
+        Multilabel("action_units", UNITS),
+        EXPRESSION_UNITS,
+        provenance=CITATION,
     )
     source, target = expression or whole.source, action_units or whole.target
-    for task, names in ((source, tuple(_TABLE)), (target, _UNITS)):
+    for task, names in ((source, tuple(EXPRESSION_UNITS)), (target, UNITS)):
         if not set(task.outputs) & set(names):
             raise ValueError(f"task {task.name!r}: found {', '.join(task.outputs)}; the table has {', '.join(names)}")
     table = torch.full((len(source.outputs), len(target.outputs)), torch.nan, dtype=torch.float64)
     for i, name in enumerate(source.outputs):
         for j, unit in enumerate(target.outputs):
-            if name in _TABLE and unit in _UNITS:
+            if name in EXPRESSION_UNITS and unit in UNITS:
                 table[i, j] = whole.table[whole.source.outputs.index(name), whole.target.outputs.index(unit)]
     return Relatedness(source, target, table, provenance=CITATION)

@@ -63,6 +63,35 @@ def draws_of(seed: int, step: int, data_set: int, rows: np.ndarray) -> RowDraws:
     return RowDraws(own, of_partner)
 
 
+def strong_draws(seed: int, step: int, data_set: int, rows: np.ndarray) -> np.ndarray:
+    """Return what is random about the strong view of some rows, float64 (n, 12): apart from the weak view's draws."""
+    return uniform_draws(key_of(_STREAM, seed % 2**63, step, data_set, 3), rows, len(_Draw))
+
+
+def perturbations(
+    seed: int, step: int, data_set: int, rows: np.ndarray, size: int, noise: float, dropout: float
+) -> Tensor:
+    """Return what makes the strong view of some vectors.
+
+    Args:
+        seed: of the run.
+        step: of the run, not negative.
+        data_set: a number that stands for it, not negative.
+        rows: integer, shape (n,).
+        size: of a vector.
+        noise: the deviation of what is added.
+        dropout: how likely a feature becomes 0.
+
+    Returns:
+        float32, shape (n, 2, size): what every feature is multiplied by, 0 or 1, and what is then added.
+    """
+    draws = uniform_draws(key_of(_STREAM, seed % 2**63, step, data_set, 4), rows, 3 * size).reshape(-1, 3, size)
+    keep = draws[:, 0] >= dropout
+    # Box and Muller, 1958: two uniform numbers make a normal one.
+    normal = np.sqrt(-2 * np.log1p(-draws[:, 1])) * np.cos(2 * np.pi * draws[:, 2])
+    return torch.from_numpy(np.stack([keep, noise * normal], axis=1)).float()
+
+
 def partner_rows(draws: RowDraws, rows: np.ndarray, size: int) -> np.ndarray:
     """Return for every row another of the same dataset, any as likely; the row itself where there is no other.
 
@@ -73,6 +102,7 @@ def partner_rows(draws: RowDraws, rows: np.ndarray, size: int) -> np.ndarray:
     """
     if size == 1:
         return rows
+    # A distance from the row itself, which never comes back to it: no draw has to be repeated.
     further = 1 + np.floor(draws.own[:, _Draw.PARTNER] * (size - 1)).astype(np.int64)
     return np.asarray((rows + further) % size)
 
@@ -113,6 +143,7 @@ def alterations(draws: np.ndarray, settings: Augmentation, shape: tuple[int, ...
     ):
         columns[:, column] = 1 + strength * (2 * draws[:, draw] - 1)
     area = height * width * (_ERASED_AREA[0] + draws[:, _Draw.ERASED_AREA] * (_ERASED_AREA[1] - _ERASED_AREA[0]))
+    # Even on a log scale: high and wide rectangles are as likely.
     ratio = _ERASED_RATIO[0] * (_ERASED_RATIO[1] / _ERASED_RATIO[0]) ** draws[:, _Draw.ERASED_RATIO]
     # even where that is higher or wider than the image
     high = np.clip(np.rint(np.sqrt(area * ratio)), 1, height)

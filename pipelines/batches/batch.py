@@ -11,7 +11,15 @@ from torch import Tensor
 
 from mtlcore import MISSING, MixedLabels, Task
 from pipelines.base.errors import UserError
-from pipelines.batches.augmentation import alter, alterations, draws_of, own_share, partner_rows
+from pipelines.batches.augmentation import (
+    alter,
+    alterations,
+    draws_of,
+    own_share,
+    partner_rows,
+    perturbations,
+    strong_draws,
+)
 from pipelines.batches.mixing_rates import capped, capped_rows, proportional, rows_per_step, temperature, uniform
 from pipelines.batches.sampler import BatchSampler
 from pipelines.blocks.cache import local_blocks
@@ -19,7 +27,9 @@ from pipelines.blocks.datasets import DataSets
 from pipelines.blocks.reader import BlockReader
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
+from pipelines.case.data import VectorInput
 from pipelines.case.training import Mixing, ProportionalMixing, SharesMixing, TemperatureMixing, UniformMixing
+from pipelines.case.unlabelled import StrongView
 
 _ROWS_AT_ONCE = 4096
 _TORCH = {"uint8": torch.uint8, "float32": torch.float32}
@@ -33,11 +43,13 @@ class MixedBatch:
         x: float32, (n, C, H, W) or (n, size), normalized as the case's ``input`` says.
         labels: by task, int64 (n,), int8 (n, L) or float32 (n, K); -1 or NaN where not annotated.
         mixed: where every input is a blend of two rows, the labels of those that were blended in.
+        strong: a strong view of the same rows, of ``x``'s shape; None where nothing asks for it.
     """
 
     x: Tensor
     labels: dict[str, Tensor]
     mixed: MixedLabels | None = None
+    strong: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -71,15 +83,23 @@ class StoredBatch:
         own: the rows of the step.
         partners: what mixup blends into each; None without mixup.
         own_share: how much of a blend is the row's own.
+        strong: what makes the strong view of each: of images as ``alterations``, of vectors as
+            :func:`pipelines.batches.augmentation.perturbations`; None without one.
     """
 
     own: StoredRows
     partners: StoredRows | None = None
     own_share: float = 1.0
+    strong: Tensor | None = None
 
     def to(self, device: torch.device) -> "StoredBatch":
         """Return the same on a device."""
-        return StoredBatch(self.own.to(device), self.partners and self.partners.to(device), self.own_share)
+        return StoredBatch(
+            self.own.to(device),
+            self.partners and self.partners.to(device),
+            self.own_share,
+            None if self.strong is None else self.strong.to(device, non_blocking=True),
+        )
 
 
 def open_readers(case: Case, data_sets: DataSets, split: str) -> dict[str, BlockReader]:
@@ -114,12 +134,14 @@ def batch_sampler(
         UserError: ``training.mixing.max_repeats`` cannot be kept with one row of every dataset in a batch.
     """
     mixing = case.training.mixing
+    # A dataset without a label for these tasks would fill the batch with rows that no loss counts.
     labelled = [name for name in sizes if set(case.datasets[name].labels) & set(tasks)]
     if batch == "own":
         sizes = {name: sizes[name] for name in labelled}
     shares = shares_of(mixing, sizes)
     per_step = rows_per_step(case.training.batch_size, shares)
     if mixing.max_repeats is not None:
+        # Capped a second time: shares keep the bound, whole rows of a small batch may break it.
         try:
             per_step = capped_rows(per_step, sizes, mixing.max_repeats)
         except ValueError as error:
@@ -156,6 +178,7 @@ def class_priors(case: Case, readers: Mapping[str, BlockReader]) -> dict[str, tu
     holds = {name: np.zeros(len(task.outputs)) for name, task in tasks.items()}
     annotated = {name: np.zeros(len(task.outputs)) for name, task in tasks.items()}
     for reader in readers.values():
+        # In parts: the labels of hundreds of outputs and millions of rows need not be in memory at once.
         for labels_by_task in reader.label_parts(list(tasks)):
             for name, task in tasks.items():
                 labels = labels_by_task[name]
@@ -165,6 +188,7 @@ def class_priors(case: Case, readers: Mapping[str, BlockReader]) -> dict[str, tu
                     holds[name] += (labels == 1).sum(axis=0)
                 else:
                     holds[name] += np.bincount(labels[known], minlength=len(task.outputs))
+    # One is added to each state, so that a class that has not been seen keeps a probability to be divided by.
     states = {name: 2 if task.encoding == "labels" else len(task.outputs) for name, task in tasks.items()}
     return {name: tuple(((holds[name] + 1) / (annotated[name] + states[name])).tolist()) for name in tasks}
 
@@ -180,6 +204,7 @@ def stored_batch(
     *,
     pinned: bool = False,
     resident: bool = False,
+    strong: StrongView | None = None,
 ) -> StoredBatch:
     """Read a worker's rows of a step, and work out how ``training.augmentation`` alters them.
 
@@ -196,11 +221,13 @@ def stored_batch(
         tasks: whose labels are wanted.
         pinned: gather into page-locked memory, from which a GPU copies beside its other work.
         resident: leave the inputs where they are, and return their places in what :func:`resident_inputs` holds.
+        strong: the settings of a second view of every row; None where there is none.
     """
     settings = case.training.augmentation
     rows = plan.worker_rows(step, rank, world_size)
 
     def stored(rows: Mapping[str, np.ndarray], draws: list[np.ndarray] | None) -> StoredRows:
+        # Labels are read on the host in any case: a few bytes a row, wanted by task and not by dataset.
         if resident:
             inputs = _places(readers, rows)
             parts = [readers[name].gather_labels(of_dataset) for name, of_dataset in rows.items()]
@@ -215,37 +242,60 @@ def stored_batch(
             columns = _pinned(alterations(np.concatenate(draws), settings, case.input.shape), pinned)
         return StoredRows(_pinned(inputs, pinned), labels, columns)
 
+    strong_view = None if strong is None else _pinned(_strong_view(case, strong, plan.seed, step, rows), pinned)
     if not settings.mixup and not settings.of_pictures:
-        return StoredBatch(stored(rows, None))
+        return StoredBatch(stored(rows, None), strong=strong_view)
     draws = {
         name: draws_of(plan.seed, step, zlib.crc32(name.encode()), of_dataset) for name, of_dataset in rows.items()
     }
     own = stored(rows, [of_dataset.own for of_dataset in draws.values()])
     if not settings.mixup:
-        return StoredBatch(own)
+        return StoredBatch(own, strong=strong_view)
     partners = {name: partner_rows(draws[name], of_dataset, plan.sizes[name]) for name, of_dataset in rows.items()}
     of_partners = stored(partners, [of_dataset.of_partner for of_dataset in draws.values()])
     return StoredBatch(own, of_partners, own_share(plan.seed, step, settings.mixup))
 
 
-def finish_batch(batch: StoredBatch, case: Case, resident: Tensor | None = None) -> MixedBatch:
+def _strong_view(case: Case, strong: StrongView, seed: int, step: int, rows: Mapping[str, np.ndarray]) -> Tensor:
+    """Work out the strong view of some rows, by dataset, as :attr:`StoredBatch.strong` holds it."""
+    datasets = [(zlib.crc32(name.encode()), of_dataset) for name, of_dataset in rows.items()]
+    if isinstance(case.input, VectorInput):
+        size = case.input.size
+        parts = [perturbations(seed, step, *one, size, strong.noise, strong.dropout) for one in datasets]
+        return torch.cat(parts)
+    draws = np.concatenate([strong_draws(seed, step, *one) for one in datasets])
+    return alterations(draws, strong.over(case.training.augmentation), case.input.shape)
+
+
+def finish_batch(
+    batch: StoredBatch, case: Case, resident: Tensor | None = None, strong: StrongView | None = None
+) -> MixedBatch:
     """Alter, normalize and blend a stored batch, on the device that it lies on.
 
     Args:
         batch: on the worker's device.
         case: the case.
         resident: the inputs of all rows on that device, where the batch holds places in it alone.
+        strong: the settings of the strong view, where the batch has one.
     """
     settings = case.training.augmentation
 
-    def altered(rows: StoredRows) -> Tensor:
-        inputs = rows.inputs if resident is None else resident.index_select(0, rows.inputs)
-        return alter(inputs, rows.alterations, settings, case.input)
+    def stored(rows: StoredRows) -> Tensor:
+        return rows.inputs if resident is None else resident.index_select(0, rows.inputs)
 
-    x = altered(batch.own)
+    inputs = stored(batch.own)
+    x = alter(inputs, batch.own.alterations, settings, case.input)
     if batch.partners is None:
-        return MixedBatch(x, batch.own.labels)
-    x = x.lerp_(altered(batch.partners), 1 - batch.own_share)
+        view = None
+        if strong is not None and batch.strong is not None:
+            if isinstance(case.input, VectorInput):
+                view = x * batch.strong[:, 0] + batch.strong[:, 1]
+            else:
+                view = alter(inputs, batch.strong, strong.over(settings), case.input)
+        return MixedBatch(x, batch.own.labels, strong=view)
+    # Blended after both are altered: each keeps a crop and colours of its own.
+    partners = alter(stored(batch.partners), batch.partners.alterations, settings, case.input)
+    x = x.lerp_(partners, 1 - batch.own_share)
     return MixedBatch(x, batch.own.labels, MixedLabels(batch.partners.labels, batch.own_share))
 
 
@@ -284,6 +334,7 @@ def _gathered(
     total = sum(map(len, rows.values()))
     reader = next(iter(readers.values()))
     inputs = torch.empty((total, *reader.input_shape), dtype=_TORCH[reader.input_dtype.name], pin_memory=pinned)
+    # Readers write into their part of the batch itself: to join what they return would copy every input again.
     out, start, labels = inputs.numpy(), 0, []
     for name, of_dataset in rows.items():
         labels.append(readers[name].gather(of_dataset, out[start : start + len(of_dataset)]).labels)

@@ -58,6 +58,7 @@ def counted_relatedness(
             y_A, y_B = torch.from_numpy(labels[A.name]), torch.from_numpy(labels[B.name])
             overlap = overlap or bool((_annotated(y_A) & _annotated(y_B)).any())
             counts_of_part = count_annotations(y_A, y_B, A, B)
+            # Rows of every dataset count alike: an input that is annotated for both says the same wherever it lies.
             counts = counts_of_part if counts is None else counts + counts_of_part
     if counts is None or not overlap:
         raise UserError(

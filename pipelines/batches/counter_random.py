@@ -6,6 +6,7 @@ other rows. See J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2, 
 
 import numpy as np
 
+# 2**64 divided by the golden ratio, splitmix64's increment: multiples of it spread evenly, whatever the count.
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -44,4 +45,5 @@ def uniform_draws(key: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
     with np.errstate(over="ignore"):
         of_row = mixed_bits(key + GOLDEN * (rows.astype(np.uint64) + np.uint64(1)))
         bits = mixed_bits(of_row[:, None] + GOLDEN * np.arange(1, count + 1, dtype=np.uint64))
+    # 53 bits are what a float64 holds: every draw is a multiple of the same step, and none rounds up to 1.
     return (bits >> np.uint64(11)) * 2.0**-53

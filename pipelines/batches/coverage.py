@@ -8,6 +8,7 @@ from pipelines.blocks.datasets import DataSets
 from pipelines.case.build import relatedness_of, tasks_of
 from pipelines.case.case import Case
 
+# Advice, not limits: below these a task's gradient is mostly noise of the draw, or its rows have hardly been seen.
 FEWEST_ROWS = 8
 FEWEST_PASSES = 5
 
@@ -43,6 +44,7 @@ def _starved(case: Case, sizes: Mapping[str, int]) -> Iterator[str]:
     for arm, tasks in sorted(plans, key=lambda plan: (case.arms[plan[0]].networks != "shared", plan)):
         for name, rows in batch_sampler(case.for_arm(arm), sizes, 0, tasks, case.arms[arm].batch).per_step.items():
             passes = training.steps * rows / sizes[name]
+            # Many datasets in a small batch have few rows each: an even share is never told.
             few = rows < min(FEWEST_ROWS, training.batch_size // len(sizes))
             if name not in named and (few or passes < FEWEST_PASSES):
                 named.add(name)

@@ -28,6 +28,7 @@ def temperature(sizes: Mapping[str, int], T: float) -> dict[str, float]:
         sizes: the number of rows of each dataset, at least 1.
         T: the temperature, > 0.
     """
+    # Relative to the largest: shares are proportions, and so no power overflows.
     largest = max(sizes.values())
     return {name: (size / largest) ** (1 / T) for name, size in sizes.items()}
 
@@ -60,6 +61,7 @@ def rows_per_step(batch_size: int, shares: Mapping[str, float]) -> dict[str, int
         raise ValueError(f"a batch of {batch_size} has no row for each of {len(shares)} datasets")
     total = sum(shares.values())
     exact = {name: batch_size * share / total for name, share in shares.items()}
+    # One at least: a task without a row in any step would never be trained.
     rows = {name: max(1, int(value)) for name, value in exact.items()}
     while sum(rows.values()) < batch_size:
         rows[max(rows, key=lambda name: exact[name] - rows[name])] += 1
@@ -84,6 +86,7 @@ def capped_rows(rows: Mapping[str, int], sizes: Mapping[str, int], max_repeats: 
     def repeats(name: str) -> float:
         return per_step[name] * sizes[largest] / (sizes[name] * per_step[largest])
 
+    # The margin is for rounding: a share that is capped stands exactly at the bound.
     while repeats(worst := max(per_step, key=repeats)) > max_repeats * (1 + 1e-9):
         if per_step[worst] == 1:
             raise ValueError(

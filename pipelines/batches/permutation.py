@@ -4,7 +4,7 @@ import numpy as np
 
 from pipelines.batches.counter_random import GOLDEN, key_of, mixed_bits
 
-_ROUNDS = 6
+_ROUNDS = 6  # four make a pseudo-random permutation in theory; two more, as halves of a small range have few bits
 
 
 def permute_indices(positions: np.ndarray, size: int, key: tuple[int, ...]) -> np.ndarray:

@@ -50,6 +50,7 @@ class BatchSampler:
         shard = {}
         start = 0
         for name, rows in self.rows(step).items():
+            # Counted on from dataset to dataset, so that shards differ by one row at most, not by one of each dataset.
             shard[name] = rows[(rank - start) % world_size :: world_size]
             start += len(rows)
         return shard
@@ -60,6 +61,7 @@ class BatchSampler:
         rows = np.empty_like(places)
         for epoch in np.unique(epochs):
             in_epoch = epochs == epoch
+            # By name, not by place: a dataset that is added leaves the order of the others as it was.
             key = (self.seed % 2**63, zlib.crc32(name.encode()), int(epoch))
             rows[in_epoch] = permute_indices(places[in_epoch], size, key)
         return rows

@@ -88,6 +88,7 @@ def local_blocks(folder: str, manifest: Manifest, *, check: bool = True) -> Bloc
     if not is_remote(folder):
         files = tuple(Path(folder) / block.file for block in manifest.blocks)
         if check:
+            # One process reads the files, the others wait and take its word: at once they would slow each other.
             with FileLock(checked.lock), checked, ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
                 for file, right in zip(files, pool.map(checked.is_right, files, manifest.blocks), strict=True):
                     if not right:
@@ -100,6 +101,7 @@ def local_blocks(folder: str, manifest: Manifest, *, check: bool = True) -> Bloc
     lease = _reserve(cache, folder, manifest.blocks)
 
     def ready(block: BlockEntry) -> Path:
+        # Sixteen locks, not one: processes fetch different blocks at once, and none is fetched twice.
         with FileLock(cache / f".lock-{block.digest[0]}"):
             file = cache / f"{block.digest}.arrow"
             if not (file.is_file() and checked.is_right(file, block)):
@@ -143,6 +145,7 @@ def _fetch(folder: str, block: BlockEntry, file: Path) -> None:
 
 def _reserve(cache: Path, folder: str, blocks: Sequence[BlockEntry]) -> Lease:
     """Make room for blocks, and keep what is there of them from being deleted."""
+    # Before anything is fetched, and under one lock: two processes that each saw room would overfill the disk together.
     with FileLock(cache / ".lock"):
         cached = {file.stem: file.stat() for file in cache.glob("*.arrow")}
         sizes = {digest: status.st_size for digest, status in cached.items()}
@@ -191,6 +194,7 @@ def _in_use(cache: Path) -> dict[str, int]:
     for record in (cache / ".in-use").glob("*.json"):
         lock = FileLock(record.with_suffix(".lock"))
         try:
+            # Nobody holds it, so the process has ended; its number would not say so, it may be another's by now.
             with lock.acquire(timeout=0):
                 record.unlink(missing_ok=True)
                 Path(lock.lock_file).unlink(missing_ok=True)
@@ -218,6 +222,7 @@ def _gb(size: float) -> str:
 
 
 def _used_now(file: Path) -> None:
+    # By hand: most systems are mounted so that reading a file writes no time of access.
     status = file.stat()
     os.utime(file, ns=(time.time_ns(), status.st_mtime_ns))
 

@@ -50,5 +50,6 @@ def read_data_sets(file: str) -> DataSets | None:
     except ValueError:
         note(f"{file}: cut short or damaged; `kindred ingest` makes it again")
         return None
+    # Where they lay when they were written down; `kindred resume` looks below the storage of today.
     folders = {name: folder for name, (folder, _) in pairs.items()}
     return DataSets(folders, {name: manifest for name, (_, manifest) in pairs.items()})

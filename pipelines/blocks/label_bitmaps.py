@@ -82,6 +82,7 @@ def _numbers(
 def _classes(
     columns: Sequence[LabelColumn | None], groups: Sequence[tuple[int, int, int]], rows: np.ndarray
 ) -> np.ndarray:
+    # Zeros: of a block without annotations nothing is copied, and no bit of its rows is valid.
     values, valid = np.zeros(len(rows), dtype=np.int32), np.zeros(len(rows), dtype=np.uint8)
     byte = rows >> 3
     for block, start, end in groups:
@@ -97,6 +98,7 @@ def _truths(
     first, shift = np.divmod(rows * width, 8)
     span = (width + 14) // 8  # bytes that L bits may lie in, wherever they begin
     byte_positions, byte = first[:, None] + np.arange(span), rows >> 3
+    # Bytes are taken whole and unpacked at the end, for all blocks at once: a row of bits begins anywhere in a byte.
     holds, valid = np.zeros((2, len(rows), span), dtype=np.uint8)
     rows_valid = np.zeros(len(rows), dtype=np.uint8)
     for block, start, end in groups:

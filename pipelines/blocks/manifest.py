@@ -90,6 +90,7 @@ class Manifest(_Entry):
     @property
     def used_hash(self) -> str:
         """Changes when the rows that take part do."""
+        # Which rows leak depends on the other datasets: the same blocks may come to other training data.
         return fingerprint([self.content_hash, self.excluded]) if self.excluded else self.content_hash
 
 

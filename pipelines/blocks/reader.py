@@ -47,7 +47,7 @@ class BlockReader:
         self._labels: dict[str, list[LabelColumn | None]] = {task.name: [] for task in tasks}
         for file in blocks.files:
             opened = pa.ipc.open_file(pa.memory_map(str(file)))
-            assert opened.num_record_batches <= 1
+            assert opened.num_record_batches <= 1  # a row of several would have to be looked for first
             if not opened.num_record_batches or not (block := opened.get_batch(0)).num_rows:
                 continue
             self._inputs.append(block.column("input").to_numpy_ndarray())
@@ -120,6 +120,7 @@ class BlockReader:
         return blocks, stored - self._starts[blocks]
 
     def _labels_at(self, blocks: np.ndarray, places: np.ndarray, tasks: Sequence[Task]) -> dict[str, np.ndarray]:
+        # Block by block: bitmaps are read in one call a block, however its rows are spread over the batch.
         order = np.argsort(blocks, kind="stable")
         of_block = blocks[order]
         cuts = np.flatnonzero(np.diff(of_block)) + 1

@@ -23,6 +23,7 @@ def block_schema(shape: tuple[int, ...], tasks: Sequence[Task]) -> pa.Schema:
         [
             pa.field("id", pa.string(), nullable=False),
             pa.field("input", pa.fixed_shape_tensor(input_type(shape), shape), nullable=False),
+            # Every task has a column in every block, null where the dataset is not labelled for it: one schema a case.
             *(pa.field(task.name, label_type(task)) for task in tasks),
             pa.field("source", pa.string(), nullable=False),
             pa.field("split", pa.string(), nullable=False),

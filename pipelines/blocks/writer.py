@@ -25,6 +25,7 @@ def write_block(url: str, block: pa.Table, memory: WriteBuffer | None = None) ->
         memory: where the file is put together, if there is some that was in use before.
     """
     block = block.combine_chunks()
+    # Written once to count its bytes, which copies nothing: a buffer that grows would copy the file again and again.
     counted = pa.MockOutputStream()
     _write_ipc(counted, block)
     size = counted.size()
@@ -40,4 +41,5 @@ def write_block(url: str, block: pa.Table, memory: WriteBuffer | None = None) ->
 
 def _write_ipc(sink: Any, block: pa.Table) -> None:
     with sink, pa.ipc.new_file(sink, block.schema) as writer:
+        # One record batch, so that a row's number in the file is its place in the arrays.
         writer.write_table(block, max_chunksize=max(1, len(block)))

@@ -14,12 +14,14 @@ from mtlcore import (
     Multilabel,
     MultiTaskNetwork,
     Ordinal,
+    PseudoLabelling,
     Regression,
     Relatedness,
     RelatednessTrust,
     RelatedPair,
     SoftCoAnnotation,
     Task,
+    UnlabelledLoss,
     build_balancer,
     head_features,
     seeded_init,
@@ -40,6 +42,7 @@ from pipelines.case.data import (
     outputs_of,
 )
 from pipelines.case.training import Matching
+from pipelines.case.unlabelled import Unlabelled
 
 
 def tasks_of(case: Case) -> dict[str, Task]:
@@ -159,6 +162,27 @@ def build_loss(
     )
     weights = {name: weight for name, weight in case.training.task_weights.items() if name in task_names}
     return JointLoss([tasks[name] for name in task_names], pairs, weights)
+
+
+def build_unlabelled(
+    settings: Unlabelled, joint_loss: JointLoss, priors: Mapping[str, tuple[float, ...]]
+) -> UnlabelledLoss | None:
+    """Build what rows teach the tasks that they are not labelled for; None where neither loss has a weight.
+
+    Args:
+        settings: the arm's.
+        joint_loss: the arm's; pseudo-labels look at the tables that it has a loss for.
+        priors: by task, of its classes or labels.
+    """
+    if not settings.has_losses:
+        return None
+    return UnlabelledLoss(
+        joint_loss.tasks,
+        [pair.relatedness for pair in joint_loss.pairs if pair.has_loss],
+        pseudo=PseudoLabelling(**settings.pseudo_labels.model_dump(exclude={"read_from"})),
+        consistency=settings.consistency.weight,
+        priors={task.name: priors[task.name] for task in joint_loss.tasks if task.name in priors},
+    )
 
 
 def build_trust(

@@ -8,6 +8,7 @@ from pipelines.base.section import Name, Number, Positive, PositiveFloat, Sectio
 from pipelines.case.data import DataSet, Input, TaskSection
 from pipelines.case.network import Network, Sharing
 from pipelines.case.training import Balancing, Matching, Mixing, Training, method_alone
+from pipelines.case.unlabelled import Unlabelled
 
 
 class Counted(Section):
@@ -57,7 +58,8 @@ class Arm(Section):
     ``matching: none`` is training without any loss of related pairs, whatever ``training.matching`` says. ``networks:
     one_per_task`` trains a network for every task, for as many updates as a shared network gets: with ``batch: own`` on
     whole batches of the task's own datasets, with ``batch: shared`` on their rows of the shared network's batches
-    alone. ``balancing`` stands in the place of ``training.balancing`` as a whole.
+    alone. ``balancing`` and ``unlabelled`` stand in the place of ``training.balancing`` and ``training.unlabelled`` as
+    a whole.
 
     ``tasks`` are those that it serves, all by default: a network of some tasks trains on whole batches of their
     datasets, or, with ``batch: shared``, on these datasets' rows of the batches that all tasks share. ``shuffle`` names
@@ -80,6 +82,8 @@ class Arm(Section):
     """What differs from ``training.matching``; ``none``: no loss of related pairs."""
     balancing: Annotated[Balancing | None, BeforeValidator(method_alone)] = None
     """In the place of ``training.balancing``."""
+    unlabelled: Unlabelled | None = None
+    """In the place of ``training.unlabelled``; {}: off."""
     infer: Literal["heads", "table"] = "heads"
     """Predict a multiclass task by its own head, or by its table read backwards."""
     fuse: Literal["table"] | None = None
@@ -262,6 +266,11 @@ class Case(Section):
     logging: Logging = Logging()
     """Where metrics go."""
 
+    @property
+    def needs_data_root(self) -> bool:
+        """Whether anything that it reads lies below data_root, a place of the user's."""
+        return self.embedded is None and not all(data_set.source.made for data_set in self.datasets.values())
+
     def trained_as(self, arm: str) -> str:
         """Return the first arm that trains the same networks as an arm does: the one whose runs both use."""
 
@@ -303,6 +312,11 @@ class Case(Section):
                 "training": self.training.model_copy(update=training) if training else self.training,
             }
         )
+
+    def unlabelled_of(self, arm: str) -> Unlabelled:
+        """Return what an arm's rows teach the tasks that they are not labelled for."""
+        own = self.arms[arm].unlabelled
+        return self.training.unlabelled if own is None else own
 
     def of_split(self, split: str) -> dict[str, DataSet]:
         """Return the datasets of a split, by name, in the case file's order."""

@@ -28,6 +28,7 @@ from pipelines.case.data import (
 )
 from pipelines.case.search_spaces import check_space
 from pipelines.case.training import Matching, Mixing, SharesMixing
+from pipelines.case.unlabelled import StrongView
 from pipelines.optimization.optimizer import check_optimizer
 from pipelines.optimization.schedule import check_schedule
 from pipelines.sources.list_source import nothing_there
@@ -58,6 +59,8 @@ def check_case(case: Case, *, check_paths: bool = True) -> list[str]:
         _pair_losses,
         _balancing,
         _pieces_and_shards,
+        _warm_up,
+        _unlabelled,
         _tuning,
         *network,
     )
@@ -235,7 +238,7 @@ def _source_paths(case: Case) -> Iterator[str]:
         if url is not None and is_remote(url) and (problem := _not_there(key, url)):
             yield problem
             return
-    if case.embedded is not None:
+    if not case.needs_data_root:
         return
     root = str(case.data_root)
     if not is_remote(root) and not Path(root).exists():
@@ -570,6 +573,69 @@ def _pieces_and_shards(case: Case) -> Iterator[str]:
                     f"{setting}, and balancing {method!r} needs more than that leaves; "
                     f"expected one of {', '.join(capable)}"
                 )
+
+
+def _warm_up(case: Case) -> Iterator[str]:
+    """Couplings that rise look like a loss that does not fall to a method that compares losses."""
+    from mtlcore.balancing import BALANCERS, balancing_class
+
+    for name, arm in case.arms.items():
+        if not isinstance(arm.matching, Matching) or not (steps := arm.matching.warmup_steps):
+            continue
+        in_training = arm.matching.warmup_steps == case.training.matching.warmup_steps
+        key = f"{'training' if in_training else f'arms.{name}'}.matching.warmup_steps: found {steps}"
+        if steps >= case.training.steps:
+            yield f"{key}; expected fewer than training.steps, {case.training.steps}"
+        method = (arm.balancing or case.training.balancing).method
+        if balancing_class(method).reads_progress:
+            able = [known for known in BALANCERS.built_in if not balancing_class(known).reads_progress]
+            yield (
+                f"{key}, and balancing {method!r} compares losses, which rising weights change; "
+                f"expected 0, or {', '.join(able)} or a method of gradients"
+            )
+            return
+
+
+_OF_VECTORS = ("noise", "dropout")
+
+
+def _unlabelled(case: Case) -> Iterator[str]:
+    sections = {"training.unlabelled": case.training.unlabelled}
+    sections |= {f"arms.{name}.unlabelled": arm.unlabelled for name, arm in case.arms.items() if arm.unlabelled}
+    for key, section in sections.items():
+        if section.has_average and case.training.shard:
+            yield f"{key}: found something that reads the moving average, and training.shard too; expected one of them"
+        if not section.has_losses:
+            continue
+        if case.training.augmentation.mixup:
+            yield f"{key}: found a weight, and training.augmentation.mixup too, whose inputs are no row's; expected one"
+        if section.warmup_steps >= case.training.steps:
+            yield (
+                f"{key}.warmup_steps: found {section.warmup_steps}; expected fewer than training.steps, "
+                f"{case.training.steps}"
+            )
+        if section.pseudo_labels.relatedness != "ignore" and not case.relatedness:
+            yield (
+                f"{key}.pseudo_labels.relatedness: found {section.pseudo_labels.relatedness!r}, and there is no "
+                "relatedness; expected an edge, or 'ignore'"
+            )
+        yield from _strong_view(case, f"{key}.strong", section.strong)
+
+
+def _strong_view(case: Case, key: str, strong: StrongView) -> Iterator[str]:
+    vectors = isinstance(case.input, VectorInput)
+    wrong = sorted(name for name in strong.model_fields_set if (name in _OF_VECTORS) != vectors)
+    kind = "vectors" if vectors else "images"
+    if wrong:
+        right = [name for name in StrongView.model_fields if (name in _OF_VECTORS) == vectors]
+        yield f"{key}: found {', '.join(wrong)}; inputs are {kind}; expected {', '.join(right)}"
+        return
+    view = strong.over(case.training.augmentation)
+    altered = (strong.noise or strong.dropout) if vectors else view.of_pictures
+    if not altered:
+        yield f"{key}: found nothing that alters {kind}; expected a view that differs from the weak one"
+    if not isinstance(case.input, VectorInput) and view.crop >= (least := min(case.input.height, case.input.width)):
+        yield f"{key}.crop: found {view.crop}; expected less than {least}, the image's size, for this margin"
 
 
 def _tuning(case: Case) -> Iterator[str]:

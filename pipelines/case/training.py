@@ -18,6 +18,7 @@ from pipelines.base.section import (
     Weight,
     refuse_unknown_keys,
 )
+from pipelines.case.unlabelled import Unlabelled
 from pipelines.optimization.optimizer import Optimizer
 from pipelines.optimization.schedule import CosineSchedule, Schedule
 
@@ -130,6 +131,12 @@ class Matching(Section):
     """The likelihood of labels by what they imply."""
     trust: Literal["full", "estimated"] = "estimated"
     """Whether the cells of tables count in full, or as far as the data bear them out."""
+    warmup_steps: Annotated[int, Field(ge=0), Number] = 0
+    """Steps over which the weights of all these losses rise, linearly, to what they are."""
+
+    def ramp(self, step: int) -> float:
+        """Return by what the weights are multiplied in a step, counted from 0."""
+        return min(1.0, (step + 1) / (self.warmup_steps + 1))
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[Name, AddedPairLossSettings] = Field(init=False)
@@ -177,7 +184,11 @@ class Balancing(Section):
     options: dict[str, Any] = {}
     """Of a method of one's own."""
     lr: PositiveFloat | None = None
-    """uncertainty, gradnorm: the learning rate of the weights."""
+    """uncertainty, gradnorm, imtl_l, famo: the learning rate of the weights."""
+    weight_decay: Weight | None = None
+    """famo: of the weights."""
+    mu: PositiveFloat | None = None
+    """stch: how smooth the maximum is."""
     alpha: Weight | None = None
     """gradnorm: how strongly slow objectives are pushed. fairgrad: which fairness."""
     temperature: PositiveFloat | None = None
@@ -195,7 +206,7 @@ class Balancing(Section):
     tau: Weight | ByObjective | None = None
     """pcd: the part of the first task's progress that is left to others, one number or by objective."""
     beta: Weight | None = None
-    """gradvac, pcd: the decay of the moving average."""
+    """gradvac, pcd, db_mtl: the decay of the moving average."""
     eps: Weight | None = None
     """gradvac, pcd: added to divisors."""
     epsilon: PositiveFloat | None = None
@@ -369,6 +380,8 @@ class Training(Section):
     """Weight of a task's loss, 1 by default."""
     matching: Matching = Matching()
     """The losses of related pairs."""
+    unlabelled: Unlabelled = Unlabelled()
+    """What rows teach the tasks that they are not labelled for."""
     balancing: Annotated[Balancing, BeforeValidator(method_alone)] = Balancing()
     """How objectives are weighed."""
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)

@@ -79,7 +79,12 @@ def _score_task(case: Case, task: Task, test: TaskTest, unseen: Sequence[str]) -
         arm
         for arm in {*baselines, settings.baseline} & set(arms)
         if is_at_chance(
-            of_arm(test, arm), test.labels, task, replicates=settings.replicates, confidence=settings.confidence
+            of_arm(test, arm),
+            test.labels,
+            task,
+            replicates=settings.replicates,
+            confidence=settings.confidence,
+            metric=scored.metric,
         )
     }
     useful = [arm for arm in baselines if arm not in at_chance]

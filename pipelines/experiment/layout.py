@@ -51,7 +51,7 @@ def sheet_file(case: Case) -> str:
 
 def experiment_folder(case: Case) -> str:
     """Return the folder, a path or a URL, of a case with its settings; what the runs do not depend on makes none."""
-    excluded = {"storage", "logging", "tuning", "evaluation"} | ({"data_root"} if case.embedded else set())
+    excluded = {"storage", "logging", "tuning", "evaluation"} | (set() if case.needs_data_root else {"data_root"})
     settings = case.model_dump(mode="json", by_alias=True, exclude=excluded)
     if case.evaluation.metrics:  # validation scores by them, and may choose the weights
         settings["metrics"] = case.evaluation.model_dump(mode="json")["metrics"]

@@ -7,7 +7,7 @@ from pipelines.blocks.datasets import DataSets
 
 # Raise it whenever the same case, seed and blocks train to other numbers than before: a run of another version
 # counts as not done, and is not resumed. tests/pipelines/test_golden_numbers.py fails where it was forgotten.
-TRAINING_VERSION = 2
+TRAINING_VERSION = 3
 
 
 def provenance(data_sets: DataSets) -> dict[str, Any]:

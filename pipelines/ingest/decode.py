@@ -195,6 +195,7 @@ def scaled(values: np.ndarray, limits: tuple[float, float] | None) -> np.ndarray
             )
         limits = (0, 1)
     low, high = limits
+    # In float64: 32-bit integers and their range are exact in it, and not in float32.
     share = (values.astype(np.float64) - low) / (high - low)
     return np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8)
 
@@ -207,6 +208,7 @@ def _fitted(pixels: Image.Image, declared: PictureInput) -> np.ndarray:
             pixels = _padded(pixels, declared)
         else:
             box = _middle(pixels.size, width / height) if declared.fit == "crop" else None
+            # Reduced by whole numbers first, and filtered from there: several times as fast on large photos.
             pixels = pixels.resize((width, height), Image.Resampling.BILINEAR, box, reducing_gap=2.0)
     array = np.asarray(pixels, dtype=np.uint8)
     return array[None] if declared.channels == 1 else array.transpose(2, 0, 1)
@@ -260,6 +262,7 @@ def _pixels_of_numbers(pixels: np.ndarray, limits: tuple[float, float] | None) -
 def _vector(numbers: np.ndarray, size: int) -> np.ndarray:
     if numbers.shape != (size,):
         raise ValueError(f"wrong width: found {numbers.size} numbers; expected {size}")
+    # What float32 cannot hold becomes infinite, and is refused with the rest below.
     with np.errstate(over="ignore"):
         vector = numbers.astype(np.float32)
     if not np.isfinite(vector).all():

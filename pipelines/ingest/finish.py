@@ -67,6 +67,7 @@ def finish_data_set(
     came = _outcomes(listed, folder, outcomes)
     failed = {row["id"]: row["reason"] for outcome in came for row in outcome["failed"]}
     blocks = tuple(BlockEntry(**outcome["block"]) for outcome in came)
+    # Rows that failed in an earlier ingest stand in its outcome files: they are told again without being read again.
     bad = pc.is_in(listed.rows["id"], pa.array(list(failed), pa.string())).to_numpy()
     quarantined = _quarantined(listed, failed, np.flatnonzero(bad))
     tasks = tasks_of(case)
@@ -98,6 +99,7 @@ def finish_data_set(
             if outcome["failed"]:
                 delete(outcome_file(folder, chunk.key))  # what could not be read is tried again the next time
         return Finished(manifest, rows, _too_many(case, manifest, quarantined, folder))
+    # Left alone where it is the same: its time tells when the dataset last changed.
     if manifest != before:
         write_whole(join(folder, MANIFEST), manifest.model_dump_json(indent=1))
     if not is_remote(folder):
@@ -133,6 +135,7 @@ def _quarantined(listed: ListedDataSet, failed: Mapping[str, str], indices: np.n
     ]
     here = pa.table([pa.array(column, pa.string()) for column in rows], schema=QUARANTINED)
     both = pa.concat_tables([listed.refused, here])
+    # In one order, so that the file is the same bytes however the work was spread.
     return both.sort_by([("id", "ascending"), ("reason", "ascending"), ("row", "ascending")])
 
 

@@ -2,11 +2,11 @@
 
 ::
 
-    list the sources' rows, align labels to the vocabulary, set apart what cannot be used    list_data_set.py
+    list the sources' rows, align labels to the vocabulary, set apart what cannot be used    list_rows.py
         -> cut into chunks that depend on the rows alone                                      chunks.py
-        -> shared out to Ray Data's tasks                                                     ingest_tasks.py
+        -> shared out to Ray Data's tasks                                                     tasks.py
         -> in a task, a chunk at a time: fetch, decode, resize, write one block               make_block.py
-        -> quarantine.parquet and manifest.json a dataset                                    finish_data_set.py
+        -> quarantine.parquet and manifest.json a dataset                                    finish.py
         -> leakage between datasets; what the case's ingest came to, the last file           leakage.py, here
 
 A chunk's block depends on its rows alone, so the result is the same bytes however the work is spread and however
@@ -73,11 +73,14 @@ def ingest(case: Case) -> DataSets:
         for name in case.datasets:
             shown.show(len(planned), name)
             planned.append(_plan(case, list_data_set(case, name)))
+    # Every dataset is listed before any input is read, so that a wrong label of the last is told within seconds; and
+    # all are made in one go, so that no processor waits for the end of each.
     outcomes = _make_blocks(case, planned)
     finished = {
         one.listed.name: finish_data_set(case, one.listed, one.folder, one.settings, outcomes, one.before)
         for one in planned
     }
+    # After all are finished: one message tells of every dataset, and what could be read is kept.
     if problems := [of.problem for of in finished.values() if of.problem is not None]:
         raise UserError("\n".join(problems))
     folders = {one.listed.name: one.folder for one in planned}
@@ -125,8 +128,10 @@ def _settings(case: Case, name: str) -> dict[str, Any]:
     """Return what a dataset's blocks depend on, beside its rows."""
     data_set = case.datasets[name].model_dump(mode="json", by_alias=True)
     vocabulary = {task: of.model_dump(mode="json", include=_OF_LABELS) for task, of in case.tasks.items()}
+    # Blocks hold inputs as they are; mean and spread are applied when a batch is made.
     size = case.input.model_dump(mode="json", exclude={"mean", "std"})
-    root = None if case.embedded else case.data_root
+    # Embedded and drawn data are the same wherever the storage has put them.
+    root = None if case.embedded or case.datasets[name].source.made else case.data_root
     version = [BLOCK_VERSION, PIL.__version__]  # decoders of different versions differ in the last bit
     version += ["heif"] if reads_heif() else []  # what is refused without can be read with it
     return {"source": data_set, "data_root": root, "vocabulary": vocabulary, "input": size, "version": version}
@@ -136,6 +141,7 @@ def _record_file(case: Case) -> str:
     settings = {
         "data_sets": {name: _settings(case, name) for name in case.datasets},
         "ingest": case.ingest.model_dump(mode="json"),
+        # Labels may be read through a table (labels.<task>.through).
         "relatedness": [edge.model_dump(mode="json") for edge in case.relatedness],
     }
     return join(blocks_root(case), f"{case.name}-{fingerprint(settings)}.json")
@@ -148,6 +154,7 @@ def _plan(case: Case, listed: ListedDataSet) -> _Planned:
     if before is None:
         _tell_what_changed(case, listed.name, folder, settings)
     there = set(list_folder(folder))
+    # By listing the folder once: to ask for every file is a request each in object storage.
     missing = [chunk for chunk in listed.chunks if not {f"{chunk.key}{end}" for end in ENDINGS} <= there]
     return _Planned(listed, settings, folder, before, missing)
 
@@ -217,6 +224,7 @@ def _item(one: _Planned, chunk: Chunk) -> ChunkToMake:
     older = _older(one, rows["id"][0].as_py(), rows["id"][-1].as_py())
     job = Job(one.listed.name, one.folder, chunk.key, older)
     in_order = pc.any(pc.is_in(rows["codec"], pa.array(list(DECOMPRESSED)))).as_py()
+    # As bytes: rows of Ray Data would otherwise be columns of every source's own types, in one schema.
     return ChunkToMake({"job": json.dumps(job.__dict__), "rows": sink.getvalue().to_pybytes()}, len(rows), in_order)
 
 

@@ -44,6 +44,7 @@ def _from_structure(given: Any) -> dict[str, str]:
     if isinstance(given, list):
         return {str(i): str(name) for i, name in enumerate(given)}
     if isinstance(given, dict) and given:
+        # Both ways are found in published sets: {"0": "cat"} and {"cat": 0}.
         if all(isinstance(value, int) and not isinstance(value, bool) for value in given.values()):
             return _once([(str(number), str(name)) for name, number in given.items()])
         return {str(number): str(name) for number, name in given.items()}

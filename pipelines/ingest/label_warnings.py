@@ -57,6 +57,7 @@ def _of_numbers(task: Task, train: Sequence[LabelCounts | None]) -> Iterator[tup
 
 def _of_classes(task: Task, of_split: Mapping[str, LabelCounts]) -> Iterator[tuple[int, str]]:
     train, test = of_split["train"], of_split["test"]
+    # A task without any training label is another mistake, and is told elsewhere.
     never = [name for name in task.outputs if train.annotated and not train.histogram[name]]
     tested = [name for name in never if any(of_split[split].histogram[name] for split in ("validation", "test"))]
     if tested:

@@ -85,6 +85,7 @@ def nothing_annotated(task: Task, rows: int) -> Aligned:
 
 def through(aligned: Aligned, rows: Sequence[Any], task: Task) -> Aligned:
     """Replace every class by its row of a relatedness table of zeros and ones: a class, or a list of bool a row."""
+    # A null class takes a null row: what is not annotated implies nothing.
     values = pa.array(list(rows), label_type(task))
     return replace(aligned, labels=values.take(aligned.labels))
 
@@ -104,6 +105,7 @@ def has_value(text: str | None, wanted: Sequence[bool | str]) -> bool:
 
 def majority(votes: Iterable[Any], nothing: Any = None) -> Any:
     """Return what more than half of the votes are, those of ``nothing`` left out; None where there is no such."""
+    # More than half, not the most: two of five that agree against three that do not are no agreement.
     said = Counter(vote for vote in votes if vote is not None and vote != nothing)
     if not said:
         return None
@@ -122,6 +124,7 @@ class _Words:
 
     def place(self, text: str) -> int | Wrong | None:
         """Return a word's number in the vocabulary; None for a code that means "not annotated"."""
+        # The source's own spelling first: a class may be called "1.0" or "True".
         words = (text, whole_number(text), text.lower() if text in ("True", "False") else text)
         if any(word in self._not_annotated for word in words):
             return None
@@ -192,6 +195,7 @@ def _split(text: str, separator: str) -> list[str]:
     """Return the parts of a cell, trimmed; a part in quotation marks may hold the separator."""
     if separator == _BLANK:
         text = " ".join(text.split())
+    # csv is slower, and takes one character for a separator: only where quotation marks ask for it.
     if '"' in text and len(separator) == 1:
         parts = next(csv.reader([text], delimiter=separator, skipinitialspace=True), [])
     else:
@@ -210,6 +214,7 @@ def _parts(text: str, words: _Words) -> list[str]:
     while start < len(parts):
         end = start + 1
         if parts[start] not in words.number and parts[start] not in words.aliases:
+            # The longest first: of "a|b" and "a|b|c" the cell means the one that leaves less over.
             for longer in range(len(parts), start + 1, -1):
                 joined = {f"{separator}{space}".join(parts[start:longer]) for space in ("", " ")}
                 if known := joined & (words.number.keys() | words.aliases.keys()):

@@ -47,6 +47,7 @@ def without_leaks(case: Case, made: DataSets, rows: Mapping[str, pa.Table]) -> D
     Raises:
         UserError: the case forbids leakage and there is some, or nothing is left of a dataset.
     """
+    # Vectors of few numbers are equal by chance; images hardly ever are.
     what = case.ingest.leakage or ("remove" if isinstance(case.input, PictureInput) else "keep")
     digests = {name: input_digests(made.folders[name], manifest) for name, manifest in made.manifests.items()}
     manifests = dict(made.manifests)
@@ -63,6 +64,7 @@ def without_leaks(case: Case, made: DataSets, rows: Mapping[str, pa.Table]) -> D
                 "none may, by ingest.leakage: fail (remove takes them out of this dataset)"
             )
         leaked = np.flatnonzero(np.logical_or.reduce(list(shared.values())))
+        # Out of the earlier split: a test set that shrank with the training data could not be compared.
         excluded = leaked if what == "remove" else leaked[:0]
         if len(excluded) == manifest.rows:
             raise UserError(

@@ -98,6 +98,7 @@ def list_data_set(case: Case, name: str) -> ListedDataSet:
         )
     except UserError as error:
         raise UserError(f"datasets.{name}: {error}") from None
+    # Sources list in the order of a disk, an archive or a table: blocks must not depend on it.
     listing = listing.take(pc.sort_indices(listing.rows["id"]))
     if data_set.select is not None:
         listing = _selected(name, data_set, listing)
@@ -112,6 +113,7 @@ def list_data_set(case: Case, name: str) -> ListedDataSet:
         else nothing_annotated(tasks[task], len(listing))  # there may not even be columns
         for task in data_set.labels
     }
+    # One reason a row, the first: whoever mends it sees the next at the next ingest.
     wrong = pa.nulls(len(listing), pa.string())
     for of_task in aligned.values():
         wrong = pc.coalesce(wrong, of_task.wrong)

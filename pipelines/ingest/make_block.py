@@ -122,6 +122,7 @@ def make_block(encoded_job: str, rows: pa.Table, recipe: Recipe, room: BlockBuff
     data_set = recipe.data_sets[job.data_set]
     ids, origins = rows["id"].to_pylist(), source_digests(rows)
     known = _known_inputs(job, ids, origins)
+    # Only what no earlier block holds is fetched: a label that has changed makes a new block of the same inputs.
     unknown = [i for i in range(len(ids)) if i not in known]
     found = read_inputs(rows.take(pa.array(unknown, pa.int64())), data_set)
 
@@ -140,6 +141,7 @@ def make_block(encoded_job: str, rows: pa.Table, recipe: Recipe, room: BlockBuff
                 raise
             failed.append({"id": ids[i], "reason": reason_of(error)})
             continue
+        # Of the decoded input: leaks are found between files that differ and show the same.
         digests.append(xxhash.xxh3_128_digest(inputs[len(kept)]))
         notes.append(note)
         kept.append(i)
@@ -163,6 +165,7 @@ def make_block(encoded_job: str, rows: pa.Table, recipe: Recipe, room: BlockBuff
     )
     columns = [origins.take(at), pa.array(digests, pa.binary(16)), pa.array(notes, pa.string())]
     of_inputs = pa.table(columns, schema=INPUTS)
+    # The outcome comes last: with it there, the two files before it are whole.
     write_block(inputs_file(job.folder, job.key), of_inputs)
     file = f"{job.key}.arrow"
     entry = {"file": file, "rows": len(kept), "digest": write_block(join(job.folder, file), block, room.file)}
@@ -256,6 +259,7 @@ def _read_table_rows(rows: pa.Table, data_set: DataSet) -> Iterator[bytes | np.n
             yield one
             done += 1
     except Exception as error:
+        # Storage that fails is no fault of these rows; a file that is gone is.
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError) and is_remote(file["file"]):
             raise StorageUnavailableError(str(error)) from error
         yield from [error] * (len(wanted) - done)

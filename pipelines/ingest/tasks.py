@@ -37,6 +37,7 @@ def make_in_tasks(chunks: Sequence[ChunkToMake], recipe: Recipe) -> Iterator[dic
     import ray
     from ray.data import DataContext
 
+    # Of the cluster as it is now: an autoscaling one grows by tasks that wait, and gets enough of them.
     workers = max(1, int(ray.cluster_resources().get("CPU", 1)))
     chunks = small_ones_last(chunks, 4 * workers)
     parts = shrinking_parts([chunk.rows for chunk in chunks], workers)
@@ -47,6 +48,7 @@ def make_in_tasks(chunks: Sequence[ChunkToMake], recipe: Recipe) -> Iterator[dic
     with DataContext.current(context):
         made = ray.data.from_items(tasks, override_num_blocks=len(tasks)).flat_map(make_blocks, fn_args=(recipe,))
     for outcome in made.iter_rows():
+        # The first such outcome ends the ingest: what else is on its way would wait for the same storage.
         if outcome["unavailable"]:
             raise StorageUnavailableError(outcome["unavailable"])
         yield outcome

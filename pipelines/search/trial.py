@@ -20,7 +20,7 @@ from pipelines.train.assignment import WorkerAssignment
 from pipelines.train.trainer import group_trainer
 
 
-def run_trial(settings: dict[str, float], case: Case, data_sets: DataSets, folder: str) -> None:
+def run_trial(settings: dict[str, float], case: Case, data_sets: DataSets, folder: str, alone: bool) -> None:
     """Train and score one configuration: the function that Ray Tune calls.
 
     Args:
@@ -28,6 +28,7 @@ def run_trial(settings: dict[str, float], case: Case, data_sets: DataSets, folde
         case: the case that is tuned.
         data_sets: without the test split.
         folder: of the search; a trial has a folder of its own below it.
+        alone: whether Ray is the command's own.
     """
     tried = with_settings(case, settings)
     arms = {case.tuning.arm: tried.arms[case.tuning.arm]}
@@ -36,7 +37,7 @@ def run_trial(settings: dict[str, float], case: Case, data_sets: DataSets, folde
     )
     runs = list_runs(tried)
     place = join(folder, "trials", fingerprint(settings))
-    group_trainer(WorkerAssignment(tried, tuple(runs), data_sets, place, uuid.uuid4().hex), "trial").fit()
+    group_trainer(WorkerAssignment(tried, tuple(runs), data_sets, place, uuid.uuid4().hex), "trial", alone=alone).fit()
     check_trained(runs, place, data_sets)
     tests = split_tests(tried, predict_runs(tried, runs, data_sets, place, "validation"), data_sets, "validation")
     scores = {}

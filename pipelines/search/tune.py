@@ -18,6 +18,7 @@ from rich.table import Table
 from pipelines.base.errors import UserError
 from pipelines.base.fingerprint import fingerprint
 from pipelines.base.progress import bar
+from pipelines.base.ray_session import is_own_ray
 from pipelines.base.ray_storage import ray_storage
 from pipelines.base.storage import join, write_whole
 from pipelines.base.terminal import as_text
@@ -83,33 +84,24 @@ def tune(case: Case, data_sets: DataSets, verbose: bool = False) -> Tuned:
         RuntimeError: every trial failed.
     """
     from ray import tune as ray_tune
-    from ray.tune.search import BasicVariantGenerator
 
     from pipelines.search.trial import TrialCounter, run_trial
 
     check_tunable(case)
     tuning_sets = data_sets.of_split("train", "validation")
     folder = join(experiment_folder(case), "tuning", fingerprint(case.tuning.model_dump(mode="json")))
-    at_once = trainers_that_fit(case)
     space = load_space(case.tuning.space)
     with bar("tune", case.tuning.trials, "trials") as shown:
         shown.show(0)
         tuner = ray_tune.Tuner(
             ray_tune.with_resources(
-                ray_tune.with_parameters(run_trial, case=case, data_sets=tuning_sets, folder=folder), _TRIAL_RESOURCES
+                ray_tune.with_parameters(
+                    run_trial, case=case, data_sets=tuning_sets, folder=folder, alone=is_own_ray()
+                ),
+                _TRIAL_RESOURCES,
             ),
             param_space=space,
-            tune_config=ray_tune.TuneConfig(
-                metric="score",
-                mode="max",
-                num_samples=case.tuning.trials,
-                max_concurrent_trials=at_once,
-                search_alg=BasicVariantGenerator(
-                    points_to_evaluate=[current_values(case, space)],
-                    random_state=np.random.RandomState(case.tuning.search_seed),
-                    max_concurrent=at_once or 0,
-                ),
-            ),
+            tune_config=search_plan(case, space, trainers_that_fit(case)),
             run_config=ray_tune.RunConfig(
                 **ray_storage(folder), name="search", verbose=0, callbacks=[TrialCounter(shown)]
             ),
@@ -130,6 +122,30 @@ def tune(case: Case, data_sets: DataSets, verbose: bool = False) -> Tuned:
     note = f"# The best of {len(trials)} trials over the space {case.tuning.space!r}, scored on the validation split.\n"
     write_whole(file, note + as_yaml(best))
     return Tuned(trials, file)
+
+
+def search_plan(case: Case, space: dict[str, Any], at_once: int | None) -> Any:
+    """Return the TuneConfig of a search: which settings are tried follows from ``tuning.search_seed`` alone.
+
+    Args:
+        case: the case that is tuned.
+        space: the search space, by key of ``training.matching``.
+        at_once: how many trials may run at the same time; None: as many as the cluster has room for.
+    """
+    from ray import tune as ray_tune
+    from ray.tune.search import BasicVariantGenerator
+
+    return ray_tune.TuneConfig(
+        metric="score",
+        mode="max",
+        num_samples=case.tuning.trials,
+        max_concurrent_trials=at_once,
+        search_alg=BasicVariantGenerator(
+            points_to_evaluate=[current_values(case, space)],
+            random_state=np.random.RandomState(case.tuning.search_seed),
+            max_concurrent=at_once or 0,
+        ),
+    )
 
 
 def check_tunable(case: Case) -> None:

@@ -27,6 +27,7 @@ class SourceSettings(Section):
         of_files: whether ``path`` names files (tables), rather than folders and archives.
         inputs: what it can hold: ``picture``, ``vector``.
         labels_in_folders: whether an image's class is the folder that it lies in (``from: folder``), and nothing else.
+        made: whether its rows are made from its settings, and nothing lies below data_root.
     """
 
     kind: str
@@ -37,6 +38,7 @@ class SourceSettings(Section):
     of_files: ClassVar[bool] = False
     inputs: ClassVar[frozenset[str]] = frozenset({"picture", "vector"})
     labels_in_folders: ClassVar[bool] = False
+    made: ClassVar[bool] = False
 
     def find_places(self, root: str) -> list[Place]:
         """Find the folders, archives or files to list, each of which may be listed by another worker.

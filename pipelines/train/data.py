@@ -57,6 +57,7 @@ class TrainingData:
 def open_training_data(case: Case, data_sets: DataSets) -> TrainingData:
     """Open the blocks of a case's training and validation datasets; reads the training labels once."""
     readers = open_readers(case, data_sets, "train")
+    # Blocks of a split that is not looked at need not be on this machine.
     validates = case.training.validation.every_steps is not None
     validation = open_readers(case, data_sets, "validation") if validates else {}
     return TrainingData(readers, validation, with_counted_tables(case, readers), class_priors(case, readers))

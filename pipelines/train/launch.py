@@ -92,11 +92,14 @@ def fit_runs(
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+    # What an earlier attempt wrote of a failure does not count in this one.
     groups, attempt = _groups_at_once(case, len(runs)), uuid.uuid4().hex
+    # Beside the driver, whose bar it feeds: a node that an autoscaler takes away must not end all trainers.
     this_node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor = ray.remote(num_cpus=0, max_concurrency=groups + 1, scheduling_strategy=this_node)(ProgressActor).remote()
     waiting = [
         actor.fit.remote(
+            # By stride: runs of an arm stand together, and arms differ in what a step costs.
             WorkerAssignment(case, tuple(runs[number::groups]), data_sets, experiment, attempt, allow_version_mismatch),
             f"group-{number}",
             is_own_ray(),

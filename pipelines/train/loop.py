@@ -10,12 +10,12 @@ import safetensors.torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mtlcore import HeadInputs, JointLoss, RelatednessProbe
+from mtlcore import HeadInputs, JointLoss, MovingAverage, RelatednessProbe
 from pipelines.base.storage import delete, join, write_whole
 from pipelines.batches.batch import batch_sampler, finish_batch, stored_batch
 from pipelines.batches.shuffled_labels import shuffled
 from pipelines.blocks.datasets import DataSets
-from pipelines.case.build import build_balancing, build_loss, build_network, build_trust, tasks_of
+from pipelines.case.build import build_balancing, build_loss, build_network, build_trust, build_unlabelled, tasks_of
 from pipelines.experiment.provenance import provenance
 from pipelines.experiment.run import HISTORY, VALIDATIONS, WEIGHTS, Run, write_record
 from pipelines.optimization.optimizer import build_optimizer, set_learning_rate
@@ -37,7 +37,7 @@ from pipelines.train.logs.relatedness_log import measured_steps, write_measured
 from pipelines.train.logs.validation_history import chosen
 from pipelines.train.lr_schedule import learning_rate
 from pipelines.train.prefetch import DeviceFeed, Loaded, loader_threads, prefetch
-from pipelines.train.prepare import prepare
+from pipelines.train.prepare import place_beside, prepare
 from pipelines.train.sharding import is_sharded
 from pipelines.train.state import TrainingState
 from pipelines.train.step import Step
@@ -65,13 +65,17 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
     sizes = {name: len(reader) for name, reader in data.readers.items()}
     plan = batch_sampler(case, sizes, run.seed, run.tasks, case.arms[run.arm].batch)
     state, joint_loss, channels_last = build_state(work, run, data, worker)
+    # Before the network is wrapped: a checkpoint names its parameters as they are called without a wrapper.
     restore_latest(state, work, run, worker)
     sharded = is_sharded(state.network)
+    # Wrapping would sum gradients a second time: a sharded network does that itself.
     network = state.network if sharded else worker.wrap(state.network)
+    # A probe compares gradients of whole parameters, of which a sharded worker has a part.
     probe, measured_at = RelatednessProbe(network, tasks), frozenset() if sharded else measured_steps(case, run)
     probe.measured = state.measured
     run_provenance = provenance(work.data_sets)
     checkpoints = join(work.folder(run), CHECKPOINTS)
+    # All workers ask when a checkpoint is due, though the first alone writes: what goes into it is gathered from all.
     pace = CheckpointSchedule(training.checkpoints, worker)
     validation = Validation(work.case, run, data.validation, worker)
 
@@ -81,12 +85,15 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
         monitor = enter(Monitor(work, run, state, sum(plan.per_step.values()))) if first else None
         writer = enter(CheckpointWriter(checkpoints, training.checkpoints.keep)) if first else None
         head_inputs = enter(HeadInputs(state.network.heads)) if state.trust else None
-        trusted = case.arms[run.arm].weighs_by_trust
-        a_step = Step(state, network, joint_loss, training, trusted, probe, head_inputs)
+        unlabelled = case.unlabelled_of(run.arm)
+        strong = unlabelled.strong if unlabelled.has_losses else None
+        a_step = Step(state, network, joint_loss, training, case.arms[run.arm].matching, unlabelled, probe, head_inputs)
 
         steps = range(state.step, training.steps)
         resident = data.resident_on(worker.device) if training.data == "device" else None
-        feed = DeviceFeed(partial(finish_batch, case=case, resident=resident), worker.device, channels_last)
+        feed = DeviceFeed(
+            partial(finish_batch, case=case, resident=resident, strong=strong), worker.device, channels_last
+        )
 
         def load(step: int) -> Loaded:
             stored = stored_batch(
@@ -99,9 +106,11 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
                 tasks,
                 pinned=worker.device.type == "cuda",
                 resident=resident is not None,
+                strong=strong,
             )
             return feed.load(stored)
 
+        # What is not taken when the run stops early, or fails, must not go on reading blocks.
         threads = loader_threads(training, worker)
         batches = enter(closing(prefetch(load, steps, ahead=threads, threads=threads)))
         for step in steps:
@@ -111,12 +120,14 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
             worker.seed_draws(run.seed, step)
             set_learning_rate(state.optimizer, learning_rate(training, step))
             loss, parts = a_step.take(batch, measured=step in measured_at)
+            # Workers average gradients, so each one's loss is scaled up by their number; parts are shares as they are.
             state.history.add(loss / worker.world_size, parts)
             state.step = step + 1
             state.seconds += time.perf_counter() - begun
 
             last = state.step == training.steps
             validated = validation.is_due(state.step)
+            # Losses stay on the device until somebody asks: reading them makes the host wait for the step.
             logged = validated or state.step % case.logging.every == 0 or last
             if logged or pace.is_checkpoint(state.step):
                 losses = state.history.gather()
@@ -124,6 +135,7 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
                     last = validation.run_if_due(state) or last
                 if logged and monitor:
                     monitor.tell(losses, ended=last)
+                # The last step leaves the run's weights themselves, which no checkpoint needs to repeat.
                 why = None if last else pace.due(state.step)
                 if why and monitor:
                     monitor.keep()
@@ -134,6 +146,7 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
     weights = state.weights() if sharded or (first and not state.best) else {}
     if first:
         _write(work, run, state, worker, state.best or weights)
+        # Not before run.json is there: until then a killed run is resumed from them.
         delete_checkpoints(checkpoints)
         forget_failure(work, run)
     if worker.world_size > 1:
@@ -146,14 +159,27 @@ def build_state(
     """Return a run's state before its first step, its objective, and whether inputs come with channels last."""
     case = work.case.for_arm(run.arm)
     built = build_network(case, list(run.tasks), run.seed)
+    unlabelled = case.unlabelled_of(run.arm)
+    # Before the network is compiled: a copy of what is would compute with the original's parameters.
+    average = MovingAverage(built, unlabelled.decay) if unlabelled.has_average else None
     network, channels_last = prepare(built, case.input.shape, case.training, worker)
+    if average:
+        place_beside(average.module, worker.device, channels_last)
     matching = case.arms[run.arm].matching
     joint_loss = build_loss(data.related.for_arm(run.arm), list(run.tasks), matching, data.priors)
     balancer = build_balancing(case, run.arm, joint_loss, network.shared_parameters(), network.parameters(), run.seed)
     trust = build_trust(network, joint_loss, _annotated(work.data_sets, run.tasks))
     if trust:
         trust.to(worker.device)
-    state = TrainingState(network, build_optimizer(case.training.optimizer, network), balancer, trust)
+    state = TrainingState(
+        network,
+        build_optimizer(case.training.optimizer, network),
+        balancer,
+        trust,
+        build_unlabelled(unlabelled, joint_loss, data.priors),
+        average,
+        evaluates_average=unlabelled.evaluated == "average",
+    )
     return state, joint_loss, channels_last
 
 
@@ -164,6 +190,7 @@ def restore_latest(state: TrainingState, work: WorkerAssignment, run: Run, worke
     name = None
     if worker.rank == 0:
         clear_unfinished(folder)
+        # One worker chooses: to another the newest file may look different, where storage lists late.
         name = newest_checkpoint(folder, work.can_resume_from, passed_over.append)
     name = worker.agree_on(name)
     if name is not None:
@@ -206,7 +233,7 @@ def _write(
     folder = work.folder(run)
     write_whole(join(folder, WEIGHTS), safetensors.torch.save(dict(weights)))
     write_whole(join(folder, HISTORY), state.history.parquet())
-    delete(join(folder, VALIDATIONS))
+    delete(join(folder, VALIDATIONS))  # of an earlier training, which may have validated where this one does not
     if state.validation.rows:
         write_whole(join(folder, VALIDATIONS), state.validation.parquet())
     write_measured(folder, state.measured)

@@ -93,11 +93,17 @@ class DeviceFeed:
             current = torch.cuda.current_stream(self._device)
             current.wait_event(ready)
             mixed = batch.mixed.labels.values() if batch.mixed else ()
-            for tensor in (batch.x, *batch.labels.values(), *mixed):
+            strong = () if batch.strong is None else (batch.strong,)
+            for tensor in (batch.x, *batch.labels.values(), *mixed, *strong):
                 tensor.record_stream(current)  # its memory is not given to another batch while a step reads it
         return batch
 
     def _laid_out(self, batch: MixedBatch) -> MixedBatch:
         if self._channels_last and batch.x.ndim == 4:
-            return replace(batch, x=batch.x.contiguous(memory_format=torch.channels_last))
+            strong = batch.strong
+            return replace(
+                batch,
+                x=batch.x.contiguous(memory_format=torch.channels_last),
+                strong=None if strong is None else strong.contiguous(memory_format=torch.channels_last),
+            )
         return batch

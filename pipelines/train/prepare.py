@@ -65,6 +65,13 @@ def _takes_channels_last(network: MultiTaskNetwork, shape: tuple[int, ...]) -> b
     return True
 
 
+def place_beside(copy: nn.Module, device: torch.device, channels_last: bool) -> None:
+    """Put a copy of a network, made before :func:`prepare`, where and as the network is."""
+    copy.to(device)
+    if channels_last:
+        _lay_out(copy, torch.channels_last)
+
+
 def _lay_out(network: nn.Module, memory_format: torch.memory_format) -> None:
     network.to(memory_format=memory_format)  # type: ignore[call-overload]
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mtlcore import MultiTaskNetwork, PairMeasured, RelatednessTrust
+from mtlcore import MovingAverage, MultiTaskNetwork, PairMeasured, RelatednessTrust, UnlabelledLoss
 from mtlcore.balancing import Balancer
 from pipelines.train.checkpoints.file import About, Checkpoint, Event
 from pipelines.train.logs.loss_history import LossHistory
@@ -33,6 +33,9 @@ class TrainingState:
         optimizer: of the network's parameters.
         balancer: of the objectives.
         trust: of the tables; None where the objective uses none.
+        unlabelled: what rows teach the tasks that they are not labelled for; None where nothing.
+        average: the moving average of the network's weights; None where nothing reads it.
+        evaluates_average: whether it is what is validated and kept, in the network's place.
         history: the losses so far.
         measured: what was seen of how tasks relate.
         step: the number of steps that are done.
@@ -50,6 +53,9 @@ class TrainingState:
     optimizer: torch.optim.Optimizer
     balancer: Balancer
     trust: RelatednessTrust | None
+    unlabelled: UnlabelledLoss | None = None
+    average: MovingAverage | None = None
+    evaluates_average: bool = False
     history: LossHistory = field(default_factory=LossHistory)
     measured: list[PairMeasured] = field(default_factory=list)
     step: int = 0
@@ -61,6 +67,11 @@ class TrainingState:
     best: dict[str, Tensor] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
     log_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """What is validated and kept: the network, or the moving average of its weights."""
+        return self.average.module if self.average and self.evaluates_average else self.network
 
     def checkpoint(self, run: str, provenance: dict[str, Any]) -> Checkpoint:
         """Return a copy of the state; the run may continue while it is written. The history must have been gathered.
@@ -80,6 +91,10 @@ class TrainingState:
         if self.trust is not None and self.trust.optimizer is not None:
             tensors |= _copied("trust", self.trust.state_dict())
             tensors |= _copied("trust_optimizer", _slots(self.trust.optimizer, self.trust))
+        if self.unlabelled is not None:
+            tensors |= _copied("unlabelled", self.unlabelled.state_dict())
+        if self.average is not None:
+            tensors |= _copied("average", self.average.state_dict())
         about = About(
             run=run,
             step=self.step,
@@ -97,8 +112,8 @@ class TrainingState:
         return Checkpoint(about=about, tensors=tensors)
 
     def weights(self) -> dict[str, Tensor]:
-        """Return copies of the network's tensors on the CPU; where it is sharded, all workers must call it."""
-        tensors = self.network.state_dict()
+        """Return copies of the evaluated network's tensors on the CPU; of a sharded one all workers must call it."""
+        tensors = self.evaluated.state_dict()
         return {name: gather_full(t.detach()).to("cpu", copy=True).contiguous() for name, t in tensors.items()}
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -110,6 +125,10 @@ class TrainingState:
         if self.trust is not None and self.trust.optimizer is not None:
             self.trust.load_state_dict(_below("trust", tensors))
             _load_slots(self.trust.optimizer, self.trust, _below("trust_optimizer", tensors))
+        if self.unlabelled is not None:
+            self.unlabelled.load_state_dict(_below("unlabelled", tensors))
+        if self.average is not None:
+            self.average.load_state_dict(_below("average", tensors))
         self.history = LossHistory(about.columns, tensors["history"].tolist())
         self.measured = list(about.measured)
         self.step, self.seconds, self.waited_for_data_s = about.step, about.seconds, about.waited_for_data_s

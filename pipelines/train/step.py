@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +10,9 @@ from torch import Tensor, nn
 from mtlcore import HeadInputs, JointLoss, MixedLabels, RelatednessProbe
 from mtlcore.distributed import world_size
 from pipelines.batches.batch import MixedBatch
-from pipelines.case.training import Training
+from pipelines.case.training import Matching, Training
+from pipelines.case.unlabelled import Unlabelled
+from pipelines.train.sharding import share_buffers
 from pipelines.train.state import TrainingState
 
 
@@ -21,7 +24,8 @@ class Step:
         network: the state's, ready for these workers.
         joint_loss: the objective.
         training: the settings.
-        trusted: whether the cells of tables count as far as they are trusted.
+        matching: the arm's.
+        unlabelled: the arm's.
         probe: measures how tasks relate.
         head_inputs: what went into each head, for the estimate of trust; None where there is none.
     """
@@ -32,12 +36,14 @@ class Step:
         network: nn.Module,
         joint_loss: JointLoss,
         training: Training,
-        trusted: bool,
+        matching: Matching | Literal["none"],
+        unlabelled: Unlabelled,
         probe: RelatednessProbe,
         head_inputs: HeadInputs | None,
     ) -> None:
         self._state, self._network, self._joint_loss, self._training = state, network, joint_loss, training
-        self._trusted, self._probe, self._head_inputs = trusted, probe, head_inputs
+        self._matching = matching if isinstance(matching, Matching) else Matching(trust="full")
+        self._unlabelled, self._probe, self._head_inputs = unlabelled, probe, head_inputs
 
     def take(self, batch: MixedBatch, measured: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
         """Train on the worker's shard of the batch; return its loss and its share of each part, both detached.
@@ -47,13 +53,18 @@ class Step:
             measured: whether to measure how tasks relate; a batch in pieces is measured by its first.
         """
         state, trust = self._state, self._state.trust
-        cells_trusted = trust.by_edge() if trust and self._trusted else None
+        # What earlier batches have shown: a label does not vouch for itself.
+        cells_trusted = trust.by_edge() if trust and self._matching.trust == "estimated" else None
+        coupling = self._matching.ramp(state.step)
         state.optimizer.zero_grad(set_to_none=True)
         pieces = self._training.accumulate
-        # Sums over workers are begun as soon as they can be, and waited for as late.
+        share = self._unlabelled.ramp(state.step)
+        # A loss is divided by the count of the whole batch, which a piece or a worker does not see. Sums over workers
+        # are begun as soon as they can be, and waited for as late.
         counting = None
         if pieces > 1 or world_size() > 1:
-            counting = self._joint_loss.begin_counts(batch.labels, cells_trusted, batch.mixed)
+            beside = state.unlabelled.counts(batch.labels, share) if state.unlabelled else None
+            counting = self._joint_loss.begin_counts(batch.labels, cells_trusted, batch.mixed, beside)
         losses, parts, observations, collected = [], [], [], None
         for piece in range(pieces):
             micro_batch = batch if pieces == 1 else piece_of(batch, piece, pieces)
@@ -62,12 +73,28 @@ class Step:
                     self._probe.reading(measured and piece == 0),
                     autocast(micro_batch.x.device, self._training.precision),
                 ):
-                    logits = self._network(micro_batch.x)
+                    logits, strong, averages = self._predicted(micro_batch)
+                beside = None
+                if state.unlabelled and strong is not None:
+                    reads_average = self._unlabelled.pseudo_labels.read_from == "average"
+                    beside = state.unlabelled.terms(
+                        averages if averages is not None and reads_average else logits,
+                        strong,
+                        micro_batch.labels,
+                        teacher=averages,
+                        trust=cells_trusted,
+                        share=share,
+                    )
                 counts = counting and counting.wait()[0]
-                value = self._joint_loss(logits, micro_batch.labels, cells_trusted, micro_batch.mixed, counts)
+                value = self._joint_loss(
+                    logits, micro_batch.labels, cells_trusted, micro_batch.mixed, counts, coupling, beside
+                )
                 self._probe.measure(state.step, logits, micro_batch.labels)
                 if self._head_inputs:
-                    observations.append((dict(self._head_inputs.last), micro_batch.labels))
+                    rows = len(micro_batch.x)  # the strong views' features follow
+                    features_of = {name: features[:rows] for name, features in self._head_inputs.last.items()}
+                    observations.append((features_of, micro_batch.labels))
+                # Before the backward pass, beside which the sum over workers travels.
                 if trust and piece == pieces - 1:
                     features, observed = zip(*observations, strict=True)
                     collected = trust.collect(_joined(features), _joined(observed))
@@ -79,7 +106,29 @@ class Step:
         state.optimizer.step()
         if trust and collected:
             trust.update(collected)
+        if state.unlabelled:
+            state.unlabelled.end_step()
+        if state.average:
+            state.average.update(state.network, state.step)
+            if world_size() > 1:  # running statistics are each worker's own, and the first one's in a checkpoint
+                share_buffers(state.average.module)
         return torch.stack(losses).sum(), {name: torch.stack([p[name] for p in parts]).sum() for name in parts[0]}
+
+    def _predicted(
+        self, batch: MixedBatch
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor] | None, dict[str, Tensor] | None]:
+        """Return the logits by task of the weak view, and where something needs them those of the strong view, and the
+        moving average's of the weak one."""
+        if batch.strong is None:
+            return self._network(batch.x), None, None
+        # One pass for both: DistributedDataParallel expects one before a backward pass.
+        both, rows = self._network(torch.cat([batch.x, batch.strong])), len(batch.x)
+        weak, strong = ({name: z[part] for name, z in both.items()} for part in (slice(rows), slice(rows, None)))
+        averages = None
+        if self._state.average:
+            with torch.no_grad():
+                averages = self._state.average.module(batch.x)
+        return weak, strong, averages
 
 
 def piece_of(batch: MixedBatch, piece: int, pieces: int) -> MixedBatch:
@@ -89,7 +138,9 @@ def piece_of(batch: MixedBatch, piece: int, pieces: int) -> MixedBatch:
         return {name: y[piece::pieces] for name, y in labels.items()}
 
     mixed = batch.mixed and MixedLabels(rows_of_piece(batch.mixed.labels), batch.mixed.own)
-    return MixedBatch(batch.x[piece::pieces], rows_of_piece(batch.labels), mixed)
+    strong = None if batch.strong is None else batch.strong[piece::pieces]
+    # By stride: rows of a dataset lie side by side, and a stride gives every piece some of each.
+    return MixedBatch(batch.x[piece::pieces], rows_of_piece(batch.labels), mixed, strong)
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

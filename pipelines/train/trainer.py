@@ -52,6 +52,7 @@ def group_trainer(work: WorkerAssignment, name: str, *, alone: bool = False) -> 
             name=name,
             **ray_storage(work.experiment),
             failure_config=FailureConfig(max_failures=training.max_failures),
+            # Here and not in the workers' code: malloc reads it when a process starts.
             worker_runtime_env={"env_vars": HEAP_ENVIRONMENT},
         ),
     )

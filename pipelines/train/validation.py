@@ -23,7 +23,7 @@ from pipelines.train.sharding import is_sharded, share_buffers
 from pipelines.train.state import TrainingState
 from pipelines.train.worker import Worker
 
-_ROWS_AT_ONCE = 512
+_ROWS_AT_ONCE = 512  # bounds the memory of a pass; logits are small, and are kept of all rows
 
 
 class Validation:
@@ -72,7 +72,7 @@ class Validation:
         sharded = is_sharded(state.network)
         if sharded:
             share_buffers(state.network)
-        state.validation.add(state.step, self._scores(state.network))
+        state.validation.add(state.step, self._scores(state.evaluated))
         scores = state.validation.scores(self._scored, self._errors)
         if self._training.best is not None and best_of(scores) == len(scores) - 1:
             first = self._worker.rank == 0
@@ -81,6 +81,7 @@ class Validation:
                 state.best = weights
         state.validation_s += time.perf_counter() - begun
         stopping = self._training.early_stopping
+        # Where no score is defined yet, as of a task without positives, no patience runs out.
         if stopping is None or state.step == self._training.steps or best_of(scores) is None:
             return False
         if without_gain(scores, stopping.min_delta) < stopping.patience:
@@ -92,6 +93,7 @@ class Validation:
 
     def _scores(self, network: nn.Module) -> dict[str, float]:
         """Return every metric of every task by ``<task>.<metric>``, the same on all workers."""
+        # One worker scores what all have predicted: a metric such as average precision is no sum over workers.
         logits = self._gathered(self._predicted(network))
         scores: dict[str, float] = {}
         if self._worker.rank == 0:
@@ -164,6 +166,7 @@ def validation_rows(sizes: Mapping[str, int], rows: int) -> dict[str, np.ndarray
         by dataset, in their order, the rows' numbers, int64, rising; they depend on the arguments alone.
     """
     counts, remaining = {}, rows
+    # The smallest first: what they cannot use of their share goes to the larger ones.
     for i, name in enumerate(sorted(sizes, key=lambda name: (sizes[name], name))):
         counts[name] = min(sizes[name], remaining // (len(sizes) - i))
         remaining -= counts[name]

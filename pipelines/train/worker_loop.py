@@ -28,11 +28,12 @@ def train_runs(config: dict[str, Any]) -> None:
     allow_tf32(work.case.training.precision != "float32")
     data = None
     for run in work.runs:
-        if failure_of(work, run):
+        if failure_of(work, run):  # it would come again: Ray Train is given nothing to retry
             return
         if is_done(run, work.experiment, work.data_sets):
             continue
         try:
+            # Inside, so that a damaged block is told with the run that met it.
             data = data or open_training_data(work.case, work.data_sets)
             train_run(work, run, data, worker)
         except Exception as error:

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import torch
 
+from pipelines import commands
+from pipelines.batches.measured_scaling import with_measured_scaling
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.run import list_runs
-from pipelines.ingest.ingest import ingested
+from pipelines.ingest.ingest import ingest, ingested
 from pipelines.train.assignment import WorkerAssignment
 from pipelines.train.data import open_training_data
 from pipelines.train.loop import train_run
@@ -24,3 +26,9 @@ def train_here(case, on_progress=None, experiment=None):
     for run in runs:
         train_run(work, run, data, Worker())
     return {run: Path(run.folder(work.experiment)) for run in runs}
+
+
+def run_here(case):
+    """Do all that `kindred run` does, but train in this process: the command finds its runs done."""
+    train_here(with_measured_scaling(case, ingest(case)))
+    return commands.run(case, fresh=False)

@@ -30,6 +30,7 @@ def check_resumable(runs: Sequence[Run], experiment: str, data_sets: DataSets, a
                 note(f"{folder}: {error}; passed over for the one before")
                 continue
             changed = [key for key in current if about.provenance.get(key) != current[key]]
+            # The newest that can be read decides, as it does when the run is resumed.
             if not changed or (allow_version_mismatch and "blocks" not in changed):
                 break
             goes_on = (

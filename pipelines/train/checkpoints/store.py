@@ -48,6 +48,7 @@ def newest_checkpoint(folder: str, accept: Callable[[dict[str, Any]], bool], tel
     """
     for name in checkpoint_names(folder):
         try:
+            # Read in full, tensors included: what is found here must not turn out damaged on a worker.
             provenance = read_checkpoint(folder, name).about.provenance
         except FileNotFoundError:  # a newer one has taken its place
             continue

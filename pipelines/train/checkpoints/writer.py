@@ -33,6 +33,7 @@ class CheckpointWriter:
         self._busy = self._closed = False
         self._failures: list[str] = []  # since the last successful write
         self._changed = threading.Condition()
+        # A daemon: a process that ends on an error is not held up by storage that does not answer.
         self._thread = threading.Thread(target=self._write_all, name="checkpoints", daemon=True)
         self._thread.start()
 

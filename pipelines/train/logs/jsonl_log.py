@@ -65,7 +65,7 @@ class RunLog:
         self._uploads = ThreadPoolExecutor(1, "log") if is_remote(folder) else None
         self._upload: Future[None] | None = None
         self._whole = False  # whether the file has all lines
-        self._write_all()
+        self._write_all()  # without the lines of steps that will be done again
 
     def note(self, events: Sequence[Event]) -> None:
         """Add the run's events that were not told yet."""
@@ -98,6 +98,7 @@ class RunLog:
 
     def keep(self) -> None:
         """Have the file written where it cannot be appended to: a checkpoint is being written."""
+        # One upload at a time, of what stands by then: slow storage gets fewer and delays no step.
         if self._uploads is not None and (self._upload is None or self._upload.done()):
             self._upload = self._uploads.submit(self._write, _file(self._lines))
 

@@ -43,6 +43,7 @@ class LossHistory:
             self._not_gathered.clear()
             if dist.is_initialized() and dist.get_world_size() > 1:
                 dist.all_reduce(values)
+            # After the sum, which is not finite on any worker if one share is not: all of them stop here together.
             for row in values.tolist():
                 if not math.isfinite(row[0]):
                     parts = ", ".join(f"{name} {value:g}" for name, value in zip(self.columns, row, strict=True))

@@ -48,6 +48,7 @@ class Monitor:
         state, training = self._state, self._work.case.training
         validations = state.validation
         validated = bool(validations.steps) and validations.steps[-1] == state.step
+        # Validating is no training: it would show as a drop of the rows a second.
         between = time.perf_counter() - self._looked - (state.validation_s - self._validated)
         metrics = StepMetrics(
             run=str(self._run),

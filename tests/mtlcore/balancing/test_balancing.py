@@ -95,7 +95,9 @@ def test_a_saved_state_goes_on_to_the_same_update(name):
         other.load_state_dict({"unheard_of": torch.zeros(1)})
 
 
-@pytest.mark.parametrize("name", ["gradvac", "excess_mtl", "pcd", "nash_mtl", "dwa", "uncertainty", "gradnorm"])
+@pytest.mark.parametrize(
+    "name", ["gradvac", "excess_mtl", "pcd", "nash_mtl", "dwa", "uncertainty", "gradnorm", "imtl_l", "famo", "db_mtl"]
+)
 def test_what_is_learned_on_the_way_changes_the_update(name):
     network, balancer = network_and_balancer(name)
     fresh = balancer_of(network, name)
@@ -336,6 +338,72 @@ def test_gradnorm_takes_its_step_by_hand():
     w = w - 0.1 * np.sign(G - G.mean() * r**1.5) * [5, 1]
     w *= 2 / w.sum()
     np.testing.assert_allclose(balancer.state_dict()["weights"].numpy(), w, rtol=1e-5)
+
+
+def weighed(name, losses, absent=(), **options):
+    """The weights of one step of a method of losses, whose objectives are linear in a parameter each."""
+    theta, names = torch.ones(len(losses), requires_grad=True), "abcdef"[: len(losses)]
+    balancer = build_balancer(name, names, [theta], [], **options)
+    step(balancer, dict(zip(names, theta * torch.tensor(losses), strict=True)), absent)
+    return theta.grad.numpy() / losses
+
+
+@pytest.mark.parametrize("name", ["gls", "stch", "famo", "imtl_l", "random"])
+def test_methods_of_losses_weigh_alike_losses_by_one_on_average(name):
+    assert weighed(name, [0.7, 0.7, 0.7]).sum() == pytest.approx(3.0, rel=1e-5)
+
+
+def test_gls_and_stch_descend_what_torchjd_defines():
+    from torchjd.scalarization import STCH, GeometricMean
+
+    losses = torch.tensor([2.0, 0.5, 1.2], requires_grad=True)
+    for name, scalarizer, scale, options in (
+        ("gls", GeometricMean(), 3, {}),
+        ("stch", STCH(0.2), 9, {"mu": 0.2}),
+    ):
+        expected = scale * torch.autograd.grad(scalarizer(losses), losses)[0]
+        np.testing.assert_allclose(weighed(name, losses.tolist(), **options), expected.numpy(), rtol=1e-5)
+    some = weighed("gls", [2.0, 0.5, 0.1], absent=("c",))
+    np.testing.assert_allclose(some, [0.5, 2.0, 0.0], rtol=1e-5)
+
+
+def test_imtl_l_learns_the_scale_that_brings_each_loss_to_one():
+    theta = torch.ones(2, requires_grad=True)
+    balancer = build_balancer("imtl_l", "ab", [theta], [], lr=0.1)
+    for t in range(300):
+        theta.grad = None
+        step(balancer, {"a": 4.0 * theta[0], "b": 0.25 * theta[1]}, absent=("b",) if t % 2 else ())
+    np.testing.assert_allclose(balancer.state_dict()["log_scale"].exp().numpy(), [0.25, 4.0], rtol=1e-3)
+
+
+def test_famo_is_torchjds_on_the_losses_of_successive_batches():
+    from torchjd.scalarization import FAMO
+
+    reference, theta = FAMO(3, lr=0.1, weight_decay=0.01), torch.ones(3, requires_grad=True)
+    balancer = build_balancer("famo", "abc", [theta], [], lr=0.1, weight_decay=0.01)
+    for t in range(6):
+        losses = torch.rand(3, generator=torch.Generator().manual_seed(t)) + 0.1
+        if t:
+            reference.update(losses)
+        theta.grad = None
+        step(balancer, dict(zip("abc", theta * losses, strict=True)))
+        values = losses.clone().requires_grad_()
+        expected = 3 * torch.autograd.grad(reference(values), values)[0]
+        np.testing.assert_allclose((theta.grad / losses).numpy(), expected.numpy(), rtol=1e-4)
+
+
+def test_db_mtl_gives_every_objective_a_gradient_of_the_longest_ones_length():
+    J = torch.tensor([[3.0, 0.0, 4.0], [0.0, 0.2, 0.0]])
+    shared = torch.ones(3, requires_grad=True)  # losses 7 and 0.2: gradients of logarithms J / loss
+    balancer = build_balancer("db_mtl", "ab", [shared], [], beta=0.5)
+    step(balancer, dict(zip("ab", J @ shared, strict=True)))
+    logs = J.numpy() / np.array([[7.0], [0.2]])
+    lengths = np.linalg.norm(logs, axis=1)
+    np.testing.assert_allclose(shared.grad.numpy(), lengths.max() * (logs / lengths[:, None]).sum(0), rtol=1e-5)
+    shared.grad = None
+    step(balancer, {"a": J[0] @ shared, "b": 5 * J[1] @ shared + 1}, absent=("a",))
+    later = 0.5 * logs[1] + 0.5 * 5 * J[1].numpy() / 2.0
+    np.testing.assert_allclose(shared.grad.numpy(), later, rtol=1e-5)
 
 
 def test_every_aggregator_of_torchjd_has_a_name_a_paper_and_a_line_in_the_docs():

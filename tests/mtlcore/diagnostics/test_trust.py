@@ -291,6 +291,24 @@ def test_the_estimate_goes_on_where_its_state_was_left():
     assert torch.equal(whole.by_edge()[R.key], resumed.by_edge()[R.key])
 
 
+def test_evidence_that_comes_late_is_seen_and_costs_less():
+    """After a hundred steps every fourth one is looked at, and between them nothing is computed."""
+    table = TRUTH["multilabel"].clone()
+    table[2] = 1 - table[2]
+    R = Relatedness(A, B["multilabel"], table)
+    trust = RelatednessTrust([R], {"species": FEATURES, "traits": FEATURES})
+    looked_at = 0
+    for step, (h, labels) in enumerate(batches("multilabel", 400)):
+        if step < 100:
+            labels["traits"].fill_(-1)
+        before = trust.observed()[R.key].share.clone() if 200 <= step < 220 else None
+        trust.observe({"species": h, "traits": h}, labels)
+        looked_at += before is not None and not torch.equal(before, trust.observed()[R.key].share)
+    assert trust.by_edge()[R.key][2].max() < 0.5
+    assert trust.by_edge()[R.key][[0, 1, 3, 4, 5]].min() > 0.9
+    assert looked_at == 5
+
+
 def test_two_workers_estimate_what_one_does(two_workers, tmp_path):
     two_workers(estimate, tmp_path)
     first, second = (safetensors.torch.load_file(tmp_path / f"{rank}.safetensors") for rank in range(2))

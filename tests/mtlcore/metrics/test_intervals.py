@@ -7,6 +7,7 @@ from scipy import stats
 
 from mtlcore import Multiclass, Multilabel, bootstrapped_delta_m, is_at_chance, paired_difference
 from mtlcore.metrics.student_t import combined_half_width, t_quantile
+from mtlcore.metrics.summed import BalancedAccuracy, MacroF1
 
 TWO = Multiclass("t", ("a", "b"))
 
@@ -100,3 +101,16 @@ def test_a_network_that_looks_at_nothing_is_at_chance_and_one_that_learned_is_no
     assert is_at_chance([torch.ones(400, 2)], holds, labels), "states every label always: a high F1, and no sight"
     assert is_at_chance([noise, -noise], holds, labels)
     assert not is_at_chance([noise - 1 + 2 * holds] * 2, holds, labels)
+
+
+def test_chance_is_told_by_the_metric_by_which_arms_are_compared():
+    draw = torch.Generator().manual_seed(0)
+    y = torch.where(torch.rand(400, generator=draw) < 0.9, 0, 1)
+    # Finds every rare input and takes a third of the others for one: worse than always stating the frequent class,
+    # by accuracy, and far better by the mean over classes.
+    finds = torch.where(y == 1, 1, (torch.rand(400, generator=draw) < 1 / 3).long())
+    z = torch.nn.functional.one_hot(finds, 2).double()
+    assert is_at_chance([z], y, TWO)
+    assert not is_at_chance([z], y, TWO, metric=BalancedAccuracy())
+    noise = torch.randn(400, 2, generator=draw)
+    assert all(is_at_chance([noise], y, TWO, metric=metric) for metric in (BalancedAccuracy(), MacroF1()))

@@ -17,7 +17,8 @@ from pipelines.case.build import build_loss, relatedness_of, tasks_of
 from pipelines.case.load import as_yaml, find_case_file, load_case
 from pipelines.evaluate.relate import edges_asked_for
 from pipelines.ingest.ingest import ingest, ingested
-from tests.commands import kindred
+from tests.commands import kindred_here
+from tests.pipelines.one_worker import run_here
 
 FACES = {
     "mood": {"kind": "multiclass", "classes": ["neutral", "happy", "fear"], "aliases": {"happiness": "happy"}},
@@ -235,7 +236,7 @@ def test_an_edge_is_counted_from_training_inputs_alone_on_top_of_its_table(ray_l
 
 def test_a_run_counts_trains_and_reports_with_a_multilabel_source(ray_local, pets):
     case = pets({"from": "traits", "to": "kind", "counted": {"least_support": 5}})
-    outcome = steps.run(case, fresh=False)
+    outcome = run_here(case)
     assert "Relatedness of traits to kind" in Path(outcome.report).read_text()
     history = Path(outcome.folder) / "runs" / "co-trained" / "shared" / "seed-0" / "history.parquet"
     import pyarrow.parquet as pq
@@ -272,11 +273,10 @@ def test_rows_annotated_for_both_that_are_not_there_are_told_before_training(ray
 # ---- estimated from disjoint data
 
 
-@pytest.mark.starts_ray
-def test_relate_estimates_the_digits_traits_without_a_table_and_the_case_can_use_the_file(tmp_path):
+def test_relate_estimates_the_digits_traits_without_a_table_and_the_case_can_use_the_file(ray_local, tmp_path):
     settings = ["training.steps=150", "training.seeds=[0]", f"storage.path={tmp_path}/store"]
     words = [word for setting in settings for word in ("--set", setting)]
-    done = kindred("relate", "digits", "--edge", "digit:traits", "--json", *words)
+    done = kindred_here("relate", "digits", "--edge", "digit:traits", "--json", *words)
     assert done.returncode == 0, done.stderr
     (found,) = json.loads(done.stdout)
     assert "digit predicted (corrected); traits predicted (corrected)" in found["provenance"]

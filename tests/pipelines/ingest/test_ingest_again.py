@@ -29,6 +29,7 @@ from tests.pipelines.ingest_case import (
     write,
     write_what_every_case_needs,
 )
+from tests.processes import wait_until
 
 PICTURES = 60
 
@@ -203,49 +204,43 @@ def test_what_was_ingested_is_trained_on_whatever_has_become_of_the_source(root,
 
 
 @pytest.mark.starts_ray
-def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_bytes(root, tmp_path):
+def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_bytes(root, tmp_path, ray_local, small_chunks):
     for i in range(PICTURES, 400):
         write(root / "pets" / KINDS[i % 2] / f"{i:03d}.png", picture(i))
     write(root / "pets" / "cat" / "broken.png", b"this is no picture")
     stores = {name: tmp_path / name for name in ("whole", "killed")}
-    case_of(root, tmp_path, {"pets": FOLDER} | REST)  # writes the case file
+    cases = {
+        name: case_of(root, tmp_path, {"pets": FOLDER} | REST, f"storage.path={store}")
+        for name, store in stores.items()
+    }
     program = "import pipelines.ingest.chunks as c; c._MOST_ROWS = 16; from pipelines.cli import main; main()"
 
-    def start(store):
-        command = [
-            sys.executable,
-            "-c",
-            program,
-            "ingest",
-            str(tmp_path / "pets.yaml"),
-            "--set",
-            f"storage.path={store}",
-        ]
-        return subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", program, "ingest", str(tmp_path / "pets.yaml")]
+    command += ["--set", f"storage.path={stores['killed']}"]
 
-    whole = start(stores["whole"])
-    assert whole.wait(timeout=300) == 0, whole.stderr.read()
+    ingest(cases["whole"])
     chunks_in_all = len([name for name in files_below(stores["whole"]) if name.endswith(".inputs.arrow")])
     assert chunks_in_all > 20
 
     rng = random.Random(20260101)
-    for _ in range(4):
-        moment = rng.randrange(chunks_in_all)
-        ingesting = start(stores["killed"])
-        done = 0
-        while ingesting.poll() is None and done <= moment:
-            done = len(list(stores["killed"].rglob("*.inputs.arrow"))) if stores["killed"].exists() else 0
+    for half, alone in enumerate((True, False)):
+        moment = rng.randrange(chunks_in_all // 2) + half * chunks_in_all // 2
+        ingesting = subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL)
+
+        def as_far(ingesting=ingesting, moment=moment):
+            return ingesting.poll() is not None or len(list(stores["killed"].rglob("*.inputs.arrow"))) > moment
+
+        wait_until(as_far, "so many chunks", seconds=300)
         family = (
             [ingesting, *psutil.Process(ingesting.pid).children(recursive=True)] if ingesting.poll() is None else []
         )
-        if rng.random() < 0.5:
-            family = family[:1]  # the command alone: its workers go on for a while
+        if alone:
+            family = family[:1]  # its workers go on for a while
         for process in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         ingesting.wait()
-    last = start(stores["killed"])
-    assert last.wait(timeout=300) == 0, last.stderr.read()
+    ingest(cases["killed"])
     whole_files, killed_files = (files_below(stores[name]) for name in ("whole", "killed"))
     records = [name for name in whole_files if Path(name).parent.name == "blocks"]
     assert len(records) == 1

@@ -22,7 +22,7 @@ from pipelines.inspection.contact_sheet import draw_sheet
 from pipelines.inspection.inspection import Inspection, inspection_of, open_data_sets
 from pipelines.inspection.samples import Caption, Sample, Samples, draw_samples
 from pipelines.inspection.tables import inspection_text
-from tests.commands import environment, kindred
+from tests.commands import environment, kindred_here
 from tests.pipelines.ingest_case import TRAITS, case_of, picture, pixels, write
 
 KIND = {"from": "folder"}
@@ -273,14 +273,14 @@ def test_a_sheet_takes_pictures_of_any_size_and_labels_of_any_length(shape, labe
 def test_json_is_what_the_tables_show_and_the_sheet_lies_where_it_says(root, tmp_path):
     case = case_of(root, tmp_path, DATA, *MILD)
     settings = [word for setting in [*MILD, f"storage.path={tmp_path / 'store'}"] for word in ("--set", setting)]
-    done = kindred("inspect", str(tmp_path / "pets.yaml"), *settings, "--json", "--pictures", "2", "--seed", "5")
+    done = kindred_here("inspect", str(tmp_path / "pets.yaml"), *settings, "--json", "--pictures", "2", "--seed", "5")
     assert done.returncode == 0, done.stderr
     found = Inspection.model_validate(json.loads(done.stdout))
     assert found == steps.inspect(case, pictures=2, seed=5)
     assert found.sheet.file == str(tmp_path / "store" / "inspect" / "pets.png")
     assert Image.open(found.sheet.file).format == "PNG"
 
-    shown = kindred("inspect", str(tmp_path / "pets.yaml"), *settings, "--pictures", "2", "--seed", "5")
+    shown = kindred_here("inspect", str(tmp_path / "pets.yaml"), *settings, "--pictures", "2", "--seed", "5")
     assert shown.stdout == f"{inspection_text(found)}\nimages: {found.sheet.file}\n"
     lines = [" ".join(Text.from_ansi(line).plain.strip("│ ").split()) for line in shown.stdout.splitlines()]
     assert "6 rows in the source" in lines
@@ -326,7 +326,7 @@ def test_vectors_have_no_sheet(tmp_path):
 
 
 def test_the_embedded_case_is_written_to_be_looked_at(tmp_path):
-    done = kindred("inspect", "digits", "--set", f"storage.path={tmp_path}", "--pictures", "1", "--json")
+    done = kindred_here("inspect", "digits", "--set", f"storage.path={tmp_path}", "--pictures", "1", "--json")
     assert done.returncode == 0, done.stderr
     found = Inspection.model_validate_json(done.stdout)
     assert {of.name: of.rows for of in found.data_sets} == {
@@ -375,7 +375,7 @@ def test_of_a_long_vocabulary_the_most_and_the_least_frequent_are_shown(tmp_path
     ],
 )
 def test_a_users_mistake_is_one_message_and_exit_code_2(arguments, words, tmp_path):
-    done = kindred(*arguments, "--set", f"storage.path={tmp_path}")
+    done = kindred_here(*arguments, "--set", f"storage.path={tmp_path}")
     assert done.returncode == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr
@@ -385,7 +385,7 @@ def test_a_users_mistake_is_one_message_and_exit_code_2(arguments, words, tmp_pa
 def test_a_source_that_cannot_be_listed_is_told(root, tmp_path):
     data = DATA | {"traits": DATA["traits"] | {"labels": {"traits": {"from": "column", "column": "trait"}}}}
     case_of(root, tmp_path, data)
-    done = kindred("inspect", str(tmp_path / "pets.yaml"))
+    done = kindred_here("inspect", str(tmp_path / "pets.yaml"))
     assert done.returncode == 2
     assert "there is no column 'trait'" in done.stderr
 
@@ -394,7 +394,7 @@ def test_a_block_that_is_gone_is_told_with_what_makes_it_again(after, tmp_path):
     made = ingested(after)
     folder, manifest = made.folders["kinds"], made.manifests["kinds"]
     (tmp_path / "store" / "blocks" / folder.rpartition("/")[2] / manifest.blocks[0].file).unlink()
-    done = kindred("inspect", str(tmp_path / "pets.yaml"), *(word for one in MILD for word in ("--set", one)))
+    done = kindred_here("inspect", str(tmp_path / "pets.yaml"), *(word for one in MILD for word in ("--set", one)))
     assert done.returncode == 2
     assert f"with {folder} deleted, `kindred ingest` makes its blocks again" in done.stderr
 

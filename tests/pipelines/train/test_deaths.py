@@ -18,8 +18,9 @@ from pipelines.experiment.run import HISTORY, WEIGHTS, list_runs, read_record
 from pipelines.ingest.ingest import ingest, ingested
 from pipelines.train.checkpoints.file import step_of
 from pipelines.train.launch import train
-from tests.commands import environment, kindred
+from tests.commands import environment, kindred_here
 from tests.pipelines.counted_case import SIZES, planned_counts, write_counted_case
+from tests.pipelines.one_worker import train_here
 from tests.processes import actors, descendants, ending_with, wait_until
 
 STEPS = 300
@@ -41,27 +42,30 @@ def case_in(ray_local, folder):
 
 
 def newest_step(case):
-    names = Path(list_runs(case)[0].folder(experiment_folder(case))).glob("checkpoints/step-*")
-    return max((step_of(file.name) for file in names), default=0)
+    return max((step_of(file.name) for file in folder_of(case).glob("checkpoints/step-*")), default=0)
+
+
+def folder_of(case):
+    return Path(list_runs(case)[0].folder(experiment_folder(case)))
 
 
 def what_a_run_leaves(case):
-    folder = Path(list_runs(case)[0].folder(experiment_folder(case)))
+    folder = folder_of(case)
     return (folder / WEIGHTS).read_bytes(), pq.read_table(folder / HISTORY), read_record(str(folder))
 
 
 def assert_counted_as_planned(case):
     plan = batch_sampler(case, SIZES, 0, ["kind", "signs"])
-    counted = safetensors.torch.load_file(Path(list_runs(case)[0].folder(experiment_folder(case))) / WEIGHTS)
+    counted = safetensors.torch.load_file(folder_of(case) / WEIGHTS)
     assert counted["backbone.counts"].tolist() == planned_counts(plan, STEPS).tolist()
 
 
-def test_workers_that_are_killed_are_replaced_and_the_bits_are_the_same(case_in):
+def test_workers_that_are_killed_are_replaced_and_the_bits_are_the_same(case_in, two_workers):
     undisturbed = case_in("undisturbed", workers=2)
-    train(undisturbed, ingested(undisturbed))
+    two_workers.train(undisturbed)
     case = case_in("killed", workers=2, max_failures=-1)
     draw = np.random.Generator(np.random.PCG64(0))
-    moments = sorted(draw.integers(10, STEPS - 30, size=3).tolist())
+    moments = sorted(draw.integers(10, STEPS - 30, size=2).tolist())
     training = threading.Thread(target=train, args=(case, ingested(case)))
     training.start()
     for moment in moments:
@@ -80,11 +84,13 @@ def test_workers_that_are_killed_are_replaced_and_the_bits_are_the_same(case_in)
 
 
 @pytest.mark.starts_ray
-def test_a_driver_that_is_killed_leaves_a_run_that_resume_ends_with_the_same_bits(folder, tmp_path):
+def test_a_driver_that_is_killed_leaves_a_run_that_resume_ends_with_the_same_bits(ray_local, folder, tmp_path):
     file = write_counted_case(folder, steps=STEPS)
     settings = ["--set", f"storage.path={tmp_path / 'store'}"]
-    assert kindred("ingest", str(file), *settings).returncode == 0
     case = load_case(str(file), settings[1:])
+    ingest(case)
+    (alone,) = train_here(case, experiment=tmp_path / "undisturbed").values()
+    undisturbed = (alone / WEIGHTS).read_bytes()
     driver = subprocess.Popen([sys.executable, "-m", "pipelines", "train", str(file), *settings], env=environment())
     wait_until(lambda: newest_step(case) >= 40, "step 40", still=lambda: driver.poll() is None)
     working, started = actors(of=driver.pid), ending_with(driver)
@@ -100,20 +106,15 @@ def test_a_driver_that_is_killed_leaves_a_run_that_resume_ends_with_the_same_bit
     for data in folder.glob("*.npz"):
         data.unlink()
     moved = (tmp_path / "store").rename(tmp_path / "moved")
-    done = kindred("resume", str(moved / Path(experiment_folder(case)).name), "--json")
+    done = kindred_here("resume", str(moved / Path(experiment_folder(case)).name), "--json")
     assert done.returncode == 0, done.stderr
     assert (moved / Path(experiment_folder(case)).name / "report.html").samefile(json.loads(done.stdout)["report"])
 
     case = case.model_copy(update={"storage": case.storage.model_copy(update={"path": str(moved)})})
     weights, _, record = what_a_run_leaves(case)
+    assert weights == undisturbed
     assert [event["what"] for event in record["events"]] == ["resumed with 1 worker"]
     assert_counted_as_planned(case)
-    done = kindred("resume", str(moved / Path(experiment_folder(case)).name), "--set", "training.steps=5")
+    done = kindred_here("resume", str(moved / Path(experiment_folder(case)).name), "--set", "training.steps=5")
     assert done.returncode == 2
     assert "make another experiment" in done.stderr
-
-    write_counted_case(folder, steps=STEPS)
-    done = kindred("run", str(file), "--set", f"storage.path={tmp_path / 'undisturbed'}", "--json")
-    assert done.returncode == 0, done.stderr
-    case = load_case(str(file), [f"storage.path={tmp_path / 'undisturbed'}"])
-    assert what_a_run_leaves(case)[0] == weights

@@ -12,14 +12,13 @@ import safetensors.torch
 import torch
 
 from pipelines.base.errors import UserError
-from pipelines.base.progress import bar
 from pipelines.batches.batch import batch_sampler, open_readers
 from pipelines.blocks.cache import DamagedBlockError
 from pipelines.case.build import build_network
 from pipelines.experiment.layout import experiment_folder
-from pipelines.experiment.run import HISTORY, WEIGHTS, is_done, list_runs
+from pipelines.experiment.run import HISTORY, RECORD, WEIGHTS, is_done, list_runs
 from pipelines.ingest.ingest import ingested
-from pipelines.train.launch import TrainingFailedError, fit_runs, train
+from pipelines.train.launch import train
 from tests.pipelines.one_worker import train_here
 
 SHORT = ["training.steps=25", "training.seeds=[3]", "training.batch_size=8", "evaluation.replicates=20"]
@@ -37,15 +36,14 @@ def case_of(digits_case):
 
 def trained(case, by=train_here):
     """Return history and weights by run."""
+    return left_by(by(case))
+
+
+def left_by(folders):
     return {
         run: (pq.read_table(folder / HISTORY).to_pandas(), safetensors.torch.load_file(folder / WEIGHTS))
-        for run, folder in by(case).items()
+        for run, folder in folders.items()
     }
-
-
-def by_ray(case):
-    train(case, ingested(case), fresh=True)
-    return {run: Path(run.folder(experiment_folder(case))) for run in list_runs(case)}
 
 
 @pytest.mark.parametrize(
@@ -99,16 +97,46 @@ def test_balanced_arms_give_the_same_curve_on_one_and_two_workers_and_differ_fro
     assert len({round(loss, 4) for loss in last.values()}) == len(last) == 5
 
 
-def test_the_same_seed_gives_the_same_bits_in_this_process_and_on_ray_and_another_does_not(case_of):
+def test_only_what_is_missing_or_of_another_version_is_trained_again_and_to_the_same_bits_on_ray(case_of):
+    """Trained in this process, then in part by Ray Train; another seed gives other numbers."""
     case = case_of("training.seeds=[3, 4]")
-    first, again = trained(case), trained(case, by_ray)
+    first = trained(case)
     assert len(first) == 8
-    for run, (history, weights) in first.items():
-        assert len(history) == 25, "as many updates in every arm"
-        assert again[run][0].equals(history)
-        assert all(torch.equal(again[run][1][name], weight) for name, weight in weights.items())
+    assert {len(history) for history, _ in first.values()} == {25}, "as many updates in every arm"
     of_seed = {run.seed: history for run, (history, _) in first.items() if run.arm == "naive"}
     assert not of_seed[3]["loss"].equals(of_seed[4]["loss"])
+
+    assert train(case, ingested(case)) == 0
+    folders = {run: Path(run.folder(experiment_folder(case))) for run in list_runs(case)}
+    (missing,) = (run for run in folders if (run.arm, run.seed) == ("co-trained", 3))
+    (older,) = (run for run in folders if (run.arm, run.network, run.seed) == ("single-task", "traits", 4))
+    (folders[missing] / RECORD).unlink()
+    record = json.loads((folders[older] / RECORD).read_text())
+    record["provenance"]["training_version"] = 0
+    (folders[older] / RECORD).write_text(json.dumps(record))
+    for run in (missing, older):
+        (folders[run] / WEIGHTS).unlink()
+    kept = {run: (folder / RECORD).stat().st_mtime_ns for run, folder in folders.items() if run not in (missing, older)}
+    assert train(case, ingested(case)) == 2
+    assert {run: (folders[run] / RECORD).stat().st_mtime_ns for run in kept} == kept
+    again = left_by(folders)
+    for run, (history, weights) in first.items():
+        assert again[run][0].equals(history)
+        assert all(torch.equal(again[run][1][name], weight) for name, weight in weights.items())
+
+
+def test_runs_on_other_blocks_are_not_done(case_of):
+    case = case_of("training.steps=2")
+    train_here(case)
+
+    def done_on(blocks):
+        made = ingested(case)
+        other = made.manifests["trait_pictures"].model_copy(update={"content_hash": blocks})
+        changed = replace(made, manifests={**made.manifests, "trait_pictures": other})
+        return [is_done(run, experiment_folder(case), changed) for run in list_runs(case)]
+
+    assert all(done_on(ingested(case).manifests["trait_pictures"].content_hash))
+    assert not any(done_on("0" * 12)), "other labels or pictures under the same settings are other data"
 
 
 def test_single_task_networks_see_whole_batches_of_their_own_datasets_or_the_joint_networks_rows(case_of):
@@ -133,29 +161,6 @@ def test_arms_of_one_seed_start_from_the_same_backbone(case_of):
         assert not torch.equal(other.backbone.state_dict()[name], weight)
 
 
-def test_only_what_is_missing_or_of_another_version_is_trained_again(case_of):
-    case = case_of("training.steps=2")
-    assert len(train_here(case)) == 4
-    assert train(case, ingested(case)) == 0
-    records = [Path(run.folder(experiment_folder(case))) / "run.json" for run in list_runs(case)]
-    records[0].unlink()
-    other = json.loads(records[1].read_text())
-    other["provenance"]["training_version"] = 0
-    records[1].write_text(json.dumps(other))
-    kept = [record.stat().st_mtime_ns for record in records[2:]]
-    assert train(case, ingested(case)) == 2
-    assert [record.stat().st_mtime_ns for record in records[2:]] == kept
-
-    def on(blocks):
-        made = ingested(case)
-        other = made.manifests["trait_pictures"].model_copy(update={"content_hash": blocks})
-        changed = replace(made, manifests={**made.manifests, "trait_pictures": other})
-        return [is_done(run, experiment_folder(case), changed) for run in list_runs(case)]
-
-    assert all(on(ingested(case).manifests["trait_pictures"].content_hash))
-    assert not any(on("0" * 12)), "other labels or pictures under the same settings are other data"
-
-
 def test_more_workers_than_the_machine_has_room_for_is_told_at_once(case_of):
     case = case_of("training.threads_per_worker=64")
     with pytest.raises(
@@ -165,15 +170,6 @@ def test_more_workers_than_the_machine_has_room_for_is_told_at_once(case_of):
     case = case_of("training.device=cuda")
     with pytest.raises(UserError, match=r"training.device: found 'cuda' for 1 workers; expected at most 0, the GPUs"):
         train(case, ingested(case))
-
-
-def test_a_loss_that_is_not_finite_fails_the_run_with_its_step_and_parts(case_of):
-    case = case_of("training.optimizer={name: sgd, lr: 1.0e+30}", "arms={naive: {}}", "evaluation.baseline=naive")
-    with bar("train", 1, "steps") as shown, pytest.raises(TrainingFailedError) as caught:
-        fit_runs(case, list_runs(case), ingested(case), experiment_folder(case), shown)
-    assert "naive/seed-3, step 1: the loss is not finite" in str(caught.value)
-    assert "a lower lr may help" in str(caught.value)
-    assert not (Path(list_runs(case)[0].folder(experiment_folder(case))) / "run.json").exists()
 
 
 def test_a_damaged_block_is_named_before_anything_trains_on_it(case_of):

@@ -18,7 +18,7 @@ from pipelines.experiment.run import WEIGHTS, list_runs, write_record
 from pipelines.ingest.ingest import ingest, ingested
 from pipelines.report.results_table import results_table
 from pipelines.use.export import export_run, load_exported
-from tests.commands import kindred
+from tests.commands import kindred_here
 from tests.pipelines.one_worker import train_here
 
 VIT = "{hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 16, patch_size: 4}"
@@ -160,10 +160,10 @@ def test_the_command_writes_the_folder_and_exits_2_for_a_wrong_arm(case_of, digi
     settings = ["training.seeds=[3]", "training.steps=1", "evaluation.replicates=5", f"storage.path={digits_store}"]
     case_of()
     given = [part for setting in settings for part in ("--set", setting)]
-    done = kindred("export", "digits", str(tmp_path / "out"), "--seed", "3", "--json", *given)
+    done = kindred_here("export", "digits", str(tmp_path / "out"), "--seed", "3", "--json", *given)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"exported": str(tmp_path / "out")}
     assert list(load_exported(tmp_path / "out").tasks) == ["digit", "traits"]
-    wrong = kindred("export", "digits", str(tmp_path / "out"), "--arm", "nave", *given)
+    wrong = kindred_here("export", "digits", str(tmp_path / "out"), "--arm", "nave", *given)
     assert wrong.returncode == 2
     assert "did you mean 'naive'" in wrong.stderr
