@@ -514,3 +514,18 @@ def test_a_source_that_does_not_fit_is_told(root, tmp_path, ray_local, change, w
     write(root / "test.csv", "f1,f2,f3,kind,furry,flies\n1,2,3,cat,1,0\n")
     with pytest.raises(UserError, match=words):
         ingest(case_of(root, tmp_path, {"pets": {"source": source, "labels": BY_COLUMN}, "test": test}, **sections))
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_column_may_be_an_input_and_a_label_where_the_source_says_so(tmp_path, kind):
+    table = pa.table({"x1": [1.0, 2.0], "x2": [3.0, 4.0], "y": [5.0, 6.0]})
+    if kind == "csv":
+        (tmp_path / "t.csv").write_text("x1,x2,y\n1,3,5\n2,4,6\n")
+    else:
+        pq.write_table(table, tmp_path / "t.parquet")
+    source = {"kind": kind, "path": f"t.{kind}", "vector_columns": ["x*"]}
+    alone = list_source(str(tmp_path), SOURCE.validate_python(source))
+    both = list_source(str(tmp_path), SOURCE.validate_python(source | {"label_columns": ["x2"]}))
+    assert alone.fields.column_names == ["y"]
+    assert sorted(both.fields.column_names) == ["x2", "y"]
+    assert [float(value) for value in both.fields["x2"].to_pylist()] == [3, 4]
