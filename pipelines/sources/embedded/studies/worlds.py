@@ -168,3 +168,15 @@ def input_or_output(rng: np.random.Generator, n: int) -> tuple[np.ndarray, Colum
     readings = inner + 1.0 * rng.normal(size=inner.shape)
     labels = {f"reading{i}": readings[:, i] > 0 for i in range(4)}
     return np.concatenate([x, readings], axis=1), {"main": inner @ v > 0, **labels}
+
+
+@_world
+def sequential_transfer(rng: np.random.Generator, n: int) -> tuple[np.ndarray, Columns]:
+    """30 numbers; an older model (``old0`` to ``old5``: what it says of any input) was trained for other tasks that
+    look for the same four features, each a little off; ``main`` is a new task of them."""
+    fixed = _fixed(11)
+    w, off = fixed.normal(size=(2, 30, 4)) / np.sqrt(30)
+    mix, v = fixed.normal(size=(4, 6)), fixed.normal(size=4)
+    x = rng.normal(size=(n, 30))
+    inner, old = np.tanh(2 * x @ w), np.tanh(2 * x @ (w + 0.25 * off)) @ mix
+    return x, {"main": inner @ v > 0, **{f"old{i}": old[:, i] > 0 for i in range(6)}}
