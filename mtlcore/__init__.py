@@ -29,6 +29,7 @@ _NAMES = {
         "RelatednessTrust",
         "cell_trust",
     ),
+    "mtlcore.losses.answer": ("answer",),
     "mtlcore.losses.consistency": ("consistency_loss",),
     "mtlcore.losses.co_annotated_classes": ("co_annotated_classes",),
     "mtlcore.losses.co_annotation": (
@@ -62,6 +63,8 @@ _NAMES = {
         "TaskTerm",
     ),
     "mtlcore.losses.mixup": ("MixedLabels",),
+    "mtlcore.losses.ordinal": ("class_log_probabilities", "ordinal_loss", "predicted_rank"),
+    "mtlcore.losses.regression": ("predicted_numbers", "predicted_spread", "regression_loss"),
     "mtlcore.losses.pseudo_labels": (
         "flexible_thresholds",
         "pseudo_label_loss",
@@ -78,7 +81,7 @@ _NAMES = {
         "UnlabelledLoss",
     ),
     "mtlcore.losses.supervised": ("supervised_loss",),
-    "mtlcore.metrics.direction": ("LOWER_IS_BETTER",),
+    "mtlcore.metrics.direction": ("IN_UNITS", "LOWER_IS_BETTER"),
     "mtlcore.metrics.interval": ("Interval",),
     "mtlcore.metrics.bootstrap": ("paired_difference",),
     "mtlcore.metrics.chance": ("is_at_chance",),
@@ -88,8 +91,10 @@ _NAMES = {
     ),
     "mtlcore.metrics.metrics": (
         "METRICS",
+        "metric_names",
         "primary_metric",
         "task_metrics",
+        "unitless_metric",
     ),
     "mtlcore.metrics.negative_transfer": (
         "ENOUGH_SEEDS",
@@ -143,10 +148,15 @@ _NAMES = {
     ),
     "mtlcore.relatedness.relatedness": ("Relatedness",),
     "mtlcore.tasks": (
+        "KINDS",
         "MISSING",
         "Multiclass",
         "Multilabel",
+        "Ordinal",
+        "Regression",
         "Task",
+        "is_annotated",
+        "missing_label",
     ),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}

@@ -12,6 +12,7 @@ from mtlcore.diagnostics.probe import PairMeasured as PairMeasured
 from mtlcore.diagnostics.probe import RelatednessProbe as RelatednessProbe
 from mtlcore.diagnostics.trust import RelatednessTrust as RelatednessTrust
 from mtlcore.diagnostics.trust import cell_trust as cell_trust
+from mtlcore.losses.answer import answer as answer
 from mtlcore.losses.co_annotated_classes import co_annotated_classes as co_annotated_classes
 from mtlcore.losses.co_annotation import co_annotation_to_classes as co_annotation_to_classes
 from mtlcore.losses.co_annotation import co_annotation_to_labels as co_annotation_to_labels
@@ -33,9 +34,15 @@ from mtlcore.losses.label_shift import prior_by_em as prior_by_em
 from mtlcore.losses.loss_term import LossTerm as LossTerm
 from mtlcore.losses.loss_term import TaskTerm as TaskTerm
 from mtlcore.losses.mixup import MixedLabels as MixedLabels
+from mtlcore.losses.ordinal import class_log_probabilities as class_log_probabilities
+from mtlcore.losses.ordinal import ordinal_loss as ordinal_loss
+from mtlcore.losses.ordinal import predicted_rank as predicted_rank
 from mtlcore.losses.pseudo_labels import flexible_thresholds as flexible_thresholds
 from mtlcore.losses.pseudo_labels import pseudo_label_loss as pseudo_label_loss
 from mtlcore.losses.pseudo_labels import pseudo_labels as pseudo_labels
+from mtlcore.losses.regression import predicted_numbers as predicted_numbers
+from mtlcore.losses.regression import predicted_spread as predicted_spread
+from mtlcore.losses.regression import regression_loss as regression_loss
 from mtlcore.losses.related_pair import DistributionMatching as DistributionMatching
 from mtlcore.losses.related_pair import ImpliedLikelihood as ImpliedLikelihood
 from mtlcore.losses.related_pair import RelatedPair as RelatedPair
@@ -47,11 +54,14 @@ from mtlcore.metrics.bootstrap import paired_difference as paired_difference
 from mtlcore.metrics.chance import is_at_chance as is_at_chance
 from mtlcore.metrics.delta_m import bootstrapped_delta_m as bootstrapped_delta_m
 from mtlcore.metrics.delta_m import delta_m as delta_m
+from mtlcore.metrics.direction import IN_UNITS as IN_UNITS
 from mtlcore.metrics.direction import LOWER_IS_BETTER as LOWER_IS_BETTER
 from mtlcore.metrics.interval import Interval as Interval
 from mtlcore.metrics.metrics import METRICS as METRICS
+from mtlcore.metrics.metrics import metric_names as metric_names
 from mtlcore.metrics.metrics import primary_metric as primary_metric
 from mtlcore.metrics.metrics import task_metrics as task_metrics
+from mtlcore.metrics.metrics import unitless_metric as unitless_metric
 from mtlcore.metrics.negative_transfer import ENOUGH_SEEDS as ENOUGH_SEEDS
 from mtlcore.metrics.negative_transfer import Verdict as Verdict
 from mtlcore.metrics.negative_transfer import negative_transfer_verdict as negative_transfer_verdict
@@ -89,14 +99,21 @@ from mtlcore.relatedness.reading import fuse_log_linear as fuse_log_linear
 from mtlcore.relatedness.reading import read_classes as read_classes
 from mtlcore.relatedness.reading import table_evidence as table_evidence
 from mtlcore.relatedness.relatedness import Relatedness as Relatedness
+from mtlcore.tasks import KINDS as KINDS
 from mtlcore.tasks import MISSING as MISSING
 from mtlcore.tasks import Multiclass as Multiclass
 from mtlcore.tasks import Multilabel as Multilabel
+from mtlcore.tasks import Ordinal as Ordinal
+from mtlcore.tasks import Regression as Regression
 from mtlcore.tasks import Task as Task
+from mtlcore.tasks import is_annotated as is_annotated
+from mtlcore.tasks import missing_label as missing_label
 
 __all__ = [
     "BALANCING_METHODS",
     "ENOUGH_SEEDS",
+    "IN_UNITS",
+    "KINDS",
     "LOWER_IS_BETTER",
     "METRICS",
     "MISSING",
@@ -121,9 +138,11 @@ __all__ = [
     "Multiclass",
     "Multilabel",
     "ObservedCells",
+    "Ordinal",
     "PairMeasured",
     "ProgressiveLayeredExtraction",
     "PseudoLabelling",
+    "Regression",
     "RelatedPair",
     "Relatedness",
     "RelatednessProbe",
@@ -135,10 +154,12 @@ __all__ = [
     "TaskTrunk",
     "UnlabelledLoss",
     "Verdict",
+    "answer",
     "bootstrapped_delta_m",
     "build_backbone",
     "build_balancer",
     "cell_trust",
+    "class_log_probabilities",
     "co_annotated_classes",
     "co_annotation_from_labels",
     "co_annotation_to_classes",
@@ -159,20 +180,28 @@ __all__ = [
     "head_features",
     "head_sharing",
     "implied_likelihood_loss",
+    "is_annotated",
     "is_at_chance",
     "load_pretrained",
     "load_relatedness",
     "log_implied",
     "log_implied_by_labels",
+    "metric_names",
+    "missing_label",
     "mlp",
     "negative_transfer_verdict",
+    "ordinal_loss",
     "paired_difference",
+    "predicted_numbers",
+    "predicted_rank",
+    "predicted_spread",
     "primary_metric",
     "prior_by_confusion",
     "prior_by_em",
     "pseudo_label_loss",
     "pseudo_labels",
     "read_classes",
+    "regression_loss",
     "relatedness_from_annotations",
     "relatedness_from_counts",
     "relatedness_from_hierarchy",
@@ -187,5 +216,6 @@ __all__ = [
     "table_evidence",
     "task_metrics",
     "unit_importance",
+    "unitless_metric",
     "without_auxiliary",
 ]

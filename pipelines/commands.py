@@ -12,11 +12,12 @@ from pathlib import Path
 from pipelines.base.errors import UserError
 from pipelines.base.ray_session import need_ray
 from pipelines.base.storage import join, write_whole
+from pipelines.batches.measured_labels import with_measured_labels
 from pipelines.batches.measured_scaling import with_measured_scaling
 from pipelines.blocks.datasets import DataSets, write_data_sets
 from pipelines.blocks.manifest import Manifest
 from pipelines.case.case import Case
-from pipelines.case.data import PictureInput
+from pipelines.case.data import PictureInput, RegressionTask
 from pipelines.case.load import as_yaml, find_case_file
 from pipelines.evaluate.evaluate import evaluate as _evaluate
 from pipelines.evaluate.made_from import made_from
@@ -82,7 +83,7 @@ def inspect(case: Case, pictures: int = 12, seed: int = 0, sheet: str | None = N
 def train(case: Case, fresh: bool, extend: bool = False) -> tuple[int, str]:
     """Train the runs that are not done; return how many, and the experiment's folder."""
     data_sets = ingested(case)
-    case = with_measured_scaling(case, data_sets)
+    case = _with_measured(case, data_sets)
     return _trained(case, data_sets, fresh, extend=extend), experiment_folder(case)
 
 
@@ -106,8 +107,8 @@ def report(case: Case, formats: Sequence[str] = ("html",)) -> list[str]:
     for name in formats:
         if name not in known:
             raise UserError(f"--format: found {name!r}; expected {', '.join(known)}, or several with commas between")
-    if case.experiment is None and "measured" in (case.input.mean, case.input.std):
-        case = with_measured_scaling(case, ingested(case))
+    if case.experiment is None and _is_measured(case):
+        case = _with_measured(case, ingested(case))
     results = read_results(experiment_folder(case))
     page = [write_report(case, results)] if "html" in formats else []
     return [*page, *write_tables(case, results, [name for name in formats if name in TEXT_FORMATS])]
@@ -130,7 +131,7 @@ def run(case: Case, fresh: bool, extend: bool = False, command: tuple[str, Seque
     """
     begun = time.time()
     data_sets = _ingest(case)
-    case = with_measured_scaling(case, data_sets)
+    case = _with_measured(case, data_sets)
     _trained(case, data_sets, fresh, extend=extend)
     outcome = _reported(case, data_sets)
     if command is not None:
@@ -154,7 +155,7 @@ def tune(case: Case, verbose: bool = False) -> Tuned:
     check_tunable(case)
     need_ray()
     data_sets = _ingest(case)
-    return _tune(with_measured_scaling(case, data_sets), data_sets, verbose)
+    return _tune(_with_measured(case, data_sets), data_sets, verbose)
 
 
 def relate(case: Case, edges: Sequence[str] = ()) -> list[EstimatedEdge]:
@@ -162,7 +163,17 @@ def relate(case: Case, edges: Sequence[str] = ()) -> list[EstimatedEdge]:
     requested = edges_asked_for(case, edges)
     need_ray()
     data_sets = _ingest(case)
-    return _relate(with_measured_scaling(case, data_sets), data_sets, requested)
+    return _relate(_with_measured(case, data_sets), data_sets, requested)
+
+
+def _with_measured(case: Case, data_sets: DataSets) -> Case:
+    """Return the case with what it says is measured of the training rows: scaling of inputs, and of numbers."""
+    return with_measured_labels(with_measured_scaling(case, data_sets), data_sets)
+
+
+def _is_measured(case: Case) -> bool:
+    tasks = [task for task in case.tasks.values() if isinstance(task, RegressionTask)]
+    return "measured" in (case.input.mean, case.input.std) or any(None in (task.mean, task.spread) for task in tasks)
 
 
 def _sheet_file(case: Case, path: str | None) -> str:
@@ -179,7 +190,7 @@ def _begun_or_ingested(case: Case) -> tuple[Case, DataSets]:
     if case.experiment is not None:
         return case, begun_data_sets(case)
     data_sets = ingested(case)
-    return with_measured_scaling(case, data_sets), data_sets
+    return _with_measured(case, data_sets), data_sets
 
 
 def _trained(

@@ -18,10 +18,11 @@ __all__ = ["Observation", "RelatednessTrust", "cell_trust"]
 
 Observation = Literal["nothing", "counts", "trust"]
 _MEMORY = 0.99  # what is left of a step's evidence at the next: probes get better, so old evidence fades
-_REFRESH = 5  # trust moves slowly, and a large table takes a while: it is computed anew every so many observations
-# Wrong cells do their harm early, and are found early. Later every fourth step is enough, for a quarter of the cost,
-# which is that of a hundred small operations: 4 % of a small CNN's step.
-_EVERY_STEP_UNTIL, _EVERY = 100, 4
+_REFRESH = 5  # trust moves slowly, and a large table takes a while: it is computed anew every so many steps
+# Wrong cells do their harm early, and have to be found early. Later every fourth step is enough, for a quarter of the
+# cost, which is that of a hundred small operations: 4 % of a small CNN's step. From step 100 on was too early: with all
+# rows of a table shuffled it lost a point.
+_EVERY_STEP_UNTIL, _EVERY = 200, 4
 _PROBE_LR = 3e-3
 
 
@@ -136,7 +137,7 @@ class RelatednessTrust(nn.Module):
         return joined
 
     def observe(self, features: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> None:
-        """Take in a step's evidence, then train the probes on it; after 100 steps those of every fourth step.
+        """Take in a step's evidence, then train the probes on it; after 200 steps those of every fourth step.
 
         With data-parallel workers (``torch.distributed``) everything is summed over them, so that the estimate is the
         same on all and on any number of them. On a device it takes as many operations for any number of edges, and
@@ -178,7 +179,7 @@ class RelatednessTrust(nn.Module):
         step = self._steps_before()
         if self.optimizer is None or not (step < _EVERY_STEP_UNTIL or step % _EVERY == 0):
             return "nothing"
-        return "trust" if (step + 1) % _REFRESH == 0 else "counts"
+        return "trust" if (step + 1) % _REFRESH == 0 or step >= _EVERY_STEP_UNTIL else "counts"
 
     def _steps_before(self) -> int:
         if self._steps is None:

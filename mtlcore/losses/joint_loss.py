@@ -222,7 +222,8 @@ class JointLoss(nn.Module):
 
         On the CPU from so many pairs of a kind on as make a stack no slower.
         """
-        return device.type != "cpu" or self._compiled or self._stacks.largest >= _WORTH_A_STACK
+        worth_it = device.type != "cpu" or self._compiled or self._stacks.largest >= _WORTH_A_STACK
+        return worth_it and bool(self._stacks.names)
 
     def _totals(
         self,
@@ -240,7 +241,11 @@ class JointLoss(nn.Module):
             return torch.stack([term.total for term in terms]), torch.stack([term.count.detach() for term in terms])
         partners, own = (mixed.labels, mixed.own) if mixed else (None, 1.0)
         totals, counts = self._stacks(logits, labels, trust, partners, own, count_only, priors)
-        rest: list[LossTerm] = []
+        rest = [
+            _of_labels(supervised_loss, logits[task.name], labels, mixed, task.name, task)
+            for task in self.tasks
+            if task.name not in self._stacks.names
+        ]
         for pair in self.pairs:
             if not pair.has_loss:
                 continue
@@ -276,16 +281,20 @@ class JointLoss(nn.Module):
                     f"labels: there are none of task {task.name!r}; expected a tensor, -1 where not annotated"
                 )
             y, z = labels[task.name], logits[task.name]
-            shape = z.shape[:1] if isinstance(task, Multiclass) else z.shape
-            if y.dtype.is_floating_point or y.dtype is torch.bool:
-                raise ValueError(f"task {task.name!r}: found labels of {y.dtype}; expected integers, -1 where missing")
+            numbers = task.encoding == "numbers"
+            shape = z.shape[:1] if task.encoding == "class" else torch.Size((len(z), len(task.outputs)))
+            if y.dtype.is_floating_point != numbers or y.dtype is torch.bool:
+                right = "floating point, NaN where missing" if numbers else "integers, -1 where missing"
+                raise ValueError(f"task {task.name!r}: found labels of {y.dtype}; expected {right}")
             if y.shape != shape:
                 raise ValueError(
                     f"task {task.name!r}: found labels of shape {tuple(y.shape)} for logits of {tuple(z.shape)}; "
                     f"expected {tuple(shape)}"
                 )
             # On an accelerator looking at values would make every step wait for the device.
-            bound = len(task.outputs) if isinstance(task, Multiclass) else 2
+            if numbers:
+                continue
+            bound = len(task.outputs) if task.encoding == "class" else 2
             if y.device.type == "cpu" and y.numel() and not -1 <= y.min() <= y.max() < bound:
                 worst = int(y.max() if y.max() >= bound else y.min())
                 raise ValueError(f"task {task.name!r}: found the label {worst}; expected labels in [-1, {bound})")
@@ -326,8 +335,7 @@ class JointLoss(nn.Module):
         # Logits of zeros: the real ones come of the forward pass, beside which the counts travel.
         with torch.no_grad():
             logits = {
-                task.name: torch.zeros(len(any_labels), len(task.outputs), device=any_labels.device)
-                for task in self.tasks
+                task.name: torch.zeros(len(any_labels), task.width, device=any_labels.device) for task in self.tasks
             }
             self._check(logits, labels)
             totals, counts = self._totals(logits, labels, trust, mixed, count_only=True)
@@ -348,8 +356,8 @@ class JointLoss(nn.Module):
         """Return the loss and its parts.
 
         Args:
-            logits: by task, floating point, shape (N, outputs of the task).
-            labels: by task, integer, as :mod:`mtlcore.tasks` says; N is the same for all, missing labels are -1.
+            logits: by task, floating point, shape (N, task.width).
+            labels: by task, as :mod:`mtlcore.tasks` says; N is the same for all, missing labels are -1, or NaN.
             trust: by edge (``A->B``), of each row of its table, shape (C,), or of each cell, (C, L), in [0, 1]; 1
                 everywhere where it is not given. See :class:`mtlcore.RelatednessTrust`.
             mixed: where every input is a blend of two, the labels of those that were blended in.

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mtlcore.losses.loss_term import LossTerm
-from mtlcore.tasks import MISSING
+from mtlcore.tasks import MISSING, is_annotated
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,7 +16,8 @@ class MixedLabels:
 
     Every loss that reads labels, supervised, co-annotation or implied-label likelihood, is a cross-entropy: linear in
     its target, and the target of a blend is the blend of the two: :math:`\lambda \ell(y) + (1 - \lambda) \ell(y')`.
-    That is how :class:`mtlcore.JointLoss` takes it. An entry counts where both inputs are annotated: with one of the
+    That is how :class:`mtlcore.JointLoss` takes it; of numbers, the blend of two squared errors has the gradient of the
+    squared error to the blended number. An entry counts where both inputs are annotated: with one of the
     labels unknown, so is the blend's. Distribution matching reads no labels, and a blend is an input as any other.
     H. Zhang et al., "mixup: beyond empirical risk minimization", ICLR 2018.
 
@@ -45,8 +46,9 @@ class MixedLabels:
 def where_both(y: Tensor, y_partner: Tensor) -> tuple[Tensor, Tensor]:
     """Return two tensors of labels of one shape, each missing where the other is."""
     # As if neither were annotated: half a target would teach that the other half is nothing.
-    unknown = (y == MISSING) | (y_partner == MISSING)
-    return y.masked_fill(unknown, MISSING), y_partner.masked_fill(unknown, MISSING)
+    unknown = ~(is_annotated(y) & is_annotated(y_partner))
+    missing = float("nan") if y.is_floating_point() else MISSING
+    return y.masked_fill(unknown, missing), y_partner.masked_fill(unknown, missing)
 
 
 def blended(term: LossTerm, of_partner: LossTerm, lam: float | Tensor) -> LossTerm:

@@ -15,7 +15,7 @@ from mtlcore.losses.columns import NO_CLASS, Spread, alike, flat_labels, label_c
 from mtlcore.losses.loss_term import LossTerm, looks_at_values, summed, without_autocast
 from mtlcore.losses.related_pair import RelatedPair
 from mtlcore.losses.stacked_pairs import LabelSet, StackedTables, stacked
-from mtlcore.tasks import MISSING, Multiclass, Task
+from mtlcore.tasks import MISSING, Multiclass, Multilabel, Task
 
 
 class Layout(NamedTuple):
@@ -42,12 +42,12 @@ class StackedTerms:
     """Computes the supervised terms of all tasks, and those of the pairs from multiclass tasks.
 
     Args:
-        tasks: all of them.
+        tasks: all of them; those of other kinds than multiclass and multilabel are left to the caller.
         pairs: all of them; those from multilabel tasks, and losses that were added, are left to the caller.
     """
 
     def __init__(self, tasks: Sequence[Task], pairs: Sequence[RelatedPair]) -> None:
-        self._tasks = {task.name: task for task in tasks}
+        self._tasks: dict[str, Task] = {task.name: task for task in tasks if isinstance(task, Multiclass | Multilabel)}
         self._pair_stacks = stacked(pairs)
         self._pairs = pairs
         self._task_stacks = [

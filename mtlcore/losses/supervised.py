@@ -1,23 +1,28 @@
-"""Masked cross-entropy and binary cross-entropy: supervised losses over annotated entries alone."""
+"""The supervised loss of every kind of task, over annotated entries alone."""
+
+from collections.abc import Callable
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from mtlcore.losses.loss_term import LossTerm, in_full_precision
-from mtlcore.tasks import MISSING, Multiclass, Task
+from mtlcore.losses.ordinal import ordinal_loss
+from mtlcore.losses.regression import regression_loss
+from mtlcore.tasks import MISSING, Multiclass, Multilabel, Task
 
 
-@in_full_precision
 def supervised_loss(z: Tensor, y: Tensor, task: Task) -> LossTerm:
-    r"""Cross-entropy (multiclass) or binary cross-entropy (multilabel) of annotated entries.
+    r"""Loss of annotated entries: cross-entropy (multiclass) or binary cross-entropy (multilabel); for others see
+    :func:`mtlcore.regression_loss` and :func:`mtlcore.ordinal_loss`.
 
     .. math:: L_t = \frac{\sum M_t \cdot \mathrm{loss}(z_t, y_t)}{\sum M_t}
 
     Args:
-        z: logits, floating point, shape (N, C) or (N, L).
+        z: what the task's head puts out, floating point, shape (N, C) or (N, L).
         y: labels, integer, shape (N,) with values in [-1, C), or (N, L) with values in {-1, 0, 1}; -1 is not
             annotated.
-        task: which of the two it is.
+        task: of which kind it is.
 
     Returns:
         the sum over annotated entries and their number.
@@ -29,11 +34,26 @@ def supervised_loss(z: Tensor, y: Tensor, task: Task) -> LossTerm:
         >>> supervised_loss(torch.zeros(3, 2), torch.tensor([0, -1, 1]), digit).count
         tensor(2.)
     """
+    return _BY_KIND[task.kind](z, y, task)
+
+
+@in_full_precision
+def _of_classes(z: Tensor, y: Tensor, task: Multiclass) -> LossTerm:
+    total = F.cross_entropy(z, y.long(), ignore_index=MISSING, reduction="sum")
+    return LossTerm(total, (y != MISSING).sum().to(z.dtype))
+
+
+@in_full_precision
+def _of_labels(z: Tensor, y: Tensor, task: Multilabel) -> LossTerm:
     annotated = y != MISSING
-    if isinstance(task, Multiclass):
-        total = F.cross_entropy(z, y.long(), ignore_index=MISSING, reduction="sum")
-    else:
-        # Masked after the loss, not selected before it: the shape stays the batch's, and the graph reaches every head.
-        entries = F.binary_cross_entropy_with_logits(z, y.clamp(min=0).to(z.dtype), reduction="none")
-        total = (entries * annotated).sum()
-    return LossTerm(total, annotated.sum().to(z.dtype))
+    # Masked after the loss, not selected before it: the shape stays the batch's, and the graph reaches every head.
+    entries = F.binary_cross_entropy_with_logits(z, y.clamp(min=0).to(z.dtype), reduction="none")
+    return LossTerm((entries * annotated).sum(), annotated.sum().to(z.dtype))
+
+
+_BY_KIND: dict[str, Callable[[Tensor, Tensor, Any], LossTerm]] = {
+    "multiclass": _of_classes,
+    "multilabel": _of_labels,
+    "ordinal": ordinal_loss,
+    "regression": regression_loss,
+}

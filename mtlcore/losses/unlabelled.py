@@ -13,7 +13,7 @@ from mtlcore.losses.label_evidence import evidence_for_source, evidence_for_targ
 from mtlcore.losses.loss_term import LossTerm, TaskTerm
 from mtlcore.losses.pseudo_labels import flexible_thresholds, pseudo_label_loss, pseudo_labels
 from mtlcore.relatedness.relatedness import Relatedness
-from mtlcore.tasks import MISSING, Multiclass, Task
+from mtlcore.tasks import MISSING, Multiclass, Multilabel, Task
 
 _MEMORY = 0.99  # of the counts behind flexible thresholds, a step: those of the last hundred steps or so
 
@@ -49,7 +49,7 @@ class UnlabelledLoss:
     In a mixed batch the rows of one dataset are the unlabelled rows of all other tasks: no further data are needed.
 
     Args:
-        tasks: the tasks.
+        tasks: the tasks; of these the multiclass and multilabel ones take part.
         tables: the relatedness that pseudo-labels are held against.
         pseudo: the settings of pseudo-labels.
         consistency: the weight of :func:`mtlcore.consistency_loss`.
@@ -75,7 +75,9 @@ class UnlabelledLoss:
         consistency: float = 0.0,
         priors: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
-        self.tasks, self.tables, self.consistency = tuple(tasks), tuple(tables), consistency
+        # A number has no class to be sure of; ranks and numbers take no part.
+        self.tasks = tuple(task for task in tasks if isinstance(task, Multiclass | Multilabel))
+        self.tables, self.consistency = tuple(tables), consistency
         self.pseudo = pseudo or PseudoLabelling()
         self._priors = {name: torch.tensor(prior) for name, prior in (priors or {}).items()}
         flexible = self.pseudo.weight > 0 and self.pseudo.thresholds == "flexible"

@@ -3,45 +3,15 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from mtlcore.metrics.interval import Interval
+from mtlcore.metrics.kinds import summed_metric
 from mtlcore.metrics.student_t import interval_half_width
 from mtlcore.metrics.summed import SummedMetric
-from mtlcore.tasks import MISSING, Multiclass, Task
+from mtlcore.tasks import Task
 
 _ENTRIES_AT_ONCE = 1 << 20
-
-
-def _contributions(logits: Tensor, labels: Tensor, task: Task, metric: SummedMetric | None = None) -> np.ndarray:
-    """Return what each input adds to the counts of the primary metric, float64, shape (N, K)."""
-    if metric is not None:
-        return metric.contributions(logits, labels, task)
-    annotated = labels != MISSING
-    if isinstance(task, Multiclass):
-        correct = (logits.argmax(dim=1) == labels) & annotated
-        return torch.stack([correct, annotated], dim=1).double().numpy()
-    annotated_labels = annotated.any(dim=0)  # a label without any annotated entry takes no part, as in task_metrics
-    logits, labels = logits[:, annotated_labels], labels[:, annotated_labels]
-    predicted = logits > 0
-    hit = predicted & (labels == 1)
-    false = (predicted & (labels == 0)) | (~predicted & (labels == 1))
-    return torch.cat([hit, false], dim=1).double().numpy()
-
-
-def _score(counts: np.ndarray, task: Task, metric: SummedMetric | None = None) -> np.ndarray:
-    """Return the primary metric of summed contributions, shape (..., K) -> (...)."""
-    if metric is not None:
-        return metric.score(counts, task)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        if isinstance(task, Multiclass):
-            return np.asarray(counts[..., 0] / counts[..., 1])
-        hit, false = np.split(counts, 2, axis=-1)
-        f1 = 2 * hit / (2 * hit + false)
-    # a label that neither occurs nor is predicted takes no part, as in task_metrics
-    takes_part = ~np.isnan(f1)
-    return np.where(takes_part.any(-1), np.nan_to_num(f1).sum(-1) / np.maximum(takes_part.sum(-1), 1), 1.0)
 
 
 def paired_difference(
@@ -67,14 +37,15 @@ def paired_difference(
         arm: logits on the test inputs, one tensor (N, outputs) a seed.
         baseline: the same for the baseline, seed by seed.
         labels: the test inputs' labels, (N,) or (N, L), -1 where not annotated.
-        task: the task; its primary metric is accuracy or macro-F1.
+        task: the task; see :func:`mtlcore.primary_metric`.
         replicates: number of bootstrap replicates over inputs.
         confidence: coverage of the interval, in (0, 1).
         seed: of the bootstrap's own generator.
         metric: another metric in the primary one's place.
 
     Returns:
-        the difference of the means over seeds (arm - baseline), with its interval.
+        the difference of the means over seeds (arm - baseline), with its interval. Where lower is better, a gain is
+        negative.
 
     Example:
         >>> import torch
@@ -88,15 +59,16 @@ def paired_difference(
         raise ValueError(
             f"{len(arm)} seeds against {len(baseline)}; expected as many of the arm as of the baseline, at least one"
         )
+    scored = summed_metric(task, metric)
     generator = np.random.Generator(np.random.PCG64(seed))
     pairs = [
-        np.concatenate([_contributions(z, labels, task, metric) for z in (a, b)], axis=1)
+        np.concatenate([scored.contributions(z, labels, task) for z in (a, b)], axis=1)
         for a, b in zip(arm, baseline, strict=True)
     ]
 
     def differences(counts: np.ndarray) -> np.ndarray:
         of_arm, of_baseline = np.split(counts, 2, axis=-1)
-        return np.asarray(_score(of_arm, task, metric) - _score(of_baseline, task, metric))
+        return np.asarray(scored.score(of_arm, task) - scored.score(of_baseline, task))
 
     of_seeds = np.stack([differences(pair.sum(axis=0)) for pair in pairs])
     value, seeds = float(of_seeds.mean()), len(pairs)

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from mtlcore.metrics.bootstrap import paired_difference
+from mtlcore.metrics.kinds import OF_KIND, summed_metric
 from mtlcore.metrics.summed import SummedMetric
-from mtlcore.tasks import MISSING, Multiclass, Task
+from mtlcore.tasks import Task
 
 
 def is_at_chance(
@@ -26,8 +25,10 @@ def is_at_chance(
 
     For a multiclass task that is the accuracy of always stating the most frequent class of the test inputs; for a
     multilabel task the macro-F1 of the arm's own predictions dealt to the inputs at random, which keeps how often it
-    states each label. By a chosen ``metric`` a multiclass arm has to be above both, since a mean over classes makes
-    little of one class alone. Clearly above: the whole interval of :func:`mtlcore.paired_difference` lies above 0.
+    states each label. For an ordinal task it is the error of always stating the median class, for a regression task
+    that of the test inputs' mean. By a chosen ``metric`` a multiclass arm has to be above both, since a mean over
+    classes makes little of one class alone. Clearly above (below, of an error): the whole interval of
+    :func:`mtlcore.paired_difference` lies above 0.
 
     Args:
         logits: on the test inputs, one tensor (N, outputs) a seed.
@@ -47,13 +48,11 @@ def is_at_chance(
         >>> is_at_chance([always_0], y, two), is_at_chance([right], y, two)
         (True, False)
     """
-    blind: list[list[Tensor]] = []
-    if isinstance(task, Multiclass):
-        counts = torch.bincount(labels[labels != MISSING].long(), minlength=len(task.classes))
-        most_frequent = one_hot(counts.argmax(), len(task.classes)).double().expand(len(labels), -1)
-        blind.append([most_frequent] * len(logits))
-    if metric is not None or not isinstance(task, Multiclass):
-        generator = torch.Generator().manual_seed(seed)
-        blind.append([z[torch.randperm(len(z), generator=generator)] for z in logits])
+    blind = [OF_KIND[task.kind].blind(logits, labels, task, seed)]
+    if metric is not None and task.kind == "multiclass":
+        blind.append(OF_KIND["multilabel"].blind(logits, labels, task, seed))
     options: dict[str, Any] = {"replicates": replicates, "confidence": confidence, "seed": seed, "metric": metric}
-    return not all(paired_difference(logits, other, labels, task, **options).low > 0 for other in blind)
+    intervals = [paired_difference(logits, other, labels, task, **options) for other in blind]
+    if summed_metric(task, metric).lower_is_better:
+        return not all(interval.high < 0 for interval in intervals)
+    return not all(interval.low > 0 for interval in intervals)

@@ -5,8 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from torch import Tensor
 
-from mtlcore.metrics.bootstrap import _contributions, _score
 from mtlcore.metrics.interval import Interval
+from mtlcore.metrics.kinds import summed_metric
 from mtlcore.metrics.student_t import interval_half_width
 from mtlcore.metrics.summed import SummedMetric
 from mtlcore.tasks import Task
@@ -85,7 +85,7 @@ def bootstrapped_delta_m(
         metrics: by task, another metric in the primary one's place.
 
     Returns:
-        Delta_m with its interval; NaN where the baseline scores 0 on a task.
+        Delta_m with its interval; NaN where the baseline scores 0 or less on a task.
 
     Raises:
         ValueError: the seeds are not as many everywhere, or an input stands twice in a task.
@@ -113,13 +113,14 @@ def bootstrapped_delta_m(
                 )
         if len(np.unique(inputs[task.name].numpy())) < len(inputs[task.name]):
             raise ValueError(f"inputs: found one twice in {task.name!r}; expected once")
-    metric = {task.name: (metrics or {}).get(task.name) for task in tasks}
+    metric = {task.name: summed_metric(task, (metrics or {}).get(task.name)) for task in tasks}
+    errors = {name for name, of_task in metric.items() if of_task.lower_is_better}
     generator = np.random.Generator(np.random.PCG64(seed))
     ids = np.unique(np.concatenate([inputs[task.name].numpy() for task in tasks]))
     places = {task.name: np.searchsorted(ids, inputs[task.name].numpy()) for task in tasks}
     counts = {
         (side, task.name): np.stack(
-            [_contributions(z, labels[task.name], task, metric[task.name]) for z in logits[task.name]]
+            [metric[task.name].contributions(z, labels[task.name], task) for z in logits[task.name]]
         )
         for side, logits in (("arm", arm), ("baseline", baseline))
         for task in tasks
@@ -130,14 +131,17 @@ def bootstrapped_delta_m(
             # (N_t,) @ (seeds, N_t, K): every seed's counts over the drawn inputs
             return {
                 task.name: float(
-                    _score(weight[places[task.name]] @ counts[side, task.name], task, metric[task.name])[
-                        drawn_seeds
-                    ].mean()
+                    metric[task.name]
+                    .score(weight[places[task.name]] @ counts[side, task.name], task)[drawn_seeds]
+                    .mean()
                 )
                 for task in tasks
             }
 
-        return delta_m(scores("arm"), scores("baseline"))
+        of_baseline = scores("baseline")
+        if any(score < 0 for score in of_baseline.values()):
+            return np.nan  # r2 and ccc may be: what is relative to less than nothing says nothing
+        return delta_m(scores("arm"), of_baseline, lower_is_better=errors)
 
     annotated_for = np.stack([np.isin(ids, inputs[task.name].numpy()) for task in tasks], axis=1)
     _, group_of = np.unique(annotated_for, axis=0, return_inverse=True)

@@ -1,30 +1,49 @@
-"""Classification metrics of one task, over annotated entries alone."""
+"""The metrics of one task, over annotated entries alone."""
 
-import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
-from mtlcore.tasks import MISSING, Multiclass, Task
-
-METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "macro_average_precision", "calibration_error")
-_BINS = 15
-_COLUMNS_AT_ONCE = 64  # of an average precision: memory stays flat for ten thousand classes
-# torchmetrics gives a probability of exactly 1 a bin of its own; the last bin of Guo et al. holds it.
-_ALMOST_1 = 1 - 2**-24
+from mtlcore.metrics.kinds import METRICS as METRICS
+from mtlcore.metrics.kinds import OF_KIND
+from mtlcore.tasks import Task, is_annotated
 
 
 def primary_metric(task: Task) -> str:
-    """Name the metric by which arms are compared: ``accuracy`` (multiclass) or ``macro_f1`` (multilabel).
+    """Name the metric by which arms are compared: ``accuracy`` (multiclass), ``macro_f1`` (multilabel), ``mae``
+    (ordinal) or ``rmse`` (regression).
 
     Example:
+        >>> from mtlcore import Multiclass
         >>> primary_metric(Multiclass("digit", ("0", "1")))
         'accuracy'
     """
-    return "accuracy" if isinstance(task, Multiclass) else "macro_f1"
+    return OF_KIND[task.kind].primary
+
+
+def metric_names(task: Task) -> tuple[str, ...]:
+    """Name the metrics of a task, in the order of :func:`task_metrics`.
+
+    Example:
+        >>> from mtlcore import Regression
+        >>> metric_names(Regression("age", ("age",)))
+        ('rmse', 'mae', 'r2', 'ccc')
+    """
+    return OF_KIND[task.kind].names
+
+
+def unitless_metric(task: Task) -> str:
+    """Name the metric that stands for a task in a mean over tasks: its primary one, or, where that is an error in the
+    labels' unit, one without a unit: ``r2`` (regression) or ``quadratic_kappa`` (ordinal).
+
+    Example:
+        >>> from mtlcore import Regression
+        >>> unitless_metric(Regression("age", ("age",)))
+        'r2'
+    """
+    return OF_KIND[task.kind].unitless
 
 
 def task_metrics(logits: Tensor, labels: Tensor, task: Task) -> dict[str, float]:
-    r"""Compute a task's metrics with torchmetrics, over annotated entries alone.
+    r"""Compute a task's metrics, over annotated entries alone; of classes and labels with torchmetrics.
 
     A multilabel task's metric is the mean of its labels' metrics, each over the entries annotated for that label. A
     label without any annotated entry takes no part.
@@ -49,13 +68,16 @@ def task_metrics(logits: Tensor, labels: Tensor, task: Task) -> dict[str, float]
     holds". The mean over labels, not one error of all entries pooled: pooled, a label that is stated too often and one
     that is stated too seldom cancel. With few entries a bin the error is too high, even of a calibrated network.
 
+    Ordinal tasks have ``mae`` (in classes), ``quadratic_kappa`` and ``accuracy``; regression tasks ``rmse`` and ``mae``
+    in the labels' unit, ``r2`` and ``ccc``, each the mean over the task's numbers: see :mod:`mtlcore.metrics.moments`.
+
     Args:
-        logits: floating point, shape (N, outputs).
-        labels: integer, shape (N,) or (N, L), -1 where not annotated.
-        task: which of the two it is, and its classes or labels.
+        logits: what the task's head puts out, floating point, shape (N, task.width).
+        labels: as :mod:`mtlcore.tasks` says.
+        task: of which kind it is, and its outputs.
 
     Returns:
-        every metric of :data:`METRICS` by name, in [0, 1]; NaN where it is not defined: all where nothing is annotated,
+        every metric of :func:`metric_names` by name; NaN where it is not defined: all where nothing is annotated,
         average precision where no label has a positive.
 
     Example:
@@ -67,97 +89,8 @@ def task_metrics(logits: Tensor, labels: Tensor, task: Task) -> dict[str, float]
         {'accuracy': 0.67, 'balanced_accuracy': 0.67, 'macro_f1': 0.4, 'macro_average_precision': 1.0,
          'calibration_error': 0.32}
     """
-    if not (labels != MISSING).any():
-        return dict.fromkeys(METRICS, float("nan"))
-    values = _multiclass(logits, labels) if isinstance(task, Multiclass) else _multilabel(logits, labels)
-    return {name: float(values[name]) for name in METRICS}
-
-
-def _multiclass(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    from torchmetrics.functional.classification import (
-        multiclass_accuracy,
-        multiclass_calibration_error,
-        multiclass_f1_score,
-        multiclass_recall,
-    )
-
-    annotated = labels != MISSING
-    z, true = logits[annotated].double(), labels[annotated].long()
-    if z.shape[1] == 1:  # torchmetrics wants two classes: the second is impossible and takes no part
-        z = torch.cat([z, torch.full_like(z, -torch.inf)], dim=1)
-    classes = z.shape[1]
-    p, predicted = z.softmax(dim=1), z.argmax(dim=1)
-    occurs = torch.bincount(true, minlength=classes) > 0
-    return {
-        "accuracy": multiclass_accuracy(predicted, true, classes, average="micro"),
-        # torchmetrics' own average counts a class that is predicted and never occurs with a recall of 0
-        "balanced_accuracy": multiclass_recall(predicted, true, classes, average="none")[occurs].mean(),
-        "macro_f1": multiclass_f1_score(predicted, true, classes, average="macro"),
-        # in float32, where inputs with equal logits tie: in float64 a vector's lanes may differ in the last digit
-        "macro_average_precision": _average_precision(_log_odds(z).float(), one_hot(true, classes)),
-        "calibration_error": multiclass_calibration_error(p.clamp(max=_ALMOST_1), true, classes, n_bins=_BINS),
-    }
-
-
-def _log_odds(z: Tensor) -> Tensor:
-    """Return log p - log(1 - p) of p = softmax(z), shape (N, C): it still ranks where p is 1 to the last digit."""
-    log_total, top = z.logsumexp(dim=1, keepdim=True), z.argmax(dim=1, keepdim=True)
-    log_odds = z - (
-        log_total + torch.log1p(-(z - log_total).exp().clamp(max=0.5))
-    )  # a class that is not the top has <= 1/2
-    of_top = z.gather(1, top) - z.scatter(1, top, -torch.inf).logsumexp(dim=1, keepdim=True)
-    return log_odds.scatter(1, top, of_top)
-
-
-def _multilabel(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    from torchmetrics.functional.classification import (
-        binary_calibration_error,
-        multilabel_stat_scores,
-    )
-
-    annotated = (labels != MISSING).any(dim=0)
-    z, true = logits[:, annotated].double(), labels[:, annotated].long()
-    if z.shape[1] == 1:  # torchmetrics wants two labels: the one stands twice, which changes no mean
-        z, true = z.expand(-1, 2), true.expand(-1, 2)
-    p, outputs = torch.sigmoid(z), z.shape[1]
-    scores = multilabel_stat_scores(p, true, outputs, average="none", ignore_index=MISSING).double()
-    tp, fp, tn, fn, _ = scores.unbind(dim=1)
-    f1 = 2 * tp / (2 * tp + fp + fn)  # NaN where a label neither occurs nor is predicted: there is nothing to find
-    recall_and_specificity = torch.stack([tp / (tp + fn), tn / (tn + fp)])
-    errors = [
-        binary_calibration_error(stated.clamp(max=_ALMOST_1), holds, n_bins=_BINS, ignore_index=MISSING)
-        for stated, holds in zip(p.unbind(dim=1), true.unbind(dim=1), strict=True)
-    ]
-    return {
-        "accuracy": ((tp + tn) / (tp + fp + tn + fn)).mean(),
-        "balanced_accuracy": recall_and_specificity.nanmean(dim=0).mean(),
-        "macro_f1": f1.nanmean() if not f1.isnan().all() else torch.ones(()),
-        "macro_average_precision": _average_precision(z, true),
-        "calibration_error": torch.stack(errors).mean(),
-    }
-
-
-def _average_precision(score: Tensor, true: Tensor) -> Tensor:
-    """Return the mean average precision of the columns that have a positive; NaN where none has.
-
-    Of a column it is the sum over distinct scores, from high to low, of the precision there times the gain in recall.
-    """
-    columns = (true == 1).any(dim=0).nonzero().flatten()
-    if not len(columns):
-        return torch.tensor(torch.nan)
-    parts = [_average_precisions(score.T[some], true.T[some]) for some in torch.split(columns, _COLUMNS_AT_ONCE)]
-    return torch.cat(parts).mean()
-
-
-def _average_precisions(score: Tensor, true: Tensor) -> Tensor:
-    """Return the average precision of every row, float64; entries that are not annotated take no part."""
-    n = score.shape[1]
-    score, order = score.sort(dim=1, descending=True)
-    true = true.gather(1, order)
-    hit = (true == 1).double()
-    precision = hit.cumsum(dim=1) / (true != MISSING).double().cumsum(dim=1).clamp(min=1)
-    # equal scores are one threshold: the precision of each of them is that at the last
-    last = torch.ones_like(score, dtype=torch.bool)
-    last[:, :-1] = score[:, :-1] != score[:, 1:]
-    place = torch.where(last, torch.arange(n), n).flip(1).cummin(dim=1).values.flip(1)
-    return (hit * precision.gather(1, place)).sum(dim=1) / hit.sum(dim=1)
+    kind = OF_KIND[task.kind]
+    if not is_annotated(labels).any():
+        return dict.fromkeys(kind.names, float("nan"))
+    values = kind.compute(logits, labels, task)
+    return {name: float(values[name]) for name in kind.names}

@@ -9,7 +9,7 @@ Verdict = Literal["better", "worse", "no clear difference"]
 ENOUGH_SEEDS = 5
 
 
-def negative_transfer_verdict(difference: Interval) -> Verdict:
+def negative_transfer_verdict(difference: Interval, *, lower_is_better: bool = False) -> Verdict:
     """Say whether a task gained from being trained with others, by the interval of its difference to single-task.
 
     ``worse`` is negative transfer (Caruana, "Multitask Learning", 1997; Standley et al., "Which Tasks Should Be
@@ -17,11 +17,11 @@ def negative_transfer_verdict(difference: Interval) -> Verdict:
     An interval that touches 0 is ``no clear difference``, which says that this test cannot tell, not that there is
     none: more test inputs or seeds may. With an interval of 95 % one verdict in twenty would be wrong where nothing
     differs, and every task and arm asks anew. With two to four seeds intervals are wide, and few verdicts are clear;
-    with one nothing is known of other seeds: the verdict is then about these networks, not about the method. The
-    difference must be of a metric that is better when it is higher.
+    with one nothing is known of other seeds: the verdict is then about these networks, not about the method.
 
     Args:
         difference: the arm minus the baseline, as :func:`mtlcore.paired_difference` gives it.
+        lower_is_better: whether it is a difference of errors: below 0 is then a gain.
 
     Returns:
         the verdict.
@@ -38,4 +38,5 @@ def negative_transfer_verdict(difference: Interval) -> Verdict:
     """
     if not difference.low <= difference.high:
         raise ValueError(f"interval: found [{difference.low}, {difference.high}]; expected low <= high")
-    return "better" if difference.low > 0 else "worse" if difference.high < 0 else "no clear difference"
+    low, high = (-difference.high, -difference.low) if lower_is_better else (difference.low, difference.high)
+    return "better" if low > 0 else "worse" if high < 0 else "no clear difference"

@@ -1,7 +1,7 @@
 """Metrics that are a function of sums over inputs, and so can be bootstrapped: the protocol of a primary metric."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,20 +13,27 @@ from mtlcore.tasks import MISSING, Multiclass, Task
 
 
 class SummedMetric(ABC):
-    """A metric of a task's predictions, 0 or more and better when higher: what inputs add, summed, then a score.
+    """A metric of a task's predictions: what inputs add, summed, then a score.
 
     So its interval costs no more than accuracy's: a bootstrap replicate weighs the inputs anew, and computes nothing
     of them again. A metric of one's own is a subclass with these two methods and a constructor without arguments.
+
+    Attributes:
+        kinds: of the tasks that it scores.
+        lower_is_better: whether it is an error. One that is not is 0 or more, where it may be a primary metric.
     """
+
+    kinds: ClassVar[frozenset[str]] = frozenset({"multiclass", "multilabel"})
+    lower_is_better: ClassVar[bool] = False
 
     @abstractmethod
     def contributions(self, logits: Tensor, labels: Tensor, task: Task) -> np.ndarray:
         """Return what each input adds, float64, shape (N, K) with a K of the metric's choice.
 
         Args:
-            logits: floating point, shape (N, outputs).
-            labels: integer, shape (N,) or (N, L), -1 where not annotated.
-            task: which of the two kinds it is, and its classes or labels.
+            logits: what the task's head puts out, floating point, shape (N, task.width).
+            labels: as :mod:`mtlcore.tasks` says: (N,) or (N, L), -1 or NaN where not annotated.
+            task: of which kind it is, and its outputs.
         """
 
     @abstractmethod
@@ -102,5 +109,14 @@ class MacroF1(_OfCounts):
 SUMMED_METRICS: Registry[type[SummedMetric]] = Registry(
     "metric",
     "kindred.metrics",
-    {"accuracy": Accuracy, "balanced_accuracy": BalancedAccuracy, "macro_f1": MacroF1},
+    {
+        "accuracy": Accuracy,
+        "balanced_accuracy": BalancedAccuracy,
+        "macro_f1": MacroF1,
+        "rmse": "mtlcore.metrics.moments:RootMeanSquaredError",
+        "mae": "mtlcore.metrics.moments:MeanAbsoluteError",
+        "r2": "mtlcore.metrics.moments:Determination",
+        "ccc": "mtlcore.metrics.moments:Concordance",
+        "quadratic_kappa": "mtlcore.metrics.moments:QuadraticKappa",
+    },
 )

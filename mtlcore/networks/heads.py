@@ -1,8 +1,12 @@
 """Heads, linear or MLP: from features to a task's logits."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mtlcore.tasks import Task
 
 
 def build_head(features: int, outputs: int, hidden: Sequence[int] = ()) -> nn.Module:
@@ -31,3 +35,48 @@ def build_head(features: int, outputs: int, hidden: Sequence[int] = ()) -> nn.Mo
         layers += [nn.Linear(features, width), nn.ReLU()]
         features = width
     return nn.Sequential(*layers, nn.Linear(features, outputs))
+
+
+class OrderedThresholds(nn.Module):
+    r"""Logits of P(y > k), shape (N, C - 1), from one score an input: :math:`z_k = s - \theta_k`, theta rising.
+
+    All classes share the score, as in CORAL and in proportional odds; that thresholds rise is built in: each is the one
+    before plus a softplus. They start where all classes are as likely at a score of 0.
+
+    Example:
+        >>> OrderedThresholds(3)(torch.zeros(1, 1)).sigmoid()
+        tensor([[0.6667, 0.3333]], grad_fn=<SigmoidBackward0>)
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        theta = torch.logit(torch.arange(1, classes, dtype=torch.float64) / classes)
+        self.first = nn.Parameter(theta[:1].float())
+        self.steps = nn.Parameter(torch.log(torch.expm1(theta.diff())).float())
+
+    def forward(self, score: Tensor) -> Tensor:
+        """Return the logits, shape (N, C - 1), of scores, shape (N, 1)."""
+        return score - torch.cat([self.first, self.first + F.softplus(self.steps).cumsum(dim=0)])
+
+
+def _ordinal_head(features: int, task: Task, hidden: Sequence[int]) -> nn.Module:
+    return nn.Sequential(build_head(features, 1, hidden), OrderedThresholds(len(task.outputs)))
+
+
+# The kinds whose head is not a logit an output.
+_OF_KIND: dict[str, Callable[[int, Task, Sequence[int]], nn.Module]] = {"ordinal": _ordinal_head}
+
+
+def head_of(task: Task, features: int, hidden: Sequence[int] = ()) -> nn.Module:
+    """Build a task's head: outputs of shape (N, task.width); see :func:`build_head`.
+
+    Raises:
+        ValueError: a width is not positive.
+
+    Example:
+        >>> from mtlcore import Ordinal
+        >>> head_of(Ordinal("pain", ("none", "mild", "strong")), 4)(torch.zeros(2, 4)).shape
+        torch.Size([2, 2])
+    """
+    build = _OF_KIND.get(task.kind)
+    return build_head(features, task.width, hidden) if build is None else build(features, task, hidden)

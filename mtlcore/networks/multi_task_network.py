@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from mtlcore.networks.heads import build_head
+from mtlcore.networks.heads import head_of
 from mtlcore.networks.trunk import TaskTrunk
 from mtlcore.suggestions import did_you_mean
 from mtlcore.tasks import Task
@@ -23,7 +23,7 @@ class MultiTaskNetwork(nn.Module):
     Args:
         backbone: maps inputs of shape (N, ...) to features of shape (N, features); or a trunk.
         features: the number of features.
-        tasks: the tasks; the head of each has as many outputs as the task has classes or labels.
+        tasks: the tasks; each gets a head of its kind; see :mod:`mtlcore.networks.heads`.
         head_hidden: hidden widths of every head, an MLP; linear heads where there are none.
 
     Raises:
@@ -50,12 +50,10 @@ class MultiTaskNetwork(nn.Module):
                 f"expected one with {features} for {', '.join(self.task_names)}"
             )
         # With an ending of its own, a task may be called what a ModuleDict already has: type, keys, train.
-        self.heads = nn.ModuleDict(
-            {f"{task.name}_head": build_head(features, len(task.outputs), head_hidden) for task in tasks}
-        )
+        self.heads = nn.ModuleDict({f"{task.name}_head": head_of(task, features, head_hidden) for task in tasks})
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Return the logits by task, shape (N, outputs of the task), from one pass through the backbone."""
+        """Return the logits by task, shape (N, task.width), from one pass through the backbone."""
         # A worker's shard may be empty, and many a module cannot reshape nothing: two inputs go through, none is kept.
         h = self.backbone(x if len(x) else x.new_zeros(2, *x.shape[1:]))
         of_task = h if isinstance(self.backbone, TaskTrunk) else dict.fromkeys(self.task_names, h)

@@ -16,6 +16,26 @@ from mtlcore.tasks import Multiclass, Multilabel, Task
 Row = str | Sequence[str] | Mapping[str, Any] | None
 
 
+def no_relatedness(task: Task) -> str | None:
+    """Say why a task can be no end of a relatedness; None where it can.
+
+    Example:
+        >>> from mtlcore import Multiclass
+        >>> no_relatedness(Multiclass("mood", ("happy",))) is None
+        True
+    """
+    if isinstance(task, Multiclass | Multilabel):
+        return None
+    why = {
+        "regression": "a table holds the probability of a class or label, and a number has none",
+        "ordinal": "a table's losses read a probability a class, and an ordinal head has thresholds of one score",
+    }
+    return (
+        f"found {task.name!r}, of kind {task.kind}: {why[task.kind]}; expected a "
+        "multiclass or multilabel task (`bins` in a label rule makes one of a column of numbers)"
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Relatedness:
     """The relatedness of task ``source`` (A) to task ``target`` (B), either of them multiclass or multilabel.
@@ -53,6 +73,9 @@ class Relatedness:
     provenance: str = ""
 
     def __post_init__(self) -> None:
+        for end in (self.source, self.target):
+            if (why := no_relatedness(end)) is not None:
+                raise ValueError(f"{self.edge}: {why}")
         shape = (len(self.source.outputs), len(self.target.outputs))
         if tuple(self.table.shape) != shape:
             raise ValueError(f"{self.edge}: the table has shape {tuple(self.table.shape)}, the tasks need {shape}")

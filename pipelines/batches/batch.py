@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtlcore import MISSING, MixedLabels, Multilabel, Task
+from mtlcore import MISSING, MixedLabels, Task
 from pipelines.base.errors import UserError
 from pipelines.batches.augmentation import (
     alter,
@@ -41,7 +41,7 @@ class MixedBatch:
 
     Attributes:
         x: float32, (n, C, H, W) or (n, size), normalized as the case's ``input`` says.
-        labels: by task, int64 (n,) or int8 (n, L); -1 where not annotated.
+        labels: by task, int64 (n,), int8 (n, L) or float32 (n, K); -1 or NaN where not annotated.
         mixed: where every input is a blend of two rows, the labels of those that were blended in.
         strong: a strong view of the same rows, of ``x``'s shape; None where nothing asks for it.
     """
@@ -58,7 +58,7 @@ class StoredRows:
 
     Attributes:
         inputs: uint8 (n, C, H, W) or float32 (n, size); or int64 (n,), places in what the device holds already.
-        labels: by task, int64 (n,) or int8 (n, L); -1 where not annotated.
+        labels: by task, int64 (n,), int8 (n, L) or float32 (n, K); -1 or NaN where not annotated.
         alterations: float32 (n, 11), see :func:`pipelines.batches.augmentation.alterations`; None where there are none.
     """
 
@@ -170,9 +170,10 @@ def shares_of(mixing: Mixing, sizes: Mapping[str, int]) -> dict[str, float]:
 def class_priors(case: Case, readers: Mapping[str, BlockReader]) -> dict[str, tuple[float, ...]]:
     """Return each task's prior: training labels counted, one added to every class, or to held and not held.
 
-    A multiclass task's numbers sum to 1; a multilabel task's are the share of inputs on which each label holds.
+    A multiclass (or ordinal) task's numbers sum to 1; a multilabel task's are the share of inputs on which each label
+    holds. A regression task has none.
     """
-    tasks = tasks_of(case)
+    tasks = {name: task for name, task in tasks_of(case).items() if task.encoding != "numbers"}
     # by task and output
     holds = {name: np.zeros(len(task.outputs)) for name, task in tasks.items()}
     annotated = {name: np.zeros(len(task.outputs)) for name, task in tasks.items()}
@@ -183,12 +184,12 @@ def class_priors(case: Case, readers: Mapping[str, BlockReader]) -> dict[str, tu
                 labels = labels_by_task[name]
                 known = labels != MISSING
                 annotated[name] += known.sum(axis=0)
-                if isinstance(task, Multilabel):
+                if task.encoding == "labels":
                     holds[name] += (labels == 1).sum(axis=0)
                 else:
-                    holds[name] += np.bincount(labels[known], minlength=len(task.classes))
+                    holds[name] += np.bincount(labels[known], minlength=len(task.outputs))
     # One is added to each state, so that a class that has not been seen keeps a probability to be divided by.
-    states = {name: 2 if isinstance(task, Multilabel) else len(task.outputs) for name, task in tasks.items()}
+    states = {name: 2 if task.encoding == "labels" else len(task.outputs) for name, task in tasks.items()}
     return {name: tuple(((holds[name] + 1) / (annotated[name] + states[name])).tolist()) for name in tasks}
 
 

@@ -1,7 +1,6 @@
 """Training-data coverage: datasets that get too few rows of a batch, and classes without a labelled input."""
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
 
 from mtlcore import Multiclass
 from pipelines.batches.batch import batch_sampler, training_sizes
@@ -34,13 +33,16 @@ def coverage_notes(case: Case, data_sets: DataSets) -> list[str]:
 def _starved(case: Case, sizes: Mapping[str, int]) -> Iterator[str]:
     """A score of a network that hardly saw a dataset says nothing of the dataset, nor of what is compared with it."""
     training = case.training
-    plans: set[tuple[Literal["own", "shared"], tuple[str, ...]]]
-    plans = {("shared", tuple(case.tasks)) for arm in case.arms.values() if arm.networks == "shared"} | {
-        (arm.batch, (task,)) for arm in case.arms.values() if arm.networks == "one_per_task" for task in case.tasks
-    }
+    plans = [
+        (name, tasks)
+        for name, arm in case.arms.items()
+        for tasks in (
+            [case.tasks_of_arm(name)] if arm.networks == "shared" else [(t,) for t in case.tasks_of_arm(name)]
+        )
+    ]
     named: set[str] = set()
-    for batch, tasks in sorted(plans):
-        for name, rows in batch_sampler(case, sizes, 0, tasks, batch).per_step.items():
+    for arm, tasks in sorted(plans, key=lambda plan: (case.arms[plan[0]].networks != "shared", plan)):
+        for name, rows in batch_sampler(case.for_arm(arm), sizes, 0, tasks, case.arms[arm].batch).per_step.items():
             passes = training.steps * rows / sizes[name]
             # Many datasets in a small batch have few rows each: an even share is never told.
             few = rows < min(FEWEST_ROWS, training.batch_size // len(sizes))

@@ -1,8 +1,9 @@
 """Labels of selected rows, read from the buffers of memory-mapped Arrow columns without copying them whole.
 
-A column of a multiclass task is int32 values and a bitmap of which are valid. One of a multilabel task is a bitmap of
-L bits per row, another of which of these bits are valid, and a third of which rows are. A bitmap that Arrow leaves out
-says that all are. See "Arrow Columnar Format", arrow.apache.org/docs/format/Columnar.html.
+A column of classes is int32 values and a bitmap of which are valid. One of truths is a bitmap of L bits per row,
+another of which of these bits are valid, and a third of which rows are. One of numbers is K float32 values per row, NaN
+where one is missing, and a bitmap of which rows are valid. A bitmap that Arrow leaves out says that all are. See "Arrow
+Columnar Format", arrow.apache.org/docs/format/Columnar.html.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from mtlcore import MISSING, Multiclass, Task
+from mtlcore import MISSING, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class LabelColumn:
     """A task's labels in one block, or None in the place of a bitmap that is not there.
 
     Attributes:
-        values: int32 (rows,), or the bitmap of L bits per row as uint8.
+        values: int32 (rows,), float32 (rows, K), or the bitmap of L bits per row as uint8.
         entries_valid: a bitmap of as many bits as there are values.
         rows_valid: a bitmap of the rows; only where a row is a list.
     """
@@ -36,16 +37,19 @@ def label_column(column: pa.Array, task: Task) -> LabelColumn | None:
     assert column.offset == 0  # a block is written whole
     bitmaps = [None if buffer is None else np.frombuffer(buffer, np.uint8) for buffer in column.buffers()[:-1]]
     values = np.frombuffer(column.buffers()[-1], np.uint8)
-    if isinstance(task, Multiclass):
+    if task.encoding == "class":
         return LabelColumn(values.view(np.int32), bitmaps[0], None)
     assert column.values.offset == 0
+    if task.encoding == "numbers":
+        entries = values[: len(column) * len(task.outputs) * 4].view(np.float32)
+        return LabelColumn(entries.reshape(len(column), len(task.outputs)), None, bitmaps[0])
     return LabelColumn(values, bitmaps[1], bitmaps[0])
 
 
 def gather_labels(
     columns: Sequence[LabelColumn | None], task: Task, groups: Sequence[tuple[int, int, int]], rows: np.ndarray
 ) -> np.ndarray:
-    """Return the labels of rows of several blocks; -1 where not annotated.
+    """Return the labels of rows of several blocks; -1 or NaN where not annotated.
 
     Args:
         columns: of the task, by block.
@@ -54,11 +58,25 @@ def gather_labels(
         rows: integer, shape (n,), numbered within their block.
 
     Returns:
-        int64 (n,) or int8 (n, L).
+        int64 (n,), int8 (n, L) or float32 (n, K).
     """
-    if isinstance(task, Multiclass):
+    if task.encoding == "class":
         return _classes(columns, groups, rows)
-    return _truths(columns, groups, rows, len(task.outputs))
+    gather = _numbers if task.encoding == "numbers" else _truths
+    return gather(columns, groups, rows, len(task.outputs))
+
+
+def _numbers(
+    columns: Sequence[LabelColumn | None], groups: Sequence[tuple[int, int, int]], rows: np.ndarray, width: int
+) -> np.ndarray:
+    numbers = np.full((len(rows), width), np.nan, dtype=np.float32)
+    byte, rows_valid = rows >> 3, np.zeros(len(rows), dtype=np.uint8)
+    for block, start, end in groups:
+        if (column := columns[block]) is not None:
+            numbers[start:end] = column.values[rows[start:end]]
+            _taken(column.rows_valid, byte[start:end], rows_valid[start:end])
+    numbers[~_bit(rows_valid, rows)] = np.nan
+    return numbers
 
 
 def _classes(

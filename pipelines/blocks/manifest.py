@@ -26,12 +26,19 @@ class BlockEntry(_Entry):
 class LabelCounts(_Entry):
     """How a task's labels are distributed: rows annotated at all, and inputs by class or holding label.
 
-    ``known``: of a multilabel task, rows that are annotated for each label.
+    Attributes:
+        known: of a multilabel or regression task, rows that are annotated for each label or number.
+        mean: of a regression task, by number; those that are annotated nowhere are left out.
+        spread: their standard deviation (over the number of rows).
+        range: the least and the largest.
     """
 
     annotated: int
     histogram: dict[str, int]
     known: dict[str, int] = {}
+    mean: dict[str, float] = {}
+    spread: dict[str, float] = {}
+    range: dict[str, tuple[float, float]] = {}
 
 
 class SourceCounts(_Entry):

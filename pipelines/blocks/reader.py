@@ -20,7 +20,7 @@ class Batch:
 
     Attributes:
         inputs: uint8 (n, C, H, W) or float32 (n, size).
-        labels: by task, int64 (n,) or int8 (n, L); -1 where not annotated.
+        labels: by task, int64 (n,), int8 (n, L) or float32 (n, K); -1 or NaN where not annotated.
     """
 
     inputs: np.ndarray
@@ -92,11 +92,11 @@ class BlockReader:
         return Batch(inputs, self._labels_at(blocks, places, self._tasks))
 
     def gather_labels(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the labels of some rows by task: int64 (n,) or int8 (n, L); -1 where not annotated."""
+        """Return the labels of some rows by task, as :class:`Batch` has them."""
         return self._labels_at(*self._places(rows), self._tasks)
 
     def labels(self, task: str) -> np.ndarray:
-        """Return a task's labels of every row: int64 (n,) or int8 (n, L); -1 where not annotated."""
+        """Return a task's labels of every row, as :class:`Batch` has them."""
         return np.concatenate([labels[task] for labels in self.label_parts([task])])
 
     def label_parts(self, tasks: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:

@@ -1,24 +1,20 @@
 """The Arrow schema of a case's blocks, and BLOCK_VERSION.
 
-Columns: ``id`` (string), ``input`` (uint8 tensor CHW, or float32 vector), one per task (int32 for multiclass, a
-fixed-size list of bool for multilabel; null where not annotated), ``source`` and ``split`` (string).
+Columns: ``id`` (string), ``input`` (uint8 tensor CHW, or float32 vector), one per task (see
+label_encoding.py; null where not annotated), ``source`` and ``split`` (string).
 """
 
 from collections.abc import Sequence
 
 import pyarrow as pa
 
-from mtlcore import Multiclass, Task
+from mtlcore import Task
+from pipelines.blocks.label_encoding import label_type
 from pipelines.blocks.writer import input_type
 
 # Raised whenever the same source, labels and input section come to other blocks than before: blocks of another version
 # are made again. tests/pipelines/test_golden_numbers.py fails where it was forgotten.
 BLOCK_VERSION = 2
-
-
-def label_type(task: Task) -> pa.DataType:
-    """Return the Arrow type of a task's labels."""
-    return pa.int32() if isinstance(task, Multiclass) else pa.list_(pa.bool_(), len(task.outputs))
 
 
 def block_schema(shape: tuple[int, ...], tasks: Sequence[Task]) -> pa.Schema:

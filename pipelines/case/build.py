@@ -13,7 +13,9 @@ from mtlcore import (
     Multiclass,
     Multilabel,
     MultiTaskNetwork,
+    Ordinal,
     PseudoLabelling,
+    Regression,
     Relatedness,
     RelatednessTrust,
     RelatedPair,
@@ -32,19 +34,41 @@ from mtlcore.losses.pair_loss_registry import PAIR_LOSSES
 from mtlcore.suggestions import did_you_mean
 from pipelines.case.build_network import network_of
 from pipelines.case.case import Case, RelatednessEdge
-from pipelines.case.data import MulticlassTask
+from pipelines.case.data import (
+    MulticlassTask,
+    MultilabelTask,
+    OrdinalTask,
+    RegressionTask,
+    TaskSection,
+    outputs_of,
+)
 from pipelines.case.training import Matching
 from pipelines.case.unlabelled import Unlabelled
 
 
 def tasks_of(case: Case) -> dict[str, Task]:
     """Return the case's tasks by name."""
-    return {
-        name: Multiclass(name, task.classes, task.auxiliary)
-        if isinstance(task, MulticlassTask)
-        else Multilabel(name, task.labels, task.auxiliary)
-        for name, task in case.tasks.items()
-    }
+    return {name: _task(name, section) for name, section in case.tasks.items()}
+
+
+def _task(name: str, section: TaskSection) -> Task:
+    match section:
+        case MulticlassTask():
+            return Multiclass(name, section.classes, section.auxiliary)
+        case MultilabelTask():
+            return Multilabel(name, section.labels, section.auxiliary)
+        case OrdinalTask():
+            return Ordinal(name, section.classes, section.auxiliary, section.loss)
+        case RegressionTask():
+            return Regression(
+                name,
+                outputs_of(name, section),
+                section.auxiliary,
+                loss=section.loss,
+                delta=section.delta,
+                mean=section.mean or (),
+                spread=section.spread or (),
+            )
 
 
 def relatedness_of(edge: RelatednessEdge, tasks: dict[str, Task]) -> Relatedness:
@@ -58,18 +82,15 @@ def relatedness_of(edge: RelatednessEdge, tasks: dict[str, Task]) -> Relatedness
     return Relatedness.from_rows(source, tasks[edge.target], rows, edge.base)
 
 
-def build_network(case: Case, task_names: list[str], seed: int, pretrained: bool = True) -> MultiTaskNetwork:
+def build_network(case: Case, task_names: list[str], seed: int) -> MultiTaskNetwork:
     """Build the network for some of the tasks; its backbone starts the same whichever tasks they are.
-
-    With ``pretrained`` False it starts from drawn weights, whatever ``network.pretrained`` says.
 
     Raises:
         ValueError: the backbone does not fit the input.
     """
     tasks = tasks_of(case)
-    network = case.network if pretrained else case.network.model_copy(update={"pretrained": None})
     with seeded_init(seed):
-        return network_of(network, case.input.shape, [tasks[name] for name in task_names])
+        return network_of(case.network, case.input.shape, [tasks[name] for name in task_names])
 
 
 def added_losses(matching: Matching) -> tuple[AddedPairLoss, ...]:

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Discriminator, Field, PrivateAttr, Tag
 
 from pipelines.base.section import Name, Number, Positive, PositiveFloat, Section, Seed, Weight, one_or_more
-from pipelines.case.data import DataSet, Input, MulticlassTask, MultilabelTask
-from pipelines.case.network import Network
-from pipelines.case.training import Balancing, Matching, Training, method_alone
+from pipelines.case.data import DataSet, Input, TaskSection
+from pipelines.case.network import Network, Sharing
+from pipelines.case.training import Balancing, Matching, Mixing, Training, method_alone
 from pipelines.case.unlabelled import Unlabelled
 
 
@@ -61,6 +61,12 @@ class Arm(Section):
     alone. ``balancing`` and ``unlabelled`` stand in the place of ``training.balancing`` and ``training.unlabelled`` as
     a whole.
 
+    ``tasks`` are those that it serves, all by default: a network of some tasks trains on whole batches of their
+    datasets, or, with ``batch: shared``, on these datasets' rows of the batches that all tasks share. ``shuffle`` names
+    tasks whose labels are dealt anew among the training rows annotated for them: a control that keeps all but what the
+    labels say. ``network`` differs from the case's ``network`` in the keys that it has, ``sharing`` and ``pretrained``
+    in one of them; ``mixing`` and ``task_weights`` stand in the place of ``training``'s as a whole.
+
     ``infer: table`` predicts a multiclass task with a relatedness edge by reading the table backwards from the
     other task's prediction; ``fuse: table`` joins that with the task's own head (see mtlcore.read_classes and
     mtlcore.fuse_log_linear). Arms that differ in these alone share their networks: nothing is trained twice.
@@ -82,8 +88,21 @@ class Arm(Section):
     """Predict a multiclass task by its own head, or by its table read backwards."""
     fuse: Literal["table"] | None = None
     """Join the head with the table read backwards."""
-    pretrained: bool | None = None
-    """Whether a network of one task starts from ``network.pretrained``; has to be said where those were co-trained."""
+    pretrained: bool | str | None = None
+    """Whether networks start from ``network.pretrained``, or a file in its place; has to be said of networks of one
+    task where those weights were co-trained."""
+    tasks: Annotated[tuple[Name, ...] | None, BeforeValidator(one_or_more)] = None
+    """The tasks that it serves; all by default."""
+    shuffle: Annotated[tuple[Name, ...], BeforeValidator(one_or_more)] = ()
+    """Tasks whose training labels are permuted."""
+    network: Network | None = None
+    """What differs from the case's ``network``."""
+    sharing: Sharing | None = None
+    """In the place of ``network.sharing``."""
+    mixing: Mixing | None = None
+    """In the place of ``training.mixing``."""
+    task_weights: dict[str, Weight] | None = None
+    """In the place of ``training.task_weights``."""
 
     @property
     def weighs_by_trust(self) -> bool:
@@ -97,7 +116,9 @@ class Arm(Section):
 
     @property
     def is_baseline(self) -> bool:
-        """Whether it uses no relatedness in training: what co-training has to beat."""
+        """Whether it uses no relatedness in training: what co-training has to beat. Shuffled labels are a control."""
+        if self.shuffle:
+            return False
         if self.networks == "one_per_task" or not isinstance(self.matching, Matching):
             return True
         return not any(getattr(part, "weight", 0) for _, part in self.matching)
@@ -213,14 +234,14 @@ class Case(Section):
 
     name: Name
     """Names the experiment's folder."""
-    embedded: Literal["digits"] | None = None
-    """Data that come with an installed library, in the place of data_root."""
+    embedded: Literal["digits", "seasons"] | None = None
+    """Data that come with this package, in the place of data_root."""
     data_root: str | None = None
     """The folder, archive or URL that sources lie below; the case file's folder by default."""
     input: Input
     """What every input becomes."""
     tasks: Annotated[
-        dict[Name, Annotated[MulticlassTask | MultilabelTask, Field(discriminator="kind")]],
+        dict[Name, Annotated[TaskSection, Field(discriminator="kind")]],
         Field(min_length=1),
     ]
     """What is learnt, by name."""
@@ -267,10 +288,43 @@ class Case(Section):
         """Return the first arm that trains the same networks as an arm does: the one whose runs both use."""
 
         def training_of(name: str) -> dict[str, Any]:
-            unused = {"batch"} if self.arms[name].networks == "shared" else {"matching"}
+            shared = self.arms[name].networks == "shared"
+            unused = {"matching"} if not shared else set() if self.arms[name].tasks else {"batch"}
             return self.arms[name].model_dump(exclude={"infer", "fuse"} | unused)
 
         return next(name for name in self.arms if training_of(name) == training_of(arm))
+
+    def tasks_of_arm(self, arm: str) -> tuple[str, ...]:
+        """Return the tasks that an arm serves, in the case's order.
+
+        Those that an arm of one network a task trains one for: an auxiliary task without labels to test on needs none.
+        """
+        settings = self.arms[arm]
+        named = tuple(name for name in self.tasks if settings.tasks is None or name in settings.tasks)
+        if settings.tasks is not None or settings.networks == "shared":
+            return named
+        tested = {task for data_set in self.of_split("test").values() for task in data_set.labels}
+        return tuple(name for name in named if not self.tasks[name].auxiliary or name in tested)
+
+    def for_arm(self, arm: str) -> "Case":
+        """Return the case as an arm has it: with its own network, mixing and task weights."""
+        settings = self.arms[arm]
+        training: dict[str, Any] = {}
+        network = settings.network or self.network
+        if settings.sharing is not None:
+            network = network.model_copy(update={"sharing": settings.sharing})
+        if settings.pretrained is not None and settings.pretrained is not True:
+            network = network.model_copy(update={"pretrained": settings.pretrained or None})
+        if settings.mixing is not None:
+            training["mixing"] = settings.mixing
+        if settings.task_weights is not None:
+            training["task_weights"] = settings.task_weights
+        return self.model_copy(
+            update={
+                "network": network,
+                "training": self.training.model_copy(update=training) if training else self.training,
+            }
+        )
 
     def unlabelled_of(self, arm: str) -> Unlabelled:
         """Return what an arm's rows teach the tasks that they are not labelled for."""

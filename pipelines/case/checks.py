@@ -5,25 +5,34 @@ import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from mtlcore import METRICS
+from mtlcore import metric_names
 from mtlcore.networks.pretrained import tasks_in_weights
 from mtlcore.suggestions import did_you_mean
 from pipelines.base.errors import UserError
 from pipelines.base.storage import is_remote, join, missing_bucket
 from pipelines.case.build_network import builds_anywhere
-from pipelines.case.case import Case, RelatednessEdge, Tuning
-from pipelines.case.data import LabelRule, MulticlassTask, MultilabelTask, VectorInput
+from pipelines.case.case import Arm, Case, RelatednessEdge, Tuning
+from pipelines.case.data import (
+    LabelRule,
+    MulticlassTask,
+    MultilabelTask,
+    OrdinalTask,
+    RegressionTask,
+    TaskSection,
+    VectorInput,
+    outputs_of,
+)
 from pipelines.case.search_spaces import check_space
-from pipelines.case.training import Matching, SharesMixing
+from pipelines.case.training import Matching, Mixing, SharesMixing
 from pipelines.case.unlabelled import StrongView
 from pipelines.optimization.optimizer import check_optimizer
 from pipelines.optimization.schedule import check_schedule
 from pipelines.sources.list_source import nothing_there
-from pipelines.sources.listing import ROWS
+from pipelines.sources.listing import ROWS, matches_pattern
 from pipelines.sources.places import NothingThereError
 from pipelines.sources.registry import Source
 from pipelines.sources.tree import BrokenArchiveError
@@ -104,7 +113,7 @@ def _tasks(case: Case) -> Iterator[str]:
     for name, task in case.tasks.items():
         if name in RESERVED:
             yield f"tasks.{name}: the name is taken; expected any but {', '.join(RESERVED)}"
-        kind, outputs = ("classes", task.classes) if isinstance(task, MulticlassTask) else ("labels", task.labels)
+        kind, outputs = names_of_outputs(task), outputs_of(name, task)
         for alias, output in task.aliases.items():
             if output not in outputs:
                 near = did_you_mean(output, outputs)
@@ -117,11 +126,21 @@ def _tasks(case: Case) -> Iterator[str]:
         for twice in sorted(output for output, n in Counter(outputs).items() if n > 1):
             yield f"tasks.{name}.{kind}: found {twice!r} twice; expected every name once"
 
+        for key in ("mean", "spread") if isinstance(task, RegressionTask) else ():
+            if (numbers := getattr(task, key)) is not None and len(numbers) != len(outputs):
+                yield f"tasks.{name}.{key}: found {len(numbers)} numbers; expected {len(outputs)}, one an output"
+
     if all(task.auxiliary for task in case.tasks.values()):
         yield "tasks: found all of them auxiliary; expected one at least that is there for use"
 
 
+def names_of_outputs(task: TaskSection) -> str:
+    """Return the key below which a task's outputs are named."""
+    return {"multilabel": "labels", "regression": "outputs"}.get(task.kind, "classes")
+
+
 def _relatedness(case: Case) -> Iterator[str]:
+    from mtlcore.relatedness.relatedness import no_relatedness
     from pipelines.case.build import relatedness_of, tasks_of
 
     tasks = tasks_of(case)
@@ -133,6 +152,11 @@ def _relatedness(case: Case) -> Iterator[str]:
         for end, name in unknown.items():
             yield _unknown(f"{key}.{end}", "task", name, tasks)
         if unknown:
+            continue
+        refused = {end: why for end, name in ends.items() if (why := no_relatedness(tasks[name])) is not None}
+        for end, why in refused.items():
+            yield f"{key}.{end}: {why}"
+        if refused:
             continue
         if edge.source == edge.target:
             yield f"{key}.to: found {edge.target!r}, the source itself; expected another task"
@@ -166,8 +190,8 @@ def _datasets(case: Case) -> Iterator[str]:
                 yield _unknown(f"{key}.labels", "task", task_name, case.tasks)
             else:
                 yield from _label_rule(case, f"{key}.labels.{task_name}", task_name, rule, data_set.source)
-    for task_name in case.tasks:
-        for split in ("train", "test"):
+    for task_name, task in case.tasks.items():
+        for split in ("train",) if task.auxiliary else ("train", "test"):
             if not any(task_name in data_set.labels for data_set in case.of_split(split).values()):
                 yield (
                     f"datasets: found none of split {split!r} labelled for task {task_name!r}; "
@@ -257,10 +281,14 @@ def _label_rule(case: Case, key: str, task_name: str, rule: LabelRule, source: S
     if rule.where != "folder" and source.labels_in_folders:
         yield f"{key}.from: found {rule.where!r} for a source of kind {source.kind!r}; expected 'folder'"
     yield from _rule_keys(key, rule, case.tasks[task_name])
+    yield from _inputs_as_labels(key, rule, outputs_of(task_name, case.tasks[task_name]), source)
     if (rule.where == "column") != (rule.column is not None):
         problem = "missing; expected" if rule.column is None else "found; expected only"
         yield f"{key}.column: {problem} with from: column"
     task = case.tasks[task_name]
+    if rule.bins:
+        yield from _bins(key, task_name, rule, task)
+        return
     if rule.through is None:
         if rule.where == "folder" and isinstance(task, MultilabelTask):
             yield f"{key}: a folder names one class, {task_name!r} is multilabel; expected 'through' a multiclass task"
@@ -287,14 +315,50 @@ def _label_rule(case: Case, key: str, task_name: str, rule: LabelRule, source: S
             return
 
 
-def _rule_keys(key: str, rule: LabelRule, task: MulticlassTask | MultilabelTask) -> Iterator[str]:
+def _bins(key: str, task_name: str, rule: LabelRule, task: TaskSection) -> Iterator[str]:
+    """Say what is wrong with a rule that cuts a column of numbers."""
+    outputs = outputs_of(task_name, task)
+    if isinstance(task, RegressionTask):
+        yield f"{key}.bins: found for {task_name!r}, a regression task, which takes the numbers; expected none"
+        return
+    if list(rule.bins) != sorted(set(rule.bins)):
+        yield f"{key}.bins: found {list(rule.bins)}; expected rising numbers"
+    right = len(rule.bins) + (not isinstance(task, MultilabelTask))
+    if len(outputs) != right:
+        what = names_of_outputs(task)
+        yield f"{key}.bins: found {len(rule.bins)} numbers for {len(outputs)} {what} of {task_name!r}; expected {right}"
+    if rule.where not in ("column", "folder"):
+        yield f"{key}.bins: found with from: {rule.where}; expected from: column"
+    for other in ("threshold", "names", "separator", "value_column", "through"):
+        if getattr(rule, other) not in (None, ()):
+            yield f"{key}.{other}: found beside bins, which read numbers; expected one of the two"
+
+
+def _inputs_as_labels(key: str, rule: LabelRule, outputs: Sequence[str], source: Source) -> Iterator[str]:
+    """A label that is among its own inputs is learnt by looking it up: only where the case says so."""
+    inputs, labels_too = getattr(source, "vector_columns", ()), getattr(source, "label_columns", ())
+    names = outputs if rule.where == "columns" else [*rule.columns, *([rule.column] if rule.column else [])]
+    for name in names:
+        if any(matches_pattern(name, p) for p in inputs) and not any(matches_pattern(name, p) for p in labels_too):
+            yield (
+                f"{key}: found the column {name!r}, which source.vector_columns has as an input; expected it in one of "
+                "the two, or in source.label_columns as well, where it is to be both"
+            )
+
+
+def _rule_keys(key: str, rule: LabelRule, task: TaskSection) -> Iterator[str]:
     """Say which keys of a rule are used only together."""
+    if isinstance(task, RegressionTask):
+        for name in ("threshold", "names", "value_column", "through"):
+            if getattr(rule, name) is not None:
+                yield f"{key}.{name}: found for a regression task, whose labels are numbers; expected none"
+    one_class = MulticlassTask | OrdinalTask
     if (rule.where == "annotators") != bool(rule.columns):
         problem = "missing; expected" if not rule.columns else "found; expected only"
         yield f"{key}.columns: {problem} with from: annotators"
-    if rule.separator is not None and (rule.where not in ("column", "annotators") or isinstance(task, MulticlassTask)):
-        yield f"{key}.separator: found; expected only for the labels of a multilabel task in one column"
-    if rule.value_column is not None and (not rule.long or isinstance(task, MulticlassTask)):
+    if rule.separator is not None and (rule.where not in ("column", "annotators") or isinstance(task, one_class)):
+        yield f"{key}.separator: found; expected only for labels, or numbers, of one task in one column"
+    if rule.value_column is not None and (not rule.long or isinstance(task, one_class)):
         yield f"{key}.value_column: found; expected only with long: true, for a multilabel task"
     if rule.long and rule.where != "column":
         yield f"{key}.long: found true; expected only with from: column"
@@ -302,13 +366,7 @@ def _rule_keys(key: str, rule: LabelRule, task: MulticlassTask | MultilabelTask)
 
 def _training(case: Case) -> Iterator[str]:
     training, train_sets = case.training, case.of_split("train")
-    if isinstance(training.mixing, SharesMixing):
-        for name in training.mixing.shares:
-            if name not in train_sets:
-                yield _unknown("training.mixing", "dataset of split train", name, train_sets)
-        for name in train_sets:
-            if name not in training.mixing.shares:
-                yield f"training.mixing: {name!r} is missing; expected a share for every training dataset"
+    yield from _mixing("training", case, training.mixing)
     yield from _augmentation(case)
     for name in training.task_weights:
         if name not in case.tasks:
@@ -328,6 +386,39 @@ def _training(case: Case) -> Iterator[str]:
             yield f"{section}.seeds: found {list(seeds)}; expected every seed once"
 
 
+def _mixing(section: str, case: Case, mixing: Mixing) -> Iterator[str]:
+    train_sets = case.of_split("train")
+    if isinstance(mixing, SharesMixing):
+        for name in mixing.shares:
+            if name not in train_sets:
+                yield _unknown(f"{section}.mixing", "dataset of split train", name, train_sets)
+        for name in train_sets:
+            if name not in mixing.shares:
+                yield f"{section}.mixing: {name!r} is missing; expected a share for every training dataset"
+
+
+def _own_settings(case: Case, name: str, arm: Arm) -> Iterator[str]:
+    """Say what is wrong with what an arm has in the place of the case's own settings."""
+    key = f"arms.{name}"
+    for what in ("tasks", "shuffle", "task_weights"):
+        for task in getattr(arm, what) or ():
+            if task not in case.tasks:
+                yield _unknown(f"{key}.{what}", "task", task, case.tasks)
+    if arm.tasks == ():
+        yield f"{key}.tasks: found none; expected one at least, or no such key for all"
+    served = case.tasks_of_arm(name)
+    for task in arm.shuffle:
+        if task in case.tasks and task not in served:
+            yield f"{key}.shuffle: found {task!r}, which the arm does not serve; expected one of {', '.join(served)}"
+    if arm.mixing is not None:
+        yield from _mixing(key, case, arm.mixing)
+    if arm.reads_the_table and arm.tasks is not None:
+        for edge in case.relatedness:
+            missing = {edge.source, edge.target} - set(served)
+            if edge.source in served and missing:
+                yield f"{key}.tasks: {', '.join(missing)} is missing, from which the table is read backwards"
+
+
 def _schedule(case: Case) -> Iterator[str]:
     for problem in check_schedule(case.training.schedule, case.training.steps):
         yield f"training.schedule.{problem}"
@@ -341,6 +432,8 @@ def _optimizer(case: Case) -> Iterator[str]:
 
 
 def _validation(case: Case) -> Iterator[str]:
+    from pipelines.case.build import tasks_of
+
     training, labelled = case.training, case.of_split("validation").values()
     if training.validation.every_steps is None:
         for key in ("best", "early_stopping"):
@@ -360,7 +453,7 @@ def _validation(case: Case) -> Iterator[str]:
             f"training.best.metric: found {task!r}, and no dataset of split 'validation' is labelled for it; "
             "expected one"
         )
-    elif dot and metric not in (metrics := [*METRICS, *_own_metrics(case, task)]):
+    elif dot and metric not in (metrics := [*metric_names(tasks_of(case)[task]), *_own_metrics(case, task)]):
         yield _unknown("training.best.metric", "metric", metric, metrics)
 
 
@@ -385,6 +478,7 @@ def _arms_and_evaluation(case: Case) -> Iterator[str]:
     for name, arm in case.arms.items():
         if arm.infer == "table" and arm.fuse is not None:
             yield f"arms.{name}: found both 'infer: table' and 'fuse: table'; expected one of them"
+        yield from _own_settings(case, name, arm)
         readable = any(isinstance(case.tasks.get(edge.source), MulticlassTask) for edge in case.relatedness)
         if arm.reads_the_table and not readable:
             yield f"arms.{name}: reads a table, and no relatedness edge leads from a multiclass task; expected one"
@@ -448,11 +542,13 @@ def _balancing(case: Case) -> Iterator[str]:
         return  # reported already; a loss cannot be built
     reported: set[str] = set()
     for name, arm in case.arms.items():
-        tasks = list(case.tasks) if arm.networks == "shared" else list(case.tasks)[:1]
+        if not (served := list(case.tasks_of_arm(name))):
+            continue  # reported elsewhere
+        tasks = served if arm.networks == "shared" else served[:1]
         # A stand-in for the backbone: methods look for a matrix, whatever its shape.
         shared = [torch.zeros(1, 1, requires_grad=True)]
         try:
-            build_balancing(case, name, build_loss(case, tasks, arm.matching, {}), shared, [], seed=0)
+            build_balancing(case, name, build_loss(case.for_arm(name), tasks, arm.matching, {}), shared, [], seed=0)
         except ValueError as error:
             problem = f"{f'arms.{name}' if arm.balancing else 'training'}.balancing.{error}"
             if problem not in reported:
@@ -598,13 +694,17 @@ _OF_IMAGES = ("small_cnn", "resnet_small")
 def _network(case: Case) -> Iterator[str]:
     from pipelines.case.build import build_network
 
-    if isinstance(case.input, VectorInput) and case.network.backbone in _OF_IMAGES:
-        yield (
-            f"network.backbone: found {case.network.backbone!r}, which takes images, and inputs are vectors of "
-            f"{case.input.size} numbers; expected mlp, flatten, or package.module:callable"
-        )
-        return
-    try:
-        build_network(case, list(case.tasks), seed=0)
-    except ValueError as error:
-        yield f"network.{error}"
+    drawn = case.network.model_copy(update={"pretrained": None})
+    own = {f"arms.{name}.": of_arm for name in case.arms if (of_arm := case.for_arm(name)).network != case.network}
+    own = {key: of_arm for key, of_arm in own.items() if of_arm.network != drawn}  # which is easier to build
+    for key, of_arm in {"": case, **own}.items():
+        if isinstance(case.input, VectorInput) and of_arm.network.backbone in _OF_IMAGES:
+            yield (
+                f"{key}network.backbone: found {of_arm.network.backbone!r}, which takes images, and inputs are vectors "
+                f"of {case.input.size} numbers; expected mlp, flatten, or package.module:callable"
+            )
+            continue
+        try:
+            build_network(of_arm, list(case.tasks), seed=0)
+        except ValueError as error:
+            yield f"{key}network.{error}"

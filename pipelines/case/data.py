@@ -6,8 +6,16 @@ from PIL import ImageColor
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from mtlcore.tasks import OrdinalLoss, RegressionLoss
 from pipelines.base.section import Number, Positive, PositiveFloat, Section, one_or_more
 from pipelines.sources.registry import Source
+
+_Finite = Annotated[float, Field(allow_inf_nan=False), Number]
+
+
+def _several_numbers(value: object) -> object:
+    """Make a tuple of a number alone."""
+    return (value,) if isinstance(value, int | float | str) else value
 
 
 class MulticlassTask(Section):
@@ -37,6 +45,59 @@ class MultilabelTask(Section):
     """Trained and reported only."""
 
 
+class OrdinalTask(Section):
+    """One of ``classes`` holds, which stand in an order, the lowest first; ``aliases`` and ``auxiliary`` as for a
+    multiclass task.
+
+    ``loss``: ``coral`` or ``cumulative``; see mtlcore.ordinal_loss.
+    """
+
+    kind: Literal["ordinal"]
+    classes: Annotated[tuple[str, ...], Field(min_length=2)]
+    """The classes, from low to high."""
+    aliases: dict[str, str] = {}
+    """Other words for them in sources: word to class."""
+    auxiliary: bool = False
+    """Trained and reported only."""
+    loss: OrdinalLoss = "coral"
+    """How it is trained."""
+
+
+class RegressionTask(Section):
+    """Numbers, by name in ``outputs``; without it one, called like the task.
+
+    ``loss``: ``mse``, ``huber`` or ``gaussian``, which states a spread with each number; see mtlcore.regression_loss.
+    The network learns (number - ``mean``) / ``spread``, which are those of the labels for training where the case says
+    nothing else.
+    """
+
+    kind: Literal["regression"]
+    outputs: Annotated[tuple[str, ...], BeforeValidator(one_or_more)] = ()
+    """The numbers' names; with ``from: columns``, the columns."""
+    aliases: dict[str, str] = {}
+    """Other names of their columns in sources: column to output."""
+    auxiliary: bool = False
+    """Trained and reported only."""
+    loss: RegressionLoss = "mse"
+    """How it is trained."""
+    delta: PositiveFloat = 1.0
+    """Of ``huber``: from how many spreads on an error counts linearly."""
+    mean: Annotated[tuple[_Finite, ...] | None, BeforeValidator(_several_numbers)] = None
+    """Subtracted, one number an output; that of the training labels by default."""
+    spread: Annotated[tuple[PositiveFloat, ...] | None, BeforeValidator(_several_numbers)] = None
+    """What numbers are divided by then; the training labels' standard deviation by default."""
+
+
+TaskSection = MulticlassTask | MultilabelTask | OrdinalTask | RegressionTask
+
+
+def outputs_of(name: str, task: TaskSection) -> tuple[str, ...]:
+    """Return the names of a task's classes, labels or numbers."""
+    if isinstance(task, MulticlassTask | OrdinalTask):
+        return task.classes
+    return task.labels if isinstance(task, MultilabelTask) else task.outputs or (name,)
+
+
 def _words_of(cells: object) -> object:
     """Write the keys of a mapping of cells as text: YAML reads 1 as a number, and yes, no, on and off as truths."""
     if not isinstance(cells, dict):
@@ -63,13 +124,13 @@ def _several(value: object) -> object:
 
 
 class LabelRule(Section):
-    """Where a source's labels of a task stand.
+    """Where a source's labels of a task stand. Of a regression task a cell is a number, or a list of them.
 
     ``folder``: the name of the image's folder. ``column``: a column with a class, or with the labels that hold
     (a list, or text with ``separator`` between them: ``|`` by default, a blank for any white space). ``columns``: a
     column a label, true or false, empty where unknown; of a multiclass task's columns exactly one may hold.
     ``annotators``: ``columns``, each as a ``column`` of one annotator; a class or label is what more than half of those
-    who say anything say, and not annotated where nothing is.
+    who say anything say, and not annotated where nothing is; a number is the mean of what they say.
     With ``through`` what is found is a class of that task, and the relatedness table's row is the label.
 
     An empty cell means "not annotated", as do the codes in ``not_annotated`` (-1, 9, 999, ...). ``values`` says what
@@ -80,6 +141,9 @@ class LabelRule(Section):
 
     ``long``: an image stands in several rows, one label in each; with ``value_column``, that column says whether it
     holds, and labels that no row names are not annotated.
+
+    ``bins`` makes classes of a column of numbers, or labels that hold in order: from the k-th of them on class k, of
+    len(bins) + 1, or the first k labels, of len(bins).
     """
 
     where: Literal["folder", "column", "columns", "annotators"] = Field(alias="from")
@@ -100,6 +164,8 @@ class LabelRule(Section):
     """What stands between the labels of one cell; ``|`` by default."""
     threshold: Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_share), Number] | None = None
     """The intensity, certainty or percentage from which a label holds."""
+    bins: tuple[_Finite, ...] = ()
+    """Where a column of numbers is cut into classes, or into labels that hold in order; rising."""
     long: bool = False
     """An image stands in several rows, one label in each."""
     value_column: str | None = None

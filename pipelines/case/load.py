@@ -38,6 +38,11 @@ def read_yaml(path: Path) -> Any:
     return parse_yaml(text, str(path))
 
 
+def shipped_cases() -> list[Path]:
+    """Return the case files that come with this package, those of its folders (``studies/focus``) too."""
+    return sorted(SHIPPED_CASES.rglob("*.yaml"))
+
+
 def find_case_file(name: str) -> Path:
     """Return the case file at a path, or the shipped one of that name.
 
@@ -50,7 +55,7 @@ def find_case_file(name: str) -> Path:
     shipped = SHIPPED_CASES / f"{name}.yaml"
     if shipped.is_file():
         return shipped
-    near = sorted(p.stem for p in SHIPPED_CASES.glob("*.yaml"))
+    near = sorted(str(p.relative_to(SHIPPED_CASES).with_suffix("")) for p in shipped_cases())
     near += sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
     raise UserError(f"{name}: no such case file{did_you_mean(path.name, near)}")
 
@@ -85,8 +90,8 @@ def load_case(name: str, overrides: Sequence[str] = (), *, check_paths: bool = T
     for override in of_an_arm:
         _apply(raw_case, override, path, resolve=check_paths)
     _resolve_paths(raw_case, path, resolve=check_paths)
-    _merge_matching_into_arms(raw_case)
     _choose_backbone(raw_case)
+    _merge_matching_into_arms(raw_case)
     if problems := with_plain_tables(raw_case, path.absolute().parent, read_yaml):
         raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
     try:
@@ -175,6 +180,8 @@ _DEFAULT_ARMS: dict[str, Any] = {
     "naive": {"matching": "none"},
     "co-trained": {},
 }
+# Without relatedness there is nothing to co-train by: the last would be the one before it.
+_DEFAULT_ARMS_WITHOUT_RELATEDNESS = {name: arm for name, arm in _DEFAULT_ARMS.items() if name != "co-trained"}
 # The default arms where an edge leads from a multiclass task: its table can be read backwards without co-training.
 _DEFAULT_ARMS_WITH_A_TABLE: dict[str, Any] = {
     "single-task": {"networks": "one_per_task"},
@@ -192,6 +199,8 @@ def _default_arms(raw_case: Mapping[str, Any]) -> dict[str, Any]:
     kinds = [
         tasks[name].get("kind") for name in sources if isinstance(tasks, dict) and isinstance(tasks.get(name), dict)
     ]
+    if not sources:
+        return copy.deepcopy(_DEFAULT_ARMS_WITHOUT_RELATEDNESS)
     return copy.deepcopy(_DEFAULT_ARMS_WITH_A_TABLE if "multiclass" in kinds else _DEFAULT_ARMS)
 
 
@@ -207,6 +216,15 @@ def _merge_matching_into_arms(raw_case: dict[str, Any]) -> None:
             arms[arm_name] = arm = {}
         if isinstance(arm, dict):
             arm["matching"] = _merged(training.get("matching") or {}, arm.get("matching", {}))
+            if isinstance(arm.get("network"), dict) and isinstance(raw_case.get("network"), dict | None):
+                arm["network"] = _network_of_arm(raw_case.get("network") or {}, arm["network"])
+
+
+def _network_of_arm(network: dict[str, Any], arm: dict[str, Any]) -> dict[str, Any]:
+    """Merge an arm's network over the case's; widths and options are another backbone's where it names another."""
+    if arm.get("backbone", network.get("backbone")) != network.get("backbone"):
+        network = {key: value for key, value in network.items() if key not in ("widths", "options", "pretrained")}
+    return _merged(network, arm)  # type: ignore[no-any-return]
 
 
 def _choose_backbone(raw_case: dict[str, Any]) -> None:
@@ -262,7 +280,10 @@ _FORMS = {
     "Best": "a metric, or {metric: mean}",
 }
 _EDGES = "expected a list of edges, [{from: TASK, to: TASK, table: {CLASS: [LABEL, ...]}}]"
-_TASK = "expected {kind: multiclass, classes: [...]} or {kind: multilabel, labels: [...]}"
+_TASK = (
+    "expected {kind: multiclass, classes: [...]}, {kind: multilabel, labels: [...]}, {kind: ordinal, classes: [...]} "
+    "or {kind: regression}"
+)
 
 
 def _expected(kind: str, key: str, value: Any, context: dict[str, Any]) -> str | None:

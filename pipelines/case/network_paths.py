@@ -22,10 +22,14 @@ def absolute_network_path(key: str, value: Any, base: Path) -> Any:
 
 
 def resolve_network_paths(raw_case: dict[str, Any], base: Path) -> None:
-    """Make the paths of a case's network section absolute, in place."""
-    section = raw_case.get("network")
-    if isinstance(section, dict):
+    """Make the paths of a case's network section, and of its arms' own, absolute, in place."""
+    arms = raw_case.get("arms")
+    of_arms = [arm for arm in arms.values() if isinstance(arm, dict)] if isinstance(arms, dict) else []
+    for section in (raw_case.get("network"), *(arm.get("network") for arm in of_arms)):
         for key in KEYS:
             name = key.removeprefix("network.")
-            if name in section:
+            if isinstance(section, dict) and name in section:
                 section[name] = absolute_network_path(key, section[name], base)
+    for arm in of_arms:
+        if "pretrained" in arm:
+            arm["pretrained"] = absolute_network_path("network.pretrained", arm["pretrained"], base)

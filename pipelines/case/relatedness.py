@@ -22,6 +22,8 @@ from typing import Any
 from mtlcore import (
     Multiclass,
     Multilabel,
+    Ordinal,
+    Regression,
     Relatedness,
     Task,
     composed_relatedness,
@@ -237,6 +239,10 @@ def _task(name: Any, raw_case: dict[str, Any]) -> Task:
     described = tasks.get(name) if isinstance(tasks, dict) else None
     if not isinstance(described, dict):
         raise ValueError(f"there is no task {name!r}{did_you_mean(name, tasks or ())}")
+    if described.get("kind") == "ordinal":
+        return Ordinal(str(name), tuple(map(str, described.get("classes") or ())))
+    if described.get("kind") == "regression":
+        return Regression(str(name), tuple(map(str, described.get("outputs") or (name,))))
     if described.get("kind") == "multilabel":
         return Multilabel(str(name), tuple(map(str, described.get("labels") or ())))
     return Multiclass(str(name), tuple(map(str, described.get("classes") or ())))

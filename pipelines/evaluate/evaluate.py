@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from mtlcore import (
-    MISSING,
     FusionWeights,
     Multiclass,
     bootstrapped_delta_m,
     delta_m,
+    is_annotated,
 )
 from pipelines.base.errors import UserError
 from pipelines.base.progress import bar, note
@@ -77,9 +77,9 @@ def evaluate(case: Case, data_sets: DataSets) -> Results:
     unseen = unseen_classes(case, data_sets)
     arms = score_arms(case, tested, unseen)
     for_use = [name for name, task in tasks.items() if not task.auxiliary]
-    main_task = settings.main_task or for_use[0]
+    main_task = settings.main_task or next(name for name in for_use if any(name in of for of in arms.values()))
     base = arms[settings.baseline]
-    useless = any(base[name].at_chance for name in for_use)
+    useless = any(base[name].at_chance for name in for_use if name in base)
     return Results(
         case=case.name,
         experiment=PurePosixPath(experiment.partition("?")[0]).name,
@@ -145,7 +145,7 @@ def _predict_every_arm(
         weights = fusion_weights(case, held_out, data_sets, readings)
     fused: dict[str, dict[str, Fusion]] = {}
     for name, arm in case.arms.items():
-        for task in readings if arm.reads_the_table else ():
+        for task in sorted(set(readings) & set(case.tasks_of_arm(name))) if arm.reads_the_table else ():
             default = [FusionWeights() if arm.fuse else FusionWeights(0.0, 0.0)] * len(case.training.seeds)
             weights_by_seed = weights.get(name, {}).get(task, default)
             fused.setdefault(name, {})[task] = Fusion(
@@ -190,7 +190,9 @@ def split_tests(
     tests = {}
     for task in case.tasks:
         labels = torch.from_numpy(np.concatenate([reader.labels(task) for reader in readers.values()]))
-        annotated = (labels != MISSING).reshape(len(labels), -1).any(dim=1)
+        annotated = is_annotated(labels).reshape(len(labels), -1).any(dim=1)
+        if not annotated.any():
+            continue  # an auxiliary task, which needs no labels to test on
         serving = sorted((run for run in predicted if task in run.tasks), key=lambda run: (run.arm, order[run.seed]))
         tests[task] = TaskTest(
             annotated.nonzero().flatten(), labels[annotated], {run: predicted[run][task][annotated] for run in serving}
@@ -209,7 +211,7 @@ def predict_runs(
     readers = open_readers(case, data_sets, split)
     predicted = {}
     for run in runs:
-        network = build_network(case, list(run.tasks), run.seed)
+        network = build_network(case.for_arm(run.arm), list(run.tasks), run.seed)
         network.load_state_dict(read_weights(run.folder(experiment)))
         predicted[run] = _predict(network.eval(), readers.values(), case)
     return predicted
@@ -226,17 +228,24 @@ def _predict(network: Any, readers: Any, case: Case) -> dict[str, Tensor]:
     return {task: torch.cat([part[task] for part in parts]) for task in parts[0]}
 
 
-def _delta_m(arm: dict[str, TaskResult], baseline: dict[str, TaskResult], tasks: Sequence[str]) -> float | None:
-    means = ({task: of[task].mean() for task in tasks} for of in (arm, baseline))
-    return or_null(delta_m(*means))
+def _delta_m(arm: dict[str, TaskResult], baseline: dict[str, TaskResult], for_use: Sequence[str]) -> float | None:
+    tasks = [task for task in for_use if task in arm and task in baseline]
+    if not tasks:
+        return None
+    scores, of_baseline = ({task: of[task].mean() for task in tasks} for of in (arm, baseline))
+    if any(score < 0 for score in of_baseline.values()):
+        return None
+    errors = [task for task in tasks if baseline[task].lower_is_better]
+    return or_null(delta_m(scores, of_baseline, lower_is_better=errors))
 
 
 def _delta_m_difference(
     case: Case, tested: Mapping[str, TaskTest], arm: str, for_use: Sequence[str]
 ) -> Difference | None:
     settings = case.evaluation
-    tasks = {name: task for name, task in tasks_of(case).items() if name in for_use}
-    if arm == settings.baseline:
+    served = set(for_use) & set(case.tasks_of_arm(arm)) & set(case.tasks_of_arm(settings.baseline)) & set(tested)
+    tasks = {name: task for name, task in tasks_of(case).items() if name in served}
+    if arm == settings.baseline or not tasks:
         return None
     interval = bootstrapped_delta_m(
         {name: of_arm(tested[name], arm) for name in tasks},
@@ -280,11 +289,13 @@ def _confusion(case: Case, tested: Mapping[str, TaskTest], main_task: str) -> Co
         return None
     classes, test = len(task.classes), tested[main_task]
     counts = {}
-    for arm in case.arms:  # only pairs that occur: of 10,000 classes there are 10^8
+    for arm in (
+        arm for arm in case.arms if main_task in case.tasks_of_arm(arm)
+    ):  # only pairs that occur: of 10,000 classes there are 10^8
         pairs = torch.cat([test.labels * classes + z.argmax(dim=1) for z in of_arm(test, arm)])
         pair, n = torch.unique(pairs, return_counts=True)
         counts[arm] = [(p // classes, p % classes, k) for p, k in zip(pair.tolist(), n.tolist(), strict=True)]
-    return Confusion(task=main_task, counts=counts)
+    return Confusion(task=main_task, counts=counts) if counts else None
 
 
 def _trust(case: Case, runs: Sequence[Run], experiment: str) -> dict[str, dict[str, EdgeTrust]]:

@@ -13,11 +13,11 @@ import yaml
 from torch import Tensor
 
 from mtlcore import (
-    MISSING,
     HeldOut,
     Multiclass,
     Relatedness,
     Task,
+    is_annotated,
     relatedness_from_predictions,
     save_relatedness,
 )
@@ -94,9 +94,8 @@ def relate(case: Case, data_sets: DataSets, edges: Sequence[tuple[str, str]]) ->
         UserError: nothing is there to predict.
     """
     needed = {name for edge in edges for name in edge}
-    baseline_case = case.model_copy(
-        update={"arms": {case.evaluation.baseline: case.arms[case.evaluation.baseline]}, "relatedness": ()}
-    )
+    baseline = case.arms[case.evaluation.baseline].model_copy(update={"tasks": tuple(case.tasks)})
+    baseline_case = case.model_copy(update={"arms": {case.evaluation.baseline: baseline}, "relatedness": ()})
     runs, experiment = [run for run in list_runs(baseline_case) if run.network in needed], experiment_folder(case)
     waiting = [run for run in runs if not is_done(run, experiment, data_sets)]
     if waiting:
@@ -204,4 +203,4 @@ def _held_out(task: Task, predicted: Mapping[str, _Predicted]) -> HeldOut | None
 
 
 def _annotated(y: Tensor) -> Tensor:
-    return (y != MISSING).reshape(len(y), -1).any(dim=1)
+    return is_annotated(y).reshape(len(y), -1).any(dim=1)

@@ -27,11 +27,13 @@ class Difference(_Part):
     value: float = Field(description="difference of the means over seeds")
     low: float = Field(description="lower end of the interval")
     high: float = Field(description="upper end of the interval")
+    lower_is_better: bool = Field(default=False, description="whether it is of an error: a gain is negative")
 
     @property
     def verdict(self) -> Verdict:
         """``better``, ``worse`` (negative transfer), or ``no clear difference``; see mtlcore."""
-        return negative_transfer_verdict(Interval(self.value, self.low, self.high))
+        interval = Interval(self.value, self.low, self.high)
+        return negative_transfer_verdict(interval, lower_is_better=self.lower_is_better)
 
 
 class AgainstBest(_Part):
@@ -55,10 +57,13 @@ class TaskResult(_Part):
     """One arm on one task."""
 
     primary_metric: str = Field(
-        description="the metric of `difference`: accuracy or macro_f1, unless evaluation.metrics says another"
+        description="the metric of `difference`: accuracy, macro_f1, mae (ordinal) or rmse (regression), unless "
+        "evaluation.metrics says another"
     )
+    lower_is_better: bool = Field(default=False, description="whether the primary metric is an error")
     metrics: dict[str, list[float | None]] = Field(
-        description="every metric in [0, 1], one value per seed, in the order of `seeds`; null where it is not defined"
+        description="every metric, one value per seed, in the order of `seeds`; null where not defined; in [0, 1] "
+        "but for rmse and mae (in the labels' unit, or in classes), r2, ccc and quadratic_kappa (at most 1)"
     )
     difference: Difference | None = Field(
         description="to the baseline; null for the baseline itself, and where the baseline is at chance"
@@ -194,7 +199,9 @@ class Results(_Part):
     seeds: list[int]
     steps: int
     confidence: float = Field(description="coverage of every interval")
-    arms: dict[str, dict[str, TaskResult]] = Field(description="by arm and task")
+    arms: dict[str, dict[str, TaskResult]] = Field(
+        description="by arm and task; without the tasks that an arm does not serve, and those without labels to test on"
+    )
     delta_m: dict[str, float | None] = Field(
         description="by arm: mean over tasks of the relative gain in the primary metric over the baseline, "
         "auxiliary tasks left out"
@@ -228,6 +235,17 @@ class Results(_Part):
         default=None, description="fingerprint of the runs, data and settings; the same ones are not evaluated again"
     )
     git_commit: str | None = Field(description="of the code; ends with -dirty where it was changed; null if unknown")
+
+    def of_task(self, task: str) -> dict[str, TaskResult]:
+        """Return the results on a task by arm: of the arms that serve it."""
+        return {arm: of_arm[task] for arm, of_arm in self.arms.items() if task in of_arm}
+
+    @property
+    def tested(self) -> list[str]:
+        """The tasks that an arm has a result on, in the case's order."""
+        return list(
+            dict.fromkeys(task for of_arm in sorted(self.arms.values(), key=len, reverse=True) for task in of_arm)
+        )
 
     def write(self, folder: str) -> str:
         """Write results.json; return its path."""

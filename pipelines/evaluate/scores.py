@@ -42,7 +42,7 @@ def or_null(value: float) -> float | None:
 def score_arms(
     case: Case, tested: Mapping[str, TaskTest], unseen: Mapping[str, Sequence[str]]
 ) -> dict[str, dict[str, TaskResult]]:
-    """Return every arm's result on every task.
+    """Return every arm's result on every task that it serves and that there are labels to test on for.
 
     Args:
         case: the case.
@@ -52,15 +52,17 @@ def score_arms(
     tasks, by_task = tasks_of(case), {}
     with bar("evaluate", len(case.arms) * len(tasks), "arm and task") as shown:
         for name, task in tasks.items():
-            by_task[name] = _score_task(case, task, tested[name], unseen.get(name, ()))
+            if name in tested:
+                by_task[name] = _score_task(case, task, tested[name], unseen.get(name, ()))
             shown.show(len(by_task) * len(case.arms))
-    return {arm: {name: by_task[name][arm] for name in tasks} for arm in case.arms}
+    return {arm: {name: of[arm] for name, of in by_task.items() if arm in of} for arm in case.arms}
 
 
 def _score_task(case: Case, task: Task, test: TaskTest, unseen: Sequence[str]) -> dict[str, TaskResult]:
     settings = case.evaluation
     scored = metrics_of(case)[task.name]
     primary = scored.primary
+    is_error = primary in scored.lower_is_better
 
     def difference(arm: str, baseline: str) -> Difference:
         interval = paired_difference(
@@ -68,13 +70,14 @@ def _score_task(case: Case, task: Task, test: TaskTest, unseen: Sequence[str]) -
             replicates=settings.replicates, confidence=settings.confidence,
             metric=scored.metric,
         )  # fmt: skip
-        return Difference(value=interval.value, low=interval.low, high=interval.high)
+        return Difference(value=interval.value, low=interval.low, high=interval.high, lower_is_better=is_error)
 
-    metrics = {arm: [scored.scores(z, test.labels) for z in of_arm(test, arm)] for arm in case.arms}
-    baselines = [name for name, arm in case.arms.items() if arm.is_baseline]
+    arms = [arm for arm in case.arms if task.name in case.tasks_of_arm(arm)]
+    metrics = {arm: [scored.scores(z, test.labels) for z in of_arm(test, arm)] for arm in arms}
+    baselines = [arm for arm in arms if case.arms[arm].is_baseline]
     at_chance = {
         arm
-        for arm in {*baselines, settings.baseline}
+        for arm in {*baselines, settings.baseline} & set(arms)
         if is_at_chance(
             of_arm(test, arm),
             test.labels,
@@ -85,16 +88,18 @@ def _score_task(case: Case, task: Task, test: TaskTest, unseen: Sequence[str]) -
         )
     }
     useful = [arm for arm in baselines if arm not in at_chance]
-    best = max(useful, key=lambda arm: sum(of_seed[primary] for of_seed in metrics[arm]), default=None)
+    sign = -1 if is_error else 1
+    best = max(useful, key=lambda arm: sign * sum(of_seed[primary] for of_seed in metrics[arm]), default=None)
     results = {}
-    for arm in case.arms:
-        compared = arm != settings.baseline and settings.baseline not in at_chance
+    for arm in arms:
+        compared = arm != settings.baseline and settings.baseline in arms and settings.baseline not in at_chance
         against = None
         if best is not None and arm not in baselines:
             gained = difference(arm, best)
             against = AgainstBest(baseline=best, difference=gained, verdict=gained.verdict)
         results[arm] = TaskResult(
             primary_metric=primary,
+            lower_is_better=is_error,
             metrics={metric: [or_null(of_seed[metric]) for of_seed in metrics[arm]] for metric in metrics[arm][0]},
             difference=difference(arm, settings.baseline) if compared else None,
             at_chance=arm in at_chance,

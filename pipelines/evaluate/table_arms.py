@@ -128,7 +128,7 @@ def fusion_weights(
             continue
         labels = torch.from_numpy(np.concatenate([reader.labels(task) for reader in readers.values()]))
         for name, arm in case.arms.items():
-            if not arm.reads_the_table:
+            if not arm.reads_the_table or task not in case.tasks_of_arm(name):
                 continue
             for seed in case.training.seeds:
                 run = next(

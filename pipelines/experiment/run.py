@@ -49,9 +49,9 @@ def list_runs(case: Case) -> list[Run]:
             if case.trained_as(name) != name:
                 continue
             if arm.networks == "shared":
-                runs.append(Run(name, "shared", tuple(case.tasks), seed))
+                runs.append(Run(name, "shared", case.tasks_of_arm(name), seed))
             else:
-                runs += [Run(name, task, (task,), seed) for task in case.tasks]
+                runs += [Run(name, task, (task,), seed) for task in case.tasks_of_arm(name)]
     return runs
 
 

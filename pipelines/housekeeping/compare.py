@@ -18,6 +18,7 @@ from pipelines.base.terminal import as_text
 from pipelines.evaluate.results import Difference, Results, TaskResult, read_results
 from pipelines.experiment.layout import CASE_FILE
 from pipelines.report.headline import headlines
+from pipelines.report.units import difference_text, interval_text, score_text
 
 _NOT_COMPARED = ("storage", "logging", "tuning", "name")
 _MOST_CHANGES, _LONGEST = 30, 60
@@ -128,7 +129,7 @@ def _change(a: TaskResult | None, b: TaskResult | None, of_a: Results, of_b: Res
         ratio = sum(part**2 / (len(of) - 1) for part, of in zip(parts, values, strict=True))
         freedom = max(1, math.floor(sum(parts) ** 2 / ratio)) if ratio else len(values[0]) - 1
     half = t_quantile(0.5 + of_a.confidence / 2, freedom) * error
-    return Difference(value=change, low=change - half, high=change + half)
+    return Difference(value=change, low=change - half, high=change + half, lower_is_better=b.lower_is_better)
 
 
 def _folder(given: str) -> str:
@@ -188,8 +189,8 @@ def comparison_text(compared: Comparison) -> str:
             Text(row.task),
             Text(row.arm),
             row.metric.replace("_", "-"),
-            *(_score(score) for score in row.scores),
-            *(_points(change) if change else Text("-") for change in row.changes[1:]),
+            *(_score(score, row.metric) for score in row.scores),
+            *(_points(change, row.metric) if change else Text("-") for change in row.changes[1:]),
             end_section=last,
         )
     parts: list[RenderableType] = [*head, table]
@@ -200,16 +201,16 @@ def comparison_text(compared: Comparison) -> str:
     return as_text(*parts)
 
 
-def _score(score: Score | None) -> Text:
+def _score(score: Score | None, metric: str) -> Text:
     if score is None:
         return Text("-")
-    text = Text(f"{score.mean:.3f}")
-    return text.append("\n").append(_points(score.difference)) if score.difference else text
+    text = Text(score_text(score.mean, metric))
+    return text.append("\n").append(_points(score.difference, metric)) if score.difference else text
 
 
-def _points(difference: Difference) -> Text:
-    low, high = 100 * difference.low, 100 * difference.high
-    return Text(f"{100 * difference.value:+.1f} [{low:+.1f}, {high:+.1f}]", _STYLES[difference.verdict])
+def _points(difference: Difference, metric: str) -> Text:
+    text = f"{difference_text(difference.value, metric)} {interval_text(difference, metric)}"
+    return Text(text, _STYLES[difference.verdict])
 
 
 def _changes(title: str, letters: Sequence[str], changes: Mapping[str, Sequence[Any]]) -> Table:

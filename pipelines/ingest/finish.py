@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mtlcore import Multiclass, Task
+from mtlcore import Task
 from pipelines.base.atomic import clear_scratch
 from pipelines.base.errors import UserError
 from pipelines.base.fingerprint import fingerprint
 from pipelines.base.storage import delete, is_remote, join, read_bytes, write_whole
+from pipelines.blocks.label_encoding import label_array
 from pipelines.blocks.manifest import MANIFEST, QUARANTINE, BlockEntry, LabelCounts, Manifest, SourceCounts
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
@@ -166,14 +167,16 @@ def count_labels(labels: pa.ChunkedArray, task: Task) -> LabelCounts:
     """Count a task's labels.
 
     Args:
-        labels: int32, or fixed-size lists of bool; null where not annotated.
+        labels: as blocks hold them; null where not annotated.
         task: the task.
     """
-    if isinstance(task, Multiclass):
-        counts = np.bincount(labels.drop_null().to_numpy(), minlength=len(task.classes))
+    if task.encoding == "numbers":
+        return _count_numbers(label_array(labels, task), task.outputs)
+    if task.encoding == "class":
+        counts = np.bincount(labels.drop_null().to_numpy(), minlength=len(task.outputs))
         return LabelCounts(
             annotated=len(labels) - labels.null_count,
-            histogram=dict(zip(task.classes, counts.tolist(), strict=True)),
+            histogram=dict(zip(task.outputs, counts.tolist(), strict=True)),
         )
     cells = _cells(labels, len(task.outputs))
     annotated, holds = ~np.isnan(cells), cells == 1
@@ -181,6 +184,21 @@ def count_labels(labels: pa.ChunkedArray, task: Task) -> LabelCounts:
         annotated=int(annotated.any(axis=1).sum()),
         histogram=dict(zip(task.outputs, holds.sum(axis=0).tolist(), strict=True)),
         known=dict(zip(task.outputs, annotated.sum(axis=0).tolist(), strict=True)),
+    )
+
+
+def _count_numbers(values: np.ndarray, outputs: Sequence[str]) -> LabelCounts:
+    by_output = {
+        name: column[~np.isnan(column)].astype(np.float64) for name, column in zip(outputs, values.T, strict=True)
+    }
+    some = {name: column for name, column in by_output.items() if len(column)}
+    return LabelCounts(
+        annotated=int((~np.isnan(values)).any(axis=1).sum()),
+        histogram={},
+        known={name: len(column) for name, column in by_output.items()},
+        mean={name: float(column.mean()) for name, column in some.items()},
+        spread={name: float(column.std()) for name, column in some.items()},
+        range={name: (float(column.min()), float(column.max())) for name, column in some.items()},
     )
 
 

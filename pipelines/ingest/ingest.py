@@ -45,6 +45,8 @@ from pipelines.ingest.tasks import ChunkToMake, make_in_tasks
 from pipelines.sources.archives import DECOMPRESSED
 from pipelines.sources.embedded import write_embedded
 
+# What labels depend on of a task; how it is trained and used makes no other blocks.
+_OF_LABELS = {"kind", "classes", "labels", "outputs", "aliases"}
 _CHUNKS_AT_ONCE = 1024  # given to Ray Data at a time: their rows lie in its memory
 
 
@@ -135,7 +137,7 @@ def ingested(case: Case) -> DataSets:
 def _settings(case: Case, name: str) -> dict[str, Any]:
     """Return what a dataset's blocks depend on, beside its rows."""
     data_set = case.datasets[name].model_dump(mode="json", by_alias=True)
-    vocabulary = {task: of.model_dump(mode="json", exclude={"auxiliary"}) for task, of in case.tasks.items()}
+    vocabulary = {task: of.model_dump(mode="json", include=_OF_LABELS) for task, of in case.tasks.items()}
     # Blocks hold inputs as they are; mean and spread are applied when a batch is made.
     size = case.input.model_dump(mode="json", exclude={"mean", "std"})
     # Embedded and drawn data are the same wherever the storage has put them.
@@ -248,6 +250,8 @@ def _older(one: _Planned, first: str, last: str) -> tuple[str, ...]:
 def _check_annotated(case: Case, made: DataSets) -> None:
     for split in ("train", "test"):
         for task in case.tasks:
+            if split == "test" and case.tasks[task].auxiliary:
+                continue
             labelled = [name for name, data_set in case.of_split(split).items() if task in data_set.labels]
             if not sum(made.manifests[name].labels[task].annotated for name in labelled):
                 raise UserError(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from mtlcore import Multiclass, Task
+from mtlcore import Task
 from pipelines.blocks.manifest import LabelCounts
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
@@ -24,7 +24,10 @@ def label_warnings(case: Case, counts: Counts) -> list[str]:
         found.append((2, scaling))
     for name, task in tasks_of(case).items():
         of_split = {split: _together(case, counts, split, name, task) for split in ("train", "validation", "test")}
-        found += _of_classes(task, of_split) if isinstance(task, Multiclass) else _of_labels(case, task, of_split)
+        if task.encoding == "numbers":
+            found += _of_numbers(task, [counts.get(data_set, {}).get(name) for data_set in case.of_split("train")])
+        else:
+            found += _of_classes(task, of_split) if task.encoding == "class" else _of_labels(case, task, of_split)
     return [words for _, words in sorted(found, key=lambda warning: warning[0])]
 
 
@@ -39,6 +42,17 @@ def _together(case: Case, counts: Counts, split: str, name: str, task: Task) -> 
             holds[output] += of_set.histogram.get(output, 0)
             known[output] += of_set.known.get(output, of_set.annotated)
     return LabelCounts(annotated=annotated, histogram=holds, known=known)
+
+
+def _of_numbers(task: Task, train: Sequence[LabelCounts | None]) -> Iterator[tuple[int, str]]:
+    known = [of for of in train if of is not None and of.annotated]
+    never = [name for name in task.outputs if not any(of.known.get(name) for of in known)]
+    if known and never:
+        yield 0, f"{task.name}: in training {len(never)} of {len(task.outputs)} numbers have no row: {_list(never)}"
+    ends = {name: [end for of in known for end in of.range.get(name, ())] for name in task.outputs}
+    same = [name for name, of_name in ends.items() if of_name and min(of_name) == max(of_name)]
+    if same:
+        yield 0, f"{task.name}: in training every row has the same number: {_list(same)}"
 
 
 def _of_classes(task: Task, of_split: Mapping[str, LabelCounts]) -> Iterator[tuple[int, str]]:

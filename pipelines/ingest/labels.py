@@ -2,24 +2,33 @@
 
 import csv
 import math
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtlcore import MISSING, Multiclass, Task
+from mtlcore import Task
 from mtlcore.suggestions import did_you_mean
 from pipelines.base.errors import UserError
-from pipelines.blocks.schema import label_type
+from pipelines.blocks.label_encoding import label_type, lists_of_truths
 from pipelines.case.data import LabelRule
+from pipelines.ingest.cells import (
+    Aligned,
+    Wrong,
+    meanings,
+    plain_text,
+    taken_labels,
+    text_of,
+    whole_number,
+    wrong_of,
+)
+from pipelines.ingest.number_labels import align_numbers, binned
 from pipelines.sources.listing import column
 
-_WHOLE = re.compile(r"^(-?\d+)\.0+$")
 _MOST_LOOKED_UP = 100  # words outside the vocabulary, for the nearest inside: nobody reads more
 _TRUE, _FALSE = {"1", "true", "yes", "y", "t", "on"}, {"0", "false", "no", "n", "f", "off"}
 _UNKNOWN = {"unknown", "not annotated"}
@@ -27,36 +36,6 @@ _BAR, _BLANK = "|", " "
 _SEPARATORS = (_BLANK, ",", ";", "|", "/", "+", "&", "\t")  # looked for where a cell is no label
 
 Names = Mapping[str, str]  # of classes or labels, by the number that a table has for them
-
-
-@dataclass(frozen=True)
-class Aligned:
-    """The labels of some rows.
-
-    Attributes:
-        labels: int32 (the class) or a fixed-size list of bool; null, also within a list, where not annotated.
-        wrong: string, what is wrong with a row's label; null where nothing is.
-        undecided: string, why the words of a row, each of them right, make no label together; null where they do.
-    """
-
-    labels: pa.Array
-    wrong: pa.Array
-    undecided: pa.Array
-
-
-def label_array(column: pa.ChunkedArray, task: Task) -> np.ndarray:
-    """Return a column of a task's labels as int64 (n,) or int8 (n, L); -1 where not annotated."""
-    values = column.combine_chunks()
-    if isinstance(task, Multiclass):
-        return np.asarray(values.fill_null(MISSING).to_numpy(zero_copy_only=False), dtype=np.int64)
-    width = len(task.outputs)
-    flat = values.values.slice(values.offset * width, len(values) * width)  # flatten() would leave null lists out
-    wide = np.asarray(flat.cast(pa.int8()).fill_null(MISSING).to_numpy(zero_copy_only=False), dtype=np.int8)
-    wide = wide.reshape(len(values), width)
-    if not values.null_count:
-        return wide
-    # A null list hides values of its own; each of its elements is missing too.
-    return np.where(values.is_null().to_numpy(zero_copy_only=False)[:, None], np.int8(MISSING), wide)
 
 
 def align(
@@ -76,17 +55,21 @@ def align(
         UserError: a column is not there.
     """
     n = fields.num_rows
-    words = _Words(rule, task.outputs, aliases, names or {})
     try:
+        if rule.bins:
+            return binned(rule, task, fields, where)
+        if task.encoding == "numbers":
+            return align_numbers(rule, task, aliases, fields, where)
+        words = _Words(rule, task.outputs, aliases, names or {})
         if rule.where == "annotators":
             return _of_annotators(rule, task, words, fields, where)
         if rule.where == "columns":
             holds, annotated, wrong = _columns(fields, words, where)
-            if isinstance(task, Multiclass):
+            if task.encoding == "class":
                 return _one_hot(holds, annotated, wrong, words)
-            return Aligned(_lists(holds, annotated), wrong, pa.nulls(n, pa.string()))
+            return Aligned(lists_of_truths(holds, annotated), wrong, pa.nulls(n, pa.string()))
         name = "folder" if rule.where == "folder" else str(rule.column)
-        if isinstance(task, Multiclass):
+        if task.encoding == "class":
             return _classes(column(fields, name, where), words)
         aligned = _held(column(fields, name, where), words)
         return _with_values(aligned, fields, words, where) if rule.value_column else aligned
@@ -107,23 +90,6 @@ def through(aligned: Aligned, rows: Sequence[Any], task: Task) -> Aligned:
     return replace(aligned, labels=values.take(aligned.labels))
 
 
-def text_of(value: Any) -> str | None:
-    """Return a cell's text, trimmed; None for an empty one, a null, or a float's NaN."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value).strip() or None
-
-
-def arrow_labels(labels: np.ndarray, task: Task) -> pa.Array:
-    """Return labels, -1 where not annotated, as blocks hold them; the inverse of :func:`label_array`."""
-    if isinstance(task, Multiclass):
-        return pa.array(labels.astype(np.int32), mask=labels == MISSING)
-    known = labels != MISSING
-    return _lists(labels == 1, known, np.asarray(~known.any(axis=1)))
-
-
 def has_value(text: str | None, wanted: Sequence[bool | str]) -> bool:
     """Say whether a cell's text is one of some values; a truth value stands for every way to write it."""
     if text is None:
@@ -132,17 +98,9 @@ def has_value(text: str | None, wanted: Sequence[bool | str]) -> bool:
         if isinstance(value, bool):
             if text.lower() in (_TRUE if value else _FALSE):
                 return True
-        elif value in (text, _number(text)):
+        elif value in (text, whole_number(text)):
             return True
     return False
-
-
-def distinct_cells(cells: Any) -> tuple[np.ndarray, list[str | None]]:
-    """Return which of the different cells a row has (-1: null), and the text of each (None: empty)."""
-    values = _plain(cells.combine_chunks() if isinstance(cells, pa.ChunkedArray) else cells)
-    encoded = values.dictionary_encode()
-    which = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)
-    return which, [text_of(value) for value in encoded.dictionary.to_pylist()]
 
 
 def majority(votes: Iterable[Any], nothing: Any = None) -> Any:
@@ -155,22 +113,6 @@ def majority(votes: Iterable[Any], nothing: Any = None) -> Any:
     return value if 2 * n > total else None
 
 
-def _meaning(cells: Any, mean: Callable[[str], Any]) -> tuple[np.ndarray, list[Any]]:
-    """Look at every different cell once: which one a row has (-1: empty), and what each means."""
-    # Millions of rows share a few words: each is looked up once, and a row takes its place among them.
-    which, texts = distinct_cells(cells)
-    return which, [None if text is None else mean(text) for text in texts]
-
-
-def _number(text: str) -> str:
-    """Write a whole number without its point: pandas makes 1.0 of a column of ones with a gap."""
-    return _WHOLE.sub(r"\1", text)
-
-
-class _Wrong(str):
-    """Why a cell means nothing."""
-
-
 class _Words:
     """What the words of a source mean in a task."""
 
@@ -180,10 +122,10 @@ class _Words:
         self._not_annotated = set(rule.not_annotated)
         self._looked_up = 0
 
-    def place(self, text: str) -> int | _Wrong | None:
+    def place(self, text: str) -> int | Wrong | None:
         """Return a word's number in the vocabulary; None for a code that means "not annotated"."""
         # The source's own spelling first: a class may be called "1.0" or "True".
-        words = (text, _number(text), text.lower() if text in ("True", "False") else text)
+        words = (text, whole_number(text), text.lower() if text in ("True", "False") else text)
         if any(word in self._not_annotated for word in words):
             return None
         for word in words:
@@ -198,11 +140,11 @@ class _Words:
                 return found
         found_word = f"found the label {text!r}, which the task does not have"
         if self.names:
-            return _Wrong(f"{found_word}, nor {self.rule.names} as a number ({len(self.names)} numbers)")
+            return Wrong(f"{found_word}, nor {self.rule.names} as a number ({len(self.names)} numbers)")
         self._looked_up += 1
         if self._looked_up > _MOST_LOOKED_UP:
-            return _Wrong(found_word)
-        return _Wrong(found_word + (self._several(text) or did_you_mean(text, [*self.number, *self.aliases])))
+            return Wrong(found_word)
+        return Wrong(found_word + (self._several(text) or did_you_mean(text, [*self.number, *self.aliases])))
 
     def _several(self, text: str) -> str:
         """Propose a separator between whose parts all words are known."""
@@ -212,10 +154,10 @@ class _Words:
                 return f"; these are {len(parts)} of its labels, so set labels.<task>.separator: {separator!r}"
         return ""
 
-    def truth(self, text: str) -> bool | _Wrong | None:
+    def truth(self, text: str) -> bool | Wrong | None:
         """Return whether a cell says yes or no; None for a code that means "not annotated"."""
         rule = self.rule
-        text = text if text in rule.not_annotated else _number(text)
+        text = text if text in rule.not_annotated else whole_number(text)
         if text in rule.not_annotated:
             return None
         lower = text.lower()
@@ -231,22 +173,22 @@ class _Words:
         if lower in _TRUE or lower in _FALSE:
             return lower in _TRUE
         hint = "; labels.<task>.values says what others mean: {1: yes, -1: no}" if text == "-1" else ""
-        return _Wrong(f"found {text!r}; expected 1, 0, true, false or empty{hint}")
+        return Wrong(f"found {text!r}; expected 1, 0, true, false or empty{hint}")
 
-    def _reaches(self, text: str, threshold: float) -> bool | _Wrong | None:
+    def _reaches(self, text: str, threshold: float) -> bool | Wrong | None:
         number = text.removesuffix("%").rstrip()
         try:
             intensity = float(number)
         except ValueError:
-            return _Wrong(f"found {text!r}; expected a number")
+            return Wrong(f"found {text!r}; expected a number")
         if number != text and threshold <= 1:
             intensity /= 100
         return None if math.isnan(intensity) else intensity >= threshold
 
 
 def _classes(cells: Any, words: _Words) -> Aligned:
-    which, means = _meaning(cells, words.place)
-    return Aligned(_taken(means, which, pa.int32()), _wrong_of(means, which), pa.nulls(len(which), pa.string()))
+    which, means = meanings(cells, words.place)
+    return Aligned(taken_labels(means, which, pa.int32()), wrong_of(means, which), pa.nulls(len(which), pa.string()))
 
 
 def _split(text: str, separator: str) -> list[str]:
@@ -303,14 +245,14 @@ def _one_hot(holds: np.ndarray, annotated: np.ndarray, wrong: pa.Array, words: _
 
 def _of_annotators(rule: LabelRule, task: Task, words: _Words, fields: pa.Table, where: object) -> Aligned:
     """Take what more than half of those annotators say who say anything."""
-    read = _classes if isinstance(task, Multiclass) else _held
+    read = _classes if task.encoding == "class" else _held
     each = [read(column(fields, name, where), words) for name in rule.columns]
     wrong = pa.nulls(fields.num_rows, pa.string())
     for name, aligned in zip(rule.columns, each, strict=True):
         if aligned.wrong.null_count < len(wrong):
             wrong = pc.coalesce(wrong, pc.binary_join_element_wise(f"column {name!r}: ", aligned.wrong, ""))
     votes = zip(*(aligned.labels.to_pylist() for aligned in each), strict=True)
-    if isinstance(task, Multiclass):
+    if task.encoding == "class":
         labels: list[Any] = [majority(row) for row in votes]
     else:
         width = len(task.outputs)
@@ -323,27 +265,17 @@ def _of_annotators(rule: LabelRule, task: Task, words: _Words, fields: pa.Table,
 
 def _with_values(aligned: Aligned, fields: pa.Table, words: _Words, where: object) -> Aligned:
     """Let a column of its own say whether the label that a row names holds; the row says nothing of the others."""
-    which, means = _meaning(column(fields, str(words.rule.value_column), where), words.truth)
-    truths = _taken(means, which, pa.bool_())
+    which, means = meanings(column(fields, str(words.rule.value_column), where), words.truth)
+    truths = taken_labels(means, which, pa.bool_())
     width = len(words.vocabulary)
     named = np.array([[False] * width if row is None else row for row in aligned.labels.to_pylist()], dtype=bool)
     named = named.reshape(-1, width) & pc.is_valid(truths).to_numpy(zero_copy_only=False)[:, None]
     holds = named & pc.fill_null(truths, False).to_numpy(zero_copy_only=False)[:, None]
     return replace(
         aligned,
-        labels=_lists(holds, named, np.asarray(~named.any(axis=1))),
-        wrong=pc.coalesce(aligned.wrong, _wrong_of(means, which)),
+        labels=lists_of_truths(holds, named, np.asarray(~named.any(axis=1))),
+        wrong=pc.coalesce(aligned.wrong, wrong_of(means, which)),
     )
-
-
-def _taken(means: Sequence[Any], which: np.ndarray, kind: pa.DataType) -> pa.Array:
-    plain = pa.array([None if isinstance(one, _Wrong) else one for one in means], kind)
-    return plain.take(pa.array(which, mask=which < 0)) if len(plain) else pa.nulls(len(which), kind)
-
-
-def _wrong_of(means: Sequence[Any], which: np.ndarray) -> pa.Array:
-    reasons = pa.array([str(one) if isinstance(one, _Wrong) else None for one in means], pa.string())
-    return reasons.take(pa.array(which, mask=which < 0)) if len(reasons) else pa.nulls(len(which), pa.string())
 
 
 def _held(cells: pa.ChunkedArray, words: _Words) -> Aligned:
@@ -352,7 +284,7 @@ def _held(cells: pa.ChunkedArray, words: _Words) -> Aligned:
     An empty list says that none holds; a cell or a list with nothing in it but codes says that nothing is known.
     """
     rule, vocabulary = words.rule, words.vocabulary
-    values = _plain(cells.combine_chunks())
+    values = plain_text(cells.combine_chunks())
     if pa.types.is_string(values.type):
         encoded = values.dictionary_encode()
         texts = [text_of(value) for value in encoded.dictionary.to_pylist()]
@@ -363,7 +295,7 @@ def _held(cells: pa.ChunkedArray, words: _Words) -> Aligned:
     missing = pc.is_null(values).to_numpy(zero_copy_only=False)
     if pa.types.is_fixed_size_list(values.type) or pa.types.is_large_list(values.type):
         values = values.cast(pa.list_(values.type.value_type))
-    flat, parents = _plain(pc.list_flatten(values)), pc.list_parent_indices(values).to_numpy(zero_copy_only=False)
+    flat, parents = plain_text(pc.list_flatten(values)), pc.list_parent_indices(values).to_numpy(zero_copy_only=False)
     numbers = pa.types.is_integer(flat.type) or pa.types.is_floating(flat.type)
     if pa.types.is_boolean(flat.type) or (
         numbers and not _are_names(vocabulary, words.names) and _are_truths(flat, rule)
@@ -371,18 +303,18 @@ def _held(cells: pa.ChunkedArray, words: _Words) -> Aligned:
         return _truths(values, words)
     holds = np.zeros((len(values), len(vocabulary)), dtype=bool)
     wrong = np.full(len(values), None, dtype=object)
-    which, means = _meaning(flat, words.place)
-    place = _taken(means, which, pa.int32())
+    which, means = meanings(flat, words.place)
+    place = taken_labels(means, which, pa.int32())
     known = pc.is_valid(place).to_numpy(zero_copy_only=False)
     holds[parents[known], pc.fill_null(place, 0).to_numpy(zero_copy_only=False)[known]] = True
-    reasons = _wrong_of(means, which)
+    reasons = wrong_of(means, which)
     for i in np.flatnonzero(pc.is_valid(reasons).to_numpy(zero_copy_only=False)).tolist():
         wrong[parents[i]] = wrong[parents[i]] or reasons[i].as_py()
     says_something = holds.any(axis=1) | np.array([reason is not None for reason in wrong], dtype=bool)
     empty = pc.fill_null(pc.equal(pc.list_value_length(values), 0), False).to_numpy(zero_copy_only=False)
     missing = missing | ~(says_something | empty)
     annotated = np.repeat(~missing[:, None], len(vocabulary), axis=1)
-    return _sure(_lists(holds, annotated, missing), pa.array(wrong.tolist(), pa.string()))
+    return _sure(lists_of_truths(holds, annotated, missing), pa.array(wrong.tolist(), pa.string()))
 
 
 def _sure(labels: pa.Array, wrong: pa.Array) -> Aligned:
@@ -402,23 +334,10 @@ def _truths(values: pa.Array, words: _Words) -> Aligned:
         if len(truths) != width:
             wrong[i] = f"found {len(truths)} truth values; expected {width}, one per label"
             continue
-        wrong[i] = next((str(truth) for truth in truths if isinstance(truth, _Wrong)), None)
+        wrong[i] = next((str(truth) for truth in truths if isinstance(truth, Wrong)), None)
         holds[i] = [truth is True for truth in truths]
         annotated[i] = [truth is not None for truth in truths]
-    return _sure(_lists(holds, annotated, np.asarray(~annotated.any(axis=1))), pa.array(wrong, pa.string()))
-
-
-def _plain(values: pa.Array) -> pa.Array:
-    """Return text as text, however a table keeps it: categories, large strings, bytes of UTF-8."""
-    if pa.types.is_dictionary(values.type):
-        values = values.dictionary_decode()
-    if pa.types.is_large_string(values.type) or pa.types.is_string_view(values.type) or _is_bytes(values.type):
-        values = values.cast(pa.string())
-    return values
-
-
-def _is_bytes(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    return _sure(lists_of_truths(holds, annotated, np.asarray(~annotated.any(axis=1))), pa.array(wrong, pa.string()))
 
 
 def _are_truths(flat: pa.Array, rule: LabelRule) -> bool:
@@ -430,15 +349,6 @@ def _are_truths(flat: pa.Array, rule: LabelRule) -> bool:
 def _are_names(vocabulary: Sequence[str], names: Names) -> bool:
     """Say whether labels are called by numbers, so that a list of numbers names them."""
     return bool(names) or all(name.lstrip("-").isdigit() for name in vocabulary)
-
-
-def _lists(holds: np.ndarray, annotated: np.ndarray, missing: np.ndarray | None = None) -> pa.Array:
-    rows, width = holds.shape
-    flat = pa.array(holds.reshape(-1), mask=~annotated.reshape(-1))
-    mask = None if missing is None else pa.array(missing)
-    made = pa.FixedSizeListArray.from_arrays(flat, width, mask=mask)
-    assert len(made) == rows
-    return made
 
 
 def _columns(fields: pa.Table, words: _Words, where: object) -> tuple[np.ndarray, np.ndarray, pa.Array]:
@@ -453,11 +363,11 @@ def _columns(fields: pa.Table, words: _Words, where: object) -> tuple[np.ndarray
     there = set(fields.column_names)
     for at, label in enumerate(words.vocabulary):
         name = next((called for called in (label, *others.get(label, ())) if called in there), label)
-        which, means = _meaning(column(fields, name, where), words.truth)
-        truths = _taken(means, which, pa.bool_())
+        which, means = meanings(column(fields, name, where), words.truth)
+        truths = taken_labels(means, which, pa.bool_())
         annotated[:, at] = pc.is_valid(truths).to_numpy(zero_copy_only=False)
         holds[:, at] = pc.fill_null(truths, False).to_numpy(zero_copy_only=False)
-        here = _wrong_of(means, which)
+        here = wrong_of(means, which)
         if here.null_count < n:
             wrong = pc.coalesce(wrong, pc.binary_join_element_wise(f"column {name!r}: ", here, ""))
     return holds, annotated, wrong

@@ -11,26 +11,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtlcore import MISSING, Multiclass, Task
+from mtlcore import MISSING, Task
 from pipelines.base.errors import UserError
 from pipelines.base.storage import join
-from pipelines.blocks.schema import label_type
+from pipelines.blocks.label_encoding import arrow_labels, label_array, label_type
 from pipelines.case.build import relatedness_of, tasks_of
 from pipelines.case.case import Case
 from pipelines.case.data import DataSet, MultilabelTask, Select
+from pipelines.ingest.cells import Aligned, distinct_cells
 from pipelines.ingest.chunks import Chunk, chunk_bounds, digest, rows_per_chunk
 from pipelines.ingest.label_names import read_names
 from pipelines.ingest.labels import (
-    Aligned,
     align,
-    arrow_labels,
-    distinct_cells,
     has_value,
-    label_array,
     majority,
     nothing_annotated,
     through,
 )
+from pipelines.ingest.number_labels import mean_of
 from pipelines.sources.list_source import list_source
 from pipelines.sources.listing import Listing, column
 from pipelines.sources.places import NothingThereError, find_places
@@ -213,7 +211,11 @@ def _one_row_an_image(
     for task, of_rows in labels.items():
         values = label_array(pa.chunked_array([of_rows]), tasks[task])
         rule = data_set.labels[task]
-        if isinstance(tasks[task], Multiclass) and rule.long:
+        if tasks[task].encoding == "numbers":
+            means = [mean_of(values[a:b]) for a, b in groups]
+            merged[task] = arrow_labels(np.stack(means), tasks[task])
+            continue
+        if tasks[task].encoding == "class" and rule.long:
             merged[task] = pa.array([majority(values[a:b].tolist(), MISSING) for a, b in groups], pa.int32())
             continue
         highest = np.maximum.reduceat(values, starts)

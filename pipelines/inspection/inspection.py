@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from mtlcore import Multiclass, Task
+from mtlcore import Task
 from pipelines.base.errors import UserError
 from pipelines.base.progress import bar
 from pipelines.base.storage import join, read_bytes
@@ -42,6 +42,18 @@ class LabelCount(_Part):
     annotated: int
 
 
+_QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+class NumberCount(_Part):
+    """A number of a regression task: how many rows are annotated, its quartiles (0 to 100 %), and its deviation."""
+
+    name: str
+    annotated: int
+    quantiles: tuple[float, ...]
+    spread: float
+
+
 class TaskCounts(_Part):
     """The labels of a task in a dataset; ``annotated`` rows have at least one. ``kind`` is as in the case file."""
 
@@ -49,6 +61,7 @@ class TaskCounts(_Part):
     kind: str
     annotated: int
     labels: tuple[LabelCount, ...]
+    numbers: tuple[NumberCount, ...] = ()
 
 
 class Reason(_Part):
@@ -214,7 +227,9 @@ def _data_set(case: Case, name: str, rows: Rows) -> InspectedDataSet:
 
 def _task(task: Task, labels: np.ndarray) -> TaskCounts:
     known = int(annotated_rows(labels).sum())
-    if isinstance(task, Multiclass):
+    if task.encoding == "numbers":
+        return TaskCounts(task=task.name, kind=task.kind, annotated=known, labels=(), numbers=_numbers(task, labels))
+    if task.encoding == "class":
         holds = np.bincount(labels[labels >= 0], minlength=len(task.outputs))
         annotated = np.full(len(task.outputs), known)
     else:
@@ -222,10 +237,20 @@ def _task(task: Task, labels: np.ndarray) -> TaskCounts:
     counts = zip(task.outputs, holds.tolist(), annotated.tolist(), strict=True)
     return TaskCounts(
         task=task.name,
-        kind="multiclass" if isinstance(task, Multiclass) else "multilabel",
+        kind=task.kind,
         annotated=known,
         labels=tuple(LabelCount(label=label, holds=h, annotated=a) for label, h, a in counts),
     )
+
+
+def _numbers(task: Task, labels: np.ndarray) -> tuple[NumberCount, ...]:
+    counts = []
+    for name, column in zip(task.outputs, labels.astype(np.float64).T, strict=True):
+        there = column[~np.isnan(column)]
+        quantiles = tuple(np.quantile(there, _QUANTILES).tolist()) if len(there) else ()
+        spread = float(there.std()) if len(there) else 0.0
+        counts.append(NumberCount(name=name, annotated=len(there), quantiles=quantiles, spread=spread))
+    return tuple(counts)
 
 
 def _quarantine(rows: BlockRows) -> pa.Table:

@@ -9,17 +9,17 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from mtlcore import MISSING
+from mtlcore import is_annotated
 from pipelines.base.errors import UserError
 from pipelines.base.storage import StorageUnavailableError
 from pipelines.blocks.cache import local_blocks
+from pipelines.blocks.label_encoding import label_array
 from pipelines.blocks.manifest import Manifest
 from pipelines.blocks.reader import BlockReader
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
 from pipelines.ingest.decode import decode_input
 from pipelines.ingest.finish import count_labels
-from pipelines.ingest.labels import label_array
 from pipelines.ingest.leakage import input_digests
 from pipelines.ingest.list_rows import ListedDataSet, list_data_set
 from pipelines.ingest.make_block import read_inputs
@@ -120,5 +120,5 @@ Rows = ListedRows | BlockRows
 
 def annotated_rows(labels: np.ndarray) -> np.ndarray:
     """Return which rows are annotated for a task at all, bool (n,), from its labels: (n,) or (n, L)."""
-    known = labels != MISSING
+    known = is_annotated(labels)
     return np.asarray(known if labels.ndim == 1 else known.any(axis=1))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mtlcore import MISSING, Multiclass, Task
+from mtlcore import MISSING, Task
 from pipelines.base.progress import bar
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
@@ -87,10 +87,16 @@ def _chosen(name: str, rows: int, pictures: int, seed: int) -> np.ndarray:
 
 
 def _caption(task: Task, labels: np.ndarray) -> Caption:
-    """Put an input's labels into words: one number of a multiclass task, (L,) of a multilabel one."""
-    if isinstance(task, Multiclass):
+    """Put an input's labels into words: a class's number, or (L,) of labels or numbers."""
+    if task.encoding == "class":
         known = int(labels) != MISSING
-        return Caption(task.name, (task.classes[int(labels)],) if known else (), "" if known else "not annotated")
+        return Caption(task.name, (task.outputs[int(labels)],) if known else (), "" if known else "not annotated")
+    if task.encoding == "numbers":
+        known = ~np.isnan(labels)
+        named = len(task.outputs) > 1
+        told = [f"{name} {n:g}" if named else f"{n:g}" for name, n in zip(task.outputs, labels, strict=True) if n == n]
+        missing = [name for name, there in zip(task.outputs, known, strict=True) if not there]
+        return Caption(task.name, tuple(told), _in_words(missing, len(known)) if told else "not annotated")
     holds = tuple(label for label, value in zip(task.outputs, labels, strict=True) if value == 1)
     unknown = [label for label, value in zip(task.outputs, labels, strict=True) if value == MISSING]
     if len(unknown) == len(task.outputs):

@@ -105,6 +105,9 @@ def _places(data_set: InspectedDataSet, ingested: bool) -> Padding:
 
 def _labels(task: TaskCounts, rows: int) -> Group:
     """One line per class or label: in how many rows it holds, the share of those annotated, and a bar."""
+    title = Text.assemble((task.task, "bold"), f": {task.annotated:,} of {rows:,} rows annotated")
+    if not task.labels:
+        return Group(title, _numbers(task))
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_header=False)
     table.add_column(overflow="ellipsis", no_wrap=True, max_width=36)
     table.add_column(justify="right", no_wrap=True)
@@ -123,19 +126,30 @@ def _labels(task: TaskCounts, rows: int) -> Group:
         table.add_row(Text(f"… {len(ordered) - 2 * cut:,} more", "dim"), "", "", "")
         for label in ordered[-cut:]:
             table.add_row(*_label(label, task, most, partly))
-    title = Text.assemble((task.task, "bold"), f": {task.annotated:,} of {rows:,} rows annotated")
     return Group(title, table, _balance(task))
+
+
+def _numbers(task: TaskCounts) -> Table:
+    """One line per number of a regression task: quartiles and standard deviation."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in ("", "rows", "least", "25 %", "median", "75 %", "largest", "std"):
+        table.add_column(name, justify="left" if not name else "right")
+    for number in task.numbers:
+        quartiles = [f"{value:.4g}" for value in number.quantiles] or ["-"] * 5
+        spread = Text(f"{number.spread:.4g}", "" if number.spread else "red")
+        table.add_row(Text(number.name), f"{number.annotated:,}", *quartiles, spread)
+    return table
 
 
 def _label(label: LabelCount, task: TaskCounts, most: int, partly: bool) -> Sequence[Text]:
     annotated = f" of {label.annotated:,}" if partly else ""
-    full = label.holds / max(most, 1) if task.kind == "multiclass" else _share(label)
+    full = label.holds / max(most, 1) if task.kind != "multilabel" else _share(label)
     style = _style(label, task, most)
     return (
         Text(label.label, style),
         Text(f"{label.holds:,}{annotated}", style),
         Text(_percent(_share(label)) if label.annotated else "", "dim"),
-        Text.assemble((_bar(full), style or "cyan"), ("" if task.kind == "multiclass" else "▏", "dim")),
+        Text.assemble((_bar(full), style or "cyan"), ("▏" if task.kind == "multilabel" else "", "dim")),
     )
 
 
@@ -143,7 +157,7 @@ def _style(label: LabelCount, task: TaskCounts, most: int) -> str:
     """Mark what can hardly be learned: a class or label that never holds, one that always does, and rare ones."""
     if not label.holds or (task.kind == "multilabel" and label.holds == label.annotated):
         return "red"
-    share = label.holds / most if task.kind == "multiclass" else _share(label)
+    share = label.holds / most if task.kind != "multilabel" else _share(label)
     return "yellow" if share < _FEW else ""
 
 
@@ -151,7 +165,7 @@ def _balance(task: TaskCounts) -> Text:
     counts = [label.holds for label in task.labels]
     never = sum(not n for n in counts)
     words = Text()
-    if task.kind == "multiclass":
+    if task.kind != "multilabel":
         if not never:
             words.append(f"largest {max(counts):,}, smallest {min(counts):,}: {max(counts) / min(counts):.3g} times")
         else:

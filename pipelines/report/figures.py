@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipelines.evaluate.results import Confusion, DataSetSummary, PairSeen, TaskResult
+from pipelines.report.units import has_unit, score_text
 
 _COLOURS = ("#6b7280", "#d97706", "#2563eb", "#059669", "#9333ea", "#dc2626", "#0891b2", "#4d7c0f")
 # They stand for the page's own colours of text and of lines, which follow the reader's light or dark.
@@ -88,6 +89,7 @@ def score_figure(task: str, results: Mapping[str, TaskResult], baseline: str) ->
     arms = list(results)
     colour = colours(arms)
     metric = results[arms[0]].primary_metric
+    scale = 1 if has_unit(metric) else 100
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 0.5 * len(arms) + 1.3), sharey=True)
     every: list[float] = []
     for i, arm in enumerate(arms):
@@ -96,18 +98,22 @@ def score_figure(task: str, results: Mapping[str, TaskResult], baseline: str) ->
         left.plot(values, [i] * len(values), "o", color=colour[arm], markersize=5, alpha=0.55, markeredgewidth=0)
         left.plot([results[arm].mean()] * 2, [i - 0.3, i + 0.3], color=colour[arm], linewidth=2.5)
         if (difference := results[arm].difference) is not None:
-            value, low, high = (100 * end for end in (difference.value, difference.low, difference.high))
+            value, low, high = (scale * end for end in (difference.value, difference.low, difference.high))
             errors = [[max(value - low, 0)], [max(high - value, 0)]]
             right.errorbar(value, i, xerr=errors, fmt="o", color=colour[arm], capsize=4)
-    left.set(yticks=range(len(arms)), yticklabels=arms, title=f"{task}: {metric.replace('_', '-')}, a dot a seed")
+    left.set(yticks=range(len(arms)), yticklabels=arms, title=f"{task}: {_metric(results[arms[0]])}, a dot a seed")
     left.set_xlim(*_range_of(every))
     left.set_ylim(len(arms) - 0.5, -0.5)
     for i, arm in enumerate(arms):
         left.annotate(
-            f"{results[arm].mean():.3f}", (1.01, i), xycoords=("axes fraction", "data"), va="center", fontsize=9
+            score_text(results[arm].mean(), metric),
+            (1.01, i),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            fontsize=9,
         )
     right.axvline(0, color=_INK, linewidth=1)
-    right.set_title(f"difference to {baseline}, points")
+    right.set_title(f"difference to {baseline}, {'in its unit' if has_unit(metric) else 'points'}")
     for axes in (left, right):
         axes.grid(axis="y", visible=False)
     return _svg(figure)
@@ -120,6 +126,10 @@ def _range_of(values: Sequence[float]) -> tuple[float, float]:
     low, high = min(values), max(values)
     room = max(0.08 * (high - low), 0.005)
     return max(low - room, 0.0) if low >= 0 else low - room, min(high + room, 1.0) if high <= 1 else high + room
+
+
+def _metric(result: TaskResult) -> str:
+    return result.primary_metric.replace("_", "-") + (" (lower is better)" if result.lower_is_better else "")
 
 
 def loss_figure(curves: Mapping[str, Sequence[np.ndarray]], window: int, colour: Mapping[str, str]) -> str:
@@ -146,7 +156,8 @@ def loss_figure(curves: Mapping[str, Sequence[np.ndarray]], window: int, colour:
             axes.plot(x[: len(mean)], mean, color=colour[arm], linewidth=1.8, label=arm)
         axes.set_title(part)
         axes.set_xlabel("step")
-        axes.set_ylim(bottom=0)
+        if axes.get_ylim()[0] > 0:  # a Gaussian likelihood may be negative
+            axes.set_ylim(bottom=0)
     return _svg(figure)
 
 

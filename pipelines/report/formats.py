@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from pipelines.evaluate.results import Difference, Results
+from pipelines.evaluate.results import Results, TaskResult
 from pipelines.report.headline import headlines
 from pipelines.report.results_table import best_lines, chance_lines, early_lines, few_seeds, trust_lines, unseen_lines
+from pipelines.report.units import difference_text, interval_text, score_text
 
 _SIGNS = {"better": "▲", "worse": "▼", "no clear difference": "≈"}
 _TEX_SIGNS = {"better": r"$\blacktriangle$", "worse": r"$\blacktriangledown$", "no clear difference": r"$\approx$"}
@@ -33,8 +34,8 @@ def as_markdown(results: Results) -> str:
     lines += ["", "## All metrics", ""]
     rows = [
         [task, metric.replace("_", "-"), *(_mean_and_deviation(results, arm, task, metric, "±") for arm in arms)]
-        for task, of_task in results.arms[results.baseline].items()
-        for metric in of_task.metrics
+        for task in results.tested
+        for metric in next(iter(results.of_task(task).values())).metrics
     ]
     lines += _md_table(["task", "metric", *arms], rows)
     lines += ["", "## Data", ""]
@@ -46,8 +47,9 @@ def as_markdown(results: Results) -> str:
 
 def as_latex(results: Results) -> str:
     r"""Return the results as a LaTeX table; it needs the packages ``booktabs`` and ``amssymb``."""
-    tasks, seeds = results.arms[results.baseline], len(results.seeds)
-    names = [f"{_tex(task)} ({_tex(of.primary_metric.replace('_', '-'))})" for task, of in tasks.items()]
+    tasks, seeds = results.tested, len(results.seeds)
+    metrics = {task: next(iter(results.of_task(task).values())).primary_metric for task in tasks}
+    names = [f"{_tex(task)} ({_tex(metric.replace('_', '-'))})" for task, metric in metrics.items()]
     lines = [
         r"% needs \usepackage{booktabs,amssymb}",
         r"\begin{table}",
@@ -63,8 +65,7 @@ def as_latex(results: Results) -> str:
     for (arm, of_arm), gain in zip(results.arms.items(), gains, strict=True):
         cells = [_tex(arm)]
         for task in tasks:
-            d = of_arm[task].difference
-            cells += [f"{of_arm[task].mean():.3f}", _change(d, _TEX_SIGNS) if d else ""]
+            cells += list(_score_and_change(of_arm.get(task), _TEX_SIGNS))
         lines.append("    " + " & ".join([*cells, gain]) + r" \\")
     lines += [r"    \bottomrule", r"  \end{tabular}", r"\end{table}"]
     return "\n".join(lines) + "\n"
@@ -74,18 +75,20 @@ def _rows(results: Results) -> list[list[str]]:
     return [
         [
             task,
-            of_baseline.primary_metric.replace("_", "-"),
-            *(
-                f"{of_arm[task].mean():.3f}" + (f" {_change(d, _SIGNS)}" if (d := of_arm[task].difference) else "")
-                for of_arm in results.arms.values()
-            ),
+            next(iter(results.of_task(task).values())).primary_metric.replace("_", "-"),
+            *(" ".join(_score_and_change(of_arm.get(task), _SIGNS)).strip() for of_arm in results.arms.values()),
         ]
-        for task, of_baseline in results.arms[results.baseline].items()
+        for task in results.tested
     ]
 
 
-def _change(d: Difference, signs: dict[str, str]) -> str:
-    return f"{signs[d.verdict]} {100 * d.value:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]"
+def _score_and_change(result: TaskResult | None, signs: dict[str, str]) -> tuple[str, str]:
+    """Return both as text; empty where the arm does not serve the task, or is not compared."""
+    if result is None:
+        return "", ""
+    metric, d = result.primary_metric, result.difference
+    change = f"{signs[d.verdict]} {difference_text(d.value, metric)} {interval_text(d, metric)}" if d else ""
+    return score_text(result.mean(), metric), change
 
 
 def _delta_m(results: Results, percent: str) -> list[str]:
@@ -98,11 +101,13 @@ def _delta_m(results: Results, percent: str) -> list[str]:
 
 
 def _mean_and_deviation(results: Results, arm: str, task: str, metric: str, sign: str) -> str:
+    if task not in results.arms[arm]:
+        return ""
     of = results.arms[arm][task]
-    mean, deviation = of.mean(metric), of.deviation(metric)
-    if mean != mean:
-        return "–"
-    return f"{mean:.3f}" + (f" {sign} {deviation:.3f}" if deviation == deviation else "")
+    deviation = of.deviation(metric)
+    return score_text(of.mean(metric), metric) + (
+        f" {sign} {score_text(deviation, metric)}" if deviation == deviation else ""
+    )
 
 
 def _md_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -1,7 +1,6 @@
 """Render the report from results.json, the runs' histories and the case: one HTML page, and its tables as text."""
 
 import io
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from pipelines.batches.counted_relatedness import with_counted_tables
 from pipelines.case.build import relatedness_of, tasks_of
 from pipelines.case.case import Case
 from pipelines.case.load import as_yaml
+from pipelines.case.metrics import metrics_of
 from pipelines.evaluate.results import Results
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.resume import begun_data_sets
@@ -29,6 +29,7 @@ from pipelines.report.formats import as_latex, as_markdown
 from pipelines.report.headline import headlines
 from pipelines.report.page import MOST_CELLS, compared_arm, contents, costs, settings, top_confusions, worst_first
 from pipelines.report.results_table import chance_lines, few_seeds, fusion_lines, unseen_lines
+from pipelines.report.units import difference_text, interval_text, score_text
 from pipelines.train.lr_schedule import learning_rate
 
 if TYPE_CHECKING:  # matplotlib takes a second to import
@@ -69,8 +70,9 @@ def write_report(case: Case, results: Results) -> str:
     listed = None
     if not figures["confusion"]:
         listed = top_confusions(results, tasks[results.main_task])
-    environment.filters["points"] = lambda value: f"{100 * value:+.1f}"
-    environment.filters["score"] = lambda value: "–" if math.isnan(value) else f"{value:.3f}"
+    environment.filters["points"] = lambda value, metric="": difference_text(value, metric)
+    environment.filters["interval"] = interval_text
+    environment.filters["score"] = lambda value, metric="": score_text(value, metric)
     page = environment.get_template(TEMPLATE).render(
         made_from=_made_from(case, results),
         case=case,
@@ -119,7 +121,7 @@ def _figures(case: Case, results: Results) -> tuple[dict[str, list[tuple[str, Ma
     from pipelines.report import figures as draw
 
     tasks = tasks_of(case)
-    by_task = {name: {arm: of_arm[name] for arm, of_arm in results.arms.items()} for name in tasks}
+    by_task = {name: results.of_task(name) for name in results.tested}
     colour = draw.colours(list(results.arms))
     window = max(1, case.training.steps // 60)
     sections = {
@@ -136,7 +138,7 @@ def _figures(case: Case, results: Results) -> tuple[dict[str, list[tuple[str, Ma
         "visible": [],
     }
     if validated := _validations(case, results):
-        metrics = {name: of_task[results.baseline].primary_metric for name, of_task in by_task.items()}
+        metrics = {name: of_task.primary for name, of_task in metrics_of(case).items()}
         sections["validation"] = [("Validation by step", draw.validation_figure(validated, metrics, colour))]
     rates = [learning_rate(case.training, step) for step in range(case.training.steps)]
     if len(set(rates)) > 1:
@@ -180,6 +182,7 @@ def _validations(case: Case, results: Results) -> "dict[str, dict[str, list[Vali
     from pipelines.report.figures import ValidationCurve
 
     curves: dict[str, dict[str, list[ValidationCurve]]] = {}
+    primary = {name: of_task.primary for name, of_task in metrics_of(case).items()}
     best_steps = {timing.run: timing.best_step for timing in results.timings}
     for run in list_runs(case):
         try:
@@ -188,7 +191,7 @@ def _validations(case: Case, results: Results) -> "dict[str, dict[str, list[Vali
             continue
         validated = pq.read_table(io.BytesIO(content))
         for task in run.tasks:
-            values = validated[f"{task}.{results.arms[run.arm][task].primary_metric}"].to_numpy()
+            values = validated[f"{task}.{primary[task]}"].to_numpy()
             if not np.isnan(values).all():
                 curve = ValidationCurve(validated["step"].to_numpy(), values, best_steps.get(str(run)))
                 curves.setdefault(task, {}).setdefault(run.arm, []).append(curve)

@@ -6,6 +6,7 @@ from rich.table import Table
 from mtlcore import ENOUGH_SEEDS
 from pipelines.base.terminal import as_text
 from pipelines.evaluate.results import Difference, Fusion, Results
+from pipelines.report.units import difference_text, interval_text, score_text
 
 MOST_CELLS = 8  # doubted cells of an edge that are listed below the table
 _STYLES = {"better": "green", "worse": "red", "no clear difference": ""}
@@ -26,22 +27,28 @@ def results_table(results: Results) -> str:
     table.add_column("metric")
     for arm in results.arms:
         table.add_column(arm, justify="right")
-    for task, of_baseline in results.arms[results.baseline].items():
+    for task in results.tested:
+        of_task = results.of_task(task)
+        first = next(iter(of_task.values()))
         cells = [
             f"{task} (auxiliary)" if task in results.auxiliary else task,
-            of_baseline.primary_metric.replace("_", "-"),
+            first.primary_metric.replace("_", "-") + (" ↓" if first.lower_is_better else ""),
         ]
         for of_arm in results.arms.values():
-            cell = f"{of_arm[task].mean():.3f}{' (chance)' if of_arm[task].at_chance else ''}"
+            if task not in of_arm:
+                cells.append("")
+                continue
+            metric = of_arm[task].primary_metric
+            cell = f"{score_text(of_arm[task].mean(), metric)}{' (chance)' if of_arm[task].at_chance else ''}"
             if (d := of_arm[task].difference) is not None:
-                cell += "\n" + _in_its_colour(d, f"{100 * d.value:+.1f} {_interval(d)}")
+                cell += "\n" + _in_its_colour(d, f"{difference_text(d.value, metric)} {interval_text(d, metric)}")
             cells.append(cell)
         table.add_row(*cells, end_section=True)
     gains = []
     for arm, gain in results.delta_m.items():
         cell = f"{100 * gain:+.1f} %" if gain is not None else "-"
         if (d := results.delta_m_difference.get(arm)) is not None:
-            cell += "\n" + _in_its_colour(d, _interval(d))
+            cell += "\n" + _in_its_colour(d, interval_text(d, "delta_m"))
         gains.append(cell)
     table.add_row("Delta_m", "relative gain", *gains)
     lines = [
@@ -65,11 +72,13 @@ def best_lines(results: Results) -> list[str]:
     """Return a line an arm that co-trains: did it help, against the best of what needs no co-training?"""
     lines = []
     for arm, of_arm in results.arms.items():
-        verdicts = [
-            f"{task} {100 * d.value:+.1f} {_interval(d)} to {against.baseline}: {against.verdict}"
-            for task, result in of_arm.items()
-            if (against := result.against_best) is not None and (d := against.difference)
-        ]
+        verdicts = []
+        for task, result in of_arm.items():
+            if (against := result.against_best) is None:
+                continue
+            d, metric = against.difference, result.primary_metric
+            gain = f"{difference_text(d.value, metric)} {interval_text(d, metric)}"
+            verdicts.append(f"{task} {gain} to {against.baseline}: {against.verdict}")
         if verdicts:
             lines.append(f"{arm} against the best without co-training: {'; '.join(verdicts)}")
     return lines
@@ -110,7 +119,8 @@ def unseen_lines(results: Results) -> list[str]:
         by_arm = [
             f"{arm} {sum(recalls) / len(recalls):.3f}"
             for arm, of_arm in results.arms.items()
-            if (recalls := [share for share in of_arm[task].unseen_recall or () if share is not None])
+            if task in of_arm
+            and (recalls := [share for share in of_arm[task].unseen_recall or () if share is not None])
         ]
         if by_arm:
             lines.append(
@@ -139,10 +149,6 @@ def trust_lines(results: Results) -> list[str]:
             if len(trust.doubted) > MOST_CELLS:
                 lines.append(f"  and {len(trust.doubted) - MOST_CELLS} more, see the report")
     return lines
-
-
-def _interval(d: Difference) -> str:
-    return f"[{100 * d.low:+.1f}, {100 * d.high:+.1f}]"
 
 
 def _in_its_colour(d: Difference, words: str) -> str:

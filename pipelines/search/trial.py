@@ -43,7 +43,7 @@ def run_trial(settings: dict[str, float], case: Case, data_sets: DataSets, folde
     scores = {}
     for name, metrics in metrics_of(tried).items():
         test = tests[name]
-        of_seeds = [metrics.scores(logits, test.labels)[metrics.primary] for logits in test.logits.values()]
+        of_seeds = [metrics.scores(logits, test.labels)[metrics.unitless] for logits in test.logits.values()]
         scores[name] = float(np.mean(of_seeds))
     for_use = [scores[name] for name, task in tasks_of(tried).items() if not task.auxiliary]
     tune.report({"score": float(np.mean(for_use)), "scores": scores})

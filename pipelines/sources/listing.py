@@ -147,12 +147,16 @@ def matching_columns(names: Sequence[str], patterns: Sequence[str], place: objec
     """
     matched: list[str] = []
     for pattern in patterns:
-        expression = re.compile(".*".join(re.escape(part) for part in pattern.split("*")))
-        matches = sorted((name for name in names if expression.fullmatch(name)), key=_natural)
+        matches = sorted((name for name in names if matches_pattern(name, pattern)), key=_natural)
         if not matches:
             raise UserError(f"{place}: there is no column {pattern!r}{did_you_mean(pattern, names)}")
         matched += [name for name in matches if name not in matched]
     return matched
+
+
+def matches_pattern(name: str, pattern: str) -> bool:
+    """Say whether a column's name is one, or as a pattern like ``feature_*`` has it."""
+    return bool(re.fullmatch(".*".join(re.escape(part) for part in pattern.split("*")), name))
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

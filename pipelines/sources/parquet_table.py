@@ -38,6 +38,8 @@ class ParquetTable(SourceSettings):
     """The column with the image: bytes, path or pixels."""
     vector_columns: Columns = ()
     """The columns that hold the numbers, names or patterns like ``feature_*``, where inputs are vectors."""
+    label_columns: Columns = ()
+    """Those of them that labels are read from too; a label that is its own input is else refused."""
     id_column: str | None = None
     """The column with a row's name; its number by default."""
     file_prefix: str = ""
@@ -96,7 +98,10 @@ def list_parquet(place: Place, source: ParquetTable) -> Listing:
     schema = file.schema_arrow
     inputs = list(source.vector_columns) or [source.image_column]
     names = matching_columns(schema.names, inputs, place)
-    others = [name for name in schema.names if name not in names and not _is_bytes(schema.field(name).type)]
+    kept = matching_columns(names, source.label_columns, place) if source.vector_columns else []
+    others = [
+        name for name in schema.names if (name not in names or name in kept) and not _is_bytes(schema.field(name).type)
+    ]
     fields = _named(file.read(columns=others), class_names(schema))
     for name, value in hive_partitions(place.name).items():
         if name not in fields.column_names:

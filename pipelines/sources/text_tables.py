@@ -53,6 +53,8 @@ class CsvTable(SourceSettings):
     """The column with the image's path, relative to the table."""
     vector_columns: Columns = ()
     """The columns that hold the numbers, names or patterns like ``feature_*``, where inputs are vectors."""
+    label_columns: Columns = ()
+    """Those of them that labels are read from too; a label that is its own input is else refused."""
     id_column: str | None = None
     """The column with a row's name; its number by default."""
     file_prefix: str = ""
@@ -79,6 +81,8 @@ class JsonLines(SourceSettings):
     """The column with the image's path, relative to the table."""
     vector_columns: Columns = ()
     """The columns that hold the numbers, names or patterns like ``feature_*``, where inputs are vectors."""
+    label_columns: Columns = ()
+    """Those of them that labels are read from too; a label that is its own input is else refused."""
     id_column: str | None = None
     """The column with a row's name; its number by default."""
     file_prefix: str = ""
@@ -208,7 +212,9 @@ def _list_table(place: Place, source: CsvTable | JsonLines, table: pa.Table) -> 
         ids = column(table, source.id_column, place) if source.id_column else numbered
         file = place.tree().find(pa.array([place.file]))
         files = file.take(pa.array([0] * n, pa.int64()))
-        return with_vectors(of_files(place, _text(ids), files, table.drop_columns(names)), vectors)
+        kept = matching_columns(names, source.label_columns, place)
+        inputs_alone = [name for name in names if name not in kept]
+        return with_vectors(of_files(place, _text(ids), files, table.drop_columns(inputs_alone)), vectors)
     if source.file_column not in table.column_names:
         near = did_you_mean(source.file_column, table.column_names)
         raise UserError(

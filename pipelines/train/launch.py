@@ -66,7 +66,8 @@ def train(
     check_wandb(case)
     check_compiler(case)
     check_counted(case, data_sets)
-    batch_sampler(case, training_sizes(data_sets), 0, list(case.tasks))
+    for name, arm in case.arms.items():
+        batch_sampler(case.for_arm(name), training_sizes(data_sets), 0, case.tasks_of_arm(name), arm.batch)
     experiment = experiment_folder(case)
     runs = list_runs(case)
     if fresh:

@@ -15,6 +15,7 @@ from mtlcore import HeadInputs, JointLoss, MovingAverage, RelatednessProbe
 from pipelines.base.progress import note
 from pipelines.base.storage import StorageUnavailableError, delete, join, write_whole
 from pipelines.batches.batch import batch_sampler, finish_batch, stored_batch
+from pipelines.batches.shuffled_labels import shuffled
 from pipelines.blocks.datasets import DataSets
 from pipelines.case.build import (
     build_balancing,
@@ -72,7 +73,9 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
         CheckpointNotWrittenError: checkpoints cannot be written.
         StorageUnavailableError: object storage does not answer.
     """
-    case, training = work.case, work.case.training
+    case = work.case.for_arm(run.arm)
+    training = case.training
+    readers = shuffled(data.readers, case.arms[run.arm].shuffle, run.seed)
     tasks = [tasks_of(case)[name] for name in run.tasks]
     sizes = {name: len(reader) for name, reader in data.readers.items()}
     plan = batch_sampler(case, sizes, run.seed, run.tasks, case.arms[run.arm].batch)
@@ -116,7 +119,7 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
         def load(step: int) -> Loaded:
             stored = stored_batch(
                 case,
-                data.readers,
+                readers,
                 plan,
                 step,
                 worker.rank,
@@ -179,8 +182,8 @@ def build_state(
     work: WorkerAssignment, run: Run, data: TrainingData, worker: Worker
 ) -> tuple[TrainingState, JointLoss, bool]:
     """Return a run's state before its first step, its objective, and whether inputs come with channels last."""
-    case = work.case
-    built = build_network(case, list(run.tasks), run.seed, pretrained=case.arms[run.arm].pretrained is not False)
+    case = work.case.for_arm(run.arm)
+    built = build_network(case, list(run.tasks), run.seed)
     unlabelled = case.unlabelled_of(run.arm)
     # Before the network is compiled: a copy of what is would compute with the original's parameters.
     average = MovingAverage(built, unlabelled.decay) if unlabelled.has_average else None
@@ -188,7 +191,7 @@ def build_state(
     if average:
         place_beside(average.module, worker.device, channels_last)
     matching = case.arms[run.arm].matching
-    joint_loss = build_loss(data.related, list(run.tasks), matching, data.priors)
+    joint_loss = build_loss(data.related.for_arm(run.arm), list(run.tasks), matching, data.priors)
     balancer = build_balancing(case, run.arm, joint_loss, network.shared_parameters(), network.parameters(), run.seed)
     trust = build_trust(network, joint_loss, _annotated(work.data_sets, run.tasks))
     if trust:

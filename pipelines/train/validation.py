@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from mtlcore import MISSING
+from mtlcore import is_annotated
 from pipelines.batches.normalize import normalize
 from pipelines.batches.permutation import permute_indices
 from pipelines.blocks.reader import BlockReader
@@ -18,7 +18,7 @@ from pipelines.case.metrics import metrics_of
 from pipelines.experiment.run import Run
 from pipelines.train.checkpoints.file import Event
 from pipelines.train.eval_mode import evaluating
-from pipelines.train.logs.validation_history import best_of, scored_columns, without_gain
+from pipelines.train.logs.validation_history import best_of, error_columns, scored_columns, without_gain
 from pipelines.train.sharding import is_sharded, share_buffers
 from pipelines.train.state import TrainingState
 from pipelines.train.worker import Worker
@@ -44,7 +44,7 @@ class Validation:
         self._settings, self._training = case.training.validation, case.training
         self._metrics = metrics_of(case)
         self._tasks = [tasks_of(case)[name] for name in run.tasks]
-        self._scored = scored_columns(case, run)
+        self._scored, self._errors = scored_columns(case, run), error_columns(case)
         sizes = {name: len(reader) for name, reader in readers.items()}
         self._rows = {
             name: rows
@@ -73,7 +73,7 @@ class Validation:
         if sharded:
             share_buffers(state.network)
         state.validation.add(state.step, self._scores(state.evaluated))
-        scores = state.validation.scores(self._scored)
+        scores = state.validation.scores(self._scored, self._errors)
         if self._training.best is not None and best_of(scores) == len(scores) - 1:
             first = self._worker.rank == 0
             weights = state.weights() if first or sharded else {}
@@ -99,10 +99,10 @@ class Validation:
         if self._worker.rank == 0:
             first = 0
             for task in self._tasks:
-                of_task = logits[:, first : first + len(task.outputs)]
-                first += len(task.outputs)
+                of_task = logits[:, first : first + task.width]
+                first += task.width
                 labels = self._labels[task.name]
-                annotated = (labels != MISSING).reshape(len(labels), -1).any(dim=1)
+                annotated = is_annotated(labels).reshape(len(labels), -1).any(dim=1)
                 for metric, value in self._metrics[task.name].scores(of_task[annotated], labels[annotated]).items():
                     scores[f"{task.name}.{metric}"] = value
         return self._shared(scores)
@@ -110,7 +110,7 @@ class Validation:
     @torch.no_grad()
     def _predicted(self, network: nn.Module) -> Tensor:
         """Return the tasks' logits of this worker's rows side by side, float32, on the worker's device."""
-        logits_by_pass = [torch.empty(0, sum(len(task.outputs) for task in self._tasks), device=self._worker.device)]
+        logits_by_pass = [torch.empty(0, sum(task.width for task in self._tasks), device=self._worker.device)]
         with evaluating(network):
             for name, rows in self._rows.items():
                 worker_rows = rows[self._worker.rank :: self._worker.world_size]

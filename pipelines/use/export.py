@@ -8,7 +8,7 @@
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +18,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from mtlcore import Multiclass, Multilabel, MultiTaskNetwork, Task, seeded_init, without_auxiliary
+from mtlcore import KINDS, Multiclass, MultiTaskNetwork, Task, answer, seeded_init, without_auxiliary
 from mtlcore.networks.hugging_face import PictureEncoder
 from mtlcore.suggestions import did_you_mean
 from pipelines.base.atomic import write_atomically
@@ -42,12 +42,23 @@ class ExportedTask(BaseModel):
     """A task that the network serves: the names of its outputs, in the order of its logits."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    kind: Literal["multiclass", "multilabel"]
+    kind: Literal["multiclass", "multilabel", "ordinal", "regression"]
     outputs: Annotated[tuple[str, ...], Field(min_length=1)]
+    loss: str | None = Field(default=None, description="of an ordinal or regression task, by which it was trained")
+    mean: tuple[float, ...] = Field(default=(), description="of a regression task: number = output x spread + mean")
+    spread: tuple[float, ...] = ()
 
     def task(self, name: str) -> Task:
         """Return it as the method's own object."""
-        return Multiclass(name, self.outputs) if self.kind == "multiclass" else Multilabel(name, self.outputs)
+        given = {"loss": self.loss, "mean": self.mean, "spread": self.spread}
+        known = {field.name for field in fields(KINDS[self.kind])}
+        return KINDS[self.kind](name, self.outputs, **{k: v for k, v in given.items() if v and k in known})  # type: ignore[arg-type]
+
+
+def _described(task: Task) -> ExportedTask:
+    """Return a task as network.json has it."""
+    more = {key: value for key in ("loss", "mean", "spread") if (value := getattr(task, key, None))}
+    return ExportedTask(kind=task.kind, outputs=task.outputs, **more)  # type: ignore[arg-type]
 
 
 class Description(BaseModel):
@@ -80,7 +91,7 @@ class Exported:
 
     @torch.inference_mode()
     def predict(self, inputs: Tensor) -> dict[str, Tensor]:
-        """Return logits by task, float32, (N, outputs).
+        """Return what the heads put out by task, float32, (N, task.width): logits, or standardised numbers.
 
         Args:
             inputs: images, uint8, (N, channels, height, width), or vectors, floating point, (N, size), unscaled.
@@ -97,6 +108,13 @@ class Exported:
                 f"(N, {', '.join(map(str, declared.shape))})"
             )
         return self.network(normalize(inputs, declared))  # type: ignore[no-any-return]
+
+    def answers(self, inputs: Tensor) -> dict[str, Tensor]:
+        """Return what the network says by task, float32, (N, outputs); arguments and errors of :meth:`predict`.
+
+        Probabilities of a multiclass, multilabel or ordinal task; a regression task's numbers in the labels' unit.
+        """
+        return {name: answer(z, self.tasks[name]) for name, z in self.predict(inputs).items()}
 
 
 def export_run(
@@ -126,6 +144,7 @@ def export_run(
     experiment = experiment_folder(case)
     check_trained([run], experiment, data_sets)
     tasks = tasks_of(case)
+    case = case.for_arm(run.arm)
     network = build_network(case, list(run.tasks), run.seed)
     network.load_state_dict(read_weights(run.folder(experiment)))
     network = without_auxiliary(network, list(tasks.values()))
@@ -136,12 +155,7 @@ def export_run(
         run=str(run),
         provenance=provenance(data_sets),
         input=case.input,
-        tasks={
-            name: ExportedTask(
-                kind="multiclass" if isinstance(tasks[name], Multiclass) else "multilabel", outputs=tasks[name].outputs
-            )
-            for name in network.task_names
-        },
+        tasks={name: _described(tasks[name]) for name in network.task_names},
         trained_with=run.tasks,
         network=settings,
     )
@@ -218,7 +232,7 @@ def _find(case: Case, arm: str, seed: int | None, task: str | None) -> Run:
         raise UserError(
             f"--task: found {task!r}, and the arm {arm!r} has one network for all tasks; expected no --task"
         )
-    for_use = [name for name, settings in case.tasks.items() if not settings.auxiliary]
+    for_use = [name for name in case.tasks_of_arm(arm) if not case.tasks[name].auxiliary]
     if not shared and task not in for_use:
         problem = "missing" if task is None else f"found {task!r}"
         raise UserError(

@@ -9,7 +9,7 @@ from pipelines.train.assignment import WorkerAssignment
 from pipelines.train.logs.jsonl_log import RunLog
 from pipelines.train.logs.step_metrics import StepMetrics
 from pipelines.train.logs.tensorboard_log import TensorBoardLog
-from pipelines.train.logs.validation_history import scored_columns
+from pipelines.train.logs.validation_history import error_columns, scored_columns
 from pipelines.train.logs.wandb_log import MetricsLog
 from pipelines.train.lr_schedule import learning_rate
 from pipelines.train.state import TrainingState
@@ -28,6 +28,7 @@ class Monitor:
     def __init__(self, work: WorkerAssignment, run: Run, state: TrainingState, rows_per_step: int) -> None:
         self._work, self._run, self._state = work, run, state
         self._rows_per_step, self._scored = rows_per_step, scored_columns(work.case, run)
+        self._errors = error_columns(work.case)
         self._open = ExitStack()
         self._log = self._open.enter_context(RunLog(work.folder(run), state.log))
         self._log.note(state.events)
@@ -59,7 +60,7 @@ class Monitor:
             rows_per_s=(state.step - self._step) * self._rows_per_step / between,
             data_wait=min(1.0, (state.waited_for_data_s - self._waited) / between),
             validation=dict(zip(validations.columns, validations.rows[-1], strict=True)) if validated else {},
-            score=validations.scores(self._scored)[-1] if validated else None,
+            score=validations.scores(self._scored, self._errors)[-1] if validated else None,
             ended=ended,
         )
         self._look()

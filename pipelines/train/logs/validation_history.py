@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -56,10 +56,13 @@ class ValidationHistory:
         pq.write_table(pa.table(table), file)
         return file.getvalue()
 
-    def scores(self, columns: Sequence[str]) -> list[float]:
-        """Return every validation's score, higher is better: the mean of some columns, as far as they are defined."""
+    def scores(self, columns: Sequence[str], errors: Collection[str] = ()) -> list[float]:
+        """Return every validation's score, higher is better: the mean of some columns, as far as they are defined.
+
+        ``errors``: columns of which lower is better, beside those of built-in metrics.
+        """
         indices = [self.columns.index(column) for column in columns if column in self.columns]
-        return [_mean([_signed(self.columns[i], row[i]) for i in indices]) for row in self.rows]
+        return [_mean([_signed(self.columns[i], row[i], errors) for i in indices]) for row in self.rows]
 
 
 def scored_columns(case: Case, run: Run) -> tuple[str, ...]:
@@ -73,7 +76,17 @@ def scored_columns(case: Case, run: Run) -> tuple[str, ...]:
     if named in tasks:
         return (f"{named}.{metric or metrics[named].primary}",)
     for_use = [name for name, task in tasks.items() if not task.auxiliary] or list(tasks)
-    return tuple(f"{name}.{metrics[name].primary}" for name in for_use)
+    if len(for_use) == 1:
+        return (f"{for_use[0]}.{metrics[for_use[0]].primary}",)
+    # An error in years would outweigh every accuracy: what has a unit is stood for by what has none.
+    return tuple(f"{name}.{metrics[name].unitless}" for name in for_use)
+
+
+def error_columns(case: Case) -> frozenset[str]:
+    """Return the columns of which lower is better."""
+    return frozenset(
+        f"{name}.{error}" for name, of_task in metrics_of(case).items() for error in of_task.lower_is_better
+    )
 
 
 def chosen(history: ValidationHistory, case: Case, run: Run) -> dict[str, object] | None:
@@ -81,7 +94,7 @@ def chosen(history: ValidationHistory, case: Case, run: Run) -> dict[str, object
     if case.training.best is None:
         return None
     columns = scored_columns(case, run)
-    scores = history.scores(columns)
+    scores = history.scores(columns, error_columns(case))
     best = best_of(scores)
     return None if best is None else {"step": history.steps[best], "score": scores[best], "mean_of": list(columns)}
 
@@ -103,8 +116,8 @@ def without_gain(scores: Sequence[float], min_delta: float) -> int:
     return waited
 
 
-def _signed(column: str, value: float) -> float:
-    return -value if column.partition(".")[2] in LOWER_IS_BETTER else value
+def _signed(column: str, value: float, errors: Collection[str]) -> float:
+    return -value if column in errors or column.partition(".")[2] in LOWER_IS_BETTER else value
 
 
 def _mean(values: Sequence[float]) -> float:

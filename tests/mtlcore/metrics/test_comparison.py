@@ -6,7 +6,7 @@ import torch
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 
 from mtlcore import Multiclass, Multilabel, paired_difference, primary_metric, task_metrics
-from mtlcore.metrics.bootstrap import _contributions, _score
+from mtlcore.metrics.kinds import summed_metric
 
 CLASSES = Multiclass("c", tuple("abcd"))
 LABELS = Multilabel("l", tuple("xyz"))
@@ -42,7 +42,8 @@ def test_the_bootstrapped_score_is_the_reported_metric(task):
     y = torch.randint(
         -1, len(task.outputs) if task is CLASSES else 2, shape, generator=torch.Generator().manual_seed(5)
     )
-    score = _score(_contributions(z, y, task).sum(0), task)
+    metric = summed_metric(task, None)
+    score = metric.score(metric.contributions(z, y, task).sum(0), task)
     assert float(score) == pytest.approx(task_metrics(z, y, task)[primary_metric(task)], rel=1e-5)
 
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from pipelines.blocks.cache import BlockFiles, DamagedBlockError, local_blocks
+from pipelines.blocks.label_encoding import label_array
 from pipelines.blocks.reader import BlockReader
-from pipelines.ingest.labels import label_array
 from tests.pipelines.blocks.block_files import KIND, block_table, traits, write_blocks
 
 RNG = np.random.Generator(np.random.PCG64(0))

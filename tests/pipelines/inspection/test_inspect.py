@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from mtlcore import Multilabel
 from pipelines import commands as steps
+from pipelines.blocks.label_encoding import label_array
 from pipelines.cli import app
 from pipelines.ingest.ingest import ingest, ingested
-from pipelines.ingest.labels import label_array
 from pipelines.ingest.leakage import input_digests
 from pipelines.inspection.contact_sheet import draw_sheet
 from pipelines.inspection.inspection import Inspection, inspection_of, open_data_sets

@@ -28,6 +28,7 @@ from tests.pipelines.ingest_case import (
     write,
     write_what_every_case_needs,
 )
+from tests.pipelines.one_worker import run_here
 
 SOURCE = TypeAdapter(Source)
 
@@ -475,8 +476,6 @@ def test_vectors_come_from_tables_and_arrays(tmp_path, ray_local):
 
 
 def test_a_network_learns_from_vectors(tmp_path, ray_local):
-    from pipelines import commands as steps
-
     rng = np.random.Generator(np.random.PCG64(3))
     x = rng.normal(size=(300, 3)).astype(np.float32)
     kind, furry = np.where(x[:, 0] > 0, "cat", "dog"), (x[:, 0] > 0).astype(int)
@@ -495,7 +494,7 @@ def test_a_network_learns_from_vectors(tmp_path, ray_local):
         training=training,
         arms=arms,
     )
-    outcome = steps.run(case, fresh=False)
+    outcome = run_here(case)
     assert outcome.results.arms["single-task"]["kind"].mean() > 0.9
 
 
@@ -515,3 +514,18 @@ def test_a_source_that_does_not_fit_is_told(root, tmp_path, ray_local, change, w
     write(root / "test.csv", "f1,f2,f3,kind,furry,flies\n1,2,3,cat,1,0\n")
     with pytest.raises(UserError, match=words):
         ingest(case_of(root, tmp_path, {"pets": {"source": source, "labels": BY_COLUMN}, "test": test}, **sections))
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_column_may_be_an_input_and_a_label_where_the_source_says_so(tmp_path, kind):
+    table = pa.table({"x1": [1.0, 2.0], "x2": [3.0, 4.0], "y": [5.0, 6.0]})
+    if kind == "csv":
+        (tmp_path / "t.csv").write_text("x1,x2,y\n1,3,5\n2,4,6\n")
+    else:
+        pq.write_table(table, tmp_path / "t.parquet")
+    source = {"kind": kind, "path": f"t.{kind}", "vector_columns": ["x*"]}
+    alone = list_source(str(tmp_path), SOURCE.validate_python(source))
+    both = list_source(str(tmp_path), SOURCE.validate_python(source | {"label_columns": ["x2"]}))
+    assert alone.fields.column_names == ["y"]
+    assert sorted(both.fields.column_names) == ["x2", "y"]
+    assert [float(value) for value in both.fields["x2"].to_pylist()] == [3, 4]

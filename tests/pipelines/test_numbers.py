@@ -1,0 +1,172 @@
+"""Tasks that are numbers or ranks, from a table to the report and to a network for use, beside a multiclass task."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from mtlcore import predicted_numbers, task_metrics
+from pipelines.base.errors import UserError
+from pipelines.batches.measured_labels import with_measured_labels
+from pipelines.case.build import tasks_of
+from pipelines.case.load import load_case
+from pipelines.evaluate.evaluate import evaluate
+from pipelines.ingest.ingest import ingest, ingested
+from pipelines.report.report import write_report
+from pipelines.report.results_table import results_table
+from pipelines.use.export import export_run, load_exported
+from tests.pipelines.one_worker import train_here
+
+TASKS = {
+    "age": {"kind": "regression"},
+    "affect": {"kind": "regression", "outputs": ["valence", "arousal"], "loss": "gaussian"},
+    "group": {"kind": "multiclass", "classes": ["young", "middle", "old"]},
+    "pain": {"kind": "ordinal", "classes": ["0", "1", "2", "3"], "loss": "cumulative"},
+}
+
+
+def column(name, **more):
+    return {"from": "column", "column": name} | more
+
+
+def labels(*tasks):
+    rules = {"group": column("age", bins=[35, 45]), "pain": column("pain"), "affect": column("affect")}
+    return {task: rules.get(task, column(task)) for task in tasks}
+
+
+def write_case(folder, **sections):
+    draw = np.random.Generator(np.random.PCG64(0))
+    weights = draw.normal(size=(5, 3))
+    for name, rows in (("some", 200), ("others", 160), ("check", 80), ("test", 200)):
+        x = draw.normal(size=(rows, 5)).astype(np.float32)
+        hidden = np.tanh(x @ weights)
+        affect = hidden[:, :2] + 0.1 * draw.normal(size=(rows, 2))
+        affect[draw.random(rows) < 0.2, 1] = np.nan
+        age = 40 + 8 * hidden[:, 0] + draw.normal(size=rows)
+        pain = np.digitize(hidden[:, 2], [-0.5, 0, 0.5])
+        np.savez(folder / f"{name}.npz", x=x, age=age, affect=affect, pain=pain)
+    given = {
+        "name": "numbers",
+        "input": {"kind": "vector", "size": 5},
+        "tasks": TASKS,
+        "datasets": {
+            name: {"source": {"kind": "numpy", "path": f"{name}.npz"}, "labels": labels(*tasks), "split": split}
+            for name, tasks, split in (
+                ("some", ["age", "pain"], "train"),
+                ("others", ["affect", "group"], "train"),
+                ("check", TASKS, "validation"),
+                ("test", TASKS, "test"),
+            )
+        },
+        "network": {"backbone": "mlp", "widths": [24]},
+        "training": {
+            "steps": 60,
+            "batch_size": 48,
+            "optimizer": {"lr": 0.02},
+            "validation": {"every_steps": 20},
+            "best": "mean",
+            "balancing": "dwa",
+        },
+        "arms": {"single-task": {"networks": "one_per_task"}, "naive": {"matching": "none"}},
+        "evaluation": {"replicates": 50, "metrics": {"affect": {"primary": "ccc"}}},
+        "storage": {"path": str(folder / "store")},
+    } | sections
+    file = folder / "case.yaml"
+    file.write_text(yaml.safe_dump(given, sort_keys=False))
+    return file
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, ray_local):
+    folder = tmp_path_factory.mktemp("numbers")
+    case = load_case(str(write_case(folder)))
+    ingest(case)
+    data_sets = ingested(case)
+    case = with_measured_labels(case, data_sets)
+    train_here(case)
+    return case, data_sets, evaluate(case, data_sets), folder
+
+
+def test_numbers_are_standardised_by_the_training_rows_alone(finished):
+    case, _, _, folder = finished
+    age = np.load(folder / "some.npz")["age"].astype(np.float32)
+    task = tasks_of(case)["age"]
+    assert task.mean == pytest.approx([age.mean()])
+    assert task.spread == pytest.approx([age.std()])
+    affect = np.load(folder / "others.npz")["affect"]
+    assert tasks_of(case)["affect"].spread == pytest.approx(np.nanstd(affect, axis=0), rel=1e-5)
+
+
+def test_every_kind_is_scored_in_its_own_metric_and_better_than_chance(finished):
+    _, _, results, _ = finished
+    of_arm = results.arms["single-task"]
+    assert [of_arm[task].primary_metric for task in TASKS] == ["rmse", "ccc", "accuracy", "mae"]
+    assert [of_arm[task].lower_is_better for task in TASKS] == [True, False, False, True]
+    assert not any(result.at_chance for result in of_arm.values())
+    assert of_arm["age"].mean() < 6, "the deviation of ages is about 6.5 years"
+    assert set(of_arm["age"].metrics) == {"rmse", "mae", "r2", "ccc"}
+    assert set(of_arm["pain"].metrics) == {"mae", "quadratic_kappa", "accuracy"}
+
+
+def test_the_verdict_and_delta_m_know_that_an_error_is_better_when_lower(finished):
+    _, _, results, _ = finished
+    gained = results.arms["naive"]["age"].difference
+    assert gained.lower_is_better
+    worse = gained.model_copy(update={"value": 1.0, "low": 0.5, "high": 1.5})
+    assert worse.verdict == "worse"
+    of = {arm: {task: result.mean() for task, result in by.items()} for arm, by in results.arms.items()}
+    signs = {"age": -1, "affect": 1, "group": 1, "pain": -1}
+    gains = [sign * (of["naive"][t] / of["single-task"][t] - 1) for t, sign in signs.items()]
+    assert results.delta_m["naive"] == pytest.approx(np.mean(gains))
+
+
+def test_report_and_table_write_errors_in_the_labels_unit(finished):
+    case, _, results, _ = finished
+    row = next(line for line in results_table(results).splitlines() if " age " in line)
+    assert f"{results.arms['naive']['age'].mean():.4g}" in row
+    page = Path(write_report(case, results)).read_text()
+    assert "rmse ↓" in page
+    assert "Score of each arm on affect" in page
+
+
+def test_the_weights_that_are_kept_are_chosen_by_scores_without_a_unit(finished):
+    case, *_ = finished
+    record = json.loads(next(Path(case.storage.path).glob("*/runs/naive/shared/seed-0/run.json")).read_text())
+    assert record["best"]["mean_of"] == ["age.r2", "affect.ccc", "group.accuracy", "pain.quadratic_kappa"]
+
+
+def test_an_exported_network_answers_in_the_labels_unit(finished, tmp_path):
+    case, data_sets, results, folder = finished
+    exported = load_exported(export_run(case, data_sets, "naive", None, None, tmp_path / "out"))
+    test = np.load(folder / "test.npz")
+    z = exported.predict(torch.from_numpy(test["x"]))
+    answers = exported.answers(torch.from_numpy(test["x"]))
+    assert torch.equal(answers["age"], predicted_numbers(z["age"], tasks_of(case)["age"]))
+    rmse = float(np.sqrt(np.mean((answers["age"][:, 0].numpy() - test["age"]) ** 2)))
+    assert rmse == pytest.approx(results.arms["naive"]["age"].mean(), rel=1e-4)
+    assert torch.allclose(answers["pain"].sum(dim=1), torch.ones(200))
+    y = torch.from_numpy(test["affect"]).float()
+    found = task_metrics(z["affect"], y, exported.tasks["affect"])
+    assert found["ccc"] == pytest.approx(results.arms["naive"]["affect"].mean(), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("relatedness=[{from: group, to: age, table: {}}]", "a table holds the probability of a class"),
+        ("relatedness=[{from: pain, to: group, table: {}}]", "of kind ordinal"),
+        ("datasets.others.labels.group.bins=[35]", "expected 2"),
+        ("datasets.others.labels.group.bins=[45, 35]", "rising"),
+        ("datasets.some.labels.age.bins=[45]", "takes the numbers"),
+        ("datasets.some.labels.age.threshold=3", "threshold: found for a regression task"),
+        ("tasks.affect.mean=3", "mean: found 1 numbers; expected 2"),
+        ("evaluation.metrics.age={primary: accuracy}", "is a regression task; expected rmse, mae, r2, ccc"),
+        ("training.best=age.accuracy", "no such metric"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_starts(tmp_path, override, says):
+    with pytest.raises(UserError, match=says):
+        load_case(str(write_case(tmp_path)), [override])
