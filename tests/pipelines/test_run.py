@@ -67,6 +67,28 @@ def test_the_case_it_wrote_is_a_case_that_gives_the_same_experiment(outcome):
     assert Path(json.loads(shown.stdout)["report"]) == experiment / "report.html"
 
 
+def test_the_same_command_again_answers_without_ray_by_its_note_and_without_it(outcome):
+    done, _ = outcome
+    store = Path(outcome[1]["experiment"]).parent
+    nobody = {"RAY_ADDRESS": "127.0.0.1:1"}
+    for noted in (True, False):
+        if not noted:
+            shutil.rmtree(store / ".finished")
+        again = kindred("run", "digits", "--json", "--set", f"storage.path={store}", more=nobody)
+        assert again.returncode == 0, again.stderr
+        assert json.loads(again.stdout) == json.loads(done.stdout)
+
+
+def test_an_experiments_folder_is_enough_to_report_and_export_wherever_it_lies(outcome, tmp_path):
+    moved = tmp_path / "moved" / "experiment"
+    shutil.copytree(outcome[1]["experiment"], moved)
+    done = kindred("export", str(moved), str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+    done = kindred("report", str(moved), "--format", "md")
+    assert done.stdout.strip() == str(moved / "report.md")
+
+
 def browse(page, *options):
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     command += ["--no-first-run", "--disable-sync", "--disable-component-update", "--enable-logging=stderr", "--v=0"]

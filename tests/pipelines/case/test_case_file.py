@@ -258,6 +258,22 @@ def test_an_arm_says_only_what_differs_from_the_common_matching():
     assert case.arms["co-trained"].matching.dm.tau == 1
 
 
+def test_an_arm_that_is_set_is_added_to_the_default_arms():
+    plain = load_case("digits", ["arms=null"])
+    more = load_case("digits", ["arms=null", "arms.warm={matching: {dm: {tau: 2}}}", "arms.naive.balancing=pcgrad"])
+    assert list(more.arms) == [*plain.arms, "warm"]
+    assert more.arms["naive"].balancing.method == "pcgrad"
+    assert more.arms["co-trained"] == plain.arms["co-trained"]
+
+
+def test_the_device_is_chosen_where_the_case_says_auto(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    gpus = torch.cuda.device_count()
+    assert load_case("digits", ["training.device=auto"]).training.device == ("cuda" if gpus else "cpu")
+    many = load_case("digits", ["training.device=auto", f"training.workers={gpus + 1}"])
+    assert many.training.device == "cpu", "there is not one for every worker"
+
+
 EVERY_LOSS = [f"training.matching.{loss}.weight=0.5" for loss in ("dm", "sca", "ill")]
 
 
