@@ -297,12 +297,19 @@ def list_experiments(storage: StorageArgument = "kindred-runs", as_json: JsonOpt
 @app.command()
 def compare(
     experiments: Annotated[list[str], typer.Argument(metavar="EXPERIMENT...", help="Folders of two or more.")],
+    page: Annotated[str | None, typer.Option(metavar="FILE.html", help="Write an HTML page too.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Put experiments side by side: scores with intervals, and the settings and data that differ."""
+    from pipelines.base.storage import write_whole
     from pipelines.housekeeping import compare as comparing
 
     compared = comparing.compare(experiments)
+    if page:
+        try:
+            write_whole(page, comparing.comparison_page(compared))
+        except OSError as error:
+            raise UserError(f"--page: {page} cannot be written: {error.strerror}") from None
     print(compared.model_dump_json() if as_json else comparing.comparison_text(compared))
 
 

@@ -52,7 +52,7 @@ def current_report(case: Case, results: Results) -> str | None:
 
 def _made_from(case: Case, results: Results) -> str:
     """Return a fingerprint of all that the page depends on."""
-    sources = sorted(file for file in Path(__file__).parent.iterdir() if file.suffix in (".py", ".j2"))
+    sources = sorted(file for file in Path(__file__).parent.iterdir() if file.suffix in (".py", ".j2", ".css"))
     code = [xxhash.xxh3_128_hexdigest(file.read_bytes()) for file in sources]
     return fingerprint({"code": code, "case": as_yaml(case), "results": results.model_dump(mode="json")})
 
