@@ -27,7 +27,16 @@ from pipelines.experiment.resume import begun_data_sets
 from pipelines.experiment.run import HISTORY, VALIDATIONS, list_runs
 from pipelines.report.formats import as_latex, as_markdown
 from pipelines.report.headline import headlines
-from pipelines.report.page import MOST_CELLS, compared_arm, contents, costs, settings, top_confusions, worst_first
+from pipelines.report.page import (
+    MOST_CELLS,
+    compared_arm,
+    contents,
+    costs,
+    is_calibrated,
+    settings,
+    top_confusions,
+    worst_first,
+)
 from pipelines.report.results_table import chance_lines, few_seeds, fusion_lines, unseen_lines
 from pipelines.report.units import difference_text, interval_text, score_text
 from pipelines.train.lr_schedule import learning_rate
@@ -79,6 +88,7 @@ def write_report(case: Case, results: Results) -> str:
         results=results,
         tasks=tasks,
         headlines=headlines(results),
+        calibrated=is_calibrated(results),
         contents=contents(results, [name for name, drawn in figures.items() if drawn], listed is not None),
         figures=figures,
         folded=folded,
