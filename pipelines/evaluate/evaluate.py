@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -28,6 +28,9 @@ from pipelines.blocks.reader import BlockReader
 from pipelines.case.build import build_network, tasks_of
 from pipelines.case.case import Case
 from pipelines.case.metrics import metrics_of
+from pipelines.evaluate.calibrate import Fitted, calibrations
+from pipelines.evaluate.forward import ROWS_AT_ONCE, forward_in_batches
+from pipelines.evaluate.predictions import write_predictions
 from pipelines.evaluate.results import (
     Confusion,
     DataSetSummary,
@@ -43,14 +46,14 @@ from pipelines.evaluate.results import (
     git_commit,
     installed_versions,
 )
-from pipelines.evaluate.scores import TaskTest, of_arm, or_null, score_arms
+from pipelines.evaluate.scores import score_arms
 from pipelines.evaluate.table_arms import (
     fusion_weights,
     open_readings,
     reads_any_table,
-    runs_to_validate,
     with_every_arm,
 )
+from pipelines.evaluate.task_test import TaskTest, of_arm, or_null
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.provenance import provenance
 from pipelines.experiment.run import Run, list_runs, read_record, read_weights
@@ -58,11 +61,13 @@ from pipelines.ingest.label_warnings import label_warnings
 from pipelines.train.logs.relatedness_log import read_measured
 from pipelines.train.trust_record import DOUBTED
 
-_ROWS_AT_ONCE = 512
+_ROWS_IN_MEMORY = 4 * ROWS_AT_ONCE
 
 
 def evaluate(case: Case, data_sets: DataSets) -> Results:
     """Evaluate every run of a case on its test split; needs a running Ray and finished runs.
+
+    Writes predictions.parquet into the experiment's folder.
 
     Raises:
         UserError: a run has not been trained.
@@ -70,12 +75,13 @@ def evaluate(case: Case, data_sets: DataSets) -> Results:
     experiment = experiment_folder(case)
     runs = list_runs(case)
     check_trained(runs, experiment, data_sets)
-    predicted, fused = _predict_every_arm(case, runs, data_sets, experiment)
-    tested = split_tests(case, predicted, data_sets, "test")
     tasks = tasks_of(case)
+    predicted, fused, fitted = _predict_every_arm(case, runs, data_sets, experiment)
+    tested = split_tests(case, predicted, data_sets, "test")
+    _keep(case, tested, data_sets, fitted, experiment)
     settings = case.evaluation
     unseen = unseen_classes(case, data_sets)
-    arms = score_arms(case, tested, unseen)
+    arms = score_arms(case, tested, unseen, fitted)
     for_use = [name for name, task in tasks.items() if not task.auxiliary]
     main_task = settings.main_task or next(name for name in for_use if any(name in of for of in arms.values()))
     base = arms[settings.baseline]
@@ -102,6 +108,7 @@ def evaluate(case: Case, data_sets: DataSets) -> Results:
         data_sets=_summaries(case, data_sets),
         warnings=label_warnings(case, {name: manifest.labels for name, manifest in data_sets.manifests.items()}),
         confusion=_confusion(case, tested, main_task),
+        confusions={name: of for name in tasks if (of := _confusion(case, tested, name)) is not None},
         timings=[_timing(run, experiment) for run in runs],
         versions=installed_versions(),
         git_commit=git_commit(),
@@ -132,29 +139,59 @@ def check_trained(runs: Sequence[Run], experiment: str, data_sets: DataSets) -> 
 
 def _predict_every_arm(
     case: Case, runs: Sequence[Run], data_sets: DataSets, experiment: str
-) -> tuple[dict[Run, dict[str, Tensor]], dict[str, dict[str, Fusion]]]:
-    """Predict the test split by every arm, those that share another's networks included, and how tables were used."""
+) -> tuple[dict[Run, dict[str, Tensor]], dict[str, dict[str, Fusion]], dict[str, dict[str, list[Fitted]]]]:
+    """Predict the test split by every arm, those that share another's networks included.
+
+    Returns:
+        logits by run; how tables were used, by arm and task; and how the arms are calibrated, by arm and task.
+    """
     predicted = predict_rows(case, runs, data_sets, experiment, "test")
-    if not reads_any_table(case):
-        return with_every_arm(case, predicted, {}, {}), {}
-    readings, weights = open_readings(case, data_sets), {}
-    validated = {task for data_set in case.of_split("validation").values() for task in data_set.labels}
-    if validated & set(readings):
-        validation_runs = runs_to_validate(case, runs)
-        held_out = predict_rows(case, validation_runs, data_sets, experiment, "validation")
+    readings = open_readings(case, data_sets) if reads_any_table(case) else {}
+    held_out: Mapping[Run, Mapping[str, Tensor]] = {}
+    weights: dict[str, dict[str, list[FusionWeights]]] = {}
+    if case.of_split("validation"):
+        held_out = predict_rows(case, runs, data_sets, experiment, "validation")
         weights = fusion_weights(case, held_out, data_sets, readings)
+    every_arm = with_every_arm(case, predicted, readings, weights)
+    fitted = fitted_arms(case, with_every_arm(case, held_out, readings, weights), data_sets)
     fused: dict[str, dict[str, Fusion]] = {}
     for name, arm in case.arms.items():
         for task in sorted(set(readings) & set(case.tasks_of_arm(name))) if arm.reads_the_table else ():
             default = [FusionWeights() if arm.fuse else FusionWeights(0.0, 0.0)] * len(case.training.seeds)
             weights_by_seed = weights.get(name, {}).get(task, default)
             fused.setdefault(name, {})[task] = Fusion(
-                head=[fitted.head for fitted in weights_by_seed],
-                table=[fitted.table for fitted in weights_by_seed],
-                alone=[fitted.alone for fitted in weights_by_seed],
+                head=[of_seed.head for of_seed in weights_by_seed],
+                table=[of_seed.table for of_seed in weights_by_seed],
+                alone=[of_seed.alone for of_seed in weights_by_seed],
                 chosen_on="validation" if task in weights.get(name, {}) else "default",
             )
-    return with_every_arm(case, predicted, readings, weights), fused
+    return every_arm, fused, fitted
+
+
+def fitted_arms(
+    case: Case, held_out: Mapping[Run, Mapping[str, Tensor]], data_sets: DataSets
+) -> dict[str, dict[str, list[Fitted]]]:
+    """Return the calibration of every arm by task, seed by seed, from predictions of the validation split."""
+    if not held_out:
+        return {}
+    return calibrations(tasks_of(case), split_tests(case, held_out, data_sets, "validation"), case.arms)
+
+
+def _keep(
+    case: Case,
+    tested: Mapping[str, TaskTest],
+    data_sets: DataSets,
+    fitted: Mapping[str, Mapping[str, list[Fitted]]],
+    experiment: str,
+) -> None:
+    readers = open_readers(case, data_sets, "test")
+    names = [name for name, reader in readers.items() for _ in range(len(reader))]
+    ids = [row_id for reader in readers.values() for row_id in reader.ids]
+    temperatures = {
+        arm: {task: [of_seed.temperature for of_seed in of_seeds] for task, of_seeds in of_tasks.items()}
+        for arm, of_tasks in fitted.items()
+    }
+    write_predictions(experiment, tasks_of(case), tested, (names, ids), temperatures)
 
 
 def predict_rows(
@@ -180,7 +217,7 @@ def predict_rows(
 
 def split_tests(
     case: Case,
-    predicted: Mapping[Run, dict[str, Tensor]],
+    predicted: Mapping[Run, Mapping[str, Tensor]],
     data_sets: DataSets,
     split: str,
 ) -> dict[str, TaskTest]:
@@ -217,14 +254,15 @@ def predict_runs(
     return predicted
 
 
-@torch.inference_mode()
-def _predict(network: Any, readers: Any, case: Case) -> dict[str, Tensor]:
-    parts: list[dict[str, Tensor]] = []
-    reader: BlockReader
+def _predict(network: Any, readers: Iterable[BlockReader], case: Case) -> dict[str, Tensor]:
+    def forward(inputs: Tensor) -> dict[str, Tensor]:
+        return network(normalize(inputs, case.input))  # type: ignore[no-any-return]
+
+    parts = []
     for reader in readers:
-        for start in range(0, len(reader), _ROWS_AT_ONCE):
-            rows = np.arange(start, min(start + _ROWS_AT_ONCE, len(reader)))
-            parts.append(network(normalize(torch.from_numpy(reader.gather(rows).inputs), case.input)))
+        for start in range(0, len(reader), _ROWS_IN_MEMORY):
+            rows = np.arange(start, min(start + _ROWS_IN_MEMORY, len(reader)))
+            parts.append(forward_in_batches(forward, torch.from_numpy(reader.gather(rows).inputs)))
     return {task: torch.cat([part[task] for part in parts]) for task in parts[0]}
 
 

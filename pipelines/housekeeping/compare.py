@@ -3,8 +3,10 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import jinja2
 from pydantic import BaseModel, ConfigDict
 from rich.console import RenderableType
 from rich.table import Table
@@ -162,10 +164,23 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     }
 
 
+def comparison_page(compared: Comparison) -> str:
+    """Return the tables as an HTML page in the report's style."""
+    folders = [Path(__file__).parent, Path(__file__).parents[1] / "report"]
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(folders), autoescape=True, trim_blocks=True)
+    environment.filters["points"] = lambda value: f"{100 * value:+.1f}"
+    letters = _letters(compared)
+    return environment.get_template("compare.html.j2").render(compared=compared, letters=letters)
+
+
+def _letters(compared: Comparison) -> list[str]:
+    return [chr(ord("A") + i) for i in range(len(compared.experiments))]
+
+
 def comparison_text(compared: Comparison) -> str:
     """Return the tables for a terminal."""
     percent = round(100 * compared.confidence)
-    letters = [chr(ord("A") + i) for i in range(len(compared.experiments))]
+    letters = _letters(compared)
     head = [
         Text(f"{letter} = {name}" + "".join(f"\n    {line}" for line in lines))
         for letter, name, lines in zip(letters, compared.experiments, compared.came_to, strict=True)

@@ -27,7 +27,16 @@ from pipelines.experiment.resume import begun_data_sets
 from pipelines.experiment.run import HISTORY, VALIDATIONS, list_runs
 from pipelines.report.formats import as_latex, as_markdown
 from pipelines.report.headline import headlines
-from pipelines.report.page import MOST_CELLS, compared_arm, contents, costs, settings, top_confusions, worst_first
+from pipelines.report.page import (
+    MOST_CELLS,
+    compared_arm,
+    contents,
+    costs,
+    is_calibrated,
+    settings,
+    top_confusions,
+    worst_first,
+)
 from pipelines.report.results_table import chance_lines, few_seeds, fusion_lines, unseen_lines
 from pipelines.report.units import difference_text, interval_text, score_text
 from pipelines.train.lr_schedule import learning_rate
@@ -52,7 +61,7 @@ def current_report(case: Case, results: Results) -> str | None:
 
 def _made_from(case: Case, results: Results) -> str:
     """Return a fingerprint of all that the page depends on."""
-    sources = sorted(file for file in Path(__file__).parent.iterdir() if file.suffix in (".py", ".j2"))
+    sources = sorted(file for file in Path(__file__).parent.iterdir() if file.suffix in (".py", ".j2", ".css"))
     code = [xxhash.xxh3_128_hexdigest(file.read_bytes()) for file in sources]
     return fingerprint({"code": code, "case": as_yaml(case), "results": results.model_dump(mode="json")})
 
@@ -79,6 +88,7 @@ def write_report(case: Case, results: Results) -> str:
         results=results,
         tasks=tasks,
         headlines=headlines(results),
+        calibrated=is_calibrated(results),
         contents=contents(results, [name for name, drawn in figures.items() if drawn], listed is not None),
         figures=figures,
         folded=folded,
