@@ -31,6 +31,7 @@ _NAMES = {
     ),
     "mtlcore.losses.answer": ("answer",),
     "mtlcore.losses.consistency": ("consistency_loss",),
+    "mtlcore.losses.class_losses": ("class_loss", "label_loss"),
     "mtlcore.losses.co_annotated_classes": ("co_annotated_classes",),
     "mtlcore.losses.co_annotation": (
         "co_annotation_to_classes",
@@ -141,6 +142,7 @@ _NAMES = {
     ),
     "mtlcore.relatedness.relatedness": ("Relatedness",),
     "mtlcore.tasks": (
+        "ClassLoss",
         "KINDS",
         "MISSING",
         "Multiclass",

@@ -13,6 +13,8 @@ from mtlcore.diagnostics.probe import RelatednessProbe as RelatednessProbe
 from mtlcore.diagnostics.trust import RelatednessTrust as RelatednessTrust
 from mtlcore.diagnostics.trust import cell_trust as cell_trust
 from mtlcore.losses.answer import answer as answer
+from mtlcore.losses.class_losses import class_loss as class_loss
+from mtlcore.losses.class_losses import label_loss as label_loss
 from mtlcore.losses.co_annotated_classes import co_annotated_classes as co_annotated_classes
 from mtlcore.losses.co_annotation import co_annotation_to_classes as co_annotation_to_classes
 from mtlcore.losses.co_annotation import co_annotation_to_labels as co_annotation_to_labels
@@ -95,6 +97,7 @@ from mtlcore.relatedness.reading import table_evidence as table_evidence
 from mtlcore.relatedness.relatedness import Relatedness as Relatedness
 from mtlcore.tasks import KINDS as KINDS
 from mtlcore.tasks import MISSING as MISSING
+from mtlcore.tasks import ClassLoss as ClassLoss
 from mtlcore.tasks import Multiclass as Multiclass
 from mtlcore.tasks import Multilabel as Multilabel
 from mtlcore.tasks import Ordinal as Ordinal
@@ -112,6 +115,7 @@ __all__ = [
     "METRICS",
     "MISSING",
     "AnnotationCounts",
+    "ClassLoss",
     "CrossStitch",
     "DistributionMatching",
     "FusionWeights",
@@ -150,6 +154,7 @@ __all__ = [
     "build_balancer",
     "cell_trust",
     "class_log_probabilities",
+    "class_loss",
     "co_annotated_classes",
     "co_annotation_from_labels",
     "co_annotation_to_classes",
@@ -172,6 +177,7 @@ __all__ = [
     "implied_likelihood_loss",
     "is_annotated",
     "is_at_chance",
+    "label_loss",
     "load_pretrained",
     "load_relatedness",
     "log_implied",

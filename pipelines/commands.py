@@ -10,12 +10,12 @@ from typing import Any
 
 from pipelines.base.errors import UserError
 from pipelines.base.storage import join, write_whole
-from pipelines.batches.measured_labels import with_measured_labels
+from pipelines.batches.measured_labels import is_measured, with_measured_labels
 from pipelines.batches.measured_scaling import with_measured_scaling
 from pipelines.blocks.datasets import DataSets, write_data_sets
 from pipelines.blocks.manifest import Manifest
 from pipelines.case.case import Case
-from pipelines.case.data import PictureInput, RegressionTask
+from pipelines.case.data import PictureInput
 from pipelines.case.load import as_yaml
 from pipelines.evaluate.evaluate import evaluate as _evaluate
 from pipelines.evaluate.relate import EstimatedEdge, edges_asked_for
@@ -154,8 +154,7 @@ def _with_measured(case: Case, data_sets: DataSets) -> Case:
 
 
 def _is_measured(case: Case) -> bool:
-    tasks = [task for task in case.tasks.values() if isinstance(task, RegressionTask)]
-    return "measured" in (case.input.mean, case.input.std) or any(None in (task.mean, task.spread) for task in tasks)
+    return "measured" in (case.input.mean, case.input.std) or any(map(is_measured, case.tasks.values()))
 
 
 def _sheet_file(case: Case, path: str | None) -> str:

@@ -1,6 +1,7 @@
 """Trust in a relatedness table, in [0, 1] for every cell: how far the data agree with it, estimated in training."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -137,7 +138,7 @@ class RelatednessTrust(nn.Module):
                 # Of features as they are, without a gradient: the network must train as if nobody asked.
                 h = features[name].detach().flatten(1).float()
                 z = self.probes[f"{name}_probe"](F.layer_norm(h, h.shape[1:]))
-                terms[name] = supervised_loss(z, labels[name], task)
+                terms[name] = supervised_loss(z, labels[name], _plain(task))
                 logits[name] = z.detach()
             gradients = torch.autograd.grad([term.total for term in terms.values()], list(self.probes.parameters()))
             evidence = [part for i in range(len(self.relatednesses)) for part in self._evidence(i, logits, labels)]
@@ -255,6 +256,11 @@ def cell_trust(relatedness: Relatedness, observed: ObservedCells) -> Tensor:
     if isinstance(relatedness.target, Multiclass):
         beyond = beyond.amax(dim=1, keepdim=True).expand_as(beyond)
     return 1 - ((beyond - TRUSTED) / (DOUBTED - TRUSTED)).clamp(0, 1)
+
+
+def _plain(task: Task) -> Task:
+    """Return a task without a loss of its own: a probe is to state shares as they are, rare classes included."""
+    return replace(task, loss=None) if isinstance(task, Multiclass | Multilabel) else task
 
 
 def _forget_steps(trust: RelatednessTrust, _: object) -> None:

@@ -7,7 +7,8 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 from pydantic_core import PydanticCustomError
 
 from mtlcore.tasks import OrdinalLoss, RegressionLoss
-from pipelines.base.section import Number, Positive, PositiveFloat, Section, one_or_more
+from pipelines.base.section import Number, Positive, PositiveFloat, Section, Weight, kind_alone, one_or_more
+from pipelines.case.split import Part
 from pipelines.sources.registry import Source
 
 _Finite = Annotated[float, Field(allow_inf_nan=False), Number]
@@ -16,6 +17,25 @@ _Finite = Annotated[float, Field(allow_inf_nan=False), Number]
 def _several_numbers(value: object) -> object:
     """Make a tuple of a number alone."""
     return (value,) if isinstance(value, int | float | str) else value
+
+
+class ClassLossOptions(Section):
+    """A loss of classes or labels: ``kind`` alone, or with its settings; see mtlcore.class_loss and mtlcore.label_loss.
+
+    ``focal`` is T.-Y. Lin et al.'s (ICCV 2017), ``asymmetric``, of labels, T. Ridnik et al.'s (ICCV 2021), with
+    ``gamma`` 4 by default.
+    """
+
+    kind: Literal["cross_entropy", "focal", "asymmetric"] = "cross_entropy"
+    """Which."""
+    gamma: Weight | None = None
+    """The focusing: 2 of ``focal``, 4 of ``asymmetric`` (of what does not hold) by default."""
+    gamma_positive: Weight = 0.0
+    """Of ``asymmetric``: the focusing of what holds."""
+    margin: Annotated[float, Field(ge=0, lt=1), Number] = 0.05
+    """Of ``asymmetric``: what does not hold and is as improbable is not counted."""
+    smoothing: Annotated[float, Field(ge=0, lt=1), Number] = 0.0
+    """Label smoothing."""
 
 
 class MulticlassTask(Section):
@@ -31,6 +51,13 @@ class MulticlassTask(Section):
     """Other words for them in sources: word to class."""
     auxiliary: bool = False
     """Trained and reported only."""
+    loss: Annotated[ClassLossOptions | None, BeforeValidator(kind_alone)] = None
+    """How it is trained; cross-entropy by default."""
+    class_weights: Literal["balanced", "effective"] | dict[str, Weight] | None = None
+    """How much an input counts by its class: inversely to the class's training rows, to their effective number (Y. Cui
+    et al., CVPR 2019), or numbers by class, 1 where there is none."""
+    effective_beta: Annotated[float, Field(ge=0, lt=1), Number] = 0.999
+    """Of ``effective``: how much rows of a class overlap."""
 
 
 class MultilabelTask(Section):
@@ -43,6 +70,10 @@ class MultilabelTask(Section):
     """Other words for them in sources: word to label."""
     auxiliary: bool = False
     """Trained and reported only."""
+    loss: Annotated[ClassLossOptions | None, BeforeValidator(kind_alone)] = None
+    """How it is trained; cross-entropy by default."""
+    pos_weight: Literal["balanced"] | PositiveFloat | dict[str, PositiveFloat] | None = None
+    """How much what holds counts beside what does not: not held / held by label, a number, or numbers by label."""
 
 
 class OrdinalTask(Section):
@@ -198,6 +229,15 @@ class DataSet(Section):
     """What it is used for."""
     select: Select | None = None
     """A part of the source."""
+    part: Part | None = None
+    """Which part of a divided source this is: made of a ``split`` with ``fractions`` or ``folds``."""
+    groups: str | None = None
+    """A column (a subject, a video) none of whose values may stand in two splits; that of ``split.by`` by default."""
+
+    @property
+    def group_column(self) -> str | None:
+        """The column whose values may not stand in two splits."""
+        return self.groups or (self.part.by if self.part else None)
 
 
 # Of the images of ImageNet, red, green and blue, as torchvision's models are trained with them.

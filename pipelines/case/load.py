@@ -18,6 +18,7 @@ from pipelines.case.network_paths import KEYS as NETWORK_PATHS
 from pipelines.case.network_paths import absolute_network_path, resolve_network_paths
 from pipelines.case.pretrained_scaling import with_pretrained_scaling
 from pipelines.case.relatedness import with_plain_tables
+from pipelines.case.split import with_divided_datasets
 
 SHIPPED_CASES = Path(__file__).parents[1] / "cases"
 
@@ -80,6 +81,8 @@ def load_case(name: str, overrides: Sequence[str] = (), *, check_paths: bool = T
     _resolve_paths(raw_case, path, resolve=check_paths)
     _choose_backbone(raw_case)
     _merge_matching_into_arms(raw_case)
+    if problems := with_divided_datasets(raw_case):
+        raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
     if problems := with_plain_tables(raw_case, path.absolute().parent, read_yaml):
         raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
     try:

@@ -8,6 +8,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pipelines.base.section import kind_alone, one_or_more
 from pipelines.case.case import Case
 from pipelines.case.relatedness import EDGE_FORMS
+from pipelines.case.split import Split
 from pipelines.case.training import method_alone, metric_alone, mixing_as_section
 
 Schema = dict[str, Any]
@@ -42,6 +43,13 @@ def case_schema() -> Schema:
     edge = definitions["RelatednessEdge"]["properties"]
     edge["table"] = {"anyOf": [*edge["table"]["anyOf"], _WORD], "default": None} | _described(edge["table"])
     edge |= EDGE_FORMS
+    definitions["Split"] = Split.model_json_schema(by_alias=True, schema_generator=_CaseFileSchema)
+    data_set = definitions["DataSet"]["properties"]
+    data_set["split"]["anyOf"] = [{"enum": data_set["split"].pop("enum")}, {"$ref": "#/$defs/Split"}]
+    data_set["split"].pop("type", None)
+    _finish(definitions["Split"], definitions)
+    for place in _all(definitions["Split"]["properties"]):
+        _finish(place, definitions)
     # load.py fills these in.
     schema["required"].remove("arms")
     arms = schema["properties"]["arms"]

@@ -18,7 +18,17 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from mtlcore import KINDS, Multiclass, MultiTaskNetwork, Task, answer, seeded_init, without_auxiliary
+from mtlcore import (
+    KINDS,
+    Multiclass,
+    MultiTaskNetwork,
+    Ordinal,
+    Regression,
+    Task,
+    answer,
+    seeded_init,
+    without_auxiliary,
+)
 from mtlcore.networks.hugging_face import PictureEncoder
 from mtlcore.suggestions import did_you_mean
 from pipelines.base.atomic import write_atomically
@@ -57,7 +67,8 @@ class ExportedTask(BaseModel):
 
 def _described(task: Task) -> ExportedTask:
     """Return a task as network.json has it."""
-    more = {key: value for key in ("loss", "mean", "spread") if (value := getattr(task, key, None))}
+    keys = ("loss", "mean", "spread") if isinstance(task, Ordinal | Regression) else ()
+    more = {key: value for key in keys if (value := getattr(task, key, None))}
     return ExportedTask(kind=task.kind, outputs=task.outputs, **more)  # type: ignore[arg-type]
 
 
