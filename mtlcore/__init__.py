@@ -64,7 +64,7 @@ _NAMES = {
     ),
     "mtlcore.losses.mixup": ("MixedLabels",),
     "mtlcore.losses.ordinal": ("class_log_probabilities", "ordinal_loss", "predicted_rank"),
-    "mtlcore.losses.regression": ("predicted_numbers", "predicted_spread", "regression_loss"),
+    "mtlcore.losses.regression": ("as_standardised", "predicted_numbers", "predicted_spread", "regression_loss"),
     "mtlcore.losses.pseudo_labels": (
         "flexible_thresholds",
         "pseudo_label_loss",

@@ -43,6 +43,7 @@ from mtlcore.losses.ordinal import predicted_rank as predicted_rank
 from mtlcore.losses.pseudo_labels import flexible_thresholds as flexible_thresholds
 from mtlcore.losses.pseudo_labels import pseudo_label_loss as pseudo_label_loss
 from mtlcore.losses.pseudo_labels import pseudo_labels as pseudo_labels
+from mtlcore.losses.regression import as_standardised as as_standardised
 from mtlcore.losses.regression import predicted_numbers as predicted_numbers
 from mtlcore.losses.regression import predicted_spread as predicted_spread
 from mtlcore.losses.regression import regression_loss as regression_loss
@@ -149,6 +150,7 @@ __all__ = [
     "UnlabelledLoss",
     "Verdict",
     "answer",
+    "as_standardised",
     "bootstrapped_delta_m",
     "build_backbone",
     "build_balancer",

@@ -17,7 +17,7 @@ from pipelines.blocks.manifest import Manifest
 from pipelines.case.case import Case
 from pipelines.case.data import PictureInput
 from pipelines.case.load import as_yaml
-from pipelines.evaluate.evaluate import evaluate as _evaluate
+from pipelines.evaluate.evaluate import evaluate_folds as _evaluate
 from pipelines.evaluate.relate import EstimatedEdge, edges_asked_for
 from pipelines.evaluate.relate import relate as _relate
 from pipelines.evaluate.results import Results, read_results
@@ -53,8 +53,9 @@ class Outcome:
 
 
 def ingest(case: Case) -> dict[str, Manifest]:
-    """Make the blocks that are not there."""
-    return dict(_ingest(case).manifests)
+    """Make the blocks that are not there; with folds those of all, and return the first's."""
+    first, *_ = [_ingest(one) for one in _folds(case)]
+    return dict(first.manifests)
 
 
 def inspect(case: Case, pictures: int = 12, seed: int = 0, sheet: str | None = None) -> Inspection:
@@ -93,22 +94,21 @@ def inspect(case: Case, pictures: int = 12, seed: int = 0, sheet: str | None = N
 
 def train(case: Case, fresh: bool) -> tuple[int, str]:
     """Train the runs that are not done; return how many, and the experiment's folder."""
-    data_sets = ingested(case)
-    case = _with_measured(case, data_sets)
-    return _trained(case, data_sets, fresh), experiment_folder(case)
+    folds = _ingested(case)
+    trained = [_trained(one, data_sets, fresh) for one, data_sets in folds]
+    return sum(trained), experiment_folder(_whole(folds))
 
 
 def evaluate(case: Case) -> Outcome:
     """Score the arms and write results.json."""
-    data_sets = ingested(case)
-    return _evaluated(_with_measured(case, data_sets), data_sets)
+    return _evaluated(_ingested(case))
 
 
 def report(case: Case) -> str:
     """Write the report of results.json."""
-    if _is_measured(case):
-        case = _with_measured(case, ingested(case))
-    return write_report(case, read_results(experiment_folder(case)))
+    folds = _ingested(case) if case.folds or _is_measured(case) else [(case, None)]
+    whole = _whole(folds)
+    return write_report(whole, read_results(experiment_folder(whole)), _cases(folds))
 
 
 def export(case: Case, arm: str, seed: int | None, task: str | None, out: str) -> Path:
@@ -118,20 +118,21 @@ def export(case: Case, arm: str, seed: int | None, task: str | None, out: str) -
 
 
 def run(case: Case, fresh: bool) -> Outcome:
-    """Do all of it."""
-    data_sets = _ingest(case)
-    case = _with_measured(case, data_sets)
-    _trained(case, data_sets, fresh)
-    outcome = _evaluated(case, data_sets)
-    return replace(outcome, report=write_report(case, outcome.results))
+    """Do all of it; with folds, fold after fold, and then report over all of them."""
+    finished = []
+    for one in _folds(case):
+        data_sets = _ingest(one)
+        one = _with_measured(one, data_sets)
+        _trained(one, data_sets, fresh)
+        finished.append((one, data_sets))
+    return _reported(finished)
 
 
 def resume(case: Case, allow_version_mismatch: bool) -> Outcome:
-    """Resume an experiment, to its report; the sources are not read."""
+    """Resume an experiment, to its report; the sources are not read. A fold is an experiment of its own."""
     data_sets = begun_data_sets(case)
     _trained(case, data_sets, fresh=False, allow_version_mismatch=allow_version_mismatch)
-    outcome = _evaluated(case, data_sets)
-    return replace(outcome, report=write_report(case, outcome.results))
+    return _reported([(case, data_sets)])
 
 
 def tune(case: Case, verbose: bool = False) -> Tuned:
@@ -172,8 +173,32 @@ def _trained(case: Case, data_sets: DataSets, fresh: bool, allow_version_mismatc
     return _train(case, data_sets, fresh, allow_version_mismatch)
 
 
-def _evaluated(case: Case, data_sets: DataSets) -> Outcome:
-    results = _evaluate(case, data_sets)
-    folder = experiment_folder(case)
+def _folds(case: Case) -> list[Case]:
+    """Return the case of every fold; the case alone where it has none."""
+    return [case.of_fold(fold) for fold in range(case.folds)] if case.folds else [case]
+
+
+def _ingested(case: Case) -> list[tuple[Case, DataSets]]:
+    """Return the case of every fold, with what is measured, and its datasets as they were ingested."""
+    return [(_with_measured(one, data_sets), data_sets) for one in _folds(case) for data_sets in (ingested(one),)]
+
+
+def _whole(folds: Sequence[tuple[Case, Any]]) -> Case:
+    """Return the case whose folder has the results: the one there is, or that of all folds together."""
+    return folds[0][0].of_fold(None) if len(folds) > 1 else folds[0][0]
+
+
+def _cases(folds: Sequence[tuple[Case, Any]]) -> list[Case]:
+    return [case for case, _ in folds] if len(folds) > 1 else []
+
+
+def _evaluated(folds: Sequence[tuple[Case, DataSets]]) -> Outcome:
+    results = _evaluate(folds)
+    folder = experiment_folder(_whole(folds))
     results.write(folder)
     return Outcome(results, folder, None)
+
+
+def _reported(folds: Sequence[tuple[Case, DataSets]]) -> Outcome:
+    outcome = _evaluated(folds)
+    return replace(outcome, report=write_report(_whole(folds), outcome.results, _cases(folds)))

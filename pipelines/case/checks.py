@@ -193,6 +193,9 @@ def _labelled_for_both(case: Case, edge: RelatednessEdge) -> bool:
 
 
 def _datasets(case: Case) -> Iterator[str]:
+    numbers = {of.part.folds for of in case.datasets.values() if of.part and of.part.folds}
+    if len(numbers) > 1:
+        yield f"datasets: found splits of {' and '.join(map(str, sorted(numbers)))} folds; expected one number of folds"
     for name, data_set in case.datasets.items():
         key = f"datasets.{name}"
         for task in data_set.part.stratify if data_set.part else ():

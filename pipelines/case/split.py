@@ -14,11 +14,11 @@ Fraction = Annotated[float, Field(ge=0, le=1), Number]
 class Split(Section):
     """Divide a source's rows into parts for training, validation and the test.
 
-    By ``fractions``, or into ``folds``: with these every arm is trained once a fold, and reported over all of them;
-    each fold is the test part once, and of the other rows ``fractions.validation`` is for validation. Rows with the same
-    value in the column ``by`` (a subject, a video) stay together, and so do rows of one image. ``stratify`` keeps the
-    shares of these tasks' labels alike in all parts; ``time`` trains on what was first and tests on what was last, and
-    rows of one time stay together. The same ``seed`` gives the same parts.
+    By ``fractions``, or into ``folds``: every arm is then trained once a fold, and reported over all of them; each fold
+    is the test part once, and of the other rows ``fractions.validation`` is for validation. Rows with the same value in
+    the column ``by`` (a subject, a video) stay together, and so do rows of one image. ``stratify`` keeps the shares of
+    these tasks' labels alike in all parts; ``time`` trains on what was first and tests on what was last, and rows of
+    one time stay together. The same ``seed`` gives the same parts.
     """
 
     fractions: dict[Literal["train", "validation", "test"], Fraction] = {}

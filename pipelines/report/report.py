@@ -1,6 +1,7 @@
 """Render the self-contained HTML report from results.json, the runs' histories and the case."""
 
 import io
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from pipelines.case.metrics import metrics_of
 from pipelines.evaluate.results import Results
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.resume import begun_data_sets
-from pipelines.experiment.run import HISTORY, VALIDATIONS, list_runs
+from pipelines.experiment.run import HISTORY, VALIDATIONS, Run, list_runs
 from pipelines.report.results_table import chance_lines, few_seeds, fusion_lines, unseen_lines
 from pipelines.report.units import difference_text, interval_text, score_text
 from pipelines.train.lr_schedule import learning_rate
@@ -31,8 +32,16 @@ if TYPE_CHECKING:  # matplotlib takes a second to import
 TEMPLATE = "report.html.j2"
 
 
-def write_report(case: Case, results: Results) -> str:
-    """Write report.html beside results.json; return its path."""
+def write_report(case: Case, results: Results, folds: Sequence[Case] = ()) -> str:
+    """Write report.html beside results.json; return its path.
+
+    Args:
+        case: the case.
+        results: of it, or of all of its folds.
+        folds: the case of each fold; none where there are no folds.
+    """
+    where, each = experiment_folder(case), folds or [case]
+    case = each[0]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -46,7 +55,7 @@ def write_report(case: Case, results: Results) -> str:
         case=case,
         results=results,
         tasks=tasks_of(case),
-        figures=_figures(case, results),
+        figures=_figures(each, results),
         few_seeds=few_seeds(len(results.seeds)),
         verdicts=[
             (arm, task, result.against_best)
@@ -58,15 +67,16 @@ def write_report(case: Case, results: Results) -> str:
         eventful=[timing for timing in results.timings if timing.events],
         stopped_early=any((timing.steps or results.steps) < results.steps for timing in results.timings),
     )
-    file = join(experiment_folder(case), "report.html")
+    file = join(where, "report.html")
     write_whole(file, page)
     return file
 
 
-def _figures(case: Case, results: Results) -> dict[str, list[tuple[str, Markup]]]:
+def _figures(each: Sequence[Case], results: Results) -> dict[str, list[tuple[str, Markup]]]:
     """Return the figures by section: what each shows, for those who cannot see it, and its SVG."""
     from pipelines.report import figures as draw
 
+    case = each[0]
     tasks = tasks_of(case)
     by_task = {name: results.of_task(name) for name in results.tested}
     window = max(1, case.training.steps // 60)
@@ -75,7 +85,7 @@ def _figures(case: Case, results: Results) -> dict[str, list[tuple[str, Markup]]
             (f"Score of each arm on {name}", draw.score_figure(name, of_task, results.baseline))
             for name, of_task in by_task.items()
         ],
-        "losses": [("Training loss by step", draw.loss_figure(_curves(case), window))],
+        "losses": [("Training loss by step", draw.loss_figure(_curves(each), window))],
         "validation": [],
         "rate": [],
         "mixing": [("How a batch is mixed", draw.mixing_figure(results.data_sets, results.steps))],
@@ -83,7 +93,7 @@ def _figures(case: Case, results: Results) -> dict[str, list[tuple[str, Markup]]
         "confusion": [],
         "visible": [],
     }
-    if validated := _validations(case, results):
+    if validated := _validations(each, results):
         metrics = {name: of_task.primary for name, of_task in metrics_of(case).items()}
         sections["validation"] = [("Validation by step", draw.validation_figure(validated, metrics))]
     rates = [learning_rate(case.training, step) for step in range(case.training.steps)]
@@ -121,32 +131,39 @@ def _counted(case: Case) -> Case:
     return with_counted_tables(case, open_readers(case, begun_data_sets(case), "train"))
 
 
-def _validations(case: Case, results: Results) -> "dict[str, dict[str, list[ValidationCurve]]]":
+def _validations(each: Sequence[Case], results: Results) -> "dict[str, dict[str, list[ValidationCurve]]]":
     """Return what the runs' validations came to, by task and arm; empty where there were none."""
     from pipelines.report.figures import ValidationCurve
 
     curves: dict[str, dict[str, list[ValidationCurve]]] = {}
-    primary = {name: of_task.primary for name, of_task in metrics_of(case).items()}
+    primary = {name: of_task.primary for name, of_task in metrics_of(each[0]).items()}
     best_steps = {timing.run: timing.best_step for timing in results.timings}
-    for run in list_runs(case):
+    for fold, run, experiment in _runs(each):
         try:
-            content = read_bytes(join(run.folder(experiment_folder(case)), VALIDATIONS))
+            content = read_bytes(join(run.folder(experiment), VALIDATIONS))
         except FileNotFoundError:
             continue
         validated = pq.read_table(io.BytesIO(content))
         for task in run.tasks:
             values = validated[f"{task}.{primary[task]}"].to_numpy()
             if not np.isnan(values).all():
-                curve = ValidationCurve(validated["step"].to_numpy(), values, best_steps.get(str(run)))
+                curve = ValidationCurve(validated["step"].to_numpy(), values, best_steps.get(f"{fold}{run}"))
                 curves.setdefault(task, {}).setdefault(run.arm, []).append(curve)
-    return {task: curves[task] for task in case.tasks if task in curves}
+    return {task: curves[task] for task in each[0].tasks if task in curves}
 
 
-def _curves(case: Case) -> dict[str, list[np.ndarray]]:
+def _runs(each: Sequence[Case]) -> Iterator[tuple[str, Run, str]]:
+    """Yield every run with its experiment's folder, and what its name begins with in results."""
+    for number, case in enumerate(each):
+        for run in list_runs(case):
+            yield f"fold-{number}/" if len(each) > 1 else "", run, experiment_folder(case)
+
+
+def _curves(each: Sequence[Case]) -> dict[str, list[np.ndarray]]:
     """Return the parts of the loss by ``arm: part``, an array of steps a seed."""
     curves: dict[str, list[np.ndarray]] = {}
-    for run in list_runs(case):
-        content = read_bytes(join(run.folder(experiment_folder(case)), HISTORY))
+    for _, run, experiment in _runs(each):
+        content = read_bytes(join(run.folder(experiment), HISTORY))
         history = pq.read_table(pa.BufferReader(content))
         for part in history.column_names:
             if part == "loss" and run.network != "shared":

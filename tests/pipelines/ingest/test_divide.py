@@ -67,12 +67,12 @@ def test_many_labels_and_numbers_can_be_stratified_by_with_rows_that_have_none()
 
 def test_time_trains_on_what_was_first_and_splits_no_moment():
     days = [f"2026-01-{1 + i // 4:02d}" for i in range(100)]
-    found = parts([str(i) for i in range(100)], times=days)
+    found = parts([str(i) for i in range(100)], times=days, time="day")
     assert (np.diff(found) >= 0).all()
     assert all(len(set(found[i : i + 4])) == 1 for i in range(0, 100, 4))
     assert [int((found == k).sum()) for k in range(3)] == [60, 20, 20]
     with pytest.raises(UserError, match="found 'soon'"):
-        parts(["a", "b"], times=["soon", "3"])
+        parts(["a", "b"], times=["soon", "3"], time="day")
 
 
 def test_every_row_is_tested_in_one_fold_alone_and_validates_in_none_of_it():
