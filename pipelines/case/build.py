@@ -85,11 +85,22 @@ def _by_output(outputs: Sequence[str], weights: str | float | Mapping[str, float
     return tuple(weights.get(name, 1.0) for name in outputs) if isinstance(weights, Mapping) else ()
 
 
-def _class_loss(options: ClassLossOptions | None, **weights: tuple[float, ...]) -> ClassLoss | None:
+def _class_loss(
+    options: ClassLossOptions | None, class_weights: tuple[float, ...] = (), positive_weights: tuple[float, ...] = ()
+) -> ClassLoss | None:
+    weighs = bool(class_weights or positive_weights)
     if options is None:
-        return ClassLoss(**weights) if any(weights.values()) else None
+        return ClassLoss(class_weights=class_weights, positive_weights=positive_weights) if weighs else None
     gamma = options.gamma if options.gamma is not None else 4.0 if options.kind == "asymmetric" else 2.0
-    return ClassLoss(**(options.model_dump() | {"gamma": gamma}), **weights)
+    return ClassLoss(
+        options.kind,
+        gamma=gamma,
+        gamma_positive=options.gamma_positive,
+        margin=options.margin,
+        smoothing=options.smoothing,
+        class_weights=class_weights,
+        positive_weights=positive_weights,
+    )
 
 
 def relatedness_of(edge: RelatednessEdge, tasks: dict[str, Task]) -> Relatedness:

@@ -198,10 +198,10 @@ def _datasets(case: Case) -> Iterator[str]:
         yield f"datasets: found splits of {' and '.join(map(str, sorted(numbers)))} folds; expected one number of folds"
     for name, data_set in case.datasets.items():
         key = f"datasets.{name}"
-        for task in data_set.part.stratify if data_set.part else ():
-            if task not in data_set.labels:
-                near = did_you_mean(task, data_set.labels)
-                yield f"{key}.split.stratify: found {task!r}, for which the dataset has no labels{near}"
+        for by in data_set.part.stratify if data_set.part else ():
+            if by not in data_set.labels:
+                near = did_you_mean(by, data_set.labels)
+                yield f"{key}.split.stratify: found {by!r}, for which the dataset has no labels{near}"
         yield from _source_and_input(case, f"{key}.source", data_set.source)
         for task_name, rule in data_set.labels.items():
             if task_name not in case.tasks:

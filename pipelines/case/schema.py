@@ -81,8 +81,10 @@ def _finish(place: Schema, definitions: Schema) -> None:
         kind.setdefault("description", "Says that it is this section.")
     if any(option == {"kind_alone": True} for option in place.get("anyOf", ())):
         union = place["anyOf"][0]
-        members = [definitions[ref.rpartition("/")[2]] for o in union["oneOf"] if (ref := o.get("$ref"))]
-        kinds = [m["properties"]["kind"]["const"] for m in members if set(m.get("required", ())) <= {"kind"}]
+        options = union.get("oneOf") or union.get("anyOf") or [union]
+        members = [definitions[ref.rpartition("/")[2]] for o in options if (ref := o.get("$ref"))]
+        alone = [m["properties"]["kind"] for m in members if set(m.get("required", ())) <= {"kind"}]
+        kinds = [name for kind in alone for name in kind.get("enum", [kind.get("const")])]
         place["anyOf"] = [{"enum": kinds} if option == {"kind_alone": True} else option for option in place["anyOf"]]
 
 

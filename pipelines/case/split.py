@@ -51,7 +51,11 @@ class Split(Section):
         """The parts that have rows, in the order train, validation, test."""
         if self.folds is not None:
             return SPLITS if self.fractions.get("validation") else ("train", "test")
-        return tuple(name for name in SPLITS if self.fractions.get(name))
+        return tuple(name for name in SPLITS if self.share(name))
+
+    def share(self, part: str) -> float:
+        """Return a part's share of the rows."""
+        return {str(name): share for name, share in self.fractions.items()}.get(part, 0.0)
 
 
 class Part(Split):

@@ -83,7 +83,8 @@ def evaluate_folds(folds: Sequence[tuple[Case, DataSets]]) -> Results:
         UserError: a run has not been trained.
     """
     case, data_sets = folds[0]
-    tests, ran, fused = [], [], {}
+    tests, ran = [], []
+    fused: dict[str, dict[str, Fusion]] = {}
     for of_fold, sets in folds:
         experiment, runs = experiment_folder(of_fold), list_runs(of_fold)
         check_trained(runs, experiment, sets)

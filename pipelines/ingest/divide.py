@@ -30,22 +30,22 @@ def part_of_rows(
     names, which = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
     sizes = np.bincount(which, minlength=len(names))
     if part.time is not None:
-        return _by_time(part, which, sizes, times or ())[which] == SPLITS.index(part.of)
+        return np.asarray(_by_time(part, which, sizes, times or ())[which] == SPLITS.index(part.of))
     digests = [xxhash.xxh3_64_intdigest(f"{part.seed}/{name}".encode()) for name in names.tolist()]
     order = np.argsort(np.array(digests, dtype=np.uint64), kind="stable")
     strata = _strata(labels, which, len(names))
     if part.folds is None:
-        targets = np.array([part.fractions.get(name, 0.0) for name in SPLITS])
-        return _shared_out(order, sizes, strata, targets)[which] == SPLITS.index(part.of)
+        targets = np.array([part.share(name) for name in SPLITS])
+        return np.asarray(_shared_out(order, sizes, strata, targets)[which] == SPLITS.index(part.of))
     fold = _shared_out(order, sizes, strata, np.full(part.folds, 1 / part.folds))
     if part.of == "test":
-        return fold[which] == part.fold
-    rest = fold != part.fold
-    share = part.fractions.get("validation", 0.0)
+        return np.asarray(fold[which] == part.fold)
+    rest = np.asarray(fold != part.fold)
+    share = part.share("validation")
     kept = order[rest[order]]
     validation = np.zeros(len(names), dtype=int)
     validation[kept] = _shared_out(kept, sizes, strata, np.array([1 - share, share]))[kept]
-    return (rest & (validation == SPLITS.index(part.of)))[which]
+    return np.asarray((rest & (validation == SPLITS.index(part.of)))[which])
 
 
 def _shared_out(order: np.ndarray, sizes: np.ndarray, strata: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -105,7 +105,7 @@ def _by_time(part: Part, which: np.ndarray, sizes: np.ndarray, times: Sequence[s
     np.maximum.at(at, which, np.array([_time(part, text) for text in times]))
     moments, of_group = np.unique(at, return_inverse=True)
     rows = np.bincount(of_group, weights=sizes, minlength=len(moments))
-    ends = np.cumsum([part.fractions.get(name, 0.0) for name in SPLITS]) * rows.sum()
+    ends = np.cumsum([part.share(name) for name in SPLITS]) * rows.sum()
     middle = np.cumsum(rows) - rows / 2
     return np.minimum(np.searchsorted(ends, middle, side="left"), len(SPLITS) - 1)[of_group]
 
