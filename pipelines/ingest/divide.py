@@ -91,7 +91,7 @@ def _strata(labels: Mapping[str, np.ndarray], which: np.ndarray, groups: int) ->
             wide = np.where(is_annotated(wide), np.stack(binned, axis=1), -1)
         columns.append(wide.astype(np.int64))
     table = np.concatenate(columns, axis=1)
-    says = (table >= 0).any(axis=1)
+    says = np.asarray(np.any(table >= 0, axis=1))
     first = np.full(groups, -1)
     for row in range(len(table) - 1, -1, -1):  # the first annotated row of a group, or its first
         if says[row] or first[which[row]] < 0:
