@@ -58,6 +58,11 @@ _NAMES = {
         "evidence_for_source",
         "evidence_for_target",
     ),
+    "mtlcore.losses.label_shift": (
+        "ShiftedPriors",
+        "prior_by_confusion",
+        "prior_by_em",
+    ),
     "mtlcore.losses.loss_term": (
         "LossTerm",
         "TaskTerm",
@@ -75,18 +80,15 @@ _NAMES = {
         "UnlabelledLoss",
     ),
     "mtlcore.losses.supervised": ("supervised_loss",),
-    "mtlcore.metrics.bootstrap": (
-        "Interval",
-        "paired_difference",
-    ),
+    "mtlcore.metrics.direction": ("IN_UNITS", "LOWER_IS_BETTER"),
+    "mtlcore.metrics.interval": ("Interval",),
+    "mtlcore.metrics.bootstrap": ("paired_difference",),
     "mtlcore.metrics.chance": ("is_at_chance",),
     "mtlcore.metrics.delta_m": (
         "bootstrapped_delta_m",
         "delta_m",
     ),
     "mtlcore.metrics.metrics": (
-        "IN_UNITS",
-        "LOWER_IS_BETTER",
         "METRICS",
         "metric_names",
         "primary_metric",
@@ -99,7 +101,10 @@ _NAMES = {
         "negative_transfer_verdict",
     ),
     "mtlcore.networks": (
+        "AttentionTrunk",
         "CrossStitch",
+        "DSelectK",
+        "LearnedBranching",
         "MovingAverage",
         "MultiGateMixtureOfExperts",
         "MultiTaskNetwork",

@@ -34,6 +34,9 @@ from mtlcore.losses.joint_loss import RelatedPair as RelatedPair
 from mtlcore.losses.joint_loss import SoftCoAnnotation as SoftCoAnnotation
 from mtlcore.losses.label_evidence import evidence_for_source as evidence_for_source
 from mtlcore.losses.label_evidence import evidence_for_target as evidence_for_target
+from mtlcore.losses.label_shift import ShiftedPriors as ShiftedPriors
+from mtlcore.losses.label_shift import prior_by_confusion as prior_by_confusion
+from mtlcore.losses.label_shift import prior_by_em as prior_by_em
 from mtlcore.losses.loss_term import LossTerm as LossTerm
 from mtlcore.losses.loss_term import TaskTerm as TaskTerm
 from mtlcore.losses.mixup import MixedLabels as MixedLabels
@@ -50,13 +53,13 @@ from mtlcore.losses.regression import regression_loss as regression_loss
 from mtlcore.losses.supervised import supervised_loss as supervised_loss
 from mtlcore.losses.unlabelled import PseudoLabelling as PseudoLabelling
 from mtlcore.losses.unlabelled import UnlabelledLoss as UnlabelledLoss
-from mtlcore.metrics.bootstrap import Interval as Interval
 from mtlcore.metrics.bootstrap import paired_difference as paired_difference
 from mtlcore.metrics.chance import is_at_chance as is_at_chance
 from mtlcore.metrics.delta_m import bootstrapped_delta_m as bootstrapped_delta_m
 from mtlcore.metrics.delta_m import delta_m as delta_m
-from mtlcore.metrics.metrics import IN_UNITS as IN_UNITS
-from mtlcore.metrics.metrics import LOWER_IS_BETTER as LOWER_IS_BETTER
+from mtlcore.metrics.direction import IN_UNITS as IN_UNITS
+from mtlcore.metrics.direction import LOWER_IS_BETTER as LOWER_IS_BETTER
+from mtlcore.metrics.interval import Interval as Interval
 from mtlcore.metrics.metrics import METRICS as METRICS
 from mtlcore.metrics.metrics import metric_names as metric_names
 from mtlcore.metrics.metrics import primary_metric as primary_metric
@@ -65,7 +68,10 @@ from mtlcore.metrics.metrics import unitless_metric as unitless_metric
 from mtlcore.metrics.negative_transfer import ENOUGH_SEEDS as ENOUGH_SEEDS
 from mtlcore.metrics.negative_transfer import Verdict as Verdict
 from mtlcore.metrics.negative_transfer import negative_transfer_verdict as negative_transfer_verdict
+from mtlcore.networks import AttentionTrunk as AttentionTrunk
 from mtlcore.networks import CrossStitch as CrossStitch
+from mtlcore.networks import DSelectK as DSelectK
+from mtlcore.networks import LearnedBranching as LearnedBranching
 from mtlcore.networks import MovingAverage as MovingAverage
 from mtlcore.networks import MultiGateMixtureOfExperts as MultiGateMixtureOfExperts
 from mtlcore.networks import MultiTaskNetwork as MultiTaskNetwork
@@ -116,8 +122,10 @@ __all__ = [
     "METRICS",
     "MISSING",
     "AnnotationCounts",
+    "AttentionTrunk",
     "ClassLoss",
     "CrossStitch",
+    "DSelectK",
     "DistributionMatching",
     "FusionWeights",
     "HeadInputs",
@@ -126,6 +134,7 @@ __all__ = [
     "Interval",
     "JointLoss",
     "JointLossValue",
+    "LearnedBranching",
     "LossTerm",
     "MixedLabels",
     "MovingAverage",
@@ -143,6 +152,7 @@ __all__ = [
     "Relatedness",
     "RelatednessProbe",
     "RelatednessTrust",
+    "ShiftedPriors",
     "SoftCoAnnotation",
     "Task",
     "TaskTerm",
@@ -194,6 +204,8 @@ __all__ = [
     "predicted_rank",
     "predicted_spread",
     "primary_metric",
+    "prior_by_confusion",
+    "prior_by_em",
     "pseudo_label_loss",
     "pseudo_labels",
     "read_classes",

@@ -13,6 +13,7 @@ import typer
 from pipelines.base.encoding import accept_any_encoding
 from pipelines.base.errors import UserError
 from pipelines.base.own_packages import import_own_packages
+from pipelines.base.termination import TerminatedError, sigterm_interrupts
 
 if TYPE_CHECKING:
     from pipelines.case.case import Case
@@ -21,7 +22,6 @@ app = typer.Typer(
     name="kindred",
     help="Co-train related tasks from separately labelled data, on Ray.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -49,25 +49,36 @@ SetOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Let Ray's own messages through.")]
+CaseOrFolder = Annotated[
+    str,
+    typer.Argument(metavar="CASE.yaml|EXPERIMENT", help="A case file, a shipped case, or an experiment's folder."),
+]
+ExtendOption = Annotated[
+    bool,
+    typer.Option("--extend", help="Go on from the end of runs of fewer steps, whatever the schedule makes of that."),
+]
 FreshOption = Annotated[bool, typer.Option("--fresh", help="Train again what is already trained.")]
 
-EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
 
 
 class _InterruptedError(Exception):
-    """Ctrl-C while a command worked."""
+    """Ctrl-C or SIGTERM while a command worked; its argument is the exit code."""
 
 
 @app.command()
 def run(
     case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = False, verbose: VerboseOption = False,
-    fresh: FreshOption = False,
+    fresh: FreshOption = False, extend: ExtendOption = False,
 ) -> None:  # fmt: skip
     """Ingest, train every arm, evaluate on the test split, and write the report."""
+    if not fresh and (done := _finished(case, overrides)):
+        _show_results(done, as_json)
+        return
     with _on_ray(_loading(case, overrides), verbose, trains=True) as loaded:
         from pipelines import commands as steps
 
-        outcome = steps.run(loaded, fresh)
+        outcome = steps.run(loaded, fresh, extend, (case, overrides))
     _show_results(outcome, as_json)
 
 
@@ -119,15 +130,36 @@ def inspect(
 
 
 @app.command()
+def init(
+    place: Annotated[str, typer.Argument(metavar="PLACE", help="A folder, an archive or a table.")],
+    out: Annotated[str | None, typer.Option(metavar="CASE.yaml", help="The file to write.")] = None,
+) -> None:
+    """Look at a folder or table and write a commented case file for it."""
+    from pathlib import Path
+
+    from pipelines.case.load import load_case
+    from pipelines.inspection.draft import draft_case
+
+    name = place.partition("?")[0].rstrip("/").rpartition("/")[2].partition(".")[0]
+    file = out or f"{name or 'case'}.yaml"
+    draft_case(place, file)
+    try:
+        load_case(file)
+    except UserError as error:
+        raise UserError(f"{file} is written, and is not right yet:\n{error}") from None
+    print(f"{file}: written; `kindred inspect {Path(file)}` shows what is there")
+
+
+@app.command()
 def train(
     case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = False, verbose: VerboseOption = False,
-    fresh: FreshOption = False,
+    fresh: FreshOption = False, extend: ExtendOption = False,
 ) -> None:  # fmt: skip
     """Train every arm on the ingested blocks."""
     with _on_ray(_loading(case, overrides), verbose, trains=True) as loaded:
         from pipelines import commands as steps
 
-        trained, folder = steps.train(loaded, fresh)
+        trained, folder = steps.train(loaded, fresh, extend)
     if as_json:
         print(json.dumps({"trained": trained, "experiment": folder}))
     else:
@@ -159,10 +191,10 @@ def resume(
 
 @app.command()
 def evaluate(
-    case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = False, verbose: VerboseOption = False
+    case: CaseOrFolder, overrides: SetOption = [], as_json: JsonOption = False, verbose: VerboseOption = False
 ) -> None:
     """Score the trained arms on the test split, with intervals, into results.json."""
-    with _on_ray(_loading(case, overrides), verbose) as loaded:
+    with _on_ray(_finding(case, overrides), verbose) as loaded:
         from pipelines import commands as steps
 
         outcome = steps.evaluate(loaded)
@@ -170,18 +202,22 @@ def evaluate(
 
 
 @app.command()
-def report(case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = False) -> None:
-    """Write the HTML report of results.json."""
+def report(
+    case: CaseOrFolder, overrides: SetOption = [], as_json: JsonOption = False,
+    formats: Annotated[
+        str, typer.Option("--format", metavar="html,md,tex", help="What to write: the page, or its tables as text.")
+    ] = "html",
+) -> None:  # fmt: skip
+    """Write the report of results.json: an HTML page, its tables as Markdown or LaTeX, or several of them."""
     from pipelines import commands as steps
-    from pipelines.case.load import load_case
 
-    file = steps.report(load_case(case, overrides))
-    print(json.dumps({"report": file}) if as_json else file)
+    files = steps.report(_finding(case, overrides)(), formats.split(","))
+    print(json.dumps({"report": files[0], "files": files}) if as_json else "\n".join(files))
 
 
 @app.command()
 def export(
-    case: CaseArgument,
+    case: CaseOrFolder,
     out: Annotated[str, typer.Argument(metavar="OUT", help="The folder to write.")],
     arm: Annotated[str, typer.Option(help="The arm whose network it is.")] = "co-trained",
     seed: Annotated[int | None, typer.Option(help="The run's seed; the case's first by default.")] = None,
@@ -190,9 +226,8 @@ def export(
 ) -> None:  # fmt: skip
     """Write a trained network for use, without auxiliary tasks: weights and a JSON description in a folder."""
     from pipelines import commands as steps
-    from pipelines.case.load import load_case
 
-    folder = steps.export(load_case(case, overrides), arm, seed, task, out)
+    folder = steps.export(_finding(case, overrides)(), arm, seed, task, out)
     print(json.dumps({"exported": str(folder)}) if as_json else folder)
 
 
@@ -244,6 +279,60 @@ def relate(
         print(f"{edge.relatedness}\n{edge.relatedness.provenance}\ntable: {edge.file}\nfigure: {edge.figure}")
 
 
+StorageArgument = Annotated[str, typer.Argument(metavar="STORAGE", help="storage.path: a folder or a URL.")]
+
+
+@app.command("list")
+def list_experiments(storage: StorageArgument = "kindred-runs", as_json: JsonOption = False) -> None:
+    """List the experiments of a storage: how far they are, how large, and what they came to."""
+    from pipelines.housekeeping import listing
+
+    experiments = listing.list_experiments(storage)
+    if as_json:
+        print(json.dumps([one.model_dump() for one in experiments]))
+    else:
+        print(listing.experiments_text(experiments))
+
+
+@app.command()
+def compare(
+    experiments: Annotated[list[str], typer.Argument(metavar="EXPERIMENT...", help="Folders of two or more.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Put experiments side by side: scores with intervals, and the settings and data that differ."""
+    from pipelines.housekeeping import compare as comparing
+
+    compared = comparing.compare(experiments)
+    print(compared.model_dump_json() if as_json else comparing.comparison_text(compared))
+
+
+@app.command()
+def clean(
+    storage: StorageArgument = "kindred-runs",
+    experiments: Annotated[
+        list[str], typer.Option("--experiment", metavar="NAME", help="Delete this experiment whole; repeatable.")
+    ] = [],
+    states: Annotated[
+        bool, typer.Option("--states", help="Delete the states that more steps go on from, too.")
+    ] = False,
+    older_than: Annotated[
+        float, typer.Option("--older-than", min=0, metavar="DAYS", help="Keep what was written since.")
+    ] = 1.0,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete; without it, what would go is shown.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what nothing in a storage needs: old blocks, checkpoints, empty experiments; with --yes, delete it."""
+    from pipelines.housekeeping import clean as cleaning
+
+    unneeded = cleaning.find_unneeded(storage, experiments, states, older_than)
+    if yes:
+        cleaning.delete_unneeded(storage, unneeded)
+    if as_json:
+        print(json.dumps({"deleted": yes, "unneeded": [one.model_dump() for one in unneeded]}))
+    else:
+        print(cleaning.unneeded_text(unneeded, deleted=yes))
+
+
 def _loading(case: str, overrides: list[str]) -> "Callable[[], Case]":
     def load() -> "Case":
         from pipelines.case.load import load_case
@@ -253,31 +342,61 @@ def _loading(case: str, overrides: list[str]) -> "Callable[[], Case]":
     return load
 
 
+def _finding(case: str, overrides: list[str]) -> "Callable[[], Case]":
+    def find() -> "Case":
+        from pipelines.experiment.resume import find_case
+
+        return find_case(case, overrides)
+
+    return find
+
+
 @contextmanager
 def _on_ray(load: "Callable[[], Case]", verbose: bool, *, trains: bool = False) -> "Iterator[Case]":
-    """Validate the case, then start or join a Ray for as long as the command works on it.
+    """Validate the case, and have Ray start, or be joined, when the command needs it, for as long as it works.
 
     What only training needs is looked for before anything is ingested, where it is this machine that trains.
     """
     with _interruptible():
-        from pipelines.base.ray_session import is_own_ray, ray_session
+        from pipelines.base.ray_session import is_own_ray, ray_on_demand
 
-        loaded = load()
-        if trains and is_own_ray():
-            from pipelines.case.checks import check_machine
+        with ray_on_demand(verbose):
+            loaded = load()
+            if trains and is_own_ray():
+                from pipelines.case.checks import check_machine
 
-            if problems := check_machine(loaded):
-                raise UserError("\n".join(problems))
-        with ray_session(verbose):
+                if problems := check_machine(loaded):
+                    raise UserError("\n".join(problems))
             yield loaded
 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
     try:
-        yield
+        with sigterm_interrupts():
+            yield
+    except TerminatedError:
+        raise _InterruptedError(EXIT_TERMINATED) from None
     except KeyboardInterrupt:  # typer would make it exit code 1
-        raise _InterruptedError from None
+        raise _InterruptedError(EXIT_INTERRUPTED) from None
+
+
+def _finished(case: str, overrides: list[str]) -> Any:
+    """Return the outcome of a case that has been run to its end, if nothing has changed since; else None."""
+    from pathlib import Path
+
+    from pipelines.experiment.finished import finished
+
+    folder = finished(case, Path(__file__).parent / "cases", overrides)
+    if folder is None:
+        return None
+    from pipelines.evaluate.outcome import Outcome
+    from pipelines.evaluate.results import read_results
+
+    try:
+        return Outcome(read_results(folder), folder, f"{folder}/report.html")
+    except UserError:
+        return None
 
 
 def _show_results(outcome: Any, as_json: bool) -> None:
@@ -308,12 +427,12 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_USAGE)
-    except _InterruptedError:
+    except _InterruptedError as interruption:
         print(
             "interrupted; what was ingested and trained is kept, and the same command resumes from there",
             file=sys.stderr,
         )
-        sys.exit(EXIT_INTERRUPTED)
+        sys.exit(interruption.args[0])
     except Exception as error:
         if "--verbose" in sys.argv or "-v" in sys.argv:
             raise

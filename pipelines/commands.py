@@ -1,14 +1,18 @@
 """The commands as functions of a validated case: ingest, train, evaluate, report, and run, which chains them.
 
-All but `inspect`, `report` and `export` need a running Ray.
+Those that compute need a running Ray, or `ray_on_demand` around them; `inspect`, `report` and `export` need none.
 """
 
+import json
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipelines.base.errors import UserError
+from pipelines.base.fingerprint import fingerprint
+from pipelines.base.ray_session import need_ray
 from pipelines.base.storage import join, write_whole
 from pipelines.batches.measured_labels import is_measured, with_measured_labels
 from pipelines.batches.measured_scaling import with_measured_scaling
@@ -16,40 +20,27 @@ from pipelines.blocks.datasets import DataSets, write_data_sets
 from pipelines.blocks.manifest import Manifest
 from pipelines.case.case import Case
 from pipelines.case.data import PictureInput
-from pipelines.case.load import as_yaml
+from pipelines.case.load import as_yaml, find_case_file
 from pipelines.evaluate.evaluate import evaluate_folds as _evaluate
+from pipelines.evaluate.made_from import made_from
+from pipelines.evaluate.outcome import Outcome
 from pipelines.evaluate.relate import EstimatedEdge, edges_asked_for
 from pipelines.evaluate.relate import relate as _relate
-from pipelines.evaluate.results import Results, read_results
-from pipelines.experiment.layout import CASE_FILE, DATA_SETS, experiment_folder, sheet_file
+from pipelines.evaluate.results import read_results
+from pipelines.experiment.finished import note_finished
+from pipelines.experiment.layout import CASE_FILE, DATA_SETS, EXPERIMENT, experiment_folder, sheet_file
 from pipelines.experiment.resume import begun_data_sets
+from pipelines.experiment.run import list_runs
 from pipelines.ingest.ingest import ingest as _ingest
 from pipelines.ingest.ingest import ingested
 from pipelines.inspection.contact_sheet import draw_sheet
 from pipelines.inspection.inspection import Inspection, SheetInfo, SheetTile, inspection_of, open_data_sets
 from pipelines.inspection.samples import draw_samples
-from pipelines.report.report import write_report
+from pipelines.report.report import TEXT_FORMATS, current_report, write_report, write_tables
 from pipelines.search.tune import Tuned, check_tunable
 from pipelines.search.tune import tune as _tune
 from pipelines.train.launch import train as _train
 from pipelines.use.export import export_run
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a case came to."""
-
-    results: Results
-    folder: str
-    report: str | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it for a program: results.json's content and where things lie."""
-        return {
-            "results": self.results.model_dump(mode="json"),
-            "experiment": self.folder,
-            "report": self.report,
-        }
 
 
 def ingest(case: Case) -> dict[str, Manifest]:
@@ -92,40 +83,70 @@ def inspect(case: Case, pictures: int = 12, seed: int = 0, sheet: str | None = N
     return inspection.model_copy(update={"sheet": SheetInfo(file=file, seed=seed, tiles=tuple(tiles))})
 
 
-def train(case: Case, fresh: bool) -> tuple[int, str]:
+def train(case: Case, fresh: bool, extend: bool = False) -> tuple[int, str]:
     """Train the runs that are not done; return how many, and the experiment's folder."""
     folds = _ingested(case)
-    trained = [_trained(one, data_sets, fresh) for one, data_sets in folds]
+    trained = [_trained(one, data_sets, fresh, extend=extend) for one, data_sets in folds]
     return sum(trained), experiment_folder(_whole(folds))
 
 
 def evaluate(case: Case) -> Outcome:
-    """Score the arms and write results.json."""
-    return _evaluated(_ingested(case))
+    """Score the arms, of a case or of an experiment's folder, and write results.json."""
+    return _evaluated(_begun_or_ingested(case))
 
 
-def report(case: Case) -> str:
-    """Write the report of results.json."""
-    folds = _ingested(case) if case.folds or _is_measured(case) else [(case, None)]
+def report(case: Case, formats: Sequence[str] = ("html",)) -> list[str]:
+    """Write the report of results.json, of a case or of an experiment's folder; return the files.
+
+    Args:
+        case: the case.
+        formats: ``html``, ``md``, ``tex``.
+
+    Raises:
+        UserError: there are no results, or a format is none of these.
+    """
+    known = ("html", *TEXT_FORMATS)
+    for name in formats:
+        if name not in known:
+            raise UserError(f"--format: found {name!r}; expected {', '.join(known)}, or several with commas between")
+    measured = case.experiment is None and (case.folds or _is_measured(case))
+    folds = _ingested(case) if measured else [(case, None)]
     whole = _whole(folds)
-    return write_report(whole, read_results(experiment_folder(whole)), _cases(folds))
+    results = read_results(experiment_folder(whole))
+    page = [write_report(whole, results, _cases(folds))] if "html" in formats else []
+    return [*page, *write_tables(whole, results, [name for name in formats if name in TEXT_FORMATS])]
 
 
 def export(case: Case, arm: str, seed: int | None, task: str | None, out: str) -> Path:
     """Write a trained network for use; return its folder."""
-    data_sets = ingested(case)
-    return export_run(_with_measured(case, data_sets), data_sets, arm, seed, task, Path(out).absolute())
+    case, data_sets = _begun_or_ingested(case)[0]
+    return export_run(case, data_sets, arm, seed, task, Path(out).absolute())
 
 
-def run(case: Case, fresh: bool) -> Outcome:
-    """Do all of it; with folds, fold after fold, and then report over all of them."""
+def run(case: Case, fresh: bool, extend: bool = False, command: tuple[str, Sequence[str]] | None = None) -> Outcome:
+    """Do all of it that is not done; with folds, fold after fold, and then report over all of them.
+
+    Args:
+        case: the case.
+        fresh: train again what is trained.
+        extend: go on from the end of shorter runs, whatever the schedule makes of that.
+        command: the case's name and the overrides as they were given: the same again is then answered at once.
+    """
+    begun = time.time()
     finished = []
     for one in _folds(case):
         data_sets = _ingest(one)
-        one = _with_measured(one, data_sets)
-        _trained(one, data_sets, fresh)
-        finished.append((one, data_sets))
-    return _reported(finished)
+        measured = _with_measured(one, data_sets)
+        _trained(measured, data_sets, fresh, extend=extend)
+        finished.append((measured, data_sets))
+    outcome = _reported(finished)
+    if command is not None:
+        read = [place for _, sets in finished for place in (*sets.folders.values(), *sets.read_from)]
+        name, overrides = command
+        note_finished(
+            find_case_file(name), overrides, case.storage.path, case.data_root or "", outcome.folder, read, begun
+        )
+    return outcome
 
 
 def resume(case: Case, allow_version_mismatch: bool) -> Outcome:
@@ -138,6 +159,7 @@ def resume(case: Case, allow_version_mismatch: bool) -> Outcome:
 def tune(case: Case, verbose: bool = False) -> Tuned:
     """Search, and write the best configuration as a case file."""
     check_tunable(case)
+    need_ray()
     data_sets = _ingest(case)
     return _tune(_with_measured(case, data_sets), data_sets, verbose)
 
@@ -145,6 +167,7 @@ def tune(case: Case, verbose: bool = False) -> Tuned:
 def relate(case: Case, edges: Sequence[str] = ()) -> list[EstimatedEdge]:
     """Estimate edges (`from:to`; the case's where none is named) from the single-task networks' predictions."""
     requested = edges_asked_for(case, edges)
+    need_ray()
     data_sets = _ingest(case)
     return _relate(_with_measured(case, data_sets), data_sets, requested)
 
@@ -167,10 +190,20 @@ def _sheet_file(case: Case, path: str | None) -> str:
     return str(file)
 
 
-def _trained(case: Case, data_sets: DataSets, fresh: bool, allow_version_mismatch: bool = False) -> int:
+def _begun_or_ingested(case: Case) -> list[tuple[Case, DataSets]]:
+    """Return a case (of every fold) with what is measured, and its datasets: of an experiment's folder, those that it
+    was trained on."""
+    return [(case, begun_data_sets(case))] if case.experiment is not None else _ingested(case)
+
+
+def _trained(
+    case: Case, data_sets: DataSets, fresh: bool, allow_version_mismatch: bool = False, extend: bool = False
+) -> int:
     write_whole(join(experiment_folder(case), CASE_FILE), as_yaml(case))
     write_data_sets(join(experiment_folder(case), DATA_SETS), data_sets)
-    return _train(case, data_sets, fresh, allow_version_mismatch)
+    runs = json.dumps({"runs": [str(run) for run in list_runs(case)]})
+    write_whole(join(experiment_folder(case), EXPERIMENT), runs)
+    return _train(case, data_sets, fresh, allow_version_mismatch, extend)
 
 
 def _folds(case: Case) -> list[Case]:
@@ -193,12 +226,27 @@ def _cases(folds: Sequence[tuple[Case, Any]]) -> list[Case]:
 
 
 def _evaluated(folds: Sequence[tuple[Case, DataSets]]) -> Outcome:
-    results = _evaluate(folds)
+    results = _evaluate(folds).model_copy(update={"made_from": _made_from(folds)})
     folder = experiment_folder(_whole(folds))
     results.write(folder)
     return Outcome(results, folder, None)
 
 
+def _made_from(folds: Sequence[tuple[Case, DataSets]]) -> str | None:
+    """Return a fingerprint of all that results depend on; None where a run has not ended."""
+    each = [made_from(case, data_sets) for case, data_sets in folds]
+    return each[0] if len(each) == 1 else None if None in each else fingerprint(each)
+
+
 def _reported(folds: Sequence[tuple[Case, DataSets]]) -> Outcome:
-    outcome = _evaluated(folds)
-    return replace(outcome, report=write_report(_whole(folds), outcome.results, _cases(folds)))
+    """Evaluate and report what has not been evaluated and reported as it stands."""
+    whole = _whole(folds)
+    folder, current = experiment_folder(whole), _made_from(folds)
+    try:
+        outcome = Outcome(read_results(folder), folder, None)
+    except UserError:  # none, or of another version
+        outcome = _evaluated(folds)
+    if outcome.results.made_from != current:
+        outcome = _evaluated(folds)
+    report = current_report(whole, outcome.results) or write_report(whole, outcome.results, _cases(folds))
+    return replace(outcome, report=report)

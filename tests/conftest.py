@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.object_storage import CREDENTIALS
+
 if "PYTEST_XDIST_WORKER" in os.environ:  # two processes on two cores: a thread each, and for what they start
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -19,9 +21,11 @@ def shared_data(name):
 
 
 @pytest.fixture(scope="session")
-def ray_local():
+def ray_local(tmp_path_factory):
     """A Ray of two CPUs on this machine, shut down at the end."""
     os.environ.pop("RAY_ADDRESS", None)
+    # For its workers, too; object storage then needs no more than a URL with its endpoint.
+    os.environ.update(CREDENTIALS, KINDRED_BLOCK_CACHE=str(tmp_path_factory.mktemp("block-cache")))
     from pipelines.base.ray_session import ray_session
 
     with ray_session():

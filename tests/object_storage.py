@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -56,8 +57,10 @@ def _serving(code):
 def _process(*arguments):
     """Run Python in a process that ends with the block, by the end of its standard input."""
     command = [sys.executable, *arguments]
+    # CREDENTIALS name a profile that is in no file, which the endpoint's own client library does not forgive.
+    env = {name: value for name, value in os.environ.items() if name not in CREDENTIALS}
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env
     ) as process:
         try:
             yield process
@@ -66,24 +69,30 @@ def _process(*arguments):
             process.wait(timeout=30)
 
 
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "kindred",
+    "AWS_SECRET_ACCESS_KEY": SECRET,
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    # else the clients would read what the person who runs the tests has at home
+    "AWS_CONFIG_FILE": "/dev/null",
+    "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+    "AWS_PROFILE": "default",
+}
+
+
 def environment_for(port, **more):
     """Return the variables by which S3 clients find an endpoint on loopback, and nothing else."""
-    return {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "AWS_ACCESS_KEY_ID": "kindred",
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        # else the clients would read what the person who runs the tests has at home
-        "AWS_CONFIG_FILE": "/dev/null",
-        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
-        "AWS_PROFILE": "default",
-    } | more
+    return {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"} | CREDENTIALS | more
 
 
-def url_at(port, path):
-    """Return the URL of something at an endpoint on loopback, complete in itself."""
-    return f"s3://{path}?endpoint_override=127.0.0.1:{port}&scheme=http&anonymous=true&region=us-east-1"
+def url_at(port, path, anonymous=True):
+    """Return the URL of something at an endpoint on loopback; not anonymous, it needs CREDENTIALS beside it.
+
+    To write takes these: what comes anonymously is kept there with the marks of its transfer in it.
+    """
+    who = "&anonymous=true" if anonymous else ""
+    return f"s3://{path}?endpoint_override=127.0.0.1:{port}&scheme=http{who}&region=us-east-1"
 
 
 def gcs_url_at(port, path):

@@ -36,6 +36,7 @@ ORDER = (
     "pipelines.train",
     "pipelines.evaluate",
     "pipelines.report",
+    "pipelines.housekeeping",
     "pipelines.search",
     "pipelines.use",
     "pipelines.commands",

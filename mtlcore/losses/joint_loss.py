@@ -178,6 +178,7 @@ class JointLoss(nn.Module):
         trust: Mapping[str, Tensor] | None = None,
         mixed: MixedLabels | None = None,
         count_only: bool = False,
+        priors: Mapping[str, Tensor] | None = None,
     ) -> dict[str, tuple[float, LossTerm]]:
         """Return every part's weight and its sum and count over this worker's inputs; the arguments of a call.
 
@@ -224,6 +225,8 @@ class JointLoss(nn.Module):
             if sca := pair.sca.weight and pair.sca:
                 if sca.to_source:
                     prior = None if sca.prior is None else torch.tensor(sca.prior, device=logits[A].device)
+                    if priors is not None and R.key in priors:
+                        prior = priors[R.key].to(logits[A].device)
                     term = of_labels(
                         co_annotation_to_classes,
                         logits[A],
@@ -330,6 +333,7 @@ class JointLoss(nn.Module):
         counts: Tensor | None = None,
         coupling: float = 1.0,
         beside: Mapping[str, TaskTerm] | None = None,
+        priors: Mapping[str, Tensor] | None = None,
     ) -> JointLossValue:
         """Return the loss and its parts.
 
@@ -345,13 +349,15 @@ class JointLoss(nn.Module):
                 network is too young for what it implies to teach anything.
             beside: what teaches a task beside its labels, by the name of its part; the task's weight multiplies its
                 own, and it belongs to the task's objective. See :class:`mtlcore.UnlabelledLoss`.
+            priors: by edge, A's class prior in co-annotation, shape (C,), in the place of the pair's own. See
+                :class:`mtlcore.ShiftedPriors`.
 
         Raises:
             ValueError: the labels are not those of the tasks; names the task and what was found.
         """
         for task_labels in (labels, mixed.labels) if mixed else (labels,):
             self._check(logits, task_labels)
-        terms = self.terms(logits, labels, trust, mixed) | self._weighted(beside)
+        terms = self.terms(logits, labels, trust, mixed, priors=priors) | self._weighted(beside)
         (divisors,) = _over_workers(terms).wait() if counts is None else (counts,)
         workers = world_size()
         # Stacked, one operation for all parts: on a device many small ones cost more than the numbers in them.

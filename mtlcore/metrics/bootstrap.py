@@ -1,31 +1,17 @@
 """The interval of a difference between two arms, paired by seed and test input; few seeds widen it."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
 
+from mtlcore.metrics.interval import Interval
 from mtlcore.metrics.kinds import summed_metric
 from mtlcore.metrics.student_t import interval_half_width
 from mtlcore.metrics.summed import SummedMetric
 from mtlcore.tasks import Task
 
 _ENTRIES_AT_ONCE = 1 << 20
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A value with its interval.
-
-    Example:
-        >>> Interval(0.02, low=-0.01, high=0.05).high
-        0.05
-    """
-
-    value: float
-    low: float
-    high: float
 
 
 def paired_difference(

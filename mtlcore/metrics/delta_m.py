@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from torch import Tensor
 
-from mtlcore.metrics.bootstrap import Interval
+from mtlcore.metrics.interval import Interval
 from mtlcore.metrics.kinds import summed_metric
 from mtlcore.metrics.student_t import interval_half_width
 from mtlcore.metrics.summed import SummedMetric

@@ -6,10 +6,6 @@ from mtlcore.metrics.kinds import METRICS as METRICS
 from mtlcore.metrics.kinds import OF_KIND
 from mtlcore.tasks import Task, is_annotated
 
-LOWER_IS_BETTER = frozenset({"calibration_error", "rmse", "mae"})
-# In the labels' unit, or in classes of an order; every other metric is at most 1, and most are at least 0.
-IN_UNITS = frozenset({"rmse", "mae"})
-
 
 def primary_metric(task: Task) -> str:
     """Name the metric by which arms are compared: ``accuracy`` (multiclass), ``macro_f1`` (multilabel), ``mae``

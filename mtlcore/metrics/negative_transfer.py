@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from mtlcore.metrics.bootstrap import Interval
+from mtlcore.metrics.interval import Interval
 
 Verdict = Literal["better", "worse", "no clear difference"]
 

@@ -11,7 +11,8 @@ from_elsewhere                          what is checked of a network that is not
 pretrained                              weights from a safetensors file
 heads                                   linear, MLP
 trunk                                   what a trunk, shared in part, has to offer
-cross_stitch, mixture_of_experts,       the trunks
+cross_stitch, branching, attention,     the trunks
+mixture_of_experts, sparse_gates,
 progressive_layered_extraction
 moving_average                          the average of a network's weights over steps
 auxiliary                               the network for use: without its auxiliary tasks
@@ -19,8 +20,10 @@ seeding                                 parameters drawn from a seed
 ======================================  ====================================================================
 """
 
+from mtlcore.networks.attention import AttentionTrunk
 from mtlcore.networks.auxiliary import without_auxiliary
 from mtlcore.networks.backbones import flatten, mlp, small_cnn
+from mtlcore.networks.branching import LearnedBranching
 from mtlcore.networks.cross_stitch import CrossStitch
 from mtlcore.networks.mixture_of_experts import MultiGateMixtureOfExperts
 from mtlcore.networks.moving_average import MovingAverage
@@ -30,10 +33,14 @@ from mtlcore.networks.pretrained import load_pretrained
 from mtlcore.networks.progressive_layered_extraction import ProgressiveLayeredExtraction
 from mtlcore.networks.residual import resnet_small
 from mtlcore.networks.seeding import seeded_init
+from mtlcore.networks.sparse_gates import DSelectK
 from mtlcore.networks.trunk import TaskTrunk
 
 __all__ = [
+    "AttentionTrunk",
     "CrossStitch",
+    "DSelectK",
+    "LearnedBranching",
     "MovingAverage",
     "MultiGateMixtureOfExperts",
     "MultiTaskNetwork",

@@ -81,13 +81,17 @@ class CrossStitch(TaskTrunk):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Return each task's features, shape (N, features)."""
         of_tasks = None
-        for stage, unit in zip(self.stages, self.units, strict=True):
+        for stage, unit in zip(self.stages, self.mixing(), strict=True):
             columns = list(stage.children())
             entering = [x] * len(columns) if of_tasks is None else of_tasks.unbind()
             stacked = torch.stack([column(h) for column, h in zip(columns, entering, strict=True)])
             of_tasks = torch.einsum("ts,s...->t...", unit, stacked)
         assert of_tasks is not None
         return dict(zip(self.task_names, of_tasks.unbind(), strict=True))
+
+    def mixing(self) -> list[Tensor]:
+        """Return by stage how much of each column goes into each, shape (tasks, columns)."""
+        return list(self.units)
 
     def used_by(self, task: str) -> Iterable[nn.Parameter]:
         """Return all parameters: every task depends on every column."""

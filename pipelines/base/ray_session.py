@@ -4,15 +4,17 @@ import logging
 import os
 import shutil
 import socket
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 from pipelines.base.errors import UserError
 from pipelines.base.own_packages import worker_environment
 from pipelines.base.progress import bar
+from pipelines.base.termination import sigterm_kept
 
 # Read by Ray when it is imported, and by Ray Train in the processes that it starts.
 _QUIET = {
@@ -34,8 +36,9 @@ _OF_OWN_RAY = {
 _OF_RAY_DATA = ("StreamingExecutor", "iter_threaded", "Prefetcher", "ray-data-metadata-prefetch")
 _LONGEST_END_S = 10.0
 _LONGEST_WAIT_S = 8.0  # for a cluster's head to answer
-# A socket's path has 107 bytes; Ray's own part of it: /ray/session_<date>_<time>_<microseconds>_<process>/sockets/...
-_LONGEST_BASE = 36
+# A socket's path has 107 bytes; of these /kindred-<8> are ours, and Ray's are
+# /session_<date>_<time>_<microseconds>_<process>/sockets/<name>
+_LONGEST_BASE = 24
 
 
 @contextmanager
@@ -57,10 +60,10 @@ def ray_session(verbose: bool = False) -> Iterator[None]:
         yield
         return
     level = logging.INFO if verbose else logging.ERROR
-    short = short_temporary_folder() if is_local else None
-    with bar("start Ray" if is_local else "join Ray", None, ""):
+    folder = private_temporary_folder() if is_local else None
+    with bar("start Ray" if is_local else "join Ray", None, ""), sigterm_kept():
         ray.init(
-            _temp_dir=short,
+            _temp_dir=folder,
             # "local": Ray would otherwise join a cluster that somebody else of this machine has started.
             address="local" if is_local else None,
             include_dashboard=False if is_local else None,
@@ -77,8 +80,40 @@ def ray_session(verbose: bool = False) -> Iterator[None]:
             _wait_for_ray_data()
         finally:
             ray.shutdown()
-            if short is not None:
-                shutil.rmtree(short, ignore_errors=True)
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+_to_start: list[Callable[[], None]] = []  # of the blocks of ray_on_demand that have needed none yet, the innermost last
+
+
+@contextmanager
+def ray_on_demand(verbose: bool = False) -> Iterator[None]:
+    """Have :func:`need_ray` connect to Ray in the block; what was started by then is shut down at its end.
+
+    Starting Ray takes seconds, and a command that finds everything done needs none.
+
+    Args:
+        verbose: let Ray's own log lines through.
+    """
+    with ExitStack() as session:
+
+        def start() -> None:
+            session.enter_context(ray_session(verbose))
+
+        _to_start.append(start)
+        try:
+            yield
+        finally:
+            if start in _to_start:
+                _to_start.remove(start)
+
+
+def need_ray() -> None:
+    """Connect to Ray, if that has been put off until it is needed; else whoever calls has seen to it."""
+    ray = sys.modules.get("ray")
+    if _to_start and not (ray is not None and ray.is_initialized()):
+        _to_start.pop()()
 
 
 def is_own_ray() -> bool:
@@ -86,27 +121,29 @@ def is_own_ray() -> bool:
     return os.environ.get("RAY_ADDRESS", "") in ("", "local")
 
 
-def short_temporary_folder() -> str | None:
-    """Make a folder for Ray's sockets where the system's temporary folder has too long a path for them.
+def private_temporary_folder() -> str:
+    """Make a folder for a Ray of one's own: its token, logs and sockets, which Ray itself lets everybody read.
+
+    Its path is short: sockets have at most 107 bytes. Where the system's temporary folder is too long for them, another
+    one is taken.
 
     Returns:
-        the folder, to be removed when Ray has ended; None where Ray's own choice does.
+        the folder, open to this user alone, to be removed when Ray has ended.
 
     Raises:
         UserError: no folder with a short path can be written to.
     """
     variable = next((name for name in ("RAY_TMPDIR", "TMPDIR") if os.environ.get(name)), None)
     base = os.environ[variable] if variable else "/tmp"  # noqa: S108 - Ray's own choice
-    if len(os.fsencode(base)) <= _LONGEST_BASE:
-        return None
-    for folder in ("/tmp", "/var/tmp", "/dev/shm"):  # noqa: S108 - a folder of its own is made there
+    short = [base] if len(os.fsencode(base)) <= _LONGEST_BASE else []
+    for parent in (*short, "/tmp", "/var/tmp", "/dev/shm"):  # noqa: S108 - a folder of its own is made there
         try:
-            return tempfile.mkdtemp(prefix="kindred-", dir=folder)
+            return tempfile.mkdtemp(prefix="kindred-", dir=parent)
         except OSError:
             continue
     raise UserError(
-        f"{variable}: found {base!r}, {len(os.fsencode(base))} bytes, too long for the paths of Ray's sockets; "
-        f"expected at most {_LONGEST_BASE} (RAY_TMPDIR sets another folder for Ray alone)"
+        f"{variable or 'temporary folder'}: found {base!r}, {len(os.fsencode(base))} bytes; expected a folder that can "
+        f"be written to, of at most {_LONGEST_BASE} bytes for the paths of Ray's sockets (RAY_TMPDIR sets one for Ray)"
     )
 
 

@@ -1,7 +1,7 @@
 """The ingested datasets of a case: each one's block folder and manifest."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
@@ -17,10 +17,12 @@ class DataSets:
     Attributes:
         folders: where each dataset's blocks lie, a path or URL by the dataset's name.
         manifests: what stands in them, by the same names in the same order.
+        read_from: the folders of the files that their rows name, just after an ingest; not written down.
     """
 
     folders: Mapping[str, str]
     manifests: Mapping[str, Manifest]
+    read_from: frozenset[str] = field(default=frozenset(), compare=False)
 
     def __post_init__(self) -> None:
         assert list(self.folders) == list(self.manifests)

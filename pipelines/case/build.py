@@ -20,6 +20,7 @@ from mtlcore import (
     Relatedness,
     RelatednessTrust,
     RelatedPair,
+    ShiftedPriors,
     SoftCoAnnotation,
     Task,
     UnlabelledLoss,
@@ -185,7 +186,7 @@ def build_loss(
             RelatedPair(
                 with_base(edge),
                 DistributionMatching(**matching.dm.model_dump()),
-                SoftCoAnnotation(**matching.sca.model_dump(), prior=priors.get(edge.source)),
+                SoftCoAnnotation(**matching.sca.model_dump(exclude={"prior"}), prior=priors.get(edge.source)),
                 ImpliedLikelihood(**matching.ill.model_dump()),
                 added_losses(matching),
             )
@@ -195,6 +196,17 @@ def build_loss(
     )
     weights = {name: weight for name, weight in case.training.task_weights.items() if name in task_names}
     return JointLoss([tasks[name] for name in task_names], pairs, weights)
+
+
+def build_shifted_priors(
+    matching: Matching | Literal["none"], joint_loss: JointLoss, priors: Mapping[str, tuple[float, ...]]
+) -> ShiftedPriors | None:
+    """Build the running estimate of class priors among other tasks' inputs; None where nothing reads it."""
+    if not isinstance(matching, Matching) or matching.sca.prior == "labels" or not matching.sca.weight:
+        return None
+    tables = [pair.relatedness for pair in joint_loss.pairs if isinstance(pair.relatedness.source, Multiclass)]
+    tables = [R for R in tables if R.source.name in priors]
+    return ShiftedPriors(tables, priors) if tables else None
 
 
 def build_unlabelled(

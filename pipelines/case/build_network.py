@@ -1,19 +1,32 @@
 """Build a network from the case's network section."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import nn
 
 from mtlcore import (
+    AttentionTrunk,
     CrossStitch,
+    DSelectK,
+    LearnedBranching,
     MultiGateMixtureOfExperts,
     MultiTaskNetwork,
     ProgressiveLayeredExtraction,
     Task,
+    TaskTrunk,
     build_backbone,
 )
 from pipelines.case.network import Network, Sharing
 
+_TRUNKS: dict[str, Callable[..., TaskTrunk]] = {
+    "cross_stitch": CrossStitch,
+    "mtan": AttentionTrunk,
+    "ltb": LearnedBranching,
+    "mmoe": MultiGateMixtureOfExperts,
+    "dselect_k": DSelectK,
+    "cgc": ProgressiveLayeredExtraction,
+    "ple": ProgressiveLayeredExtraction,
+}
 _BUILT_IN_WIDTHS = dict.fromkeys(("mlp", "small_cnn", "resnet_small"), (32, 64, 128))
 
 
@@ -44,8 +57,5 @@ def _shared(sharing: Sharing, backbone: nn.Module, features: int, names: list[st
     options = sharing.model_dump(exclude={"kind"})
     if sharing.kind == "hard":
         return backbone, features
-    if sharing.kind == "cross_stitch":
-        return CrossStitch(backbone, features, names, **options), features
-    build = MultiGateMixtureOfExperts if sharing.kind == "mmoe" else ProgressiveLayeredExtraction
-    trunk = build(backbone, features, names, **options)
+    trunk = _TRUNKS[sharing.kind](backbone, features, names, **options)
     return trunk, trunk.features

@@ -1,8 +1,8 @@
 """Case: the root of the configuration. Its sections: data.py, network.py, training.py, and here."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import BeforeValidator, Discriminator, Field, PrivateAttr, Tag
 
 from pipelines.base.section import Name, Number, Positive, PositiveFloat, Section, Seed, Weight, one_or_more
 from pipelines.case.data import DataSet, Input, TaskSection
@@ -266,10 +266,23 @@ class Case(Section):
     logging: Logging = Logging()
     """Where metrics go."""
 
+    _experiment: str | None = PrivateAttr(None)
+
     @property
     def needs_data_root(self) -> bool:
         """Whether anything that it reads lies below data_root, a place of the user's."""
         return self.embedded is None and not all(data_set.source.made for data_set in self.datasets.values())
+
+    @property
+    def experiment(self) -> str | None:
+        """The folder of the experiment that the case was read from; None where it was read from a case file."""
+        return self._experiment
+
+    def of_experiment(self, folder: str) -> Self:
+        """Return the case as that of an experiment that lies there, whatever the folder would be called today."""
+        case = self.model_copy()
+        case._experiment = folder
+        return case
 
     def trained_as(self, arm: str) -> str:
         """Return the first arm that trains the same networks as an arm does: the one whose runs both use."""

@@ -105,13 +105,13 @@ def _unknown(key: str, kind: str, name: str, valid: Iterable[str]) -> str:
 
 # Columns of every block and of the rows that a source lists, the whole loss in a run's history, the objective of
 # related pairs, and the mean over tasks.
-_RESERVED = ("id", "input", "source", "split", "loss", "matching", "mean", *sorted({*ROWS.names} - {"id", "source"}))
+RESERVED = ("id", "input", "source", "split", "loss", "matching", "mean", *sorted({*ROWS.names} - {"id", "source"}))
 
 
 def _tasks(case: Case) -> Iterator[str]:
     for name, task in case.tasks.items():
-        if name in _RESERVED:
-            yield f"tasks.{name}: the name is taken; expected any but {', '.join(_RESERVED)}"
+        if name in RESERVED:
+            yield f"tasks.{name}: the name is taken; expected any but {', '.join(RESERVED)}"
         kind, outputs = names_of_outputs(task), outputs_of(name, task)
         for alias, output in task.aliases.items():
             if output not in outputs:

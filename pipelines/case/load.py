@@ -14,6 +14,7 @@ from pipelines.base.plain_yaml import parse_yaml
 from pipelines.base.progress import note
 from pipelines.base.storage import join
 from pipelines.case.case import Case
+from pipelines.case.device import with_device
 from pipelines.case.network_paths import KEYS as NETWORK_PATHS
 from pipelines.case.network_paths import absolute_network_path, resolve_network_paths
 from pipelines.case.pretrained_scaling import with_pretrained_scaling
@@ -76,7 +77,13 @@ def load_case(name: str, overrides: Sequence[str] = (), *, check_paths: bool = T
     raw_case = read_yaml(path)
     if not isinstance(raw_case, dict):
         raise UserError(f"{path}: found {type(raw_case).__name__}; expected a mapping with the keys of a case")
+    of_an_arm = [override for override in overrides if override.startswith("arms.")]
     for override in overrides:
+        if override not in of_an_arm:
+            _apply(raw_case, override, path, resolve=check_paths)
+    if of_an_arm and raw_case.get("arms") is None:
+        raw_case["arms"] = _default_arms(raw_case)  # they are added to, and changed, as if the file named them
+    for override in of_an_arm:
         _apply(raw_case, override, path, resolve=check_paths)
     _resolve_paths(raw_case, path, resolve=check_paths)
     _choose_backbone(raw_case)
@@ -96,7 +103,7 @@ def load_case(name: str, overrides: Sequence[str] = (), *, check_paths: bool = T
         raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
     for words in case_notes(case):
         note(f"{path}: {words}")
-    return with_pretrained_scaling(case, look_up=check_paths)
+    return with_pretrained_scaling(with_device(case) if check_paths else case, look_up=check_paths)
 
 
 def as_yaml(case: Case) -> str:

@@ -41,6 +41,32 @@ class MixtureOfExpertsSharing(Section):
     """Layers of an expert."""
 
 
+class AttentionSharing(Section):
+    """One backbone, of whose maps every task attends to its own parts; see mtlcore.AttentionTrunk."""
+
+    kind: Literal["mtan"]
+
+
+class BranchingSharing(Section):
+    """One backbone per task; each chooses, stage by stage, whose it continues; see mtlcore.LearnedBranching."""
+
+    kind: Literal["ltb"]
+    cooling_steps: Positive = 1000
+    """After how many passes the choices are all but made."""
+
+
+class SparseGatesSharing(Section):
+    """Shared experts, of which every task chooses a few; see mtlcore.DSelectK."""
+
+    kind: Literal["dselect_k"]
+    experts: Positive = 4
+    """How many, a power of two."""
+    chosen: Positive = 2
+    """How many a task chooses at most."""
+    expert_widths: Widths = (128,)
+    """Layers of an expert."""
+
+
 class CustomizedGateControlSharing(Section):
     """Shared experts beside each task's own; see mtlcore.ProgressiveLayeredExtraction, with one level."""
 
@@ -70,6 +96,9 @@ class LayeredExtractionSharing(Section):
 Sharing = Annotated[
     HardSharing
     | CrossStitchSharing
+    | AttentionSharing
+    | BranchingSharing
+    | SparseGatesSharing
     | MixtureOfExpertsSharing
     | CustomizedGateControlSharing
     | LayeredExtractionSharing,

@@ -89,6 +89,9 @@ class SoftCoAnnotationSettings(Section):
     """What the target's labels teach the source: its posterior, or the paper's score of the labels that hold."""
     clip: Annotated[float, Field(ge=0, lt=0.5), Number] = 0.05
     """How near to 0 and 1 a table's values come in the posterior: how often a label may be wrong."""
+    prior: Literal["labels", "shifted"] = "labels"
+    """The source's class prior in the posterior: that of its own labels, or a running estimate of how often each class
+    holds among the target's inputs (mtlcore.ShiftedPriors), for datasets whose classes are not alike often."""
     to_source: bool = True
     """Annotate inputs of the target for the source."""
     to_target: bool = True
@@ -328,6 +331,8 @@ class Checkpoints(Section):
     """Steps between two, in the place of seconds."""
     keep: Positive = 2
     """How many are kept."""
+    final: bool = True
+    """Keep the state at a run's end too, so that more ``steps`` go on from there."""
 
 
 def _workers(value: object) -> object:
@@ -400,8 +405,8 @@ class Training(Section):
     """Threads that read batches; by default one on the CPU, and what the machine has on a GPU."""
     data: Literal["host", "device"] = "host"
     """Where the training inputs stay while a run trains."""
-    device: Literal["cpu", "cuda"] = "cpu"
-    """What a worker computes on."""
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    """What a worker computes on; ``auto``: ``cuda`` where there is a GPU for every worker, else ``cpu``."""
     precision: Literal["float32", "tf32", "bfloat16"] = "tf32"
     """What the network computes in."""
     accumulate: Positive = 1

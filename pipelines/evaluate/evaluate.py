@@ -20,7 +20,8 @@ from mtlcore import (
     is_annotated,
 )
 from pipelines.base.errors import UserError
-from pipelines.base.progress import bar
+from pipelines.base.progress import bar, note
+from pipelines.base.ray_session import need_ray
 from pipelines.batches.batch import batch_sampler, open_readers, training_sizes
 from pipelines.batches.coverage import unseen_classes
 from pipelines.batches.normalize import normalize
@@ -53,7 +54,8 @@ from pipelines.evaluate.table_arms import (
     with_every_arm,
 )
 from pipelines.experiment.layout import experiment_folder
-from pipelines.experiment.run import Run, is_done, list_runs, read_record, read_weights
+from pipelines.experiment.provenance import provenance
+from pipelines.experiment.run import Run, list_runs, read_record, read_weights
 from pipelines.ingest.label_warnings import label_warnings
 from pipelines.train.logs.relatedness_log import read_measured
 from pipelines.train.trust_record import DOUBTED
@@ -141,17 +143,24 @@ def evaluate_folds(folds: Sequence[tuple[Case, DataSets]]) -> Results:
 
 
 def check_trained(runs: Sequence[Run], experiment: str, data_sets: DataSets) -> None:
-    """Refuse to go on where a run has not been trained by this very code on these very blocks.
+    """Refuse to go on where a run has not ended, or was trained on other blocks; tell where it was by another version.
 
     Raises:
         UserError: names the runs.
     """
-    missing = [str(run) for run in runs if not is_done(run, experiment, data_sets)]
+    current = provenance(data_sets)
+    made_from = {run: (read_record(run.folder(experiment)) or {}).get("provenance") or {} for run in runs}
+    missing = [str(run) for run, of in made_from.items() if of.get("blocks") != current["blocks"]]
     if missing:
         raise UserError(
-            f"{experiment}: {len(missing)} of {len(runs)} runs are not trained with this case, data and code "
+            f"{experiment}: {len(missing)} of {len(runs)} runs are not trained with this case and data "
             f"({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}); "
             "expected trained runs; `kindred train` with the same case and --set comes first"
+        )
+    if others := sum(of != current for of in made_from.values()):
+        note(
+            f"{others} of {len(runs)} runs were trained by another version of Kindred or torch; their weights are used "
+            "as they are"
         )
 
 
@@ -186,6 +195,7 @@ def predict_rows(
     case: Case, runs: Sequence[Run], data_sets: DataSets, experiment: str, split: str
 ) -> dict[Run, dict[str, Tensor]]:
     """Predict a split with every run, spread over the cluster; logits of all rows by run and task."""
+    need_ray()
     import ray
 
     # Tasks beyond the current processors stay queued, so that an autoscaling cluster sees demand.
@@ -404,6 +414,7 @@ def _timing(run: Run, experiment: str, fold: str = "") -> Timing:
         workers=record["workers"],
         validation_s=record["validation_s"],
         steps=record["steps"],
+        parameters=record.get("parameters"),
         best_step=record["best"]["step"] if record["best"] else None,
         events=[RunEvent(**event) for event in record["events"]],
     )

@@ -28,6 +28,20 @@ class Difference(_Part):
     low: float = Field(description="lower end of the interval")
     high: float = Field(description="upper end of the interval")
     lower_is_better: bool = Field(default=False, description="whether it is of an error: a gain is negative")
+    in_units: bool = Field(default=False, description="whether it is in the labels' unit, or else a share")
+
+    def _text(self, value: float) -> str:
+        return f"{value:+.3g}" if self.in_units else f"{100 * value:+.1f}"
+
+    @property
+    def value_text(self) -> str:
+        """The difference in points, or in the labels' unit."""
+        return self._text(self.value)
+
+    @property
+    def interval_text(self) -> str:
+        """Its interval: ``[LOW, HIGH]``."""
+        return f"[{self._text(self.low)}, {self._text(self.high)}]"
 
     @property
     def verdict(self) -> Verdict:
@@ -126,6 +140,7 @@ class Timing(_Part):
     workers: int
     validation_s: float = Field(default=0.0, description="spent on validation, beside the steps")
     steps: int | None = Field(default=None, description="the updates that were made; fewer where it stopped early")
+    parameters: int | None = Field(default=None, description="of the network; null where an earlier version trained it")
     best_step: int | None = Field(
         default=None, description="after how many updates its weights were taken; null: after the last"
     )
@@ -231,6 +246,9 @@ class Results(_Part):
     timings: list[Timing]
     versions: dict[str, str]
     warnings: list[str] = Field(default=[], description="what is odd about the labels as a whole, worst first")
+    made_from: str | None = Field(
+        default=None, description="fingerprint of the runs, data and settings; the same ones are not evaluated again"
+    )
     git_commit: str | None = Field(description="of the code; ends with -dirty where it was changed; null if unknown")
 
     def of_task(self, task: str) -> dict[str, TaskResult]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mtlcore import (
+    IN_UNITS,
     Task,
     is_at_chance,
     paired_difference,
@@ -70,7 +71,8 @@ def _score_task(case: Case, task: Task, test: TaskTest, unseen: Sequence[str]) -
             replicates=settings.replicates, confidence=settings.confidence,
             metric=scored.metric,
         )  # fmt: skip
-        return Difference(value=interval.value, low=interval.low, high=interval.high, lower_is_better=is_error)
+        ends = {"value": interval.value, "low": interval.low, "high": interval.high}
+        return Difference(**ends, lower_is_better=is_error, in_units=primary in IN_UNITS)
 
     arms = [arm for arm in case.arms if task.name in case.tasks_of_arm(arm)]
     metrics = {arm: [scored.scores(z, test.labels) for z in of_arm(test, arm)] for arm in arms}

@@ -7,13 +7,16 @@
     blocks/<dataset>-<fingerprint>/              its blocks; storage.blocks may put all of blocks/ elsewhere
         <chunk>.arrow, .inputs.arrow, .json      a block, its rows' version tags and digests, its counts
         manifest.json, quarantine.parquet
+    .finished/                                   what `kindred run` needs to see that nothing has changed
     inspect/<case>.png                           images with their labels: what `kindred inspect` draws
     <case>-<fingerprint>/                        an experiment: one case with its settings
         case.yaml, data_sets.json                the case, self-contained, and the blocks it trains on
+        experiment.json                          the names of its runs
         runs/<arm>/<network>/seed-<k>/           model.safetensors, history.parquet, run.json
             log.jsonl                            metrics and events as it trains, as JSON Lines
             validation.parquet, tensorboard/     if the case validates; if it logs to TensorBoard
             checkpoints/                         while it trains: what it resumes from
+            final/                               its state at the end, from which more steps go on
             failure.json                         why it failed last, if it did
         wandb/, .ray/                            what Weights & Biases and Ray keep for themselves
         results.json, report.html
@@ -25,7 +28,7 @@ from pipelines.base.fingerprint import fingerprint
 from pipelines.base.storage import join
 from pipelines.case.case import Case
 
-CASE_FILE, DATA_SETS = "case.yaml", "data_sets.json"
+CASE_FILE, DATA_SETS, EXPERIMENT, RUNS = "case.yaml", "data_sets.json", "experiment.json", "runs"
 
 # Settings that change a run's numbers only by the rounding of sums, so a run may be resumed with other values of them.
 WHO_TRAINS = (
@@ -50,7 +53,12 @@ def sheet_file(case: Case) -> str:
 
 
 def experiment_folder(case: Case) -> str:
-    """Return the folder, a path or a URL, of a case with its settings; what the runs do not depend on makes none."""
+    """Return the folder, a path or a URL, of a case with its settings; what the runs do not depend on makes none.
+
+    Of a case that was read from an experiment's folder, it is that folder.
+    """
+    if case.experiment is not None:
+        return case.experiment
     excluded = {"storage", "logging", "tuning", "evaluation"} | (set() if case.needs_data_root else {"data_root"})
     settings = case.model_dump(mode="json", by_alias=True, exclude=excluded)
     if case.evaluation.metrics:  # validation scores by them, and may choose the weights

@@ -1,4 +1,4 @@
-"""Resume an experiment from its storage alone, without the case file or the sources."""
+"""An experiment from its storage alone, without the case file or the sources: to resume it, or to use it."""
 
 import tempfile
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from pipelines.experiment.layout import CASE_FILE, DATA_SETS, WHO_TRAINS, experi
 
 
 def begun_case(run: str, overrides: Sequence[str] = ()) -> Case:
-    """Return the case of an experiment that was begun.
+    """Return the case of an experiment that was begun, by this version of Kindred or an earlier one.
 
     Args:
         run: the experiment's folder, or one below it.
@@ -34,14 +34,27 @@ def begun_case(run: str, overrides: Sequence[str] = ()) -> Case:
         file = Path(scratch) / CASE_FILE
         file.write_bytes(read_bytes(join(folder, CASE_FILE)))
         case = load_case(str(file), overrides, check_paths=False)
-    case = case.model_copy(update={"storage": case.storage.model_copy(update={"path": parent(folder)})})
-    if experiment_folder(case) != folder:
+        as_begun = load_case(str(file), check_paths=False) if overrides else case
+    storage = case.storage.model_copy(update={"path": parent(folder)})
+    case, as_begun = (of.model_copy(update={"storage": storage}) for of in (case, as_begun))
+    if experiment_folder(case) != experiment_folder(as_begun):
         right = ", ".join(f"training.{key}" for key in WHO_TRAINS)
         raise UserError(
             f"--set: these settings make another experiment than {folder}; expected changes of "
             f"{right}, logging, evaluation and storage.blocks alone"
         )
-    return case
+    return case.of_experiment(folder)
+
+
+def find_case(name: str, overrides: Sequence[str] = ()) -> Case:
+    """Return the case in a case file, or that of an experiment's folder (a path or a URL), for what reads alone.
+
+    Raises:
+        UserError: there is neither, or it is wrong.
+    """
+    if is_remote(name) or Path(name).is_dir():
+        return begun_case(name, overrides)
+    return load_case(name, overrides)
 
 
 def begun_data_sets(case: Case) -> DataSets:

@@ -1,6 +1,7 @@
 """The runs of a case: one trained network per arm and seed, or per arm, seed and task."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from pipelines.base.progress import note
 from pipelines.base.storage import join, read_bytes, write_whole
 from pipelines.blocks.datasets import DataSets
 from pipelines.case.case import Case
+from pipelines.experiment.layout import RUNS
 from pipelines.experiment.provenance import provenance
 
 
@@ -36,7 +38,7 @@ class Run:
 
     def folder(self, experiment: str) -> str:
         """Return where the run lies in an experiment's folder."""
-        return join(experiment, "runs", self.arm, self.network, f"seed-{self.seed}")
+        return join(experiment, RUNS, self.arm, self.network, f"seed-{self.seed}")
 
 
 def list_runs(case: Case) -> list[Run]:
@@ -59,7 +61,11 @@ VALIDATIONS = "validation.parquet"
 
 def write_record(folder: str, run: Run, data_sets: DataSets, content: dict[str, Any]) -> None:
     """Write run.json, the last file of a run: where it stands the run is whole."""
-    record = {"run": asdict(run), "provenance": provenance(data_sets), **content}
+    write_whole_record(folder, {"run": asdict(run), "provenance": provenance(data_sets), **content})
+
+
+def write_whole_record(folder: str, record: Mapping[str, Any]) -> None:
+    """Write run.json as it is given: all that :func:`write_record` puts together."""
     write_whole(join(folder, RECORD), json.dumps(record, indent=1))
 
 

@@ -16,7 +16,7 @@ no earlier block holds are read.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import PIL
@@ -26,6 +26,7 @@ import pyarrow.compute as pc
 from pipelines.base.errors import UserError
 from pipelines.base.fingerprint import fingerprint
 from pipelines.base.progress import bar, note
+from pipelines.base.ray_session import need_ray
 from pipelines.base.storage import join, list_folder
 from pipelines.blocks.datasets import DataSets, read_data_sets, write_data_sets
 from pipelines.blocks.layout import blocks_folder, blocks_root
@@ -62,13 +63,15 @@ class _Planned:
 
 
 def ingest(case: Case) -> DataSets:
-    """Make the blocks of every dataset of a case that are not there yet, and return them; needs a running Ray.
+    """Make the blocks of every dataset of a case that are not there yet, and return them; needs Ray if any is missing.
 
     Raises:
         UserError: a source cannot be used, a label is outside the vocabulary, too many rows could not be read, or
             inputs leaked and the case forbids it.
     """
     write_embedded(case.embedded, case.data_root)
+    if read_data_sets(_record_file(case)) is None:
+        need_ray()  # the first time: many files are listed in parallel
     planned: list[_Planned] = []
     with bar("list sources", len(case.datasets), "datasets") as shown:
         for name in case.datasets:
@@ -86,15 +89,22 @@ def ingest(case: Case) -> DataSets:
     if problems := [of.problem for of in finished.values() if of.problem is not None]:
         raise UserError("\n".join(problems))
     folders = {one.listed.name: one.folder for one in planned}
-    made = DataSets(folders, {name: finished[name].manifest for name in folders})
+    made = DataSets(folders, {name: finished[name].manifest for name in folders}, _read_from(planned))
     if (before := _same_as_before(case, made)) is not None:
-        return before
+        return replace(before, read_from=made.read_from)
     made = without_leaks(case, made, {name: of.rows for name, of in finished.items()})
     _check_annotated(case, made)
     for words in label_warnings(case, {name: manifest.labels for name, manifest in made.manifests.items()}):
         note(f"warning: {words}")
     write_data_sets(_record_file(case), made)
-    return made
+    return replace(made, read_from=_read_from(planned))
+
+
+def _read_from(planned: Sequence[_Planned]) -> frozenset[str]:
+    """Return the folders of the files, or archives, that rows name."""
+    files = [pc.unique(one.listed.rows["file"]).drop_null() for one in planned]
+    folders = [pc.unique(pc.replace_substring_regex(of, "/[^/]*$", "")).to_pylist() for of in files]
+    return frozenset(folder for of in folders for folder in of)
 
 
 def _same_as_before(case: Case, made: DataSets) -> DataSets | None:
@@ -203,6 +213,7 @@ def _make_blocks(case: Case, planned: Sequence[_Planned]) -> dict[tuple[str, str
     done = read = 0
     if not missing:
         return outcomes
+    need_ray()
     with bar("ingest", sum(chunk.rows for _, chunk in missing), "rows", rate=True) as shown:
         shown.show(0)
         for start in range(0, len(missing), _CHUNKS_AT_ONCE):

@@ -4,7 +4,6 @@ import io
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import matplotlib
 
@@ -13,15 +12,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import findfont, get_font
-from matplotlib.text import Text
 
 from pipelines.evaluate.results import Confusion, DataSetSummary, PairSeen, TaskResult
 from pipelines.report.units import has_unit, score_text
 
 _COLOURS = ("#6b7280", "#d97706", "#2563eb", "#059669", "#9333ea", "#dc2626", "#0891b2", "#4d7c0f")
+# They stand for the page's own colours of text and of lines, which follow the reader's light or dark.
+_INK, _LINE = "#010203", "#040506"
+_ON_PAGE = {_INK: "currentColor", _LINE: "var(--line)", "'DejaVu Sans'": "'DejaVu Sans', Verdana, sans-serif"}
 _MOST_IN_A_MATRIX = 60  # rows or columns: more of them nobody can read, and drawing takes minutes
-_MOST_CONFUSIONS, _LONGEST_NAME = 20, 40
+MOST_CLASSES_DRAWN = 30  # of a confusion; of more, the page lists those that are confused most
 plt.rcParams.update(
     {
         "font.size": 10,
@@ -33,7 +33,17 @@ plt.rcParams.update(
         "axes.titleweight": "bold",
         "axes.grid": True,
         "axes.axisbelow": True,
-        "grid.color": "#e5e7eb",
+        "grid.color": _LINE,
+        "text.color": _INK,
+        "axes.labelcolor": _INK,
+        "axes.titlecolor": _INK,
+        "axes.edgecolor": _INK,
+        "xtick.color": _INK,
+        "ytick.color": _INK,
+        "axes.facecolor": "none",
+        "figure.facecolor": "none",
+        "savefig.facecolor": "none",
+        "svg.fonttype": "none",  # text, which can be searched and read aloud, and is half as large
         "svg.hashsalt": "kindred",  # the same figure gives the same bytes
         "figure.constrained_layout.use": True,
     }
@@ -45,24 +55,17 @@ def colours(arms: Sequence[str]) -> dict[str, str]:
     return {arm: _COLOURS[i % len(_COLOURS)] for i, arm in enumerate(arms)}
 
 
-@cache
-def _drawable() -> frozenset[int]:
-    """Return the characters of DejaVu Sans, which comes with matplotlib."""
-    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
-
-
 def _svg(figure: Figure) -> str:
     buffer = io.StringIO()
-    texts = "".join(text.get_text() for text in figure.findobj(Text))
-    # Letters as paths look the same everywhere; of a script that DejaVu lacks they would be boxes, and a browser has
-    # a font for it.
-    foreign = {ord(letter) for letter in texts if letter.isprintable()} - _drawable()
-    with plt.rc_context({"svg.fonttype": "none" if foreign else "path"}), warnings.catch_warnings():
+    with warnings.catch_warnings():  # a browser has a font for what DejaVu Sans lacks
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     plt.close(figure)
     text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    text = text[text.index("<svg") :]
+    for drawn, on_page in _ON_PAGE.items():
+        text = text.replace(drawn, on_page)
+    return text
 
 
 def _grid(n: int, colour: Mapping[str, str], height: float) -> tuple[Figure, list[Axes]]:
@@ -79,29 +82,37 @@ def _grid(n: int, colour: Mapping[str, str], height: float) -> tuple[Figure, lis
 
 
 def score_figure(task: str, results: Mapping[str, TaskResult], baseline: str) -> str:
-    """Draw a task's score by arm, a dot a seed, and beside it each difference to the baseline with its interval."""
+    """Draw a task's score by arm, a dot a seed, and beside it each difference to the baseline with its interval.
+
+    The axis is as wide as the scores are, so that a point is seen where all are near 0.9.
+    """
     arms = list(results)
     colour = colours(arms)
     metric = results[arms[0]].primary_metric
     scale = 1 if has_unit(metric) else 100
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 0.6 * len(arms) + 1.4), sharey=True)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 0.5 * len(arms) + 1.3), sharey=True)
+    every: list[float] = []
     for i, arm in enumerate(arms):
-        values = results[arm].metrics[metric]
-        left.barh(i, results[arm].mean(), color=colour[arm], alpha=0.35, height=0.6)
-        left.plot(values, [i] * len(values), "o", color=colour[arm], markersize=4)
-        left.annotate(
-            score_text(results[arm].mean(), metric), (0.02, i), xycoords=("axes fraction", "data"), va="center"
-        )
+        values = [value for value in results[arm].metrics[metric] if value is not None]
+        every += values
+        left.plot(values, [i] * len(values), "o", color=colour[arm], markersize=5, alpha=0.55, markeredgewidth=0)
+        left.plot([results[arm].mean()] * 2, [i - 0.3, i + 0.3], color=colour[arm], linewidth=2.5)
         if (difference := results[arm].difference) is not None:
             value, low, high = (scale * end for end in (difference.value, difference.low, difference.high))
             errors = [[max(value - low, 0)], [max(high - value, 0)]]
             right.errorbar(value, i, xerr=errors, fmt="o", color=colour[arm], capsize=4)
     left.set(yticks=range(len(arms)), yticklabels=arms, title=f"{task}: {_metric(results[arms[0]])}, a dot a seed")
-    if not has_unit(metric):
-        shown = [value for of_arm in results.values() for value in of_arm.metrics[metric] if value is not None]
-        left.set_xlim(min([0.0, *shown]), 1)  # r2 and ccc may be negative
-    left.invert_yaxis()
-    right.axvline(0, color="#111827", linewidth=1)
+    left.set_xlim(*_range_of(every))
+    left.set_ylim(len(arms) - 0.5, -0.5)
+    for i, arm in enumerate(arms):
+        left.annotate(
+            score_text(results[arm].mean(), metric),
+            (1.01, i),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            fontsize=9,
+        )
+    right.axvline(0, color=_INK, linewidth=1)
     right.set_title(f"difference to {baseline}, {'in its unit' if has_unit(metric) else 'points'}")
     for axes in (left, right):
         axes.grid(axis="y", visible=False)
@@ -112,16 +123,26 @@ def _metric(result: TaskResult) -> str:
     return result.primary_metric.replace("_", "-") + (" (lower is better)" if result.lower_is_better else "")
 
 
-def loss_figure(curves: Mapping[str, Sequence[np.ndarray]], window: int) -> str:
+def _range_of(values: Sequence[float]) -> tuple[float, float]:
+    """Return the ends of an axis that the values fill, within 0 and 1 where they are."""
+    if not values:
+        return 0.0, 1.0
+    low, high = min(values), max(values)
+    room = max(0.08 * (high - low), 0.005)
+    return max(low - room, 0.0) if low >= 0 else low - room, min(high + room, 1.0) if high <= 1 else high + room
+
+
+def loss_figure(curves: Mapping[str, Sequence[np.ndarray]], window: int, colour: Mapping[str, str]) -> str:
     """Draw the training loss by network, one faint line per seed and a strong one for their mean.
 
     Args:
         curves: by arm and part, ``arm: part``; for each seed float64 (steps,).
         window: over how many steps a point averages.
+        colour: of every arm.
     """
     parts = sorted({name.split(": ", 1)[1] for name in curves}, key=lambda part: (part != "loss", ":" in part, part))
     arms = list(dict.fromkeys(name.split(": ", 1)[0] for name in curves))
-    colour = colours(arms)
+    colour = {arm: colour[arm] for arm in arms}
     figure, grid = _grid(len(parts), colour, height=2.5)
     for axes, part in zip(grid, parts, strict=True):
         for arm in arms:
@@ -155,15 +176,18 @@ class ValidationCurve:
     best_step: int | None
 
 
-def validation_figure(curves: Mapping[str, Mapping[str, Sequence[ValidationCurve]]], metrics: Mapping[str, str]) -> str:
+def validation_figure(
+    curves: Mapping[str, Mapping[str, Sequence[ValidationCurve]]], metrics: Mapping[str, str], colour: Mapping[str, str]
+) -> str:
     """Draw the validations by task: faint lines are seeds, the strong one their mean, the dot the chosen weights.
 
     Args:
         curves: by task and arm, one per seed.
         metrics: the primary metric by task.
+        colour: of every arm.
     """
     arms = list(dict.fromkeys(arm for of_task in curves.values() for arm in of_task))
-    colour = colours(arms)
+    colour = {arm: colour[arm] for arm in arms}
     figure, grid = _grid(len(curves), colour, height=2.7)
     for axes, (task, of_task) in zip(grid, curves.items(), strict=True):
         for arm, seeds in of_task.items():
@@ -249,12 +273,7 @@ def _largest(
 
 
 def confusion_figure(confusion: Confusion, classes: Sequence[str], arms: Sequence[str]) -> str:
-    """Draw the main task's confusion for some arms side by side: shares of each true class.
-
-    Of many classes, the pairs that the last arm confuses most often are drawn instead, as bars.
-    """
-    if len(classes) > _MOST_IN_A_MATRIX:
-        return _top_confusions(confusion, classes, arms)
+    """Draw a task's confusion for some arms side by side: shares of each true class."""
     size = 1.4 + 0.28 * len(classes)
     figure, grid = plt.subplots(1, len(arms), figsize=(size * len(arms) + 0.8, size + 0.4), squeeze=False)
     for axes, arm in zip(grid[0], arms, strict=True):
@@ -273,32 +292,6 @@ def confusion_figure(confusion: Confusion, classes: Sequence[str], arms: Sequenc
                     axes.text(j, i, f"{100 * shares[i, j]:.0f}", ha="center", va="center", fontsize=7, color=ink)
     figure.colorbar(image, ax=grid[0].tolist(), shrink=0.8, label="share of the true class")
     return _svg(figure)
-
-
-def _top_confusions(confusion: Confusion, classes: Sequence[str], arms: Sequence[str]) -> str:
-    wrong = {arm: {(t, p): n for t, p, n in confusion.counts[arm] if t != p} for arm in arms}
-    last = wrong[arms[-1]]
-    shown = sorted(last, key=lambda pair: (-last[pair], pair))[:_MOST_CONFUSIONS]
-    colour = colours(arms)
-    figure, axes = plt.subplots(figsize=(8, 1.4 + 0.3 * max(1, len(shown))))
-    height = 0.8 / len(arms)
-    for k, arm in enumerate(arms):
-        values = [wrong[arm].get(pair, 0) for pair in shown]
-        axes.barh(np.arange(len(shown)) + k * height, values, height, color=colour[arm], label=arm)
-    names = [f"{_short(classes[t])} taken for {_short(classes[p])}" for t, p in shown]
-    axes.set_yticks(np.arange(len(shown)) + 0.4 - height / 2, names, fontsize=8)
-    axes.invert_yaxis()
-    axes.set(
-        xlabel="test inputs of all seeds", title=f"of {len(classes):,} classes, what {arms[-1]} confuses most often"
-    )
-    axes.grid(axis="y", visible=False)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend(frameon=False)
-    return _svg(figure)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
 def agreement_figure(measured: Mapping[str, Sequence[PairSeen]], arms: Sequence[str]) -> str:
@@ -320,7 +313,7 @@ def agreement_figure(measured: Mapping[str, Sequence[PairSeen]], arms: Sequence[
         rows, columns, figsize=(max(4.6, 3.2 * columns), 2.6 * rows), squeeze=False, sharey=True
     )
     for axes, names in zip(grid.flat, shown, strict=False):
-        axes.axhline(0, color="#111827", linewidth=1)
+        axes.axhline(0, color=_INK, linewidth=1)
         for arm, pair in (
             (arm, pair) for arm, pairs in measured.items() for pair in pairs if (pair.a, pair.b) == names
         ):

@@ -1,5 +1,6 @@
 """List the rows of any source, in parallel where Ray is running."""
 
+import sys
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -52,9 +53,8 @@ def list_source(root: str, source: SourceSettings, *, quarantine_broken_archives
 
 
 def _each(source: SourceSettings, places: Sequence[Place]) -> "list[Listing | BrokenArchiveError]":
-    import ray
-
-    if len(places) == 1 or not ray.is_initialized():
+    ray = sys.modules.get("ray")  # importing it takes seconds
+    if len(places) == 1 or ray is None or not ray.is_initialized():
         return [_list_place(source, place) for place in places]
     listing = ray.remote(_list_place)
     waiting = [listing.remote(source, place) for place in places]

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipelines.base.errors import UserError
 from pipelines.base.progress import Bar, bar, note
-from pipelines.base.ray_session import is_own_ray
+from pipelines.base.ray_session import is_own_ray, need_ray
 from pipelines.base.storage import delete, join
 from pipelines.batches.batch import batch_sampler, training_sizes
 from pipelines.batches.counted_relatedness import check_counted
@@ -29,6 +29,7 @@ from pipelines.train.logs.progress_line import progress_of
 from pipelines.train.logs.step_metrics import StepMetrics
 from pipelines.train.logs.wandb_log import check_wandb
 from pipelines.train.prepare import check_compiler
+from pipelines.train.reuse import reuse_runs
 
 # Starting a group, four processes and more one after the other, takes as long as so many steps of a small network.
 _STEPS_WORTH_A_GROUP = 1000
@@ -38,14 +39,21 @@ class TrainingFailedError(Exception):
     """A run failed; the message says which and why."""
 
 
-def train(case: Case, data_sets: DataSets, fresh: bool = False, allow_version_mismatch: bool = False) -> int:
-    """Train the runs of a case that are not done, those that were begun from where they stand; needs a running Ray.
+def train(
+    case: Case,
+    data_sets: DataSets,
+    fresh: bool = False,
+    allow_version_mismatch: bool = False,
+    extend: bool = False,
+) -> int:
+    """Train the runs of a case that are not done, those that were begun from where they stand; needs Ray if any is.
 
     Args:
         case: the case.
         data_sets: as :func:`pipelines.ingest.ingest.ingested` returns them.
         fresh: train all runs again, from the beginning.
         allow_version_mismatch: resume also from checkpoints of another version of Kindred or torch.
+        extend: where ``steps`` was raised, go on from the end of shorter runs even if that is another training.
 
     Returns:
         the number of runs that were trained.
@@ -67,6 +75,9 @@ def train(case: Case, data_sets: DataSets, fresh: bool = False, allow_version_mi
             delete(join(run.folder(experiment), RECORD))
             delete_checkpoints(join(run.folder(experiment), CHECKPOINTS))
     waiting = [run for run in runs if not is_done(run, experiment, data_sets)]
+    if waiting and not fresh:
+        reuse_runs(case, waiting, data_sets, experiment, extend)
+        waiting = [run for run in waiting if not is_done(run, experiment, data_sets)]
     if waiting:
         for words in coverage_notes(case, data_sets):
             note(words)
@@ -89,6 +100,7 @@ def fit_runs(
     Raises:
         TrainingFailedError: runs failed; what they came to is kept.
     """
+    need_ray()
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 

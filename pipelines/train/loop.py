@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -11,23 +12,36 @@ import torch.distributed as dist
 from torch import Tensor
 
 from mtlcore import HeadInputs, JointLoss, MovingAverage, RelatednessProbe
-from pipelines.base.storage import delete, join, write_whole
+from pipelines.base.progress import note
+from pipelines.base.storage import StorageUnavailableError, delete, join, write_whole
 from pipelines.batches.batch import batch_sampler, finish_batch, stored_batch
 from pipelines.batches.shuffled_labels import shuffled
 from pipelines.blocks.datasets import DataSets
-from pipelines.case.build import build_balancing, build_loss, build_network, build_trust, build_unlabelled, tasks_of
+from pipelines.case.build import (
+    build_balancing,
+    build_loss,
+    build_network,
+    build_shifted_priors,
+    build_trust,
+    build_unlabelled,
+    tasks_of,
+)
+from pipelines.experiment.identity import identity
 from pipelines.experiment.provenance import provenance
 from pipelines.experiment.run import HISTORY, VALIDATIONS, WEIGHTS, Run, write_record
 from pipelines.optimization.optimizer import build_optimizer, set_learning_rate
 from pipelines.train.assignment import WorkerAssignment
-from pipelines.train.checkpoints.file import Event
+from pipelines.train.checkpoints.file import Checkpoint, Event
 from pipelines.train.checkpoints.schedule import CheckpointSchedule
 from pipelines.train.checkpoints.store import (
     CHECKPOINTS,
+    FINAL,
+    checkpoint_names,
     clear_unfinished,
     delete_checkpoints,
     newest_checkpoint,
     read_checkpoint,
+    write_checkpoint,
 )
 from pipelines.train.checkpoints.writer import CheckpointWriter
 from pipelines.train.data import TrainingData
@@ -144,7 +158,11 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
             if last:
                 break
     weights = state.weights() if sharded or (first and not state.best) else {}
+    keeps = training.checkpoints.final and (first or sharded)
+    final = state.checkpoint(str(run), run_provenance) if keeps else None
     if first:
+        if final:
+            _write_final(work.folder(run), final)
         _write(work, run, state, worker, state.best or weights)
         # Not before run.json is there: until then a killed run is resumed from them.
         delete_checkpoints(checkpoints)
@@ -177,6 +195,7 @@ def build_state(
         balancer,
         trust,
         build_unlabelled(unlabelled, joint_loss, data.priors),
+        build_shifted_priors(matching, joint_loss, data.priors),
         average,
         evaluates_average=unlabelled.evaluated == "average",
     )
@@ -244,7 +263,20 @@ def _write(
         "waited_for_data_s": state.waited_for_data_s,
         "validation_s": state.validation_s,
         "workers": worker.world_size,
+        "parameters": sum(parameter.numel() for parameter in state.network.parameters()),
         "trust": trust_record(state.trust) if state.trust else {},
         "events": [event.model_dump() for event in state.events],
     }
+    outcome |= asdict(identity(work.case, run, state.went_on_from))
     write_record(folder, run, work.data_sets, outcome)
+
+
+def _write_final(folder: str, final: Checkpoint) -> None:
+    """Write the state at a run's end, from which a longer one may go on; a run is whole without it."""
+    try:
+        written = write_checkpoint(join(folder, FINAL), final, keep=1)
+        for other in checkpoint_names(join(folder, FINAL)):  # of the same step, where the run was made again
+            if other != written:
+                delete(join(folder, FINAL, other))
+    except (OSError, StorageUnavailableError) as error:
+        note(f"{join(folder, FINAL)}: the state at the end cannot be kept, so more steps will begin anew: {error}")

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mtlcore import MovingAverage, MultiTaskNetwork, PairMeasured, RelatednessTrust, UnlabelledLoss
+from mtlcore import MovingAverage, MultiTaskNetwork, PairMeasured, RelatednessTrust, ShiftedPriors, UnlabelledLoss
 from mtlcore.balancing import Balancer
 from pipelines.train.checkpoints.file import About, Checkpoint, Event
 from pipelines.train.logs.loss_history import LossHistory
@@ -34,6 +34,7 @@ class TrainingState:
         balancer: of the objectives.
         trust: of the tables; None where the objective uses none.
         unlabelled: what rows teach the tasks that they are not labelled for; None where nothing.
+        shifted_priors: how often the source's classes hold among a target's inputs; None where nothing reads it.
         average: the moving average of the network's weights; None where nothing reads it.
         evaluates_average: whether it is what is validated and kept, in the network's place.
         history: the losses so far.
@@ -47,6 +48,7 @@ class TrainingState:
         best: the weights of the best validation, on the CPU; empty where they are not kept.
         log: the lines of the run's log.
         log_id: names the run in logs, the same after it resumes.
+        went_on_from: the steps at which it went on from a shorter run, whose learning rates were others.
     """
 
     network: MultiTaskNetwork
@@ -54,6 +56,7 @@ class TrainingState:
     balancer: Balancer
     trust: RelatednessTrust | None
     unlabelled: UnlabelledLoss | None = None
+    shifted_priors: ShiftedPriors | None = None
     average: MovingAverage | None = None
     evaluates_average: bool = False
     history: LossHistory = field(default_factory=LossHistory)
@@ -67,6 +70,7 @@ class TrainingState:
     best: dict[str, Tensor] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
     log_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    went_on_from: tuple[int, ...] = ()
 
     @property
     def evaluated(self) -> nn.Module:
@@ -93,6 +97,8 @@ class TrainingState:
             tensors |= _copied("trust_optimizer", _slots(self.trust.optimizer, self.trust))
         if self.unlabelled is not None:
             tensors |= _copied("unlabelled", self.unlabelled.state_dict())
+        if self.shifted_priors is not None:
+            tensors |= _copied("shifted_priors", self.shifted_priors.state_dict())
         if self.average is not None:
             tensors |= _copied("average", self.average.state_dict())
         about = About(
@@ -108,6 +114,7 @@ class TrainingState:
             validation_columns=self.validation.columns,
             validation_s=self.validation_s,
             log_id=self.log_id,
+            went_on_from=self.went_on_from,
         )
         return Checkpoint(about=about, tensors=tensors)
 
@@ -127,6 +134,8 @@ class TrainingState:
             _load_slots(self.trust.optimizer, self.trust, _below("trust_optimizer", tensors))
         if self.unlabelled is not None:
             self.unlabelled.load_state_dict(_below("unlabelled", tensors))
+        if self.shifted_priors is not None:
+            self.shifted_priors.load_state_dict(_below("shifted_priors", tensors))
         if self.average is not None:
             self.average.load_state_dict(_below("average", tensors))
         self.history = LossHistory(about.columns, tensors["history"].tolist())
@@ -135,6 +144,7 @@ class TrainingState:
         self.events = list(about.events)
         self.validation = ValidationHistory.from_tensor(about.validation_columns, tensors["validation"])
         self.validation_s, self.log_id = about.validation_s, about.log_id
+        self.went_on_from = about.went_on_from
         self.best = _below("best", tensors)
         self.log = bytes(tensors["log"].numpy()).decode().splitlines()
 

@@ -59,6 +59,7 @@ class Step:
         state.optimizer.zero_grad(set_to_none=True)
         pieces = self._training.accumulate
         share = self._unlabelled.ramp(state.step)
+        priors = state.shifted_priors.by_edge() if state.shifted_priors else None
         # A loss is divided by the count of the whole batch, which a piece or a worker does not see. Sums over workers
         # are begun as soon as they can be, and waited for as late.
         counting = None
@@ -87,8 +88,10 @@ class Step:
                     )
                 counts = counting and counting.wait()[0]
                 value = self._joint_loss(
-                    logits, micro_batch.labels, cells_trusted, micro_batch.mixed, counts, coupling, beside
+                    logits, micro_batch.labels, cells_trusted, micro_batch.mixed, counts, coupling, beside, priors
                 )
+                if state.shifted_priors:
+                    state.shifted_priors.collect(logits, micro_batch.labels)
                 self._probe.measure(state.step, logits, micro_batch.labels)
                 if self._head_inputs:
                     rows = len(micro_batch.x)  # the strong views' features follow
@@ -108,6 +111,8 @@ class Step:
             trust.update(collected)
         if state.unlabelled:
             state.unlabelled.end_step()
+        if state.shifted_priors:
+            state.shifted_priors.end_step()
         if state.average:
             state.average.update(state.network, state.step)
             if world_size() > 1:  # running statistics are each worker's own, and the first one's in a checkpoint

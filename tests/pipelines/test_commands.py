@@ -1,7 +1,9 @@
 """Exit codes, messages, interruption: what somebody at a terminal meets."""
 
 import json
+import re
 import signal
+import stat
 import struct
 import subprocess
 import sys
@@ -14,8 +16,10 @@ import pytest
 from pipelines import commands as steps
 from pipelines.base.errors import UserError
 from pipelines.case.load import load_case
+from pipelines.cli import main
 from pipelines.experiment.layout import experiment_folder
-from tests.commands import environment, kindred
+from tests.commands import environment, kindred_here
+from tests.pipelines.one_worker import run_here
 
 SMALL = ["training.steps=20", "training.seeds=[0]", "evaluation.replicates=20"]
 
@@ -34,20 +38,23 @@ SMALL = ["training.steps=20", "training.seeds=[0]", "evaluation.replicates=20"]
     ],
 )
 def test_a_wrong_call_or_case_is_one_message_and_exit_code_2(arguments, words, tmp_path):
-    done = kindred(*arguments, *(["--set", f"storage.path={tmp_path}"] if arguments[0] == "report" else []))
+    done = kindred_here(*arguments, *(["--set", f"storage.path={tmp_path}"] if arguments[0] == "report" else []))
     assert done.returncode == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
 
 
-@pytest.mark.starts_ray
-def test_a_failed_run_says_why_without_a_traceback_and_exits_with_1(tmp_path):
-    settings = [*SMALL, "training.optimizer={name: sgd, lr: 1.0e+30}", f"storage.path={tmp_path}"]
-    done = kindred("run", "digits", *(word for setting in settings for word in ("--set", setting)))
+def test_a_failed_run_says_why_without_a_traceback_and_exits_with_1(ray_local, tmp_path):
+    settings = [*SMALL, "training.optimizer={name: sgd, lr: 1.0e+30}", "arms={naive: {matching: none}}"]
+    settings += ["evaluation.baseline=naive", f"storage.path={tmp_path}"]
+    done = kindred_here("run", "digits", *(word for setting in settings for word in ("--set", setting)))
     assert done.returncode == 1
-    assert "the loss is not finite" in done.stderr
+    assert "naive/seed-0, step 1: the loss is not finite" in done.stderr
+    assert "a lower lr may help" in done.stderr
     assert "Traceback" not in done.stderr
+    assert list(tmp_path.rglob("case.yaml"))
+    assert not list(tmp_path.rglob("run.json"))
 
 
 def test_a_step_that_comes_too_early_says_which_comes_first(ray_local, tmp_path):
@@ -63,21 +70,21 @@ def test_a_step_that_comes_too_early_says_which_comes_first(ray_local, tmp_path)
 
 def test_the_steps_one_by_one_give_what_run_gives_and_wandb_offline_has_its_metrics(ray_local, tmp_path):
     # one arm alone, which is its own baseline
-    one_arm = ["arms={naive: {matching: none}}", "evaluation.baseline=naive"]
-    case = load_case("digits", [*SMALL, *one_arm, "logging.wandb.mode=offline", f"storage.path={tmp_path}"])
+    one_arm = ["arms={naive: {matching: none}}", "evaluation.baseline=naive", f"storage.path={tmp_path}"]
+    whole = run_here(load_case("digits", [*SMALL, *one_arm]))
+    case = load_case("digits", [*SMALL, *one_arm, "logging.wandb.mode=offline"])
     steps.ingest(case)
-    trained, experiment = steps.train(case, fresh=False)
+    trained, experiment = steps.train(case, fresh=True)
     folder = Path(experiment)
-    assert trained == 1
+    assert trained == 1, "again, though the run is done"
     alone = steps.evaluate(case)
     assert alone.results.arms["naive"]["digit"].difference is None
-    assert steps.report(case) == f"{experiment}/report.html"
+    assert steps.report(case) == [f"{experiment}/report.html"]
 
     (file,) = folder.glob("wandb/offline-run-*/*.wandb")
     logged = list(wandb_history(file))
     assert [entry["_step"] for entry in logged] == [10, 20]
     assert {"loss", "digit", "traits"} <= set(logged[0])
-    whole = steps.run(case, fresh=True)
     assert whole.results.arms == alone.results.arms
 
 
@@ -102,8 +109,9 @@ def wandb_history(file):
 
 
 @pytest.mark.starts_ray
-def test_ctrl_c_leaves_no_process_behind_and_what_was_ingested_stays(tmp_path):
-    settings = ["training.steps=1000000", f"storage.path={tmp_path}"]
+def test_sigterm_leaves_no_process_and_no_folder_behind_and_what_was_ingested_stays(ray_local, tmp_path):
+    settings = ["training.steps=1000000", "training.seeds=[0]", "arms={naive: {}}", "evaluation.baseline=naive"]
+    settings.append(f"storage.path={tmp_path}")
     command = [sys.executable, "-m", "pipelines", "run", "digits"]
     command += [word for setting in settings for word in ("--set", setting)]
     process = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
@@ -118,9 +126,15 @@ def test_ctrl_c_leaves_no_process_behind_and_what_was_ingested_stays(tmp_path):
     started |= {child.pid: child for child in root.children(recursive=True)}
     listening = {address.ip for child in [root, *started.values()] for address in listened(child)}
     assert listening <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}, "a Ray of one's own is nobody else's"
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 130
-    assert "interrupted" in process.stderr.read()
+    (folder,) = {found[1] for child in started.values() if (found := re.search(r"(/\S*/kindred-\w+)/", name_of(child)))}
+    assert stat.S_IMODE(Path(folder).stat().st_mode) == 0o700, "Ray's token, logs and sockets are nobody else's"
+
+    process.send_signal(signal.SIGTERM)  # Ray sets a handler of its own when it starts
+    assert process.wait(timeout=60) == 143
+    told = process.stderr.read()
+    assert "interrupted" in told
+    assert "stack trace" not in told
+    assert not Path(folder).exists()
     _, alive = psutil.wait_procs(list(started.values()), timeout=30)
     assert [name_of(child) for child in alive] == []
 
@@ -128,10 +142,22 @@ def test_ctrl_c_leaves_no_process_behind_and_what_was_ingested_stays(tmp_path):
     blocks = sorted(file for file in (tmp_path / "blocks").rglob("*") if file.is_file())
     assert sum(file.name == "manifest.json" for file in blocks) == 4
     times = [file.stat().st_mtime_ns for file in blocks]
-    again = kindred("ingest", "digits", *(word for setting in settings for word in ("--set", setting)))
+    again = kindred_here("ingest", "digits", *(word for setting in settings for word in ("--set", setting)))
     assert again.returncode == 0, again.stderr
     assert [file.stat().st_mtime_ns for file in blocks] == times
     assert not Path(experiment_folder(case), "results.json").exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_exit_code_names_the_signal(number, code, monkeypatch, capsys):
+    monkeypatch.setattr(steps, "inspect", lambda *_: signal.raise_signal(number))
+    monkeypatch.setattr(sys, "argv", ["kindred", "inspect", "digits"])
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == code
+    assert "resumes from there" in capsys.readouterr().err
+    assert signal.getsignal(number) == before
 
 
 def listened(process):

@@ -24,8 +24,9 @@ from pipelines.base.storage import (
 )
 from pipelines.blocks.cache import DamagedBlockError, local_blocks
 from pipelines.blocks.manifest import Manifest, read_manifest
+from pipelines.case.load import load_case
 from pipelines.ingest.ingest import ingest
-from tests.commands import kindred
+from tests.commands import kindred, kindred_here
 from tests.object_storage import (
     SECRET,
     ask_for_credentials,
@@ -41,6 +42,7 @@ from tests.object_storage import (
     url_at,
 )
 from tests.pipelines.ingest_case import KINDS, case_of, picture, pixels, read, write
+from tests.pipelines.one_worker import run_here
 
 PICTURES = 30  # of each source
 FROM_FOLDER = {"kind": {"from": "folder"}, "traits": {"from": "folder", "through": "kind"}}
@@ -115,19 +117,18 @@ def case_file(data, tmp_path_factory):
     return str(folder / "pets.yaml")
 
 
-def run(command, case_file, store, port=None, blocks="pets/blocks", more=None, **settings):
-    """Run a command; with a port, on the data and blocks in the bucket there."""
-    sets = {"storage.path": store} | settings
-    if port is not None:
-        sets = {"data_root": "s3://pets/data", "storage.blocks": f"s3://{blocks}"} | sets
-    variables = environment_for(port, KINDRED_BLOCK_CACHE=str(store / "cache")) if port is not None else {}
-    done = kindred(
-        command,
-        case_file,
-        "--json",
-        *(f"--set={key}={value}" for key, value in sets.items()),
-        more=variables | (more or {}),
-    )
+def settings(store, port, blocks="pets/blocks"):
+    """Return what puts the data and the blocks into the bucket at a port."""
+    return [
+        f"storage.path={store}",
+        f"data_root={url_at(port, 'pets/data', anonymous=False)}",
+        f"storage.blocks={url_at(port, blocks, anonymous=False)}",
+    ]
+
+
+def ingest_here(case_file, *where):
+    """Run `kindred ingest` on the Ray that the tests share."""
+    done = kindred_here("ingest", case_file, "--json", *(f"--set={setting}" for setting in settings(*where)))
     assert SECRET not in done.stdout + done.stderr
     return done
 
@@ -143,84 +144,75 @@ def hashes(blocks):
 
 
 @pytest.fixture(scope="module")
-def on_disk(case_file, tmp_path_factory):
-    """The results of `kindred run` on local disk, and what its blocks hold."""
+def on_disk(case_file, tmp_path_factory, ray_local):
+    """The results of a run on local disk, and what its blocks hold."""
     store = tmp_path_factory.mktemp("on-disk")
-    done = run("run", case_file, store)
-    assert done.returncode == 0, done.stderr
+    outcome = run_here(load_case(case_file, [f"storage.path={store}"]))
     found = hashes(str(store / "blocks"))
     assert set(found) == set(DATASETS)
-    return json.loads(done.stdout)["results"], found
+    return outcome.as_dict()["results"], found
 
 
 @pytest.fixture(scope="module")
 def in_bucket(case_file, s3, tmp_path_factory):
-    """`kindred run` with the data and the blocks in a bucket: how it ended, its store, and the requests it took."""
+    """What `kindred run` told with data, blocks and runs in a bucket, and its requests: a user's, with credentials."""
     store = tmp_path_factory.mktemp("in-bucket")
+    sets = ["data_root=s3://pets/data", "storage.path=s3://pets/runs"]
     with proxy(s3) as passing:
-        done = run("run", case_file, store, passing.port)
+        variables = environment_for(passing.port, KINDRED_BLOCK_CACHE=str(store / "cache"))
+        done = kindred("run", case_file, "--json", *(f"--set={setting}" for setting in sets), more=variables)
     assert done.returncode == 0, done.stderr
-    return done, store, passing.requests
+    assert SECRET not in done.stdout + done.stderr
+    return json.loads(done.stdout), passing.requests
 
 
 @pytest.mark.starts_ray
-def test_data_and_blocks_in_a_bucket_give_the_same_blocks_and_numbers_as_on_disk(on_disk, in_bucket, s3):
-    done, _, _ = in_bucket
-    assert hashes(url_at(s3, "pets/blocks")) == on_disk[1]
-    results = json.loads(done.stdout)["results"]
+def test_data_blocks_and_runs_in_a_bucket_give_the_same_blocks_and_numbers_as_on_disk(on_disk, in_bucket, s3):
+    told, _ = in_bucket
+    assert hashes(url_at(s3, "pets/runs/blocks")) == on_disk[1]
     for part in ("arms", "confusion", "data_sets"):
-        assert results[part] == on_disk[0][part]
-
-
-@pytest.mark.starts_ray
-def test_a_whole_run_lies_in_a_bucket_and_resume_needs_nothing_else(case_file, on_disk, s3, tmp_path):
-    in_bucket = {"storage.path": "s3://pets/runs", "storage.blocks": "null", "data_root": "s3://pets/data"}
-    done = run("run", case_file, tmp_path, s3, **in_bucket)
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["results"]["arms"] == on_disk[0]["arms"]
+        assert told["results"][part] == on_disk[0][part]
     below = url_at(s3, f"pets/runs/{told['results']['experiment']}")
     names = {found.name for found in list_below(below)}
     assert {"case.yaml", "data_sets.json", "results.json", "report.html"} <= names
     assert read_bytes(join(below, "report.html")).startswith(b"<!doctype html>")
 
-    record = next(name for name in sorted(names) if name.endswith("run.json"))
-    before = json.loads(read_bytes(join(below, record)))
-    remove(s3, f"pets/runs/{told['results']['experiment']}/{record}")
-    empty = tmp_path / "elsewhere"
-    empty.mkdir()
-    done = kindred("resume", told["experiment"], "--json", more=environment_for(s3, KINDRED_BLOCK_CACHE=str(empty)))
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["results"]["arms"] == on_disk[0]["arms"]
-    again = json.loads(read_bytes(join(below, record)))
-    assert again["provenance"] == before["provenance"]
-    assert list(tmp_path.rglob("*.safetensors")) == []
-
 
 @pytest.mark.starts_ray
-def test_with_every_tenth_request_failing_the_blocks_are_the_same(case_file, on_disk, s3, tmp_path):
-    with proxy(s3, fail_every=10) as passing:
-        done = run("ingest", case_file, tmp_path, passing.port, "pets/blocks-of-trouble")
+def test_resume_needs_nothing_but_the_bucket(on_disk, in_bucket, s3, tmp_path, monkeypatch):
+    experiment = url_at(s3, f"pets/runs/{in_bucket[0]['results']['experiment']}", anonymous=False)
+    record = next(name for name in sorted(found.name for found in list_below(experiment)) if name.endswith("run.json"))
+    before = json.loads(read_bytes(join(experiment, record)))
+    remove(s3, f"pets/runs/{in_bucket[0]['results']['experiment']}/{record}")
+    monkeypatch.chdir(tmp_path)
+    done = kindred_here("resume", experiment, "--json")
     assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["results"]["arms"] == on_disk[0]["arms"]
+    again = json.loads(read_bytes(join(experiment, record)))
+    assert again["provenance"] == before["provenance"]
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_with_every_tenth_request_failing_the_blocks_are_the_same_and_made_once(case_file, on_disk, s3, tmp_path):
+    with proxy(s3, fail_every=10) as passing:
+        done = ingest_here(case_file, tmp_path, passing.port, "pets/blocks-of-trouble")
+        assert done.returncode == 0, done.stderr
+        passing.count()
+        first = passing.requests
+        done = ingest_here(case_file, tmp_path, passing.port, "pets/blocks-of-trouble")
+        assert done.returncode == 0, done.stderr
     assert len(passing.failed) == 4
     assert passing.failed.total() >= 15
     assert hashes(url_at(s3, "pets/blocks-of-trouble")) == on_disk[1]
     assert not any(quarantined for _, quarantined in on_disk[1].values())
-
-
-@pytest.mark.starts_ray
-def test_a_second_ingest_reads_no_input_and_writes_no_block(case_file, in_bucket, s3):
-    _, store, _ = in_bucket
-    with proxy(s3) as passing:
-        done = run("ingest", case_file, store, passing.port)
-    assert done.returncode == 0, done.stderr
-    assert not [path for _, path in passing.requests if path.endswith((".png", ".arrow"))]
-    assert {method for method, _ in passing.requests} == {"HEAD", "GET"}
+    second = passing.requests - first
+    assert not [path for _, path in second if path.endswith((".png", ".arrow"))]
+    assert {method for method, _ in second} == {"HEAD", "GET"}
 
 
 @pytest.mark.starts_ray
 def test_a_picture_costs_two_requests_and_neighbours_in_an_archive_share_one(in_bucket):
-    _, _, requests = in_bucket
+    _, requests = in_bucket
     pictures = [n for (_, path), n in requests.items() if path.startswith("/pets/data/pets/")]
     assert len(pictures) == 2 * PICTURES  # HEAD and GET
     assert set(pictures) == {1}
@@ -228,13 +220,12 @@ def test_a_picture_costs_two_requests_and_neighbours_in_an_archive_share_one(in_
         assert sum(n for (_, path), n in requests.items() if path == f"/pets/data/{archive}") < PICTURES - 5
 
 
-@pytest.mark.starts_ray
 def test_storage_that_begins_to_refuse_ends_the_ingest_with_one_message_and_quarantines_nothing(
-    case_file, s3, tmp_path
+    case_file, s3, tmp_path, ray_local
 ):
     ask_for_credentials(s3, after=150)
     try:
-        done = run("ingest", case_file, tmp_path, s3, "pets/refused")
+        done = ingest_here(case_file, tmp_path, s3, "pets/refused")
     finally:
         ask_for_credentials(s3, after=math.inf)
     assert done.returncode == 1
@@ -244,24 +235,24 @@ def test_storage_that_begins_to_refuse_ends_the_ingest_with_one_message_and_quar
     assert not [found.name for found in list_below(url_at(s3, "pets/refused")) if "quarantine" in found.name]
 
 
-def test_wrong_credentials_are_one_message_before_anything_starts(case_file, s3, tmp_path):
+def test_refused_credentials_are_one_message_before_anything_starts(case_file, s3, tmp_path, ray_local):
     ask_for_credentials(s3, after=0)
     try:
-        done = run("ingest", case_file, tmp_path, s3)
+        done = ingest_here(case_file, tmp_path, s3)
     finally:
         ask_for_credentials(s3, after=math.inf)
     assert done.returncode == 1
-    assert done.stderr.startswith("failed: StorageUnavailableError: s3://pets/blocks: ")
+    assert done.stderr.startswith("failed: StorageUnavailableError: s3://pets/blocks")
     assert "ACCESS_DENIED" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_an_endpoint_that_is_gone_is_one_message(case_file, tmp_path):
+def test_an_endpoint_that_is_gone_is_one_message(case_file, tmp_path, ray_local):
     with socket.socket() as taken:  # bound, and nobody listens: no other process gets it
         taken.bind(("127.0.0.1", 0))
-        done = run("ingest", case_file, tmp_path, taken.getsockname()[1])
+        done = ingest_here(case_file, tmp_path, taken.getsockname()[1])
     assert done.returncode == 1
-    assert done.stderr.count("failed: StorageUnavailableError: s3://pets/blocks: ") == 1
+    assert done.stderr.count("failed: StorageUnavailableError: s3://pets/blocks") == 1
     assert "Could not connect" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -299,7 +290,7 @@ def test_a_wrong_place_is_told_by_its_key(data, s3, tmp_path, monkeypatch, setti
 @pytest.mark.starts_ray
 def test_a_block_that_was_altered_or_is_gone_is_refused(s3, in_bucket, tmp_path, monkeypatch):
     monkeypatch.setenv("KINDRED_BLOCK_CACHE", str(tmp_path / "cache"))
-    root = url_at(s3, "pets/blocks")
+    root = url_at(s3, "pets/runs/blocks")
     folder = next(join(root, name) for name in list_folder(root) if name.startswith("test-"))
     manifest = read_manifest(folder)
     file = manifest.blocks[0].file

@@ -51,6 +51,7 @@ class About(BaseModel):
         validation_columns: the names of the validations' columns.
         validation_s: seconds spent validating so far.
         log_id: names the run in logs, the same after it resumes.
+        went_on_from: the steps at which it went on from a shorter run, whose learning rates were others.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
@@ -67,6 +68,7 @@ class About(BaseModel):
     validation_columns: tuple[str, ...] = ()
     validation_s: float = 0.0
     log_id: str = ""
+    went_on_from: tuple[int, ...] = ()
 
 
 class Checkpoint(BaseModel):

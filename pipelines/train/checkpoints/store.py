@@ -16,7 +16,7 @@ from pipelines.train.checkpoints.file import (
     unpack,
 )
 
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, FINAL = "checkpoints", "final"
 
 
 def write_checkpoint(folder: str, checkpoint: Checkpoint, keep: int) -> str:

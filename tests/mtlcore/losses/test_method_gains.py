@@ -4,7 +4,10 @@ import pytest
 import torch
 
 from mtlcore import (
+    AttentionTrunk,
     CrossStitch,
+    DSelectK,
+    LearnedBranching,
     MultiGateMixtureOfExperts,
     MultiTaskNetwork,
     ProgressiveLayeredExtraction,
@@ -23,6 +26,9 @@ BACKBONES = {
 SHARING = {
     "hard": lambda backbone, features: (backbone, features),
     "cross_stitch": lambda *given: (CrossStitch(*given, NAMES), given[1]),
+    "mtan": lambda *given: (AttentionTrunk(*given, NAMES), given[1]),
+    "ltb": lambda *given: (LearnedBranching(*given, NAMES, cooling_steps=100), given[1]),
+    "dselect_k": lambda *given: (DSelectK(*given, NAMES, expert_widths=(64,)), 64),
     "mmoe": lambda *given: (MultiGateMixtureOfExperts(*given, NAMES, expert_widths=(64,)), 64),
     "cgc": lambda *given: (ProgressiveLayeredExtraction(*given, NAMES, expert_widths=(64,)), 64),
     "ple": lambda *given: (ProgressiveLayeredExtraction(*given, NAMES, levels=2, expert_widths=(64,)), 64),

@@ -5,8 +5,11 @@ import pytest
 import torch
 
 from mtlcore import (
+    AttentionTrunk,
     CrossStitch,
+    DSelectK,
     JointLoss,
+    LearnedBranching,
     Multiclass,
     MultiGateMixtureOfExperts,
     Multilabel,
@@ -36,6 +39,9 @@ def layered(levels):
 
 TRUNKS = {
     "cross_stitch": CrossStitch,
+    "mtan": AttentionTrunk,
+    "ltb": LearnedBranching,
+    "dselect_k": lambda *given: DSelectK(*given, experts=4, expert_widths=(8,)),
     "mmoe": lambda *given: MultiGateMixtureOfExperts(*given, experts=3, expert_widths=(8,)),
     "cgc": layered(1),
     "ple": layered(2),
@@ -76,7 +82,7 @@ def test_used_by_and_shared_parameters_are_what_autograd_says(kind):
 @pytest.mark.parametrize("kind", TRUNKS)
 @pytest.mark.parametrize("kept", [["a"], ["c"], ["a", "c"]])
 def test_without_some_tasks_the_others_logits_stay_and_nothing_idle_remains(kind, kept):
-    network, x = network_of(kind), torch.randn(4, 6)
+    network, x = network_of(kind).eval(), torch.randn(4, 6)
     before = network(x)
     alone = network.restrict_to_tasks(kept)
     after = alone(x)
@@ -187,6 +193,62 @@ def test_mmoe_is_its_equation():
         )
 
 
+def test_attention_is_its_equation_at_every_place_of_a_map():
+    network = network_of("mtan", small_cnn((1, 8, 8), (8, 16)))
+    trunk, x = network.backbone.double(), torch.randn(2, 1, 8, 8, dtype=torch.float64)
+    first, second = trunk.stages
+    p1, p2 = first(x), second(first(x))
+    pointwise = "nchw,dc->ndhw"
+    for task, found in trunk(x).items():
+        seen = None
+        for p, attention in zip((p1, p2), trunk.attention[f"{task}_attention"], strict=True):
+            entering = p if seen is None else torch.cat([p, torch.nn.functional.avg_pool2d(seen, 2)], dim=1)
+            hidden = torch.einsum(pointwise, entering, attention.hidden.weight)
+            hidden = attention.norm(hidden + attention.hidden.bias[:, None, None]).relu()
+            mask = torch.einsum(pointwise, hidden, attention.mask.weight) + attention.mask.bias[:, None, None]
+            seen = mask.sigmoid() * p
+        torch.testing.assert_close(found, seen.flatten(1))
+
+
+def test_branching_ends_with_one_path_a_task_and_draws_by_the_number_of_passes_alone():
+    network, x = network_of("ltb"), torch.randn(4, 6)
+    trunk = network.backbone
+    drawn = [trunk.mixing() for _ in range(3)]
+    assert not torch.equal(drawn[0][0], drawn[1][0])
+    again = network_of("ltb").backbone
+    again.load_state_dict(trunk.state_dict())
+    torch.manual_seed(5)
+    for one, other in zip(trunk.mixing(), again.mixing(), strict=True):
+        assert torch.equal(one, other), "as a run that goes on would"
+    trunk.passes.fill_(10**6)
+    with torch.no_grad():
+        for unit in trunk.units:
+            unit.copy_(3 * torch.tensor([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]))
+    network.eval()
+    entering = trunk(x)
+    torch.testing.assert_close(entering["a"], entering["b"], msg="both continue the same column")
+    assert not torch.allclose(entering["a"], entering["c"])
+    assert trunk.passes == 10**6, "a pass that trains nothing is not counted"
+
+
+def test_sparse_gates_are_their_equation_and_choose_few_experts():
+    trunk = network_of("dselect_k").backbone.double()
+    gate, x = trunk.gates["a_gate"], torch.randn(4, 6, dtype=torch.float64)
+    outputs = [expert_of(expert)(trunk.backbone(x).detach().numpy()) for expert in trunk.experts]
+    z, alpha = gate.bits.detach().numpy(), gate.weights.detach().numpy()
+    on = -2 * z**3 + 1.5 * z + 0.5
+    q = np.zeros(4)
+    for s, share in enumerate(np.exp(alpha) / np.exp(alpha).sum()):
+        for i in range(4):
+            q[i] += share * np.prod([on[s, j] if i >> j & 1 else 1 - on[s, j] for j in range(2)])
+    np.testing.assert_allclose(q.sum(), 1)
+    right = sum(weight * out for weight, out in zip(q, outputs, strict=True))
+    np.testing.assert_allclose(trunk(x)["a"].detach().numpy(), right, rtol=1e-12)
+    with torch.no_grad():
+        gate.bits.copy_(torch.tensor([[-0.5, 0.5], [0.7, 0.9]]))
+    assert (gate() > 0).nonzero().flatten().tolist() == [2, 3]
+
+
 @pytest.mark.parametrize("kind", ["cgc", "ple of three levels"])
 def test_layered_extraction_is_its_equations(kind):
     trunk, x = network_of(kind).backbone.double(), torch.randn(4, 6, dtype=torch.float64)
@@ -208,6 +270,9 @@ def test_layered_extraction_is_its_equations(kind):
         (lambda: CrossStitch(*mlp((4,), (8,)), NAMES, own=0), "sharing.own: found 0"),
         (lambda: MultiGateMixtureOfExperts(*mlp((4,), (8,)), NAMES, experts=0), "sharing.experts: found 0"),
         (lambda: MultiGateMixtureOfExperts(*mlp((4,), (8,)), NAMES, expert_widths=()), "sharing.expert_widths"),
+        (lambda: DSelectK(*mlp((4,), (8,)), NAMES, experts=6), "sharing.experts: found 6; expected a power of two"),
+        (lambda: DSelectK(*mlp((4,), (8,)), NAMES, chosen=5), "sharing.chosen: found 5"),
+        (lambda: LearnedBranching(*mlp((4,), (8,)), NAMES, cooling_steps=0), "sharing.cooling_steps: found 0"),
         (lambda: ProgressiveLayeredExtraction(*mlp((4,), (8,)), NAMES, levels=0), "sharing.levels: found 0"),
         (lambda: MultiTaskNetwork(CrossStitch(*mlp((4,), (8,)), ["a"]), 8, TASKS), "found a trunk with 8 features"),
     ],

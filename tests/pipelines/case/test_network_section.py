@@ -6,7 +6,10 @@ import torch
 import yaml
 
 from mtlcore import (
+    AttentionTrunk,
     CrossStitch,
+    DSelectK,
+    LearnedBranching,
     MultiGateMixtureOfExperts,
     MultiTaskNetwork,
     ProgressiveLayeredExtraction,
@@ -44,6 +47,9 @@ def test_widths_that_are_not_given_are_as_they_were(tmp_path):
     ("sharing", "kind"),
     [
         ("cross_stitch", CrossStitch),
+        ("mtan", AttentionTrunk),
+        ("{kind: ltb, cooling_steps: 9}", LearnedBranching),
+        ("{kind: dselect_k, experts: 8}", DSelectK),
         ("mmoe", MultiGateMixtureOfExperts),
         ("{kind: mmoe, experts: 3, expert_widths: [8]}", MultiGateMixtureOfExperts),
         ("cgc", ProgressiveLayeredExtraction),
@@ -60,7 +66,11 @@ def test_sharing_stands_between_backbone_and_heads_and_a_network_of_one_task_sha
     drawn = alone.backbone.state_dict()
     plain = build_network(case_of(tmp_path), TASKS, 3).backbone.state_dict()
     assert all(torch.equal(drawn[name], plain[name]) for name in plain)
-    stages = shared.backbone.stages[0] if kind is CrossStitch else [shared.backbone.backbone]
+    trunk = shared.backbone
+    if isinstance(trunk, CrossStitch):
+        stages = list(trunk.stages[0])
+    else:
+        stages = [trunk.stages[0] if kind is AttentionTrunk else trunk.backbone]
     for stage in stages:
         assert torch.equal(next(stage.parameters()), next(alone.backbone.parameters()))
     again = load_case(str(write(tmp_path, as_yaml(case))), [])

@@ -95,7 +95,10 @@ def test_two_workers_give_the_curve_of_one(fit, data_sets, two_workers, tmp_path
     assert_same(fit(ALL), found(case), rtol=3e-4, atol=5e-5)
 
 
-@pytest.mark.parametrize("settings", [ALL, AVERAGE_LABELS], ids=["all", "labels of the average"])
+SHIFTED = "training.matching={sca: {weight: 0.5, prior: shifted}}"
+
+
+@pytest.mark.parametrize("settings", [ALL, AVERAGE_LABELS, SHIFTED], ids=["all", "labels of the average", "priors"])
 def test_a_run_that_goes_on_ends_bit_identically(fit, settings, monkeypatch):
     whole = fit(settings, store="whole")
     put = CheckpointWriter.put

@@ -1,0 +1,5 @@
+"""The metrics that are errors, and those that have a unit."""
+
+LOWER_IS_BETTER = frozenset({"calibration_error", "rmse", "mae"})
+# In the labels' unit, or in classes of an order; every other metric is at most 1, and most are at least 0.
+IN_UNITS = frozenset({"rmse", "mae"})

@@ -1,0 +1,39 @@
+"""SIGTERM, which schedulers send before they kill, as an interruption: the command ends in order, as on Ctrl-C."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class TerminatedError(KeyboardInterrupt):
+    """SIGTERM while a command worked; whatever ends in order on Ctrl-C does so on this as well."""
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    # One is enough: a second one while what runs is being ended would leave the rest of it behind.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise TerminatedError
+
+
+@contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """Raise TerminatedError in the main thread on SIGTERM for as long as the block runs; elsewhere do nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python sets handlers in the main thread alone
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def sigterm_kept() -> Iterator[None]:
+    """Put the handler of SIGTERM back after a block in which a library sets its own: Ray does, when it starts."""
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
