@@ -113,11 +113,12 @@ def _tasks(case: Case) -> Iterator[str]:
         if name in RESERVED:
             yield f"tasks.{name}: the name is taken; expected any but {', '.join(RESERVED)}"
         kind, outputs = names_of_outputs(task), outputs_of(name, task)
+        known = set(outputs)
         for alias, output in task.aliases.items():
-            if output not in outputs:
+            if output not in known:
                 near = did_you_mean(output, outputs)
                 yield f"tasks.{name}.aliases.{alias}: found {output!r}, none of the {kind}{near}"
-            elif alias in outputs:
+            elif alias in known:
                 yield f"tasks.{name}.aliases.{alias}: {alias!r} is itself one of the {kind}; expected another word"
         for output in outputs:
             if output != output.strip() or not output:

@@ -46,7 +46,7 @@ class MulticlassTask(Section):
 
     kind: Literal["multiclass"]
     classes: Annotated[tuple[str, ...], Field(min_length=1)]
-    """The classes, in order."""
+    """The classes, in order; or ``{file: PATH}``, or ``{from: data}``: as they stand in the data."""
     aliases: dict[str, str] = {}
     """Other words for them in sources: word to class."""
     auxiliary: bool = False
@@ -65,7 +65,7 @@ class MultilabelTask(Section):
 
     kind: Literal["multilabel"]
     labels: Annotated[tuple[str, ...], Field(min_length=1)]
-    """The labels, in order."""
+    """The labels, in order; or ``{file: PATH}``, or ``{from: data}``."""
     aliases: dict[str, str] = {}
     """Other words for them in sources: word to label."""
     auxiliary: bool = False

@@ -25,6 +25,12 @@ _SHORT_FORMS: dict[Any, tuple[Schema, ...]] = {
 }
 
 
+_VOCABULARIES: tuple[Schema, ...] = (
+    {"type": "object", "properties": {"file": _WORD}, "required": ["file"], "additionalProperties": False},
+    {"type": "object", "properties": {"from": {"const": "data"}}, "required": ["from"], "additionalProperties": False},
+)
+
+
 class _CaseFileSchema(GenerateJsonSchema):
     """Adds the short forms, which pydantic does not see."""
 
@@ -50,6 +56,10 @@ def case_schema() -> Schema:
     _finish(definitions["Split"], definitions)
     for place in _all(definitions["Split"]["properties"]):
         _finish(place, definitions)
+    for section, key in (("MulticlassTask", "classes"), ("OrdinalTask", "classes"), ("MultilabelTask", "labels")):
+        listed = definitions[section]["properties"][key]
+        described = _described(listed)
+        definitions[section]["properties"][key] = {"anyOf": [listed, *_VOCABULARIES]} | described
     # load.py fills these in.
     schema["required"].remove("arms")
     arms = schema["properties"]["arms"]

@@ -19,10 +19,8 @@ from pipelines.case.build import relatedness_of, tasks_of
 from pipelines.case.case import Case
 from pipelines.case.data import DataSet, MultilabelTask, Select
 from pipelines.case.split import Part
-from pipelines.ingest.cells import Aligned, distinct_cells
 from pipelines.ingest.chunks import Chunk, chunk_bounds, digest, rows_per_chunk
 from pipelines.ingest.divide import part_of_rows
-from pipelines.ingest.label_names import read_names
 from pipelines.ingest.labels import (
     align,
     has_value,
@@ -31,6 +29,8 @@ from pipelines.ingest.labels import (
     through,
 )
 from pipelines.ingest.number_labels import mean_of
+from pipelines.sources.cells import Aligned, distinct_cells
+from pipelines.sources.label_names import read_names
 from pipelines.sources.list_source import list_source
 from pipelines.sources.listing import Listing, column
 from pipelines.sources.places import NothingThereError, find_places
