@@ -93,7 +93,7 @@ def test_reading_the_table_helps_the_digit_leaves_the_traits_alone_and_is_what_h
     assert f"to {best}: {against.verdict}" in " ".join(results_table(results).split())
     page = Path(write_report(case, results)).read_text()
     assert 'id="verdicts"' in page
-    assert f"<td>{best}</td>" in page
+    assert f">{best}</td>" in page
 
 
 def test_without_validation_labels_the_weights_are_the_stated_defaults(case_of):
