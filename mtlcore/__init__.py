@@ -32,6 +32,10 @@ _NAMES = {
     "mtlcore.losses.answer": ("answer",),
     "mtlcore.losses.consistency": ("consistency_loss",),
     "mtlcore.losses.class_losses": ("class_loss", "label_loss"),
+    "mtlcore.exported": (
+        "ExportedModel",
+        "load_exported",
+    ),
     "mtlcore.losses.co_annotated_classes": ("co_annotated_classes",),
     "mtlcore.losses.co_annotation": (
         "co_annotation_to_classes",
@@ -83,6 +87,10 @@ _NAMES = {
     "mtlcore.metrics.direction": ("IN_UNITS", "LOWER_IS_BETTER"),
     "mtlcore.metrics.interval": ("Interval",),
     "mtlcore.metrics.bootstrap": ("paired_difference",),
+    "mtlcore.metrics.calibration": (
+        "fit_temperature",
+        "fit_thresholds",
+    ),
     "mtlcore.metrics.chance": ("is_at_chance",),
     "mtlcore.metrics.delta_m": (
         "bootstrapped_delta_m",
@@ -111,6 +119,7 @@ _NAMES = {
         "ProgressiveLayeredExtraction",
         "TaskTrunk",
         "build_backbone",
+        "build_multi_task_network",
         "load_pretrained",
         "mlp",
         "resnet_small",

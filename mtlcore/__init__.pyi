@@ -12,6 +12,8 @@ from mtlcore.diagnostics.probe import PairMeasured as PairMeasured
 from mtlcore.diagnostics.probe import RelatednessProbe as RelatednessProbe
 from mtlcore.diagnostics.trust import RelatednessTrust as RelatednessTrust
 from mtlcore.diagnostics.trust import cell_trust as cell_trust
+from mtlcore.exported import ExportedModel as ExportedModel
+from mtlcore.exported import load_exported as load_exported
 from mtlcore.losses.answer import answer as answer
 from mtlcore.losses.class_losses import class_loss as class_loss
 from mtlcore.losses.class_losses import label_loss as label_loss
@@ -54,6 +56,8 @@ from mtlcore.losses.supervised import supervised_loss as supervised_loss
 from mtlcore.losses.unlabelled import PseudoLabelling as PseudoLabelling
 from mtlcore.losses.unlabelled import UnlabelledLoss as UnlabelledLoss
 from mtlcore.metrics.bootstrap import paired_difference as paired_difference
+from mtlcore.metrics.calibration import fit_temperature as fit_temperature
+from mtlcore.metrics.calibration import fit_thresholds as fit_thresholds
 from mtlcore.metrics.chance import is_at_chance as is_at_chance
 from mtlcore.metrics.delta_m import bootstrapped_delta_m as bootstrapped_delta_m
 from mtlcore.metrics.delta_m import delta_m as delta_m
@@ -78,6 +82,7 @@ from mtlcore.networks import MultiTaskNetwork as MultiTaskNetwork
 from mtlcore.networks import ProgressiveLayeredExtraction as ProgressiveLayeredExtraction
 from mtlcore.networks import TaskTrunk as TaskTrunk
 from mtlcore.networks import build_backbone as build_backbone
+from mtlcore.networks import build_multi_task_network as build_multi_task_network
 from mtlcore.networks import load_pretrained as load_pretrained
 from mtlcore.networks import mlp as mlp
 from mtlcore.networks import resnet_small as resnet_small
@@ -127,6 +132,7 @@ __all__ = [
     "CrossStitch",
     "DSelectK",
     "DistributionMatching",
+    "ExportedModel",
     "FusionWeights",
     "HeadInputs",
     "HeldOut",
@@ -164,6 +170,7 @@ __all__ = [
     "bootstrapped_delta_m",
     "build_backbone",
     "build_balancer",
+    "build_multi_task_network",
     "cell_trust",
     "class_log_probabilities",
     "class_loss",
@@ -181,6 +188,8 @@ __all__ = [
     "evidence_for_target",
     "expression_to_au",
     "fit_fusion",
+    "fit_temperature",
+    "fit_thresholds",
     "flexible_thresholds",
     "fuse_log_linear",
     "gradient_agreement",
@@ -190,6 +199,7 @@ __all__ = [
     "is_annotated",
     "is_at_chance",
     "label_loss",
+    "load_exported",
     "load_pretrained",
     "load_relatedness",
     "log_implied",

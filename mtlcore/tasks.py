@@ -46,7 +46,12 @@ def is_annotated(labels: T) -> T:
 
 
 def missing_label(encoding: Encoding) -> float:
-    """Return what stands for "not annotated" in an encoding: -1, or NaN among numbers."""
+    """Return what stands for "not annotated" in an encoding: -1, or NaN among numbers.
+
+    Example:
+        >>> missing_label("index"), missing_label("numbers")
+        (-1, nan)
+    """
     return float("nan") if encoding == "numbers" else MISSING
 
 

@@ -220,15 +220,79 @@ def export(
     case: CaseOrFolder,
     out: Annotated[str, typer.Argument(metavar="OUT", help="The folder to write.")],
     arm: Annotated[str, typer.Option(help="The arm whose network it is.")] = "co-trained",
-    seed: Annotated[int | None, typer.Option(help="The run's seed; the case's first by default.")] = None,
-    task: Annotated[str | None, typer.Option(help="The network's task, in an arm with a network for each.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The run's seed; the best on validation by default.")] = None,
+    task: Annotated[str | None, typer.Option(help="One task alone, of an arm with a network for each.")] = None,
+    formats: Annotated[list[str], typer.Option("--format", help="Write onnx or torch_export too; repeatable.")] = [],
     overrides: SetOption = [], as_json: JsonOption = False,
 ) -> None:  # fmt: skip
-    """Write a trained network for use, without auxiliary tasks: weights and a JSON description in a folder."""
+    """Write a trained arm for use, without auxiliary tasks: weights, description and model card in a folder."""
     from pipelines import commands as steps
 
-    folder = steps.export(_finding(case, overrides)(), arm, seed, task, out)
+    folder = steps.export(_finding(case, overrides)(), arm, seed, task, out, formats)
     print(json.dumps({"exported": str(folder)}) if as_json else folder)
+
+
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="The folder of an export, or of an experiment; a path or URL.")
+]
+ArmOption = Annotated[str | None, typer.Option(help="Of an experiment, the arm; co-trained by default.")]
+SeedOption = Annotated[
+    int | None, typer.Option(help="Of an experiment, the seed; the best on the validation split by default.")
+]
+EnsembleOption = Annotated[bool, typer.Option("--ensemble", help="Of an experiment, all seeds: their mean.")]
+RunCodeOption = Annotated[
+    bool, typer.Option("--run-code", help="Run a backbone of somebody's own; only where you trust who made MODEL.")
+]
+
+
+@app.command()
+def predict(
+    model: ModelArgument,
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT...", help="Folders, archives, tables, arrays, images, URLs.")
+    ],
+    out: Annotated[str, typer.Option(help="The file to write: .parquet, .csv or .jsonl.")],
+    arm: ArmOption = None, seed: SeedOption = None, ensemble: EnsembleOption = False,
+    full: Annotated[bool, typer.Option("--full", help="The probabilities of all classes and labels too.")] = False,
+    embeddings: Annotated[bool, typer.Option("--embeddings", help="What goes into the heads too.")] = False,
+    uncalibrated: Annotated[
+        bool, typer.Option("--uncalibrated", help="The network's own probabilities, and thresholds of 0.5.")
+    ] = False,
+    options: Annotated[
+        list[str], typer.Option("--source", metavar="KEY=VALUE", help="How INPUT is read: file_column=path, ...")
+    ] = [],
+    run_code: RunCodeOption = False, as_json: JsonOption = False, verbose: VerboseOption = False,
+) -> None:  # fmt: skip
+    """Predict folders, archives and tables with a trained model; what was killed goes on where it was."""
+    from pipelines.use.command import predict_command
+
+    with _interruptible():
+        predicted = predict_command(
+            model, inputs, out, arm=arm, seed=seed, ensemble=ensemble, full=full, embeddings=embeddings,
+            calibrated=not uncalibrated, options=options, run_code=run_code, verbose=verbose,
+        )  # fmt: skip
+    print(json.dumps(predicted.as_dict()) if as_json else predicted)
+
+
+@app.command()
+def serve(
+    model: ModelArgument,
+    host: Annotated[str, typer.Option(help="The address to listen on; by default this machine alone.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    replicas: Annotated[int, typer.Option(min=1, help="How many hold the model.")] = 1,
+    gpus: Annotated[float, typer.Option(min=0, help="GPUs of each replica.")] = 0,
+    arm: ArmOption = None, seed: SeedOption = None, ensemble: EnsembleOption = False,
+    no_token: Annotated[bool, typer.Option("--no-token", help="Ask for no token; on this machine alone.")] = False,
+    run_code: RunCodeOption = False, verbose: VerboseOption = False,
+) -> None:  # fmt: skip
+    """Serve a trained model over HTTP: POST /predict, a page on /; the token is KINDRED_TOKEN, or a new one."""
+    from pipelines.use.command import serve_command
+
+    with _interruptible():
+        serve_command(
+            model, host=host, port=port, replicas=replicas, gpus=gpus, arm=arm, seed=seed, ensemble=ensemble,
+            no_token=no_token, run_code=run_code, verbose=verbose, tell=lambda words: print(words, flush=True),
+        )  # fmt: skip
 
 
 @app.command()
@@ -297,12 +361,19 @@ def list_experiments(storage: StorageArgument = "kindred-runs", as_json: JsonOpt
 @app.command()
 def compare(
     experiments: Annotated[list[str], typer.Argument(metavar="EXPERIMENT...", help="Folders of two or more.")],
+    page: Annotated[str | None, typer.Option(metavar="FILE.html", help="Write an HTML page too.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Put experiments side by side: scores with intervals, and the settings and data that differ."""
+    from pipelines.base.storage import write_whole
     from pipelines.housekeeping import compare as comparing
 
     compared = comparing.compare(experiments)
+    if page:
+        try:
+            write_whole(page, comparing.comparison_page(compared))
+        except OSError as error:
+            raise UserError(f"--page: {page} cannot be written: {error.strerror}") from None
     print(compared.model_dump_json() if as_json else comparing.comparison_text(compared))
 
 

@@ -117,10 +117,14 @@ def report(case: Case, formats: Sequence[str] = ("html",)) -> list[str]:
     return [*page, *write_tables(whole, results, [name for name in formats if name in TEXT_FORMATS])]
 
 
-def export(case: Case, arm: str, seed: int | None, task: str | None, out: str) -> Path:
-    """Write a trained network for use; return its folder."""
+def export(case: Case, arm: str, seed: int | None, task: str | None, out: str, formats: Sequence[str] = ()) -> Path:
+    """Write a trained arm for use, of a case or of an experiment's folder; return its folder."""
     case, data_sets = _begun_or_ingested(case)[0]
-    return export_run(case, data_sets, arm, seed, task, Path(out).absolute())
+    try:
+        results = read_results(experiment_folder(case))
+    except UserError:
+        results = None  # the model card says that it was not evaluated
+    return export_run(case, data_sets, arm, seed, task, Path(out).absolute(), formats=formats, results=results)
 
 
 def run(case: Case, fresh: bool, extend: bool = False, command: tuple[str, Sequence[str]] | None = None) -> Outcome:

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "pipelines/README.md", ROOT / "cluster/README.md"])
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "pipelines/README.md", ROOT / "cluster/README.md"]
+)
 PATH = re.compile(r"`((?:mtlcore|pipelines|tests|cluster|tune_spaces|docs)/[\w./-]+)`")
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
 

@@ -46,6 +46,8 @@ def test_the_wheel_holds_what_is_read_at_run_time_and_the_sdist_what_is_needed_t
     assert {
         "pipelines/cases/digits.yaml",
         "pipelines/cases/cifar10.yaml",
+        "pipelines/cases/faces_attributes.csv",
+        "pipelines/cases/studies/focus.yaml",
         "pipelines/cases/case.schema.json",
         "pipelines/report/report.html.j2",
         "mtlcore/__init__.pyi",

@@ -17,10 +17,11 @@ from mtlcore.tasks import MISSING, Multiclass, Multilabel, Task
 # A cell that lies beyond its interval by no more than TRUSTED keeps its trust, one from DOUBTED on has none.
 TRUSTED, DOUBTED = 0.3, 0.5
 _MEMORY = 0.99  # what is left of a step's evidence at the next: probes get better, so old evidence fades
-_REFRESH = 5  # trust moves slowly, and a large table takes a while: it is computed anew every so many observations
-# Wrong cells do their harm early, and are found early. Later every fourth step is enough, for a quarter of the cost,
-# which is that of a hundred small operations: 4 % of a small CNN's step.
-_EVERY_STEP_UNTIL, _EVERY = 100, 4
+_REFRESH = 5  # trust moves slowly, and a large table takes a while: it is computed anew every so many steps
+# Wrong cells do their harm early, and have to be found early. Later every fourth step is enough, for a quarter of the
+# cost, which is that of a hundred small operations: 4 % of a small CNN's step. From step 100 on was too early: with all
+# rows of a table shuffled it lost a point.
+_EVERY_STEP_UNTIL, _EVERY = 200, 4
 _PROBE_LR = 3e-3
 _EVIDENCE = ("from_A", "from_not_A", "from_B", "confusion")
 
@@ -108,7 +109,7 @@ class RelatednessTrust(nn.Module):
         self.register_load_state_dict_post_hook(_forget_steps)  # type: ignore[no-untyped-call]
 
     def observe(self, features: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> None:
-        """Take in a step's evidence, then train the probes on it; after 100 steps those of every fourth step.
+        """Take in a step's evidence, then train the probes on it; after 200 steps those of every fourth step.
 
         With data-parallel workers (``torch.distributed``) everything is summed over them, so that the estimate is the
         same on all and on any number of them.
@@ -194,7 +195,7 @@ class RelatednessTrust(nn.Module):
         for i in range(len(self.relatednesses)):
             for name in _EVIDENCE:
                 self.get_buffer(f"{name}_{i}").mul_(memory).add_(next(parts))
-            if step % _REFRESH == 0:
+            if step % _REFRESH == 0 or step > _EVERY_STEP_UNTIL:
                 self.get_buffer(f"trust_{i}").copy_(cell_trust(self.relatednesses[i], self._observed(i)))
 
     def _steps_before(self) -> int:

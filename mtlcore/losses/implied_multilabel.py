@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mtlcore.losses.implied import LOG_IMPOSSIBLE, Implied
 from mtlcore.losses.trust_of_cells import split_trust
-from mtlcore.relatedness.device_cache import Causes, RareCells, cached_on_device, cause_view
+from mtlcore.relatedness.device_cache import Causes, RareCells, SpreadCells, cached_on_device, cause_view
 from mtlcore.relatedness.relatedness import Relatedness
 from mtlcore.tasks import Multiclass
 
@@ -151,9 +151,12 @@ class LogNoCause(torch.autograd.Function):
     r"""log(1 - q) of noisy-OR, :math:`\sum_k \log(1 - \sigma(z[n, k]) R[k, l])`, shape (N, L).
 
     A value v that stands in many cells of R takes one matrix product, :math:`\log(1 - v \sigma(z)) [R = v]`, which is
-    exact: for a table of few distinct values that is all. Cells with rarer values are gone through some at a time,
-    forward and backward, so that no tensor of shape (N, K, L) is kept. The gradient is
-    -p R sigmoid(-(z + log(1 - R))), bounded by 1 for any logit. The table gets no gradient.
+    exact: for a table of few distinct values that is all. Where many values crowd an interval, the quotient
+    :math:`\log(1 - v \sigma(z)) / v`, smooth in v, is interpolated there: with Chebyshev polynomials T of v that is a
+    matrix product a polynomial, :math:`\sum_j c_j(z) \, [v T_j(v)]`, as exact as the dtype (see
+    :mod:`mtlcore.relatedness.device_cache`). Other cells are gone through some at a time, forward and backward, so that
+    no tensor of shape (N, K, L) is kept. The gradient is -p R sigmoid(-(z + log(1 - R))), bounded by 1 for any logit.
+    The table gets no gradient.
     """
 
     @staticmethod
@@ -165,6 +168,11 @@ class LogNoCause(torch.autograd.Function):
         total = torch.zeros(len(z), causes.R.shape[1], dtype=z.dtype, device=z.device)
         for value, cells in causes.common:
             total += (F.logsigmoid(-z) if value == 1 else _log_fails(p, absent, value)) @ cells
+        for spread in causes.spread:
+            at_nodes = torch.stack([_log_fails(p, absent, value) / value for value in spread.nodes])
+            weights = torch.einsum("ji,ink->jnk", spread.coefficients, at_nodes)
+            for coefficient, polynomial in zip(weights, _polynomials(spread), strict=True):
+                total.addmm_(coefficient, polynomial)
         if len(causes.rare.values):
             p, absent, by_label = p.t().contiguous(), absent.t().contiguous(), total.t().contiguous()
             for rows, columns, values in _some_at_a_time(causes.rare, len(z)):
@@ -181,6 +189,11 @@ class LogNoCause(torch.autograd.Function):
         for value, cells in causes.common:
             slope = torch.ones_like(z) if value == 1 else value * torch.sigmoid(-(z + math.log1p(-value)))
             of_z = of_z + slope * (gradient @ cells.t())
+        for spread in causes.spread:
+            by_polynomial = torch.stack([gradient @ polynomial.t() for polynomial in _polynomials(spread)])
+            by_node = torch.einsum("ji,jnk->ink", spread.coefficients, by_polynomial)
+            for value, of_node in zip(spread.nodes, by_node, strict=True):
+                of_z = of_z + torch.sigmoid(-(z + math.log1p(-value))) * of_node
         if len(causes.rare.values):
             z_of, gradient_of = z.t().contiguous(), gradient.t().contiguous()
             by_cause = torch.zeros_like(z_of)
@@ -189,6 +202,15 @@ class LogNoCause(torch.autograd.Function):
                 by_cause = by_cause.index_add(0, rows, slope * gradient_of[columns])
             of_z = of_z + by_cause.t()
         return -torch.sigmoid(z) * of_z, None
+
+
+def _polynomials(spread: SpreadCells) -> Iterator[Tensor]:
+    """Yield v T_j(v) of every cell, (K, L), for j from 0 on; 0 outside the interval."""
+    before, now = spread.values, spread.position * spread.values
+    yield before
+    for _ in range(len(spread.nodes) - 1):
+        yield now
+        before, now = now, (2 * spread.position).mul_(now).sub_(before)
 
 
 def _log_fails(p: Tensor, absent: Tensor, value: float | Tensor) -> Tensor:

@@ -15,11 +15,13 @@ cross_stitch, branching, attention,     the trunks
 mixture_of_experts, sparse_gates,
 progressive_layered_extraction
 moving_average                          the average of a network's weights over steps
+assembled                               all of it from plain settings
 auxiliary                               the network for use: without its auxiliary tasks
 seeding                                 parameters drawn from a seed
 ======================================  ====================================================================
 """
 
+from mtlcore.networks.assembled import build_multi_task_network
 from mtlcore.networks.attention import AttentionTrunk
 from mtlcore.networks.auxiliary import without_auxiliary
 from mtlcore.networks.backbones import flatten, mlp, small_cnn
@@ -47,6 +49,7 @@ __all__ = [
     "ProgressiveLayeredExtraction",
     "TaskTrunk",
     "build_backbone",
+    "build_multi_task_network",
     "flatten",
     "load_pretrained",
     "mlp",

@@ -2,7 +2,7 @@
 
 import copy
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -54,12 +54,21 @@ class MultiTaskNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Return the logits by task, shape (N, task.width), from one pass through the backbone."""
+        return self.from_features(self.features(x))
+
+    def features(self, x: Tensor) -> dict[str, Tensor]:
+        """Return what goes into each task's head, shape (N, features); with a plain backbone it is the same tensor."""
         # A worker's shard may be empty, and many a module cannot reshape nothing: two inputs go through, none is kept.
-        h = self.backbone(x if len(x) else x.new_zeros(2, *x.shape[1:]))
+        # x.shape[0], not len(x): in an exported program the size of a batch stays open.
+        h = self.backbone(x if x.shape[0] else x.new_zeros(2, *x.shape[1:]))
         of_task = h if isinstance(self.backbone, TaskTrunk) else dict.fromkeys(self.task_names, h)
-        if not len(x):
+        if not x.shape[0]:
             of_task = {name: features[:0] for name, features in of_task.items()}
-        return {name: self.heads[f"{name}_head"](of_task[name]) for name in self.task_names}
+        return {name: of_task[name] for name in self.task_names}
+
+    def from_features(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the logits by task, shape (N, outputs of the task), from what :meth:`features` returns."""
+        return {name: self.heads[f"{name}_head"](features[name]) for name in self.task_names}
 
     def shared_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that are trained and that more than one task uses: none where there is one task."""

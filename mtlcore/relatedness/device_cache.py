@@ -105,6 +105,22 @@ class RareCells(NamedTuple):
     values: Tensor
 
 
+class SpreadCells(NamedTuple):
+    """Cells of a table whose many values lie in one interval [low, high], to be gone through by interpolation.
+
+    Attributes:
+        nodes: the values of the interval at which log(1 - p v) is computed, Chebyshev's.
+        coefficients: what makes Chebyshev coefficients of a function's values at the nodes, shape (nodes, nodes).
+        position: where in [-1, 1] the value of each cell lies between low and high, 0 for other cells, shape (K, L).
+        values: the cells' values, 0 for other cells, shape (K, L).
+    """
+
+    nodes: tuple[float, ...]
+    coefficients: Tensor
+    position: Tensor
+    values: Tensor
+
+
 class Causes(NamedTuple):
     """A table as noisy-OR reads it.
 
@@ -115,6 +131,7 @@ class Causes(NamedTuple):
         some_known: which columns have a known cell, bool, shape (L,).
         no_cause: which columns are 0 throughout, bool, shape (L,).
         common: each value > 0 that stands in many cells, and 1 where it does, else 0, shape (K, L).
+        spread: cells of many values in the same interval.
         rare: the other cells > 0.
     """
 
@@ -124,11 +141,36 @@ class Causes(NamedTuple):
     some_known: Tensor
     no_cause: Tensor
     common: list[tuple[float, Tensor]]
+    spread: list[SpreadCells]
     rare: RareCells
 
 
 # A matrix product does about this many multiply-adds in the time of one logarithm with its gather and scatter.
 _WORTH_A_PRODUCT = 200
+
+
+# Intervals of 1 - v from one to the next a third: the nearest value at which log(1 - p v) is singular for any p, v = 1,
+# is then as far from the interval's middle as its whole length, and an interpolation at m nodes is off by some 3.73^-m:
+# less than float32, and float64, rounds a sum of a thousand terms.
+_RATIO, _INTERVALS = 3.0, 4
+_NODES = {torch.float32: 13, torch.float64: 28}
+
+
+def _spread_cells(R: Tensor, rare: Tensor) -> list[SpreadCells]:
+    """Return the intervals in which so many rare cells lie that products cost less than their logarithms."""
+    found, count = [], _NODES.get(R.dtype, _NODES[torch.float32])
+    for number in range(_INTERVALS):
+        low, high = 1 - _RATIO**-number, 1 - _RATIO ** -(number + 1)
+        inside = rare & (low < R) & (high >= R)
+        if inside.sum() * _WORTH_A_PRODUCT < count * R.numel():
+            continue
+        angles = torch.pi * (torch.arange(count, dtype=torch.float64) + 0.5) / count
+        nodes = (low + high) / 2 + (high - low) / 2 * angles.cos()
+        coefficients = 2 / count * torch.cos(torch.arange(count, dtype=torch.float64)[:, None] * angles)
+        coefficients[0] /= 2
+        position = ((2 * R - low - high) / (high - low)).masked_fill(~inside, 0.0)
+        found.append(SpreadCells(tuple(nodes.tolist()), coefficients.to(R), position, R.masked_fill(~inside, 0.0)))
+    return found
 
 
 def cause_view(R: Tensor) -> Causes:
@@ -139,6 +181,9 @@ def cause_view(R: Tensor) -> Causes:
     is_common = (counts * _WORTH_A_PRODUCT >= R.numel()) | (values == 1)
     common = values[is_common & (values > 0)]
     rare = (R > 0) & ~torch.isin(R, common)
+    spread = _spread_cells(R, rare)
+    for of_interval in spread:
+        rare = rare & (of_interval.values == 0)
     rows, columns = rare.nonzero(as_tuple=True)
     return Causes(
         R,
@@ -147,6 +192,7 @@ def cause_view(R: Tensor) -> Causes:
         (~unknown).any(dim=0),
         (R == 0).all(dim=0),
         [(value, (value == R).to(R.dtype)) for value in common.tolist()],
+        spread,
         RareCells(rows, columns, R[rare]),
     )
 

@@ -21,4 +21,6 @@ def standardize(values: Tensor, scale: PictureInput | VectorInput) -> Tensor:
     for way, number in ((values.sub_, scale.mean), (values.div_, scale.std)):
         assert not isinstance(number, str), f"{number}: not resolved"
         way(values.new_tensor(number).reshape(-1, *(1,) * (values.ndim - 2)) if isinstance(number, tuple) else number)
+    if isinstance(scale, VectorInput) and scale.fills_missing:
+        values.nan_to_num_(nan=0.0)  # a value that is missing becomes the mean
     return values

@@ -62,6 +62,7 @@ class Manifest(_Entry):
             are no images, names that were found in another spelling, inputs of which a part is left out.
         labels: of the rows in the blocks, less those that are excluded.
         excluded: rows, numbered over all blocks, that take no part in this case: inputs that leaked.
+        vector_columns: of vectors from tables, the names of the columns that hold the numbers, in their order.
         leakage: how many rows' inputs stand in another dataset of a later split too, by dataset.
     """
 
@@ -81,6 +82,7 @@ class Manifest(_Entry):
     excluded: tuple[int, ...] = ()
     leakage: dict[str, int] = {}
     notes: dict[str, int] = {}
+    vector_columns: tuple[str, ...] = ()
 
     @property
     def rows_used(self) -> int:

@@ -234,8 +234,8 @@ class Case(Section):
 
     name: Name
     """Names the experiment's folder."""
-    embedded: Literal["digits"] | None = None
-    """Data that come with an installed library, in the place of data_root."""
+    embedded: Literal["digits", "seasons"] | None = None
+    """Data that come with this package, in the place of data_root."""
     data_root: str | None = None
     """The folder, archive or URL that sources lie below; the case file's folder by default."""
     input: Input

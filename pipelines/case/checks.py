@@ -35,6 +35,7 @@ from pipelines.sources.list_source import nothing_there
 from pipelines.sources.listing import ROWS, matches_pattern
 from pipelines.sources.places import NothingThereError
 from pipelines.sources.registry import Source
+from pipelines.sources.table_columns import names_of
 from pipelines.sources.tree import BrokenArchiveError
 
 
@@ -226,6 +227,11 @@ def _source_and_input(case: Case, key: str, source: Source) -> Iterator[str]:
             yield f"{key}.kind: found {source.kind!r}, a source of images; expected one of vectors, as input.kind says"
         elif vectors == ():
             yield f"{key}.vector_columns: missing; inputs are vectors; expected the columns that hold the numbers"
+        elif vectors and case.input.columns and names_of(vectors) != names_of(case.input.columns):
+            yield (
+                f"{key}.vector_columns: found {names_of(vectors)}, and input.columns declares "
+                f"{names_of(case.input.columns)}; expected no columns here"
+            )
     elif "picture" not in source.inputs:
         yield f"{key}.kind: found {source.kind!r}, a source of vectors; expected one of images, as input.kind says"
     elif vectors:
@@ -355,7 +361,7 @@ def _bins(key: str, task_name: str, rule: LabelRule, task: TaskSection) -> Itera
 
 def _inputs_as_labels(key: str, rule: LabelRule, outputs: Sequence[str], source: Source) -> Iterator[str]:
     """A label that is among its own inputs is learnt by looking it up: only where the case says so."""
-    inputs, labels_too = getattr(source, "vector_columns", ()), getattr(source, "label_columns", ())
+    inputs, labels_too = names_of(getattr(source, "vector_columns", ())), getattr(source, "label_columns", ())
     names = outputs if rule.where == "columns" else [*rule.columns, *([rule.column] if rule.column else [])]
     for name in names:
         if any(matches_pattern(name, p) for p in inputs) and not any(matches_pattern(name, p) for p in labels_too):

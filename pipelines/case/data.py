@@ -1,15 +1,26 @@
 """The data sections of a case file: tasks, datasets, labels, inputs."""
 
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from PIL import ImageColor
-from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from mtlcore.tasks import OrdinalLoss, RegressionLoss
 from pipelines.base.section import Number, Positive, PositiveFloat, Section, Weight, kind_alone, one_or_more
 from pipelines.case.split import Part
 from pipelines.sources.registry import Source
+from pipelines.sources.table_columns import Columns, TableColumn
 
 _Finite = Annotated[float, Field(allow_inf_nan=False), Number]
 
@@ -318,16 +329,81 @@ class PictureInput(Section):
 
 
 class VectorInput(Section):
-    """Inputs are ``size`` numbers each, scaled to (value - mean) / std: of all, a number each, or ``measured``."""
+    """Inputs are ``size`` numbers each, scaled to (value - mean) / std: of all, a number each, or ``measured``.
+
+    ``columns`` names once the columns of every table that hold them, in order; it goes into the trained model, which
+    takes them by name. A column is a name (of numbers), or a section with ``categories`` (of text, one number each).
+    ``missing`` says what an empty cell is: ``refuse`` sends its row to quarantine, ``mean`` takes the mean of the rows
+    for training and adds a number that says so. With columns the size follows, and scaling is ``measured`` by default.
+    """
 
     kind: Literal["vector"]
     """Vectors."""
-    size: Positive
-    """How many numbers an input has."""
+    size: Annotated[int, Field(ge=0), Number] = 0
+    """How many numbers an input has; by default what ``columns`` come to."""
+    columns: Columns = ()
+    """The columns of tables that hold the numbers, in order."""
+    missing: Literal["refuse", "mean"] = "refuse"
+    """What an empty cell of a column is."""
     mean: _PerChannel | tuple[_PerChannel, ...] | Literal["measured"] = 0.0
     """Subtracted."""
     std: PositiveFloat | tuple[PositiveFloat, ...] | Literal["measured"] = 1.0
     """What they are divided by then."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_columns(cls, section: Any) -> Any:
+        if isinstance(section, dict) and section.get("columns"):
+            return {"mean": "measured", "std": "measured"} | section
+        return section
+
+    @model_validator(mode="after")
+    def _size_of_columns(self) -> Self:
+        if not self.columns:
+            if not self.size:
+                raise PydanticCustomError("size", "size: missing; expected how many numbers an input has, or columns")
+            if self.missing != "refuse":
+                raise PydanticCustomError("missing", "missing: found 'mean'; expected it only with columns")
+            return self
+        columns = self.table_columns
+        names = [one.name for one in columns]
+        for name in names:
+            if "*" in name and not self.size:
+                raise PydanticCustomError(
+                    "size", "size: missing; columns have a pattern, {name}; expected how many numbers they come to",
+                    {"name": repr(name)},
+                )  # fmt: skip
+            if names.count(name) > 1:
+                raise PydanticCustomError("columns", "columns: found {name} twice", {"name": repr(name)})
+        width = sum(one.width for one in columns)
+        if not any("*" in name for name in names):
+            if self.size not in (0, width):
+                raise PydanticCustomError(
+                    "size", "size: found {size}; the columns come to {width}", {"size": self.size, "width": width}
+                )
+            object.__setattr__(self, "size", width)
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_before_there_were_columns(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what says nothing: blocks and runs are named by what a section holds."""
+        content: dict[str, Any] = plain(self)
+        return content if self.columns else {k: v for k, v in content.items() if k not in ("columns", "missing")}
+
+    @cached_property
+    def table_columns(self) -> tuple[TableColumn, ...]:
+        """The columns, each with what an empty cell of it is; empty where they are not declared."""
+        return tuple(
+            TableColumn(name=one, missing=self.missing)
+            if isinstance(one, str)
+            else one.model_copy(update={"missing": one.missing or self.missing})
+            for one in self.columns
+        )
+
+    @cached_property
+    def fills_missing(self) -> bool:
+        """Whether a value may be missing, NaN in the blocks."""
+        return any(one.missing == "mean" and not one.categories for one in self.table_columns)
 
     @property
     def shape(self) -> tuple[int]:

@@ -21,6 +21,7 @@ from pipelines.case.pretrained_scaling import with_pretrained_scaling
 from pipelines.case.relatedness import with_plain_tables
 from pipelines.case.split import with_divided_datasets
 from pipelines.case.vocabulary import with_listed_vocabularies
+from pipelines.sources.table_columns import columns_alone
 
 SHIPPED_CASES = Path(__file__).parents[1] / "cases"
 
@@ -40,6 +41,11 @@ def read_yaml(path: Path) -> Any:
     return parse_yaml(text, str(path))
 
 
+def shipped_cases() -> list[Path]:
+    """Return the case files that come with this package, those of its folders (``studies/focus``) too."""
+    return sorted(SHIPPED_CASES.rglob("*.yaml"))
+
+
 def find_case_file(name: str) -> Path:
     """Return the case file at a path, or the shipped one of that name.
 
@@ -52,7 +58,7 @@ def find_case_file(name: str) -> Path:
     shipped = SHIPPED_CASES / f"{name}.yaml"
     if shipped.is_file():
         return shipped
-    near = sorted(p.stem for p in SHIPPED_CASES.glob("*.yaml"))
+    near = sorted(str(p.relative_to(SHIPPED_CASES).with_suffix("")) for p in shipped_cases())
     near += sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
     raise UserError(f"{name}: no such case file{did_you_mean(path.name, near)}")
 
@@ -75,7 +81,23 @@ def load_case(name: str, overrides: Sequence[str] = (), *, check_paths: bool = T
             what would be right.
     """
     path = find_case_file(name)
-    raw_case = read_yaml(path)
+    return _validated(read_yaml(path), path, overrides, check_paths=check_paths)
+
+
+def case_of(content: Mapping[str, Any], overrides: Sequence[str] = ()) -> Case:
+    """Validate a case that was built in a program; paths are relative to the working directory.
+
+    Args:
+        content: what a case file holds, plain values alone; it is not written to.
+        overrides: as for :func:`load_case`.
+
+    Raises:
+        UserError: as for :func:`load_case`.
+    """
+    return _validated(copy.deepcopy(dict(content)), Path("case"), overrides, check_paths=True)
+
+
+def _validated(raw_case: Any, path: Path, overrides: Sequence[str], *, check_paths: bool) -> Case:
     if not isinstance(raw_case, dict):
         raise UserError(f"{path}: found {type(raw_case).__name__}; expected a mapping with the keys of a case")
     of_an_arm = [override for override in overrides if override.startswith("arms.")]
@@ -89,6 +111,7 @@ def load_case(name: str, overrides: Sequence[str] = (), *, check_paths: bool = T
     _resolve_paths(raw_case, path, resolve=check_paths)
     _choose_backbone(raw_case)
     _merge_matching_into_arms(raw_case)
+    _columns_into_tables(raw_case)
     if problems := with_divided_datasets(raw_case):
         raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
     if problems := with_listed_vocabularies(raw_case, path.absolute().parent, look_up=check_paths):
@@ -233,6 +256,27 @@ def _choose_backbone(raw_case: dict[str, Any]) -> None:
     declared, network = raw_case.get("input"), raw_case.get("network")
     if isinstance(declared, dict) and declared.get("kind") == "vector" and isinstance(network, dict | None):
         raw_case["network"] = {"backbone": "mlp"} | (network or {})
+
+
+_TABLES = ("csv", "json_lines", "parquet", "hugging_face")
+
+
+def _columns_into_tables(raw_case: dict[str, Any]) -> None:
+    """``input.columns`` is what every table's vectors come from, where it does not say otherwise itself."""
+    declared, datasets = raw_case.get("input"), raw_case.get("datasets")
+    if not isinstance(declared, dict) or not isinstance(datasets, dict) or not declared.get("columns"):
+        return
+    columns = columns_alone(declared["columns"])
+    if not isinstance(columns, list | tuple):
+        return
+    default = {"missing": declared["missing"]} if isinstance(declared.get("missing"), str) else {}
+    filled = [
+        default | one if isinstance(one, dict) else {"name": str(one)} | default if default else one for one in columns
+    ]
+    for data_set in datasets.values():
+        source = data_set.get("source") if isinstance(data_set, dict) else None
+        if isinstance(source, dict) and source.get("kind") in _TABLES and not source.get("vector_columns"):
+            source["vector_columns"] = copy.deepcopy(filled)
 
 
 def _merged(base: Any, override: Any) -> Any:

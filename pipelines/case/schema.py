@@ -10,6 +10,7 @@ from pipelines.case.case import Case
 from pipelines.case.relatedness import EDGE_FORMS
 from pipelines.case.split import Split
 from pipelines.case.training import method_alone, metric_alone, mixing_as_section
+from pipelines.sources.table_columns import columns_alone
 
 Schema = dict[str, Any]
 
@@ -18,6 +19,7 @@ _SHARES = {"type": "object", "additionalProperties": {"type": "number", "exclusi
 # The short forms of a section, by the validator that expands them.
 _SHORT_FORMS: dict[Any, tuple[Schema, ...]] = {
     one_or_more: (_WORD,),
+    columns_alone: (_WORD,),
     metric_alone: (_WORD,),
     method_alone: (_WORD,),
     kind_alone: ({"kind_alone": True},),

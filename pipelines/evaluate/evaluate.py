@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -30,6 +30,9 @@ from pipelines.blocks.reader import BlockReader
 from pipelines.case.build import build_network, tasks_of
 from pipelines.case.case import Case
 from pipelines.case.metrics import metrics_of
+from pipelines.evaluate.calibrate import Fitted, calibrations
+from pipelines.evaluate.forward import ROWS_AT_ONCE, forward_in_batches
+from pipelines.evaluate.predictions import write_predictions
 from pipelines.evaluate.results import (
     Confusion,
     DataSetSummary,
@@ -45,14 +48,14 @@ from pipelines.evaluate.results import (
     git_commit,
     installed_versions,
 )
-from pipelines.evaluate.scores import TaskTest, of_arm, or_null, score_arms
+from pipelines.evaluate.scores import score_arms
 from pipelines.evaluate.table_arms import (
     fusion_weights,
     open_readings,
     reads_any_table,
-    runs_to_validate,
     with_every_arm,
 )
+from pipelines.evaluate.task_test import TaskTest, of_arm, or_null
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.provenance import provenance
 from pipelines.experiment.run import Run, list_runs, read_record, read_weights
@@ -60,11 +63,13 @@ from pipelines.ingest.label_warnings import label_warnings
 from pipelines.train.logs.relatedness_log import read_measured
 from pipelines.train.trust_record import DOUBTED
 
-_ROWS_AT_ONCE = 512
+_ROWS_IN_MEMORY = 4 * ROWS_AT_ONCE
 
 
 def evaluate(case: Case, data_sets: DataSets) -> Results:
     """Evaluate every run of a case on its test split; needs a running Ray and finished runs.
+
+    Writes predictions.parquet into the experiment's folder.
 
     Raises:
         UserError: a run has not been trained.
@@ -85,16 +90,17 @@ def evaluate_folds(folds: Sequence[tuple[Case, DataSets]]) -> Results:
         UserError: a run has not been trained.
     """
     case, data_sets = folds[0]
-    tests, ran = [], []
-    fused: dict[str, dict[str, Fusion]] = {}
+    whole = len(folds) == 1
+    tests, ran, every = [], [], []
     for of_fold, sets in folds:
         experiment, runs = experiment_folder(of_fold), list_runs(of_fold)
         check_trained(runs, experiment, sets)
-        predicted, weights = _predict_every_arm(of_fold, runs, sets, experiment)
-        fused = fused or weights
-        tests.append(split_tests(of_fold, predicted, sets, "test"))
+        every.append(_predict_every_arm(of_fold, runs, sets, experiment))
+        tests.append(split_tests(of_fold, every[-1][0], sets, "test"))
+        _keep(of_fold, tests[-1], sets, every[-1][2], experiment)
         ran += [(run, experiment) for run in runs]
-    whole = len(folds) == 1
+    _, fused, fitted = every[0]
+    fitted = fitted if whole else {}  # a fold's temperature is not another's
     tested = tests[0] if whole else pooled_tests(tests, [tasks_of(of_fold) for of_fold, _ in folds])
     experiment = experiment_folder(case if whole else case.of_fold(None))
     tasks = tasks_of(case)
@@ -105,7 +111,7 @@ def evaluate_folds(folds: Sequence[tuple[Case, DataSets]]) -> Results:
         for name, classes in never_seen[0].items()
         if (kept := tuple(c for c in classes if all(c in of.get(name, ()) for of in never_seen)))
     }
-    arms = score_arms(case, tested, unseen)
+    arms = score_arms(case, tested, unseen, fitted)
     for_use = [name for name, task in tasks.items() if not task.auxiliary]
     main_task = settings.main_task or next(name for name in for_use if any(name in of for of in arms.values()))
     base = arms[settings.baseline]
@@ -137,6 +143,7 @@ def evaluate_folds(folds: Sequence[tuple[Case, DataSets]]) -> Results:
             _timing(run, at, "" if whole else f"fold-{i // (len(ran) // len(folds))}/")
             for i, (run, at) in enumerate(ran)
         ],
+        confusions={name: of for name in tasks if (of := _confusion(case, tested, name)) is not None},
         versions=installed_versions(),
         git_commit=git_commit(),
     )
@@ -166,29 +173,59 @@ def check_trained(runs: Sequence[Run], experiment: str, data_sets: DataSets) -> 
 
 def _predict_every_arm(
     case: Case, runs: Sequence[Run], data_sets: DataSets, experiment: str
-) -> tuple[dict[Run, dict[str, Tensor]], dict[str, dict[str, Fusion]]]:
-    """Predict the test split by every arm, those that share another's networks included, and how tables were used."""
+) -> tuple[dict[Run, dict[str, Tensor]], dict[str, dict[str, Fusion]], dict[str, dict[str, list[Fitted]]]]:
+    """Predict the test split by every arm, those that share another's networks included.
+
+    Returns:
+        logits by run; how tables were used, by arm and task; and how the arms are calibrated, by arm and task.
+    """
     predicted = predict_rows(case, runs, data_sets, experiment, "test")
-    if not reads_any_table(case):
-        return with_every_arm(case, predicted, {}, {}), {}
-    readings, weights = open_readings(case, data_sets), {}
-    validated = {task for data_set in case.of_split("validation").values() for task in data_set.labels}
-    if validated & set(readings):
-        validation_runs = runs_to_validate(case, runs)
-        held_out = predict_rows(case, validation_runs, data_sets, experiment, "validation")
+    readings = open_readings(case, data_sets) if reads_any_table(case) else {}
+    held_out: Mapping[Run, Mapping[str, Tensor]] = {}
+    weights: dict[str, dict[str, list[FusionWeights]]] = {}
+    if case.of_split("validation"):
+        held_out = predict_rows(case, runs, data_sets, experiment, "validation")
         weights = fusion_weights(case, held_out, data_sets, readings)
+    every_arm = with_every_arm(case, predicted, readings, weights)
+    fitted = fitted_arms(case, with_every_arm(case, held_out, readings, weights), data_sets)
     fused: dict[str, dict[str, Fusion]] = {}
     for name, arm in case.arms.items():
         for task in sorted(set(readings) & set(case.tasks_of_arm(name))) if arm.reads_the_table else ():
             default = [FusionWeights() if arm.fuse else FusionWeights(0.0, 0.0)] * len(case.training.seeds)
             weights_by_seed = weights.get(name, {}).get(task, default)
             fused.setdefault(name, {})[task] = Fusion(
-                head=[fitted.head for fitted in weights_by_seed],
-                table=[fitted.table for fitted in weights_by_seed],
-                alone=[fitted.alone for fitted in weights_by_seed],
+                head=[of_seed.head for of_seed in weights_by_seed],
+                table=[of_seed.table for of_seed in weights_by_seed],
+                alone=[of_seed.alone for of_seed in weights_by_seed],
                 chosen_on="validation" if task in weights.get(name, {}) else "default",
             )
-    return with_every_arm(case, predicted, readings, weights), fused
+    return every_arm, fused, fitted
+
+
+def fitted_arms(
+    case: Case, held_out: Mapping[Run, Mapping[str, Tensor]], data_sets: DataSets
+) -> dict[str, dict[str, list[Fitted]]]:
+    """Return the calibration of every arm by task, seed by seed, from predictions of the validation split."""
+    if not held_out:
+        return {}
+    return calibrations(tasks_of(case), split_tests(case, held_out, data_sets, "validation"), case.arms)
+
+
+def _keep(
+    case: Case,
+    tested: Mapping[str, TaskTest],
+    data_sets: DataSets,
+    fitted: Mapping[str, Mapping[str, list[Fitted]]],
+    experiment: str,
+) -> None:
+    readers = open_readers(case, data_sets, "test")
+    names = [name for name, reader in readers.items() for _ in range(len(reader))]
+    ids = [row_id for reader in readers.values() for row_id in reader.ids]
+    temperatures = {
+        arm: {task: [of_seed.temperature for of_seed in of_seeds] for task, of_seeds in of_tasks.items()}
+        for arm, of_tasks in fitted.items()
+    }
+    write_predictions(experiment, tasks_of(case), tested, (names, ids), temperatures)
 
 
 def predict_rows(
@@ -214,7 +251,7 @@ def predict_rows(
 
 def split_tests(
     case: Case,
-    predicted: Mapping[Run, dict[str, Tensor]],
+    predicted: Mapping[Run, Mapping[str, Tensor]],
     data_sets: DataSets,
     split: str,
 ) -> dict[str, TaskTest]:
@@ -277,14 +314,15 @@ def predict_runs(
     return predicted
 
 
-@torch.inference_mode()
-def _predict(network: Any, readers: Any, case: Case) -> dict[str, Tensor]:
-    parts: list[dict[str, Tensor]] = []
-    reader: BlockReader
+def _predict(network: Any, readers: Iterable[BlockReader], case: Case) -> dict[str, Tensor]:
+    def forward(inputs: Tensor) -> dict[str, Tensor]:
+        return network(normalize(inputs, case.input))  # type: ignore[no-any-return]
+
+    parts = []
     for reader in readers:
-        for start in range(0, len(reader), _ROWS_AT_ONCE):
-            rows = np.arange(start, min(start + _ROWS_AT_ONCE, len(reader)))
-            parts.append(network(normalize(torch.from_numpy(reader.gather(rows).inputs), case.input)))
+        for start in range(0, len(reader), _ROWS_IN_MEMORY):
+            rows = np.arange(start, min(start + _ROWS_IN_MEMORY, len(reader)))
+            parts.append(forward_in_batches(forward, torch.from_numpy(reader.gather(rows).inputs)))
     return {task: torch.cat([part[task] for part in parts]) for task in parts[0]}
 
 

@@ -28,20 +28,6 @@ class Difference(_Part):
     low: float = Field(description="lower end of the interval")
     high: float = Field(description="upper end of the interval")
     lower_is_better: bool = Field(default=False, description="whether it is of an error: a gain is negative")
-    in_units: bool = Field(default=False, description="whether it is in the labels' unit, or else a share")
-
-    def _text(self, value: float) -> str:
-        return f"{value:+.3g}" if self.in_units else f"{100 * value:+.1f}"
-
-    @property
-    def value_text(self) -> str:
-        """The difference in points, or in the labels' unit."""
-        return self._text(self.value)
-
-    @property
-    def interval_text(self) -> str:
-        """Its interval: ``[LOW, HIGH]``."""
-        return f"[{self._text(self.low)}, {self._text(self.high)}]"
 
     @property
     def verdict(self) -> Verdict:
@@ -65,6 +51,40 @@ class Fusion(_Part):
     table: list[float] = Field(description="of the table beside the head; 0 where the table alone predicts")
     alone: list[float] = Field(description="of the table where it is alone: for `infer: table`, and for unseen classes")
     chosen_on: Literal["validation", "default"]
+
+
+class OutputScores(_Part):
+    """One class or label of a task; a value a seed, null where it is not defined."""
+
+    support: int = Field(description="test inputs of the class, or for which the label holds")
+    annotated: int = Field(description="test inputs that are annotated for it")
+    precision: list[float | None]
+    recall: list[float | None]
+    f1: list[float | None]
+    f1_at_threshold: list[float | None] | None = Field(
+        default=None, description="of a label, at the threshold that the validation split chose"
+    )
+
+    def mean(self, score: str) -> float:
+        """Return the mean over seeds of ``precision``, ``recall``, ``f1`` or ``f1_at_threshold``."""
+        values = [value for value in getattr(self, score) or () if value is not None]
+        return sum(values) / len(values) if values else math.nan
+
+
+class Calibration(_Part):
+    """Temperature and thresholds, fitted on the validation split, and what they change on the test split, by seed."""
+
+    temperature: list[float] = Field(description="T: probabilities are softmax(z / T) or sigmoid(z / T)")
+    error_before: list[float | None] = Field(description="calibration error with T = 1")
+    error_after: list[float | None] = Field(description="calibration error with T")
+    thresholds: dict[str, list[float]] = Field(
+        default={}, description="by label of a multilabel task: from which probability on it is said to hold"
+    )
+
+    def mean(self, what: str) -> float:
+        """Return the mean over seeds of ``temperature``, ``error_before`` or ``error_after``."""
+        values = [value for value in getattr(self, what) if value is not None]
+        return sum(values) / len(values) if values else math.nan
 
 
 class TaskResult(_Part):
@@ -91,6 +111,11 @@ class TaskResult(_Part):
     unseen_recall: list[float | None] | None = Field(
         default=None,
         description="share of the test inputs of `unseen_classes` that are right, a value a seed; null without any",
+    )
+
+    by_output: dict[str, OutputScores] = Field(default={}, description="by class or label")
+    calibration: Calibration | None = Field(
+        default=None, description="null where no validation input is annotated for the task"
     )
 
     def mean(self, metric: str | None = None) -> float:
@@ -243,6 +268,7 @@ class Results(_Part):
     data_sets: dict[str, DataSetSummary] = Field(description="by dataset; with folds, those of the first fold")
     folds: int | None = Field(default=None, description="over how many folds; null without folds")
     confusion: Confusion | None
+    confusions: dict[str, Confusion] = Field(default={}, description="of every multiclass task")
     timings: list[Timing]
     versions: dict[str, str]
     warnings: list[str] = Field(default=[], description="what is odd about the labels as a whole, worst first")

@@ -1,14 +1,10 @@
 """Score every arm on the test split, beside the baseline and beside the best of the arms that need no co-training."""
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from mtlcore import (
-    IN_UNITS,
     Task,
     is_at_chance,
     paired_difference,
@@ -17,31 +13,17 @@ from pipelines.base.progress import bar
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
 from pipelines.case.metrics import metrics_of
+from pipelines.evaluate.by_output import scores_by_output
+from pipelines.evaluate.calibrate import Fitted, calibration_result
 from pipelines.evaluate.results import AgainstBest, Difference, TaskResult
-from pipelines.experiment.run import Run
-
-
-@dataclass(frozen=True)
-class TaskTest:
-    """The inputs of a split that are annotated for a task: where each stands in the split, and its labels."""
-
-    rows: Tensor
-    labels: Tensor
-    logits: dict[Run, Tensor]
-
-
-def of_arm(test: TaskTest, arm: str) -> list[Tensor]:
-    """Return an arm's logits, seed by seed."""
-    return [logits for run, logits in test.logits.items() if run.arm == arm]
-
-
-def or_null(value: float) -> float | None:
-    """Return a number as JSON holds it."""
-    return None if math.isnan(value) else value
+from pipelines.evaluate.task_test import TaskTest, of_arm, or_null
 
 
 def score_arms(
-    case: Case, tested: Mapping[str, TaskTest], unseen: Mapping[str, Sequence[str]]
+    case: Case,
+    tested: Mapping[str, TaskTest],
+    unseen: Mapping[str, Sequence[str]],
+    fitted: Mapping[str, Mapping[str, list[Fitted]]],
 ) -> dict[str, dict[str, TaskResult]]:
     """Return every arm's result on every task that it serves and that there are labels to test on for.
 
@@ -49,17 +31,21 @@ def score_arms(
         case: the case.
         tested: by task, with every arm's logits.
         unseen: by multiclass task, the classes without a labelled training input.
+        fitted: calibrations by arm and task, seed by seed; empty where there are no validation labels.
     """
     tasks, by_task = tasks_of(case), {}
     with bar("evaluate", len(case.arms) * len(tasks), "arm and task") as shown:
         for name, task in tasks.items():
             if name in tested:
-                by_task[name] = _score_task(case, task, tested[name], unseen.get(name, ()))
+                of_arms = {arm: of_tasks.get(name, []) for arm, of_tasks in fitted.items()}
+                by_task[name] = _score_task(case, task, tested[name], unseen.get(name, ()), of_arms)
             shown.show(len(by_task) * len(case.arms))
     return {arm: {name: of[arm] for name, of in by_task.items() if arm in of} for arm in case.arms}
 
 
-def _score_task(case: Case, task: Task, test: TaskTest, unseen: Sequence[str]) -> dict[str, TaskResult]:
+def _score_task(
+    case: Case, task: Task, test: TaskTest, unseen: Sequence[str], fitted: Mapping[str, list[Fitted]]
+) -> dict[str, TaskResult]:
     settings = case.evaluation
     scored = metrics_of(case)[task.name]
     primary = scored.primary
@@ -71,8 +57,7 @@ def _score_task(case: Case, task: Task, test: TaskTest, unseen: Sequence[str]) -
             replicates=settings.replicates, confidence=settings.confidence,
             metric=scored.metric,
         )  # fmt: skip
-        ends = {"value": interval.value, "low": interval.low, "high": interval.high}
-        return Difference(**ends, lower_is_better=is_error, in_units=primary in IN_UNITS)
+        return Difference(value=interval.value, low=interval.low, high=interval.high, lower_is_better=is_error)
 
     arms = [arm for arm in case.arms if task.name in case.tasks_of_arm(arm)]
     metrics = {arm: [scored.scores(z, test.labels) for z in of_arm(test, arm)] for arm in arms}
@@ -107,6 +92,8 @@ def _score_task(case: Case, task: Task, test: TaskTest, unseen: Sequence[str]) -
             at_chance=arm in at_chance,
             against_best=against,
             unseen_recall=_unseen_recall(task, test, arm, unseen),
+            by_output=scores_by_output(task, of_arm(test, arm), test.labels, fitted.get(arm, ())),
+            calibration=calibration_result(task, test, arm, fitted.get(arm, [])),
         )
     return results
 

@@ -109,12 +109,6 @@ def with_every_arm(
     return by_run
 
 
-def runs_to_validate(case: Case, runs: Sequence[Run]) -> list[Run]:
-    """Return the runs whose predictions of the validation split choose an arm's weights."""
-    arms = {case.trained_as(name) for name, arm in case.arms.items() if arm.reads_the_table}
-    return [run for run in runs if run.arm in arms]
-
-
 def fusion_weights(
     case: Case, predicted: Predicted, data_sets: DataSets, readings: Mapping[str, Reading]
 ) -> dict[str, dict[str, list[FusionWeights]]]:
@@ -122,6 +116,8 @@ def fusion_weights(
 
     A task that no validation dataset is labelled for is left out: it keeps the defaults.
     """
+    if not readings:
+        return {}
     readers = open_readers(case, data_sets, "validation")
     weights: dict[str, dict[str, list[FusionWeights]]] = {}
     for task, reading in readings.items():

@@ -8,6 +8,9 @@ from pipelines.case.case import Case
 from pipelines.experiment.layout import WHO_TRAINS
 from pipelines.experiment.run import Run
 
+_DO_NOT_COUNT = {"name", "embedded", "data_root", "storage", "logging", "tuning", "evaluation", "ingest"}
+_BELOW = {"training", "datasets", "relatedness", "arms"}
+
 
 @dataclass(frozen=True)
 class RunIdentity:
@@ -36,26 +39,26 @@ def identity(case: Case, run: Run, went_on_from: tuple[int, ...] = ()) -> RunIde
     """
     case, arm = case.for_arm(run.arm), case.arms[run.arm]
     matched = arm.networks == "shared" and arm.matching != "none"
-    settings: dict[str, Any] = case.model_dump(mode="json", by_alias=True, include={"input", "tasks", "network"})
+    # What is named here does not count, or counts in another form below; whatever is added to a case counts.
+    settings: dict[str, Any] = case.model_dump(mode="json", by_alias=True, exclude=_BELOW | _DO_NOT_COUNT)
     training = case.training.model_dump(mode="json", by_alias=True)
     steps = training.pop("steps")
-    for key in (*WHO_TRAINS, "seeds", "matching", "balancing"):
+    for key in (*WHO_TRAINS, "seeds", "matching", "balancing", "unlabelled"):
         del training[key]
     settings |= {
         "training": training,
         # What their rows hold is in the hashes of the blocks.
         "datasets": {
-            name: {"split": of.split, "labels": sorted(of.labels)}
+            name: of.model_dump(mode="json", exclude={"source", "select", "labels"}) | {"labels": sorted(of.labels)}
             for name, of in case.datasets.items()
             if of.split != "test"
         },
-        "arm": arm.model_dump(mode="json", include={"networks", "pretrained"}),
+        "arm": arm.model_dump(mode="json", exclude={"infer", "fuse", "batch", "matching", "balancing", "unlabelled"}),
         "batch": arm.batch if arm.networks == "one_per_task" or arm.tasks is not None else None,
-        "shuffle": list(arm.shuffle),
-        "unlabelled": case.unlabelled_of(run.arm).model_dump(mode="json"),
         "matching": arm.matching.model_dump(mode="json", by_alias=True) if matched else None,  # type: ignore[union-attr]
         "relatedness": [edge.model_dump(mode="json", by_alias=True) for edge in case.relatedness] if matched else None,
         "balancing": (arm.balancing or case.training.balancing).model_dump(mode="json"),
+        "unlabelled": case.unlabelled_of(run.arm).model_dump(mode="json"),
         "run": [run.network, list(run.tasks), run.seed],
         "went_on_from": list(went_on_from),
     }

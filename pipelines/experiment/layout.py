@@ -20,6 +20,7 @@
             failure.json                         why it failed last, if it did
         wandb/, .ray/                            what Weights & Biases and Ray keep for themselves
         results.json, report.html
+        predictions.parquet                      what every arm says of every test input, beside the truth
         relate/<from>-to-<to>.yaml, .png         how two tasks relate: what `kindred relate` estimated
         tuning/<fingerprint>/                    the results of `kindred tune`: <case>-tuned.yaml, trials.json
 """

@@ -3,14 +3,15 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import jinja2
 from pydantic import BaseModel, ConfigDict
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mtlcore import IN_UNITS
 from mtlcore.metrics.student_t import t_quantile
 from pipelines.base.errors import UserError
 from pipelines.base.plain_yaml import parse_yaml
@@ -19,6 +20,7 @@ from pipelines.base.terminal import as_text
 from pipelines.evaluate.results import Difference, Results, TaskResult, read_results
 from pipelines.experiment.layout import CASE_FILE
 from pipelines.report.headline import headlines
+from pipelines.report.units import difference_text, interval_text, score_text
 
 _NOT_COMPARED = ("storage", "logging", "tuning", "name")
 _MOST_CHANGES, _LONGEST = 30, 60
@@ -129,8 +131,7 @@ def _change(a: TaskResult | None, b: TaskResult | None, of_a: Results, of_b: Res
         ratio = sum(part**2 / (len(of) - 1) for part, of in zip(parts, values, strict=True))
         freedom = max(1, math.floor(sum(parts) ** 2 / ratio)) if ratio else len(values[0]) - 1
     half = t_quantile(0.5 + of_a.confidence / 2, freedom) * error
-    kind = {"lower_is_better": a.lower_is_better, "in_units": a.primary_metric in IN_UNITS}
-    return Difference(value=change, low=change - half, high=change + half, **kind)
+    return Difference(value=change, low=change - half, high=change + half, lower_is_better=b.lower_is_better)
 
 
 def _folder(given: str) -> str:
@@ -163,10 +164,23 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     }
 
 
+def comparison_page(compared: Comparison) -> str:
+    """Return the tables as an HTML page in the report's style."""
+    folders = [Path(__file__).parent, Path(__file__).parents[1] / "report"]
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(folders), autoescape=True, trim_blocks=True)
+    environment.filters["points"] = lambda value: f"{100 * value:+.1f}"
+    letters = _letters(compared)
+    return environment.get_template("compare.html.j2").render(compared=compared, letters=letters)
+
+
+def _letters(compared: Comparison) -> list[str]:
+    return [chr(ord("A") + i) for i in range(len(compared.experiments))]
+
+
 def comparison_text(compared: Comparison) -> str:
     """Return the tables for a terminal."""
     percent = round(100 * compared.confidence)
-    letters = [chr(ord("A") + i) for i in range(len(compared.experiments))]
+    letters = _letters(compared)
     head = [
         Text(f"{letter} = {name}" + "".join(f"\n    {line}" for line in lines))
         for letter, name, lines in zip(letters, compared.experiments, compared.came_to, strict=True)
@@ -190,8 +204,8 @@ def comparison_text(compared: Comparison) -> str:
             Text(row.task),
             Text(row.arm),
             row.metric.replace("_", "-"),
-            *(_score(score) for score in row.scores),
-            *(_points(change) if change else Text("-") for change in row.changes[1:]),
+            *(_score(score, row.metric) for score in row.scores),
+            *(_points(change, row.metric) if change else Text("-") for change in row.changes[1:]),
             end_section=last,
         )
     parts: list[RenderableType] = [*head, table]
@@ -202,15 +216,16 @@ def comparison_text(compared: Comparison) -> str:
     return as_text(*parts)
 
 
-def _score(score: Score | None) -> Text:
+def _score(score: Score | None, metric: str) -> Text:
     if score is None:
         return Text("-")
-    text = Text(f"{score.mean:.4g}" if score.difference and score.difference.in_units else f"{score.mean:.3f}")
-    return text.append("\n").append(_points(score.difference)) if score.difference else text
+    text = Text(score_text(score.mean, metric))
+    return text.append("\n").append(_points(score.difference, metric)) if score.difference else text
 
 
-def _points(difference: Difference) -> Text:
-    return Text(f"{difference.value_text} {difference.interval_text}", _STYLES[difference.verdict])
+def _points(difference: Difference, metric: str) -> Text:
+    text = f"{difference_text(difference.value, metric)} {interval_text(difference, metric)}"
+    return Text(text, _STYLES[difference.verdict])
 
 
 def _changes(title: str, letters: Sequence[str], changes: Mapping[str, Sequence[Any]]) -> Table:

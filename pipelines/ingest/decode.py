@@ -42,7 +42,7 @@ def decode_input(found: bytes | np.ndarray, declared: PictureInput | VectorInput
     """
     if isinstance(declared, VectorInput):
         assert isinstance(found, np.ndarray)
-        return _vector(found, declared.size), None
+        return _vector(found, declared), None
     if isinstance(found, bytes):
         return decode_picture(found, declared)
     return _fitted(_flat(_picture_of(found, declared), declared), declared), None
@@ -259,12 +259,13 @@ def _pixels_of_numbers(pixels: np.ndarray, limits: tuple[float, float] | None) -
     return pixels.astype(np.uint8)
 
 
-def _vector(numbers: np.ndarray, size: int) -> np.ndarray:
-    if numbers.shape != (size,):
-        raise ValueError(f"wrong width: found {numbers.size} numbers; expected {size}")
+def _vector(numbers: np.ndarray, declared: VectorInput) -> np.ndarray:
+    if numbers.shape != (declared.size,):
+        raise ValueError(f"wrong width: found {numbers.size} numbers; expected {declared.size}")
     # What float32 cannot hold becomes infinite, and is refused with the rest below.
     with np.errstate(over="ignore"):
         vector = numbers.astype(np.float32)
-    if not np.isfinite(vector).all():
+    # NaN is a value that is missing and may be; which columns' may, the source has looked at.
+    if np.isinf(vector).any() if declared.fills_missing else not np.isfinite(vector).all():
         raise ValueError("NaN or infinite features")
     return vector

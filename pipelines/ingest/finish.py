@@ -89,6 +89,7 @@ def finish_data_set(
         labels={task: count_labels(rows[task], tasks[task]) for task in case.datasets[listed.name].labels},
         sources=by_source(listed, quarantined),
         notes=dict(sorted(notes.items())),
+        vector_columns=listed.vector_columns,
         reasons=dict(sorted(Counter(kind_of_reason(r) for r in quarantined["reason"].to_pylist()).items())),
     )
     assert manifest.rows_in == manifest.rows + manifest.quarantined

@@ -35,6 +35,7 @@ from pipelines.blocks.schema import BLOCK_VERSION, block_schema
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
 from pipelines.ingest.chunks import Chunk
+from pipelines.ingest.columns import check_same_columns, spread_warnings
 from pipelines.ingest.decode import reads_heif
 from pipelines.ingest.finish import finish_data_set
 from pipelines.ingest.groups import check_groups
@@ -80,6 +81,7 @@ def ingest(case: Case) -> DataSets:
     # Every dataset is listed before any input is read, so that a wrong label of the last is told within seconds; and
     # all are made in one go, so that no processor waits for the end of each.
     check_groups(case, [one.listed for one in planned])
+    check_same_columns({one.listed.name: one.listed.vector_columns for one in planned})
     outcomes = _make_blocks(case, planned)
     finished = {
         one.listed.name: finish_data_set(case, one.listed, one.folder, one.settings, outcomes, one.before)
@@ -95,6 +97,8 @@ def ingest(case: Case) -> DataSets:
     made = without_leaks(case, made, {name: of.rows for name, of in finished.items()})
     _check_annotated(case, made)
     for words in label_warnings(case, {name: manifest.labels for name, manifest in made.manifests.items()}):
+        note(f"warning: {words}")
+    for words in spread_warnings(case, made):
         note(f"warning: {words}")
     write_data_sets(_record_file(case), made)
     return replace(made, read_from=_read_from(planned))

@@ -48,6 +48,7 @@ class ListedDataSet:
             original row as JSON).
         rows_per_chunk: the most rows of a chunk.
         notes: of the listing.
+        vector_columns: of vectors from tables, the names of the columns that hold the numbers.
     """
 
     name: str
@@ -56,6 +57,7 @@ class ListedDataSet:
     refused: pa.Table
     rows_per_chunk: int
     notes: Mapping[str, int]
+    vector_columns: tuple[str, ...] = ()
 
     @cached_property
     def chunks(self) -> list[Chunk]:
@@ -147,7 +149,9 @@ def list_data_set(case: Case, name: str) -> ListedDataSet:
     shape = case.input.shape
     most = rows_per_chunk(int(np.prod(shape)) * (4 if len(shape) == 1 else 1))
     rows = with_labels.filter(kept).combine_chunks()
-    return ListedDataSet(name, rows, listing.fields.filter(kept), _refused(listing, reasons), most, listing.notes)
+    refused = _refused(listing, reasons)
+    fields = listing.fields.filter(kept)
+    return ListedDataSet(name, rows, fields, refused, most, listing.notes, listing.vector_columns)
 
 
 def _rows_of_part(

@@ -197,6 +197,9 @@ def reason_of(error: Exception) -> str:
         ("broken archive", "broken archive"),
         ("wrong width", "wrong width"),
         ("NaN", "NaN or infinite features"),
+        ("no number", "no number"),
+        ("missing value", "missing value"),
+        ("unknown category", "unknown category"),
     ):
         if words.startswith(begins):
             return f"{reason}: {words}" if reason != words and not words.startswith(reason) else words

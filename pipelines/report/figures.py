@@ -119,10 +119,6 @@ def score_figure(task: str, results: Mapping[str, TaskResult], baseline: str) ->
     return _svg(figure)
 
 
-def _metric(result: TaskResult) -> str:
-    return result.primary_metric.replace("_", "-") + (" (lower is better)" if result.lower_is_better else "")
-
-
 def _range_of(values: Sequence[float]) -> tuple[float, float]:
     """Return the ends of an axis that the values fill, within 0 and 1 where they are."""
     if not values:
@@ -130,6 +126,10 @@ def _range_of(values: Sequence[float]) -> tuple[float, float]:
     low, high = min(values), max(values)
     room = max(0.08 * (high - low), 0.005)
     return max(low - room, 0.0) if low >= 0 else low - room, min(high + room, 1.0) if high <= 1 else high + room
+
+
+def _metric(result: TaskResult) -> str:
+    return result.primary_metric.replace("_", "-") + (" (lower is better)" if result.lower_is_better else "")
 
 
 def loss_figure(curves: Mapping[str, Sequence[np.ndarray]], window: int, colour: Mapping[str, str]) -> str:

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from pipelines.evaluate.results import Difference, Results
+from pipelines.evaluate.results import Results, TaskResult
 from pipelines.report.headline import headlines
 from pipelines.report.results_table import best_lines, chance_lines, early_lines, few_seeds, trust_lines, unseen_lines
-from pipelines.report.units import score_text
+from pipelines.report.units import difference_text, interval_text, score_text
 
 _SIGNS = {"better": "▲", "worse": "▼", "no clear difference": "≈"}
 _TEX_SIGNS = {"better": r"$\blacktriangle$", "worse": r"$\blacktriangledown$", "no clear difference": r"$\approx$"}
@@ -47,9 +47,9 @@ def as_markdown(results: Results) -> str:
 
 def as_latex(results: Results) -> str:
     r"""Return the results as a LaTeX table; it needs the packages ``booktabs`` and ``amssymb``."""
-    tasks = {task: next(iter(results.of_task(task).values())) for task in results.tested}
-    seeds = len(results.seeds)
-    names = [f"{_tex(task)} ({_tex(of.primary_metric.replace('_', '-'))})" for task, of in tasks.items()]
+    tasks, seeds = results.tested, len(results.seeds)
+    metrics = {task: next(iter(results.of_task(task).values())).primary_metric for task in tasks}
+    names = [f"{_tex(task)} ({_tex(metric.replace('_', '-'))})" for task, metric in metrics.items()]
     lines = [
         r"% needs \usepackage{booktabs,amssymb}",
         r"\begin{table}",
@@ -64,33 +64,31 @@ def as_latex(results: Results) -> str:
     gains = _delta_m(results, r"\%")[2:]
     for (arm, of_arm), gain in zip(results.arms.items(), gains, strict=True):
         cells = [_tex(arm)]
-        for task, of_task in tasks.items():
-            if task not in of_arm:
-                cells += ["", ""]
-                continue
-            d = of_arm[task].difference
-            cells += [score_text(of_arm[task].mean(), of_task.primary_metric), _change(d, _TEX_SIGNS) if d else ""]
+        for task in tasks:
+            cells += list(_score_and_change(of_arm.get(task), _TEX_SIGNS))
         lines.append("    " + " & ".join([*cells, gain]) + r" \\")
     lines += [r"    \bottomrule", r"  \end{tabular}", r"\end{table}"]
     return "\n".join(lines) + "\n"
 
 
 def _rows(results: Results) -> list[list[str]]:
-    rows = []
-    for task in results.tested:
-        first, cells = next(iter(results.of_task(task).values())), []
-        for of_arm in results.arms.values():
-            if task not in of_arm:
-                cells.append("")
-                continue
-            change = f" {_change(d, _SIGNS)}" if (d := of_arm[task].difference) else ""
-            cells.append(score_text(of_arm[task].mean(), first.primary_metric) + change)
-        rows.append([task, first.primary_metric.replace("_", "-") + " ↓" * first.lower_is_better, *cells])
-    return rows
+    return [
+        [
+            task,
+            next(iter(results.of_task(task).values())).primary_metric.replace("_", "-"),
+            *(" ".join(_score_and_change(of_arm.get(task), _SIGNS)).strip() for of_arm in results.arms.values()),
+        ]
+        for task in results.tested
+    ]
 
 
-def _change(d: Difference, signs: dict[str, str]) -> str:
-    return f"{signs[d.verdict]} {d.value_text} {d.interval_text}"
+def _score_and_change(result: TaskResult | None, signs: dict[str, str]) -> tuple[str, str]:
+    """Return both as text; empty where the arm does not serve the task, or is not compared."""
+    if result is None:
+        return "", ""
+    metric, d = result.primary_metric, result.difference
+    change = f"{signs[d.verdict]} {difference_text(d.value, metric)} {interval_text(d, metric)}" if d else ""
+    return score_text(result.mean(), metric), change
 
 
 def _delta_m(results: Results, percent: str) -> list[str]:
@@ -106,11 +104,10 @@ def _mean_and_deviation(results: Results, arm: str, task: str, metric: str, sign
     if task not in results.arms[arm]:
         return ""
     of = results.arms[arm][task]
-    mean, deviation = of.mean(metric), of.deviation(metric)
-    if mean != mean:
-        return "–"
-    spread = f" {sign} {score_text(deviation, metric)}" if deviation == deviation else ""
-    return score_text(mean, metric) + spread
+    deviation = of.deviation(metric)
+    return score_text(of.mean(metric), metric) + (
+        f" {sign} {score_text(deviation, metric)}" if deviation == deviation else ""
+    )
 
 
 def _md_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -1,6 +1,7 @@
 """What a case came to, in one line an arm: the first thing that a report, a table or a list of experiments says."""
 
 from pipelines.evaluate.results import Results
+from pipelines.report.units import difference_text, has_unit
 
 
 def headlines(results: Results) -> list[str]:
@@ -17,14 +18,15 @@ def _line(results: Results, arm: str) -> str:
     words, worse, known = [], [], False
     for task, result in results.arms[arm].items():
         if (difference := result.difference) is None:
-            if task in results.arms[results.baseline]:
-                words.append(f"{task} not compared ({results.baseline} at chance)")
+            words.append(f"{task} not compared ({results.baseline} at chance)")
             continue
         known = True
         if difference.verdict == "no clear difference":
             words.append(f"{task} within chance")
         else:
-            words.append(f"{task} {difference.value_text}{'' if difference.in_units else ' points'}")
+            metric = result.primary_metric
+            unit = f" ({metric.replace('_', '-')})" if has_unit(metric) else " points"
+            words.append(f"{task} {difference_text(difference.value, metric)}{unit}")
         if difference.verdict == "worse":
             worse.append(task)
     end = f"; negative transfer on {', '.join(worse)}" if worse else "; no negative transfer" if known else ""

@@ -120,6 +120,11 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def is_calibrated(results: Results) -> bool:
+    """Say whether a validation split chose temperatures."""
+    return any(result.calibration is not None for of_arm in results.arms.values() for result in of_arm.values())
+
+
 def contents(results: Results, shown: Sequence[str], listed: bool) -> list[tuple[str, str]]:
     """Return the page's sections: anchors and titles.
 
@@ -145,6 +150,8 @@ def contents(results: Results, shown: Sequence[str], listed: bool) -> list[tuple
         ("mixing", "Mixing", "mixing" in shown),
         ("data", "Data", True),
         ("metrics-of", "All metrics", True),
+        ("outputs-of", "By class and label", True),
+        ("calibration-of", "Calibration", is_calibrated(results)),
         ("cost", "Time and parameters", True),
         ("settings", "Settings", True),
         ("made", "How this was made", True),

@@ -27,9 +27,18 @@ from pipelines.experiment.resume import begun_data_sets
 from pipelines.experiment.run import HISTORY, VALIDATIONS, Run, list_runs
 from pipelines.report.formats import as_latex, as_markdown
 from pipelines.report.headline import headlines
-from pipelines.report.page import MOST_CELLS, compared_arm, contents, costs, settings, top_confusions, worst_first
+from pipelines.report.page import (
+    MOST_CELLS,
+    compared_arm,
+    contents,
+    costs,
+    is_calibrated,
+    settings,
+    top_confusions,
+    worst_first,
+)
 from pipelines.report.results_table import chance_lines, few_seeds, fusion_lines, unseen_lines
-from pipelines.report.units import score_text
+from pipelines.report.units import difference_text, interval_text, score_text
 from pipelines.train.lr_schedule import learning_rate
 
 if TYPE_CHECKING:  # matplotlib takes a second to import
@@ -52,7 +61,7 @@ def current_report(case: Case, results: Results) -> str | None:
 
 def _made_from(case: Case, results: Results) -> str:
     """Return a fingerprint of all that the page depends on."""
-    sources = sorted(file for file in Path(__file__).parent.iterdir() if file.suffix in (".py", ".j2"))
+    sources = sorted(file for file in Path(__file__).parent.iterdir() if file.suffix in (".py", ".j2", ".css"))
     code = [xxhash.xxh3_128_hexdigest(file.read_bytes()) for file in sources]
     return fingerprint({"code": code, "case": as_yaml(case), "results": results.model_dump(mode="json")})
 
@@ -78,14 +87,16 @@ def write_report(case: Case, results: Results, folds: Sequence[Case] = ()) -> st
     listed = None
     if not figures["confusion"]:
         listed = top_confusions(results, tasks[results.main_task])
-    environment.filters["points"] = lambda value: f"{100 * value:+.1f}"
-    environment.filters["score"] = score_text
+    environment.filters["points"] = lambda value, metric="": difference_text(value, metric)
+    environment.filters["interval"] = interval_text
+    environment.filters["score"] = lambda value, metric="": score_text(value, metric)
     page = environment.get_template(TEMPLATE).render(
         made_from=_made_from(whole, results),
         case=case,
         results=results,
         tasks=tasks,
         headlines=headlines(results),
+        calibrated=is_calibrated(results),
         contents=contents(results, [name for name, drawn in figures.items() if drawn], listed is not None),
         figures=figures,
         folded=folded,

@@ -6,7 +6,7 @@ from rich.table import Table
 from mtlcore import ENOUGH_SEEDS
 from pipelines.base.terminal import as_text
 from pipelines.evaluate.results import Difference, Fusion, Results
-from pipelines.report.units import score_text
+from pipelines.report.units import difference_text, interval_text, score_text
 
 MOST_CELLS = 8  # doubted cells of an edge that are listed below the table
 _STYLES = {"better": "green", "worse": "red", "no clear difference": ""}
@@ -41,14 +41,14 @@ def results_table(results: Results) -> str:
             metric = of_arm[task].primary_metric
             cell = f"{score_text(of_arm[task].mean(), metric)}{' (chance)' if of_arm[task].at_chance else ''}"
             if (d := of_arm[task].difference) is not None:
-                cell += "\n" + _in_its_colour(d, f"{d.value_text} {d.interval_text}")
+                cell += "\n" + _in_its_colour(d, f"{difference_text(d.value, metric)} {interval_text(d, metric)}")
             cells.append(cell)
         table.add_row(*cells, end_section=True)
     gains = []
     for arm, gain in results.delta_m.items():
         cell = f"{100 * gain:+.1f} %" if gain is not None else "-"
         if (d := results.delta_m_difference.get(arm)) is not None:
-            cell += "\n" + _in_its_colour(d, d.interval_text)
+            cell += "\n" + _in_its_colour(d, interval_text(d, "delta_m"))
         gains.append(cell)
     table.add_row("Delta_m", "relative gain", *gains)
     lines = [
@@ -76,8 +76,8 @@ def best_lines(results: Results) -> list[str]:
         for task, result in of_arm.items():
             if (against := result.against_best) is None:
                 continue
-            d = against.difference
-            gain = f"{d.value_text} {d.interval_text}"
+            d, metric = against.difference, result.primary_metric
+            gain = f"{difference_text(d.value, metric)} {interval_text(d, metric)}"
             verdicts.append(f"{task} {gain} to {against.baseline}: {against.verdict}")
         if verdicts:
             lines.append(f"{arm} against the best without co-training: {'; '.join(verdicts)}")

@@ -14,8 +14,9 @@ from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
 from pipelines.case.metrics import metrics_of
 from pipelines.evaluate.evaluate import check_trained, predict_runs, split_tests
+from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.run import list_runs
-from pipelines.search.settings import with_settings
+from pipelines.search.settings import with_case_settings, with_settings
 from pipelines.train.assignment import WorkerAssignment
 from pipelines.train.trainer import group_trainer
 
@@ -30,13 +31,31 @@ def run_trial(settings: dict[str, float], case: Case, data_sets: DataSets, folde
         folder: of the search; a trial has a folder of its own below it.
         alone: whether Ray is the command's own.
     """
-    tried = with_settings(case, settings)
-    arms = {case.tuning.arm: tried.arms[case.tuning.arm]}
+    _train_and_score(with_settings(case, settings), data_sets, join(folder, "trials", fingerprint(settings)), alone)
+
+
+def run_case_trial(settings: dict[str, Any], case: Case, data_sets: DataSets) -> None:
+    """Train and score one configuration of somebody's own search.
+
+    Args:
+        settings: values by dotted key of the case file.
+        case: the case that is tuned.
+        data_sets: without the test split.
+
+    Raises:
+        UserError: there is no such key, or a value is wrong.
+    """
+    tried = with_case_settings(case, settings)
+    place = join(experiment_folder(case), "tuning", "trials", fingerprint(settings))
+    _train_and_score(tried, data_sets, place, alone=False)
+
+
+def _train_and_score(tried: Case, data_sets: DataSets, place: str, alone: bool) -> None:
+    arms = {tried.tuning.arm: tried.arms[tried.tuning.arm]}
     tried = tried.model_copy(
-        update={"arms": arms, "training": tried.training.model_copy(update={"seeds": case.tuning.seeds})}
+        update={"arms": arms, "training": tried.training.model_copy(update={"seeds": tried.tuning.seeds})}
     )
     runs = list_runs(tried)
-    place = join(folder, "trials", fingerprint(settings))
     group_trainer(WorkerAssignment(tried, tuple(runs), data_sets, place, uuid.uuid4().hex), "trial", alone=alone).fit()
     check_trained(runs, place, data_sets)
     tests = split_tests(tried, predict_runs(tried, runs, data_sets, place, "validation"), data_sets, "validation")

@@ -33,7 +33,7 @@ from pipelines.train.launch import trainers_that_fit
 
 # A trial only starts a trainer and waits for it: the processors are for the trainer's workers. Ray wants a trial to
 # ask for something.
-_TRIAL_RESOURCES = {"CPU": 0, "memory": 1 << 20}
+TRIAL_RESOURCES = {"CPU": 0, "memory": 1 << 20}
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def tune(case: Case, data_sets: DataSets, verbose: bool = False) -> Tuned:
                 ray_tune.with_parameters(
                     run_trial, case=case, data_sets=tuning_sets, folder=folder, alone=is_own_ray()
                 ),
-                _TRIAL_RESOURCES,
+                TRIAL_RESOURCES,
             ),
             param_space=space,
             tune_config=search_plan(case, space, trainers_that_fit(case)),
@@ -148,13 +148,16 @@ def search_plan(case: Case, space: dict[str, Any], at_once: int | None) -> Any:
     )
 
 
-def check_tunable(case: Case) -> None:
-    """Raise UserError where the search cannot be: no such arm, one without a loss to weigh, no validation data."""
+def check_tunable(case: Case, *, needs_losses: bool = True) -> None:
+    """Raise UserError where the search cannot be: no such arm, one without a loss to weigh, no validation data.
+
+    ``needs_losses``: whether it is the losses of related tasks that are searched.
+    """
     from mtlcore.suggestions import did_you_mean
 
     if case.tuning.arm not in case.arms:
         raise UserError(f"tuning.arm: found {case.tuning.arm!r}, no such arm{did_you_mean(case.tuning.arm, case.arms)}")
-    if not isinstance(case.arms[case.tuning.arm].matching, Matching):
+    if needs_losses and not isinstance(case.arms[case.tuning.arm].matching, Matching):
         raise UserError(
             f"tuning.arm: found {case.tuning.arm!r}, an arm with matching: none; expected one with losses of related "
             "tasks, whose weights are searched"

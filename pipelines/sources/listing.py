@@ -4,7 +4,7 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -33,23 +33,25 @@ class Listing:
         rows: schema ``ROWS``.
         fields: the source's own columns, as many rows; for images in folders, ``folder``.
         notes: what else is to be known, by how many files or lines it is about: none of them is a row of its own.
+        vector_columns: of vectors from a table, the names of the columns that hold the numbers, in order.
     """
 
     rows: pa.Table
     fields: pa.Table
     notes: Mapping[str, int] = field(default_factory=dict)
+    vector_columns: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return int(self.rows.num_rows)
 
     def take(self, indices: pa.Array) -> "Listing":
         """Return some of the rows."""
-        return Listing(self.rows.take(indices), self.fields.take(indices), self.notes)
+        return replace(self, rows=self.rows.take(indices), fields=self.fields.take(indices))
 
     def with_notes(self, notes: Mapping[str, int]) -> "Listing":
         """Return the same rows with more notes; those of nothing are left out."""
         together = Counter(self.notes) + Counter(notes)
-        return Listing(self.rows, self.fields, dict(together))
+        return replace(self, notes=dict(together))
 
 
 def of_files(place: Place, ids: pa.Array, files: pa.Table, fields: pa.Table) -> Listing:
@@ -94,10 +96,22 @@ def of_table(place: Place, table: pa.Table, fields: pa.Table, ids: pa.Array | No
     return Listing(pa.table(rows, schema=ROWS), fields)
 
 
-def with_vectors(listing: Listing, vectors: pa.Array) -> Listing:
-    """Let every row carry its input, a list of float32."""
-    index = ROWS.get_field_index("vector")
-    return Listing(listing.rows.set_column(index, ROWS.field("vector"), vectors), listing.fields, listing.notes)
+def with_vectors(
+    listing: Listing, vectors: pa.Array, reasons: Sequence[str | None] = (), columns: tuple[str, ...] = ()
+) -> Listing:
+    """Let every row carry its input, a list of float32.
+
+    Args:
+        listing: the rows.
+        vectors: lists of float32, a row each.
+        reasons: why a row cannot be used, a row each; none where not given.
+        columns: the names of the columns that the numbers come from.
+    """
+    rows = listing.rows.set_column(ROWS.get_field_index("vector"), ROWS.field("vector"), vectors)
+    if any(reason is not None for reason in reasons):
+        refused = pc.coalesce(rows["refused"], pa.chunked_array([pa.array(reasons, pa.string())]))
+        rows = rows.set_column(ROWS.get_field_index("refused"), ROWS.field("refused"), refused)
+    return replace(listing, rows=rows, vector_columns=columns)
 
 
 def rejected(place: Place, reason: str) -> Listing:
@@ -125,7 +139,15 @@ def joined(listings: Sequence[Listing]) -> Listing:
     notes: Counter[str] = Counter()
     for listing in listings:
         notes.update(listing.notes)
-    return Listing(pa.concat_tables([listing.rows for listing in listings]), together, dict(notes))
+    columns = {listing.vector_columns: None for listing in listings if listing.vector_columns}
+    if len(columns) > 1:
+        first, other = list(columns)[:2]
+        raise UserError(
+            f"the columns that hold the numbers are {', '.join(first)} in one file and {', '.join(other)} in another; "
+            "expected the same in all, in the same order"
+        )
+    rows = pa.concat_tables([listing.rows for listing in listings])
+    return Listing(rows, together, dict(notes), next(iter(columns), ()))
 
 
 def column(fields: pa.Table, name: str, place: object) -> pa.ChunkedArray:

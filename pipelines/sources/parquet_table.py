@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any, ClassVar, Literal
 from urllib.parse import unquote
@@ -17,9 +18,9 @@ from pipelines.sources.fetch import fetch_one
 from pipelines.sources.listing import Listing, column, matching_columns, of_files, of_table, resolve_relative
 from pipelines.sources.near_names import find_near
 from pipelines.sources.places import NothingThereError, Place, find_places
-from pipelines.sources.settings import Columns
+from pipelines.sources.settings import Columns as ColumnNames
 from pipelines.sources.source import SourceSettings
-from pipelines.sources.text_tables import vectors_of
+from pipelines.sources.table_columns import Columns, TableColumn, encode, resolved
 
 
 class ParquetTable(SourceSettings):
@@ -37,8 +38,9 @@ class ParquetTable(SourceSettings):
     image_column: str = "image"
     """The column with the image: bytes, path or pixels."""
     vector_columns: Columns = ()
-    """The columns that hold the numbers, names or patterns like ``feature_*``, where inputs are vectors."""
-    label_columns: Columns = ()
+    """The columns that hold the numbers, names or patterns like ``feature_*``, where inputs are vectors; by default
+    ``input.columns``."""
+    label_columns: ColumnNames = ()
     """Those of them that labels are read from too; a label that is its own input is else refused."""
     id_column: str | None = None
     """The column with a row's name; its number by default."""
@@ -96,8 +98,8 @@ def list_parquet(place: Place, source: ParquetTable) -> Listing:
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{place}: cannot be read as Parquet: {error}") from None
     schema = file.schema_arrow
-    inputs = list(source.vector_columns) or [source.image_column]
-    names = matching_columns(schema.names, inputs, place)
+    columns = resolved(schema.names, source.vector_columns or (source.image_column,), place)
+    names = [one.name for one in columns]
     kept = matching_columns(names, source.label_columns, place) if source.vector_columns else []
     others = [
         name for name in schema.names if (name not in names or name in kept) and not _is_bytes(schema.field(name).type)
@@ -115,7 +117,10 @@ def list_parquet(place: Place, source: ParquetTable) -> Listing:
         files, notes = find_near(tree, resolve_relative(place, names))
         listing = of_files(place, pc.fill_null(paths, "") if ids is None else ids, files, fields)
         return listing.with_notes(notes)
-    return of_table(place, at, fields, ids)
+    listing = of_table(place, at, fields, ids)
+    if not source.vector_columns or (len(names) == 1 and pa.types.is_nested(schema.field(names[0]).type)):
+        return listing  # the numbers of a list have no names
+    return replace(listing, vector_columns=tuple(names))
 
 
 def hive_partitions(path: str) -> dict[str, str]:
@@ -146,16 +151,15 @@ def read_parquet_rows(
         source: what the input's columns are.
     """
     table = open_parquet(file)
-    names = matching_columns(
-        table.schema_arrow.names, list(source.vector_columns) or [source.image_column], file["file"]
-    )
+    columns = resolved(table.schema_arrow.names, source.vector_columns or (source.image_column,), file["file"])
+    names = [one.name for one in columns]
     starts = np.cumsum([0, *(table.metadata.row_group(i).num_rows for i in range(table.metadata.num_row_groups))])
     rows = np.asarray(wanted)
     group_of = np.searchsorted(starts, rows, side="right") - 1
     if (np.diff(rows) >= 0).all():
         for group, places in groupby(range(len(rows)), key=lambda i: group_of[i]):
             part = table.read_row_group(int(group), columns=names)
-            yield from _inputs(part.take(pa.array(rows[list(places)] - starts[group])), names, source)
+            yield from _inputs(part.take(pa.array(rows[list(places)] - starts[group])), columns, source)
         return
     # Sorted by another column, rows lie all over the file: every group is read once, and the order made again.
     parts = [
@@ -163,15 +167,20 @@ def read_parquet_rows(
         for group in np.unique(group_of)
     ]
     back = np.argsort(np.argsort(group_of, kind="stable"), kind="stable")
-    yield from _inputs(pa.concat_tables(parts).take(pa.array(back)), names, source)
+    yield from _inputs(pa.concat_tables(parts).take(pa.array(back)), columns, source)
 
 
-def _inputs(part: pa.Table, names: Sequence[str], source: ParquetTable) -> Iterator[bytes | np.ndarray | Exception]:
+def _inputs(
+    part: pa.Table, columns: Sequence[TableColumn], source: ParquetTable
+) -> Iterator[bytes | np.ndarray | Exception]:
     if source.vector_columns:
-        for value in vectors_of(part):
-            yield np.asarray(value.values.to_numpy(zero_copy_only=False), dtype=np.float32)
+        for value, reason in zip(*encode(part, columns), strict=True):
+            if reason is not None:
+                yield ValueError(reason)
+            else:
+                yield np.asarray(value.values.to_numpy(zero_copy_only=False), dtype=np.float32)
     else:
-        for value in part[names[0]]:
+        for value in part[columns[0].name]:
             yield _picture(value)
 
 

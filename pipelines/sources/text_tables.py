@@ -27,8 +27,9 @@ from pipelines.sources.listing import (
 )
 from pipelines.sources.near_names import find_near
 from pipelines.sources.places import Place
-from pipelines.sources.settings import Columns
+from pipelines.sources.settings import Columns as ColumnNames
 from pipelines.sources.source import SourceSettings
+from pipelines.sources.table_columns import Columns, encode, named_numbers, resolved
 
 
 def _one_byte(given: str) -> str:
@@ -52,8 +53,9 @@ class CsvTable(SourceSettings):
     file_column: str = "file"
     """The column with the image's path, relative to the table."""
     vector_columns: Columns = ()
-    """The columns that hold the numbers, names or patterns like ``feature_*``, where inputs are vectors."""
-    label_columns: Columns = ()
+    """The columns that hold the numbers, names or patterns like ``feature_*``, where inputs are vectors; by default
+    ``input.columns``."""
+    label_columns: ColumnNames = ()
     """Those of them that labels are read from too; a label that is its own input is else refused."""
     id_column: str | None = None
     """The column with a row's name; its number by default."""
@@ -80,8 +82,9 @@ class JsonLines(SourceSettings):
     file_column: str = "file"
     """The column with the image's path, relative to the table."""
     vector_columns: Columns = ()
-    """The columns that hold the numbers, names or patterns like ``feature_*``, where inputs are vectors."""
-    label_columns: Columns = ()
+    """The columns that hold the numbers, names or patterns like ``feature_*``, where inputs are vectors; by default
+    ``input.columns``."""
+    label_columns: ColumnNames = ()
     """Those of them that labels are read from too; a label that is its own input is else refused."""
     id_column: str | None = None
     """The column with a row's name; its number by default."""
@@ -205,16 +208,17 @@ def column_of(values: list[Any]) -> pa.Array:
 def _list_table(place: Place, source: CsvTable | JsonLines, table: pa.Table) -> Listing:
     assert place.file is not None
     if source.vector_columns:
-        names = matching_columns(table.column_names, source.vector_columns, place)
-        vectors = vectors_of(table.select(names))
+        columns = resolved(table.column_names, source.vector_columns, place)
+        names = [one.name for one in columns]
+        vectors, reasons = encode(table, columns)
         n = table.num_rows
         numbered = row_numbers(posixpath.basename(place.file), n)
         ids = column(table, source.id_column, place) if source.id_column else numbered
         file = place.tree().find(pa.array([place.file]))
         files = file.take(pa.array([0] * n, pa.int64()))
         kept = matching_columns(names, source.label_columns, place)
-        inputs_alone = [name for name in names if name not in kept]
-        return with_vectors(of_files(place, _text(ids), files, table.drop_columns(inputs_alone)), vectors)
+        listing = of_files(place, _text(ids), files, table.drop_columns([name for name in names if name not in kept]))
+        return with_vectors(listing, vectors, reasons, named_numbers(table, columns))
     if source.file_column not in table.column_names:
         near = did_you_mean(source.file_column, table.column_names)
         raise UserError(
@@ -236,42 +240,3 @@ def _affixed(names: pa.Array, source: CsvTable | JsonLines) -> pa.Array:
 def _text(values: pa.ChunkedArray) -> pa.Array:
     text = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
     return pc.fill_null(text.cast(pa.string()), "")
-
-
-def vectors_of(columns: pa.Table) -> pa.Array:
-    """Return a row's numbers as a list of float32: of one column of lists, or of a column a number.
-
-    What is no number becomes NaN, which sends the row to quarantine.
-    """
-    if columns.num_columns == 1 and (pa.types.is_nested(columns[0].type) or pa.types.is_string(columns[0].type)):
-        lists = columns[0].combine_chunks()
-        return pa.array([_floats(value) for value in lists.to_pylist()], pa.list_(pa.float32()))
-    numbers = [_numbers(columns[name]) for name in columns.column_names]
-    n = columns.num_rows
-    flat = pa.concat_arrays(numbers) if numbers else pa.array([], pa.float32())
-    wide = flat.to_numpy(zero_copy_only=False).reshape(len(numbers), n).T
-    offsets = pa.array(range(0, (n + 1) * len(numbers), max(1, len(numbers)))[: n + 1], pa.int32())
-    return pa.ListArray.from_arrays(offsets, pa.array(wide.reshape(-1), pa.float32()))
-
-
-def _floats(value: Any) -> list[float]:
-    if isinstance(value, str) and value.lstrip().startswith("["):  # a column of mixed types, a CSV file's cell
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return [float("nan")]
-    return [_float(one) for one in value] if isinstance(value, list) else [_float(value)]
-
-
-def _float(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return float("nan")
-
-
-def _numbers(values: pa.ChunkedArray) -> pa.Array:
-    try:
-        return pc.fill_null(pc.cast(values, pa.float32(), safe=False), float("nan")).combine_chunks()
-    except pa.ArrowInvalid:
-        return pa.array([_float(value) for value in values.to_pylist()], pa.float32())

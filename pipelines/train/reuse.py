@@ -5,6 +5,7 @@ earlier one has trained, to the same numbers from the same data, is copied; and 
 run goes on from the state that the shorter one has left (``final/`` in its folder).
 """
 
+import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -151,7 +152,8 @@ def _go_on(run: Run, ended: _Ended, experiment: str, exact: bool) -> bool:
     about, step = checkpoint.about, checkpoint.about.step
     other = "" if exact else ", whose learning rates were those of a run of that length"
     event = Event(step=step, what=f"went on from the end of a run of {step:,} steps{other}")
-    update: dict[str, Any] = {"run": str(run), "events": (*about.events, event)}
+    # A name of its own in logs elsewhere: two experiments may go on from one run.
+    update: dict[str, Any] = {"run": str(run), "events": (*about.events, event), "log_id": uuid.uuid4().hex[:12]}
     if not exact:
         update["went_on_from"] = (*about.went_on_from, step)
     begun = checkpoint.model_copy(update={"about": about.model_copy(update=update)})

@@ -30,7 +30,8 @@ from pipelines.case.load import SHIPPED_CASES, as_yaml, load_case
 
 pytestmark = pytest.mark.starts_ray
 ROOT = Path(__file__).parents[2]
-SMALL = ("training.steps=20", "training.seeds=[0]", "evaluation.replicates=20")
+SMALL = ("training.steps=20", "training.seeds=[0]", "evaluation.replicates=20", "evaluation.baseline=naive")
+SMALL += ("arms={naive: {matching: none}}",)
 
 
 @dataclass(frozen=True)
@@ -201,18 +202,12 @@ def test_the_digits_case_runs_on_the_cluster(head: Head, tmp_path: Path) -> None
     assert head.token not in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(("entrypoint", "code"), [("echo begun; exit 1", 1), ("echo begun; kill -9 $$", 137)])
-def test_a_failed_job_ends_the_command_with_its_exit_code(head: Head, entrypoint: str, code: int) -> None:
-    done = run_of_entrypoint(head, entrypoint)
+@pytest.mark.parametrize(("end", "code"), [("exit 1", 1), ("kill -9 $$", 137)])
+def test_the_job_finds_the_whole_case_and_the_command_ends_with_its_exit_code(head: Head, end: str, code: int) -> None:
+    done = run_of_entrypoint(head, f"cat case.yaml; {end}")
     assert done.returncode == code
-    assert "\nbegun\n" in done.stdout
+    assert as_yaml(load_case("digits", ["storage.path=/nowhere"])) in done.stdout
     assert f"failed, exit code {code}" in done.stderr
-
-
-def test_the_job_finds_the_whole_case(head: Head) -> None:
-    done = run_of_entrypoint(head, "cat case.yaml")
-    case = load_case("digits", ["storage.path=/nowhere"])
-    assert as_yaml(case) in done.stdout
 
 
 def test_data_that_the_cluster_does_not_have_is_a_mistake_that_the_job_tells(

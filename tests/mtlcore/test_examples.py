@@ -8,7 +8,10 @@ import mtlcore
 
 PUBLIC = {name: getattr(mtlcore, name) for name in mtlcore.__all__}
 # Examples of what these are stand where they are given or returned.
-PARTS = {"AnnotationCounts", "FusionWeights", "HeldOut", "JointLossValue", "ObservedCells", "PairMeasured", "TaskTrunk"}
+PARTS = {
+    "AnnotationCounts", "ExportedModel", "FusionWeights", "HeldOut", "JointLossValue", "ObservedCells", "PairMeasured",
+    "TaskTrunk",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [name for name, of in PUBLIC.items() if inspect.isroutine(of) or inspect.isclass(of)])

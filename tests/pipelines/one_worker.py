@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from pipelines import commands
+from pipelines.batches.measured_labels import with_measured_labels
 from pipelines.batches.measured_scaling import with_measured_scaling
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.run import list_runs
@@ -30,5 +31,6 @@ def train_here(case, on_progress=None, experiment=None):
 
 def run_here(case):
     """Do all that `kindred run` does, but train in this process: the command finds its runs done."""
-    train_here(with_measured_scaling(case, ingest(case)))
+    data_sets = ingest(case)
+    train_here(with_measured_labels(with_measured_scaling(case, data_sets), data_sets))
     return commands.run(case, fresh=False)

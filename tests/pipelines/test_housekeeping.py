@@ -12,7 +12,7 @@ from pipelines.blocks.datasets import DataSets, write_data_sets
 from pipelines.blocks.manifest import Manifest
 from pipelines.experiment.layout import EXPERIMENT, experiment_folder
 from pipelines.housekeeping.clean import delete_unneeded, find_unneeded
-from pipelines.housekeeping.compare import compare, comparison_text
+from pipelines.housekeeping.compare import compare, comparison_page, comparison_text
 from pipelines.housekeeping.listing import experiments_text, list_experiments
 from tests.pipelines.report.made_experiment import made_experiment
 
@@ -71,6 +71,9 @@ def test_two_are_compared_with_intervals_and_what_differs_between_them(two):
     assert change.value == pytest.approx(row.scores[1].mean - row.scores[0].mean)
     assert change.low < change.value < change.high
     assert row.scores[1].difference.value == pytest.approx(0.15)
+    page = comparison_page(compared)
+    assert page.count("<tr>") == 1 + len(compared.rows) + 1 + len(compared.settings)
+    assert "▲" in page
     text = comparison_text(compared)
     assert a.name in text
     assert "training.batch_size" in text

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from mtlcore import predicted_numbers, task_metrics
+from mtlcore import load_exported, predicted_numbers, task_metrics
 from pipelines.base.errors import UserError
 from pipelines.batches.measured_labels import with_measured_labels
 from pipelines.case.build import tasks_of
@@ -17,7 +17,7 @@ from pipelines.evaluate.evaluate import evaluate
 from pipelines.ingest.ingest import ingest, ingested
 from pipelines.report.report import write_report
 from pipelines.report.results_table import results_table
-from pipelines.use.export import export_run, load_exported
+from pipelines.use.export import export_run
 from tests.pipelines.one_worker import train_here
 
 TASKS = {
@@ -142,8 +142,9 @@ def test_an_exported_network_answers_in_the_labels_unit(finished, tmp_path):
     case, data_sets, results, folder = finished
     exported = load_exported(export_run(case, data_sets, "naive", None, None, tmp_path / "out"))
     test = np.load(folder / "test.npz")
-    z = exported.predict(torch.from_numpy(test["x"]))
-    answers = exported.answers(torch.from_numpy(test["x"]))
+    with torch.inference_mode():
+        z = exported(torch.from_numpy(test["x"]))
+    answers = exported.predict(torch.from_numpy(test["x"]))
     assert torch.equal(answers["age"], predicted_numbers(z["age"], tasks_of(case)["age"]))
     rmse = float(np.sqrt(np.mean((answers["age"][:, 0].numpy() - test["age"]) ** 2)))
     assert rmse == pytest.approx(results.arms["naive"]["age"].mean(), rel=1e-4)

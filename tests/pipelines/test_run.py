@@ -3,14 +3,14 @@
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import jsonschema
 import pytest
 
-from pipelines.evaluate.results import Results
-from tests.commands import kindred
+from pipelines.evaluate.results import Results, read_results
+from pipelines.report.results_table import results_table
+from tests.commands import kindred, kindred_here
 
 pytestmark = pytest.mark.starts_ray
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -20,7 +20,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 def outcome(tmp_path_factory):
     """`kindred run digits`, exactly as shipped."""
     store = tmp_path_factory.mktemp("run")
-    done = kindred("run", "digits", "--json", "--set", f"storage.path={store}")
+    done = kindred("run", "digits", "--json", "--set", f"storage.path={store}", timeout=1200)
     assert done.returncode == 0, done.stderr
     return done, json.loads(done.stdout)
 
@@ -62,9 +62,31 @@ def test_it_is_quiet_and_json_alone_stands_on_standard_output(outcome):
 
 def test_the_case_it_wrote_is_a_case_that_gives_the_same_experiment(outcome):
     experiment = Path(outcome[1]["experiment"])
-    shown = kindred("report", str(experiment / "case.yaml"), "--json")
+    shown = kindred_here("report", str(experiment / "case.yaml"), "--json")
     assert shown.returncode == 0, shown.stderr
     assert Path(json.loads(shown.stdout)["report"]) == experiment / "report.html"
+
+
+def test_the_same_command_again_answers_without_ray_by_its_note_and_without_it(outcome):
+    done, _ = outcome
+    store = Path(outcome[1]["experiment"]).parent
+    nobody = {"RAY_ADDRESS": "127.0.0.1:1"}
+    for noted in (True, False):
+        if not noted:
+            shutil.rmtree(store / ".finished")
+        again = kindred("run", "digits", "--json", "--set", f"storage.path={store}", more=nobody)
+        assert again.returncode == 0, again.stderr
+        assert json.loads(again.stdout) == json.loads(done.stdout)
+
+
+def test_an_experiments_folder_is_enough_to_report_and_export_wherever_it_lies(outcome, tmp_path):
+    moved = tmp_path / "moved" / "experiment"
+    shutil.copytree(outcome[1]["experiment"], moved)
+    done = kindred("export", str(moved), str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+    done = kindred("report", str(moved), "--format", "md")
+    assert done.stdout.strip() == str(moved / "report.md")
 
 
 def browse(page, *options):
@@ -113,12 +135,7 @@ def test_the_report_shows_its_table_and_plots_in_a_browser_without_a_console_err
 
 def test_the_table_at_the_end_shows_task_by_method_with_intervals(outcome):
     experiment = Path(outcome[1]["experiment"])
-    code = (
-        "from pipelines.evaluate.results import read_results\n"
-        "from pipelines.report.results_table import results_table\n"
-        f"print(results_table(read_results({str(experiment)!r})))"
-    )
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    shown = results_table(read_results(str(experiment)))
     difference = Results.model_validate(outcome[1]["results"]).arms["co-trained"]["digit"].difference
     assert f"{100 * difference.value:+.1f} [{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]" in shown
     assert "Delta_m" in shown

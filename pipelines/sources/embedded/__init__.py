@@ -16,6 +16,10 @@ def write_embedded(name: str | None, root: str | None) -> None:
         from pipelines.sources.embedded.digits import write_digits
 
         _write(str(root), write_digits)
+    if name == "seasons":
+        from pipelines.sources.embedded.seasons import write_seasons
+
+        _write(str(root), write_seasons)
 
 
 def _write(root: str, write: Callable[[Path], None]) -> None:

@@ -292,16 +292,16 @@ def test_the_estimate_goes_on_where_its_state_was_left():
 
 
 def test_evidence_that_comes_late_is_seen_and_costs_less():
-    """After a hundred steps every fourth one is looked at, and between them nothing is computed."""
+    """After two hundred steps every fourth one is looked at, and between them nothing is computed."""
     table = TRUTH["multilabel"].clone()
     table[2] = 1 - table[2]
     R = Relatedness(A, B["multilabel"], table)
     trust = RelatednessTrust([R], {"species": FEATURES, "traits": FEATURES})
     looked_at = 0
-    for step, (h, labels) in enumerate(batches("multilabel", 400)):
-        if step < 100:
+    for step, (h, labels) in enumerate(batches("multilabel", 450)):
+        if step < 200:
             labels["traits"].fill_(-1)
-        before = trust.observed()[R.key].share.clone() if 200 <= step < 220 else None
+        before = trust.observed()[R.key].share.clone() if 300 <= step < 320 else None
         trust.observe({"species": h, "traits": h}, labels)
         looked_at += before is not None and not torch.equal(before, trust.observed()[R.key].share)
     assert trust.by_edge()[R.key][2].max() < 0.5

@@ -201,6 +201,28 @@ def test_the_gradient_is_right_also_batched_whichever_way_the_cells_are_gone_thr
         torch.testing.assert_close(torch.autograd.grad(out, z_a, direction, retain_graph=True)[0], found)
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 4e-6)], ids=str)
+def test_cells_of_many_values_are_interpolated_as_exactly_as_the_dtype(dtype, tolerance):
+    rng = np.random.default_rng(0)
+    R = rng.uniform(0, 1, (60, 40)) ** rng.choice([1, 4], (60, 40))  # with values down to 1e-10
+    R[0, :3] = 1e-7, 1.0, 0.0
+    causes = cause_view(torch.from_numpy(R).to(dtype))
+    assert len(causes.spread) >= 2, "most cells lie in intervals"
+    assert 0 < len(causes.rare.values) < 0.2 * R.size
+    for scale in (1.0, 10.0, 90.0):
+        z = torch.from_numpy(scale * rng.normal(size=(3, 60))).to(dtype).requires_grad_()
+        out = LogNoCause.apply(z, causes)
+        given, table = z.detach().double().numpy(), causes.R.double().numpy()
+        p = np.exp(log_sigmoid(given))[:, :, None]
+        with np.errstate(divide="ignore"):
+            far = np.logaddexp(log_sigmoid(-given)[:, :, None], log_sigmoid(given)[:, :, None] + np.log1p(-table))
+        expected = np.where(p * table < 0.5, np.log1p(-np.minimum(p * table, 0.5)), far)
+        np.testing.assert_allclose(out.detach(), expected.sum(axis=1), rtol=tolerance)
+        (found,) = torch.autograd.grad(out.sum(), z)
+        slopes = -p * table * np.exp(log_sigmoid(-given)[:, :, None] - expected)
+        np.testing.assert_allclose(found, slopes.sum(axis=2), rtol=10 * tolerance, atol=1e-30)
+
+
 def test_a_sure_cause_that_the_label_contradicts_is_pulled_with_full_force():
     A, B = Multilabel("A", ("k",)), Multilabel("B", ("l",))
     R = Relatedness(A, B, torch.ones(1, 1, dtype=torch.float64))

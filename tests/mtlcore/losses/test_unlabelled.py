@@ -257,3 +257,15 @@ def test_a_moving_average_is_one_of_parameters_and_copies_buffers():
         assert torch.equal(found, right)
     with pytest.raises(ValueError, match="decay: found 1"):
         MovingAverage(network, 1.0)
+
+
+def test_a_worker_without_a_row_takes_part():
+    z, y = problem(rows=0)
+    of = unlabelled()
+    strong = {name: part.requires_grad_() for name, part in problem(rows=0)[0].items()}
+    terms = of.terms(z, strong, y, teacher=z)
+    value = JointLoss([A, B])(strong, y, beside=terms)
+    value.loss.backward()
+    assert value.loss == 0
+    of.end_step()
+    assert all(tensor.isfinite().all() for tensor in of.state_dict().values())

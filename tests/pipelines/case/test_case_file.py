@@ -1,7 +1,7 @@
 """A mistake in a case file is told in one line: file, key, what was found, what would be right."""
 
-import subprocess
 import sys
+from importlib.machinery import ModuleSpec
 
 import pytest
 import torch
@@ -233,23 +233,17 @@ def test_what_training_needs_is_looked_for_on_this_machine(monkeypatch):
         assert problem.startswith("training.device: found 'cuda' for 1 workers, and torch finds 0 GPUs")
 
 
-def test_wandb_that_is_not_installed_is_told_before_training():
+def test_wandb_that_is_not_installed_is_told_before_training(monkeypatch):
     """In a Python that finds a folder `wandb` alone, as an earlier run leaves one: that is no package."""
-    code = """
-import sys
-from importlib.machinery import ModuleSpec
 
-class AFolderAlone:
-    def find_spec(self, name, path=None, target=None):
-        return ModuleSpec(name, None, is_package=True) if name == "wandb" else None
+    class AFolderAlone:
+        def find_spec(self, name, path=None, target=None):
+            return ModuleSpec(name, None, is_package=True) if name == "wandb" else None
 
-sys.meta_path.insert(0, AFolderAlone())
-from pipelines.case.checks import check_machine
-from pipelines.case.load import load_case
-print(check_machine(load_case("digits", ["logging.wandb.mode=offline"])))
-"""
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "logging.wandb.mode: found 'offline', and wandb is not installed; pip install" in shown.stdout
+    monkeypatch.setattr(sys, "meta_path", [AFolderAlone(), *sys.meta_path])
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    (told_of,) = check_machine(load_case("digits", ["logging.wandb.mode=offline"]))
+    assert "logging.wandb.mode: found 'offline', and wandb is not installed; pip install" in told_of
 
 
 def test_a_missing_case_names_the_nearest():
@@ -262,6 +256,22 @@ def test_an_arm_says_only_what_differs_from_the_common_matching():
     assert case.arms["warm"].matching.sca.tau_co == 0.7
     assert case.arms["warm"].matching.dm.tau == 2
     assert case.arms["co-trained"].matching.dm.tau == 1
+
+
+def test_an_arm_that_is_set_is_added_to_the_default_arms():
+    plain = load_case("digits", ["arms=null"])
+    more = load_case("digits", ["arms=null", "arms.warm={matching: {dm: {tau: 2}}}", "arms.naive.balancing=pcgrad"])
+    assert list(more.arms) == [*plain.arms, "warm"]
+    assert more.arms["naive"].balancing.method == "pcgrad"
+    assert more.arms["co-trained"] == plain.arms["co-trained"]
+
+
+def test_the_device_is_chosen_where_the_case_says_auto(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    gpus = torch.cuda.device_count()
+    assert load_case("digits", ["training.device=auto"]).training.device == ("cuda" if gpus else "cpu")
+    many = load_case("digits", ["training.device=auto", f"training.workers={gpus + 1}"])
+    assert many.training.device == "cpu", "there is not one for every worker"
 
 
 EVERY_LOSS = [f"training.matching.{loss}.weight=0.5" for loss in ("dm", "sca", "ill")]

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from pipelines.base.errors import UserError
-from pipelines.case.load import SHIPPED_CASES, find_case_file, load_case
+from pipelines.case.load import SHIPPED_CASES, find_case_file, load_case, shipped_cases
 from pipelines.case.schema import case_reference, case_schema
 from tests.test_layers import ROOT
 
@@ -44,11 +44,13 @@ def test_every_key_has_a_meaning():
             assert value.get("description"), f"{name}.{key}: say what it means in a string below the field"
 
 
-@pytest.mark.parametrize("file", sorted(SHIPPED_CASES.glob("*.yaml")), ids=lambda file: file.stem)
-def test_shipped_cases_name_the_schema_and_are_valid_by_it(file):
+@pytest.mark.parametrize("file", shipped_cases(), ids=lambda file: file.stem)
+def test_shipped_cases_name_the_schema_and_are_valid_by_it_and_load(file):
     text = file.read_text()
-    assert text.startswith("# yaml-language-server: $schema=case.schema.json\n")
+    schema = "case.schema.json" if file.parent == SHIPPED_CASES else "../case.schema.json"
+    assert text.startswith(f"# yaml-language-server: $schema={schema}\n")
     jsonschema.validate(json.loads(json.dumps(yaml.safe_load(text))), SCHEMA)
+    load_case(str(file.relative_to(SHIPPED_CASES).with_suffix("")), check_paths=False)
 
 
 def test_cases_in_the_readme_are_valid_by_the_schema():

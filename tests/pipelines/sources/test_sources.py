@@ -28,6 +28,7 @@ from tests.pipelines.ingest_case import (
     write,
     write_what_every_case_needs,
 )
+from tests.pipelines.one_worker import run_here
 
 SOURCE = TypeAdapter(Source)
 
@@ -426,9 +427,9 @@ def parquet_of_vectors(root):
 
 
 def parquet_of_numbers(root):
-    columns = {f"f{i}": VECTORS[:, i] for i in range(3)}
+    columns = {name: VECTORS[:, i] for i, name in enumerate(("f1", "f2", "f10"))}
     pq.write_table(pa.table(columns | {"kind": WORDS, "held": HELD}), root / "pets.parquet", row_group_size=2)
-    return {"kind": "parquet", "path": "pets.parquet", "vector_columns": ["f0", "f1", "f2"]}
+    return {"kind": "parquet", "path": "pets.parquet", "vector_columns": ["f1", "f2", "f10"]}
 
 
 def numpy_of_vectors(root):
@@ -462,8 +463,9 @@ def test_vectors_come_from_tables_and_arrays(tmp_path, ray_local):
         source = writer(root / writer.__name__)
         source |= {"path": f"{writer.__name__}/{source['path']}"}
         sets[writer.__name__] = {"source": source, "labels": BY_COLUMN}
-    write(root / "test.csv", "f1,f2,f3,kind,furry,flies\n1,2,3,cat,1,0\n3,2,1,dog,0,1\n")
-    case = case_of(root, tmp_path, sets | {"test": TEST_OF_VECTORS}, input=INPUT)
+    write(root / "test.csv", "f1,f2,f10,kind,furry,flies\n1,2,3,cat,1,0\n3,2,1,dog,0,1\n")
+    test = TEST_OF_VECTORS | {"source": TEST_OF_VECTORS["source"] | {"vector_columns": "f*"}}
+    case = case_of(root, tmp_path, sets | {"test": test}, input=INPUT)
     assert isinstance(case.input, VectorInput)
     ingest(case)
     for name in sets:
@@ -475,8 +477,6 @@ def test_vectors_come_from_tables_and_arrays(tmp_path, ray_local):
 
 
 def test_a_network_learns_from_vectors(tmp_path, ray_local):
-    from pipelines import commands as steps
-
     rng = np.random.Generator(np.random.PCG64(3))
     x = rng.normal(size=(300, 3)).astype(np.float32)
     kind, furry = np.where(x[:, 0] > 0, "cat", "dog"), (x[:, 0] > 0).astype(int)
@@ -495,7 +495,7 @@ def test_a_network_learns_from_vectors(tmp_path, ray_local):
         training=training,
         arms=arms,
     )
-    outcome = steps.run(case, fresh=False)
+    outcome = run_here(case)
     assert outcome.results.arms["single-task"]["kind"].mean() > 0.9
 
 

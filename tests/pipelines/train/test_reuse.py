@@ -75,12 +75,25 @@ def test_another_table_leaves_what_does_not_use_it(load, trained):
         "network.options.dropout=0.3",
         "training.balancing=fixed",
         "tasks.kind.aliases={zero: 0}",
+        "training.unlabelled.evaluated=average",
     ],
 )
 def test_what_the_numbers_depend_on_makes_another_run(load, changed):
     plain, other = load(), load(changed)
     for run, same in zip(list_runs(plain), list_runs(other), strict=True):
         assert identity(plain, run) != identity(other, same)
+
+
+def test_arms_share_an_identity_only_where_they_share_their_networks():
+    arms = (
+        "{a: {}, b: {infer: table}, c: {matching: none}, d: {balancing: pcgrad}, e: {networks: one_per_task}, "
+        "f: {networks: one_per_task, batch: shared}, g: {matching: {dm: {weight: 0.5}}}, "
+        "h: {unlabelled: {consistency: {weight: 1}}}}"
+    )
+    case = load_case("digits", [f"arms={arms}", "evaluation.baseline=a"])
+    assert [name for name in case.arms if case.trained_as(name) != name] == ["b"]
+    settings = [identity(case, run).settings for run in list_runs(case)]
+    assert len(set(settings)) == len(settings)
 
 
 def test_more_steps_go_on_from_the_end_with_the_bits_of_one_longer_run(load, trained, tmp_path):

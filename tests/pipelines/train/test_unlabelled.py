@@ -13,6 +13,7 @@ from pipelines.batches.augmentation import perturbations, strong_draws
 from pipelines.batches.batch import batch_sampler, finish_batch, open_readers, stored_batch
 from pipelines.case.build import tasks_of
 from pipelines.case.load import load_case
+from pipelines.experiment.identity import identity
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.run import HISTORY, WEIGHTS, list_runs
 from pipelines.ingest.ingest import ingest, ingested
@@ -196,3 +197,5 @@ def test_an_arm_may_do_without(data_sets):
     assert case.unlabelled_of("joint").has_losses
     assert not case.unlabelled_of("plain").has_losses
     assert case.trained_as("plain") == "plain"
+    joint, plain = (identity(case, run) for run in list_runs(case) if run.seed == case.training.seeds[0])
+    assert joint != plain, "neither is taken for the other in another experiment"

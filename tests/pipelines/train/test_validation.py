@@ -159,12 +159,13 @@ def test_the_weights_of_the_best_validation_are_the_runs_and_early_stopping_leav
     assert f"1 of 1 runs stopped early, after {min(s for s, _ in told.values())} updates" in results_table(
         outcome.results
     )
-    page = Path(steps.report(case_of(*wild, "training.best=mean", "training.early_stopping={patience: 4}"))).read_text()
+    (file,) = steps.report(case_of(*wild, "training.best=mean", "training.early_stopping={patience: 4}"))
+    page = Path(file).read_text()
     assert 'aria-label="Validation by step"' in page
     assert 'aria-label="Learning rate by step"' in page
     assert "at most 25 updates each" in page
     for run, folder in stopped.items():
-        assert f"<td>{run}</td><td>{read_record(str(folder))['steps']} of 25</td>" in page
+        assert f'<td>{run}</td><td data-of="updates">{read_record(str(folder))["steps"]} of 25</td>' in page
 
 
 def test_small_validation_sets_are_used_whole_and_the_rest_is_shared_out():

@@ -66,9 +66,9 @@ def shown(rng: np.random.Generator, people: tuple[int, int], frequencies: str) -
     who = person(0, number)
     shares = [1 / len(EXPRESSIONS)] * len(EXPRESSIONS) if frequencies == "balanced" else [_WILD[e] for e in EXPRESSIONS]
     expression = EXPRESSIONS[rng.choice(len(EXPRESSIONS), p=shares)]
-    strength = rng.uniform(0.45, 1.0)  # of the whole face
+    strength = rng.uniform(0.6, 1.0)  # of the whole face
     units = {
-        unit: float(np.clip(strength * rng.uniform(0.7, 1.2), 0.3, 1.0))
+        unit: float(np.clip(strength * rng.uniform(0.75, 1.25), 0.4, 1.0))
         for unit, share in probabilities(expression).items()
         if rng.random() < share
     }

@@ -1,0 +1,167 @@
+"""What is predicted is what was evaluated, to the bit; every row is accounted for; what was stopped goes on."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.base.errors import UserError
+from pipelines.evaluate.evaluate import evaluate
+from pipelines.experiment.layout import experiment_folder
+from pipelines.ingest.ingest import ingested
+from pipelines.use import predict as prediction
+from pipelines.use.answers import Asked
+from pipelines.use.find_model import find_model
+from pipelines.use.predict import predict
+from tests.commands import kindred
+
+
+@pytest.fixture
+def pictures(case_of, digits_store):
+    """The digits' own folder, which their ingest has written."""
+    case_of()
+    return digits_store / "sources" / "digits"
+
+
+@pytest.mark.parametrize("arm", ["co-trained", "single-task-fused"])
+def test_predictions_of_the_test_split_equal_those_of_evaluation_to_the_bit(case_of, pictures, tmp_path, arm):
+    case = case_of()
+    evaluate(case, ingested(case))
+    kept = pq.read_table(Path(experiment_folder(case)) / "predictions.parquet").to_pandas()
+    lines = (pictures / "test.csv").read_text().splitlines()
+    other_order = [lines[0], *reversed(lines[1:250]), "test/none.png,0,0,0,0,0,0,0", *lines[250:]]
+    table = pictures / f"of-{arm}.csv"
+    table.write_text("\n".join(other_order))
+    done = predict(
+        find_model(experiment_folder(case), arm),
+        [str(table)],
+        str(tmp_path / "out.parquet"),
+        Asked(full=True, calibrated=False),
+    )
+    assert (done.rows_in, done.rows, done.quarantined) == (501, 500, 1)
+    said = pq.read_table(done.out).to_pandas().set_index("id")
+    for task in ("digit", "traits"):
+        evaluated = kept[(kept.arm == arm) & (kept.task == task)].set_index("id")
+        assert len(evaluated) == 500
+        both = zip(evaluated.probabilities, said.loc[evaluated.index][f"{task}.probabilities"], strict=True)
+        assert all(np.array_equal(right, of_use) for right, of_use in both)
+    digits = kept[(kept.arm == arm) & (kept.task == "digit")].set_index("id")
+    assert (said.loc[digits.index]["digit"] == digits.prediction).all()
+
+
+def test_what_cannot_be_read_is_in_the_quarantine_and_the_rest_in_the_order_of_the_inputs(case_of, pictures, tmp_path):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for i, file in enumerate(sorted((pictures / "test").iterdir())[:5]):
+        shutil.copy(file, folder / f"{i}.png")
+    (folder / "2.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    (folder / "notes.txt").write_text("no image")
+    models = find_model(experiment_folder(case_of()))
+    tables = {}
+    for ending in ("parquet", "csv", "jsonl"):
+        out = str(tmp_path / f"out.{ending}")
+        done = predict(models, [str(folder), str(folder / "4.png")], out, Asked(full=True))
+        assert (done.rows_in, done.rows, done.quarantined) == (6, 5, 1)
+        assert not Path(f"{tmp_path}/out.parts").exists()
+        tables[ending] = out
+    (bad,) = pq.read_table(done.quarantine).to_pylist()
+    assert bad["id"].endswith("mixed/2.png")
+    assert "image" in bad["reason"]
+    of_parquet = pq.read_table(tables["parquet"]).to_pylist()
+    assert [Path(row["id"]).name for row in of_parquet] == ["0.png", "1.png", "3.png", "4.png", "4.png"]
+    of_json = [json.loads(line) for line in Path(tables["jsonl"]).read_text().splitlines()]
+    assert [row["traits"] for row in of_json] == [row["traits"] for row in of_parquet]
+    with open(tables["csv"]) as file:
+        of_csv = list(csv.DictReader(file))
+    for row, cells in zip(of_parquet, of_csv, strict=True):
+        assert cells["digit"] == row["digit"]
+        assert cells["traits"] == "|".join(row["traits"])
+        for i, p in enumerate(row["digit.probabilities"]):
+            assert float(cells[f"digit.probability.{i}"]) == pytest.approx(p, rel=1e-6)
+
+
+def test_a_prediction_that_was_stopped_goes_on_and_what_has_changed_is_predicted_again(
+    case_of, pictures, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(prediction, "_MOST_ROWS", 100)
+    models, table = find_model(experiment_folder(case_of())), str(pictures / "test.csv")
+    whole = predict(models, [table], str(tmp_path / "whole.parquet"), Asked())
+    assert whole.kept == 0
+
+    out, going_on = str(tmp_path / "out.parquet"), prediction._predict_parts
+    monkeypatch.setattr(prediction, "_predict_parts", lambda parts, *more: going_on(parts[:2], *more))
+    with pytest.raises(FileNotFoundError):
+        predict(models, [table], out, Asked())
+    parts = tmp_path / "out.parts"
+    assert len(list(parts.glob("*.parquet"))) == 2
+    next(parts.glob("[!a]*.json")).unlink()  # killed between a part and the word that it is done
+    monkeypatch.setattr(prediction, "_predict_parts", going_on)
+    done = predict(models, [table], out, Asked())
+    assert (done.rows, done.kept) == (500, 100)
+    assert pq.read_table(out).equals(pq.read_table(whole.out))
+    assert not parts.exists()
+
+    monkeypatch.setattr(prediction, "_predict_parts", lambda parts, *more: going_on(parts[:2], *more))
+    with pytest.raises(FileNotFoundError):
+        predict(models, [table], out, Asked())
+    monkeypatch.setattr(prediction, "_predict_parts", going_on)
+    assert predict(models, [table], out, Asked(embeddings=True)).kept == 0, "asked for something else"
+
+
+def test_an_ensemble_is_the_mean_of_its_seeds(case_of, pictures, tmp_path):
+    case = case_of("training.seeds=[3,4]")
+    table, said = str(pictures / "test.csv"), {}
+    for name, choice in {"both": {"ensemble": True}, "first": {"seed": 3}, "second": {"seed": 4}}.items():
+        out = str(tmp_path / f"{name}.parquet")
+        predict(find_model(experiment_folder(case), "naive", **choice), [table], out, Asked(full=True))
+        said[name] = np.stack(pq.read_table(out)["digit.probabilities"].to_pylist())
+    np.testing.assert_allclose(said["both"], (said["first"] + said["second"]) / 2, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ["INPUT", "--out", "out.xlsx"],
+            "--out: found 'out.xlsx'; expected a file that ends in .parquet, .csv, .jsonl",
+        ),
+        (["INPUT", "--out", "o.csv", "--arm", "nave"], "--arm: found 'nave', no such arm; did you mean 'naive'?"),
+        (["INPUT", "--out", "o.csv", "--seed", "9"], "--seed: found 9; expected one of 3"),
+        (["INPUT", "--out", "o.csv", "--source", "delimiter"], "not of the form key=value"),
+    ],
+)
+def test_a_wrong_call_is_told_before_ray_starts(case_of, arguments, words):
+    done = kindred("predict", experiment_folder(case_of()), *arguments)
+    assert done.returncode == 2
+    assert words in done.stderr.replace("\n", " ")
+
+
+def test_inputs_that_are_none_are_told(case_of, pictures, tmp_path):
+    models = find_model(experiment_folder(case_of()))
+    (tmp_path / "a.docx").write_bytes(b"x")
+    for path, options, words in [
+        (tmp_path / "nowhere", {}, "nothing lies at"),
+        (tmp_path / "a.docx", {}, "a file of no known kind"),
+        (pictures / "test.csv", {"file_column": "path"}, "there is no column 'path'"),
+        (pictures / "test.csv", {"file_colum": "path"}, "file_column"),
+    ]:
+        with pytest.raises(UserError, match=words):
+            predict(models, [str(path)], str(tmp_path / "o.csv"), Asked(), options=options)
+
+
+@pytest.mark.starts_ray
+def test_the_command_predicts_an_experiment_and_prints_its_rate(case_of, pictures, tmp_path):
+    out = tmp_path / "out.parquet"
+    done = kindred("predict", experiment_folder(case_of()), str(pictures / "test.csv"), "--out", str(out), "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["rows"], told["quarantined"]) == (500, 0)
+    assert told["rows_per_second"] > 0
+    table = pq.read_table(out)
+    assert table.schema.field("traits").type == pa.list_(pa.string())
+    assert len(table) == 500
