@@ -31,6 +31,7 @@ _NAMES = {
     ),
     "mtlcore.losses.answer": ("answer",),
     "mtlcore.losses.consistency": ("consistency_loss",),
+    "mtlcore.losses.class_losses": ("class_loss", "label_loss"),
     "mtlcore.exported": (
         "ExportedModel",
         "load_exported",
@@ -68,7 +69,7 @@ _NAMES = {
     ),
     "mtlcore.losses.mixup": ("MixedLabels",),
     "mtlcore.losses.ordinal": ("class_log_probabilities", "ordinal_loss", "predicted_rank"),
-    "mtlcore.losses.regression": ("predicted_numbers", "predicted_spread", "regression_loss"),
+    "mtlcore.losses.regression": ("as_standardised", "predicted_numbers", "predicted_spread", "regression_loss"),
     "mtlcore.losses.pseudo_labels": (
         "flexible_thresholds",
         "pseudo_label_loss",
@@ -157,6 +158,7 @@ _NAMES = {
     ),
     "mtlcore.relatedness.relatedness": ("Relatedness",),
     "mtlcore.tasks": (
+        "ClassLoss",
         "KINDS",
         "MISSING",
         "Multiclass",

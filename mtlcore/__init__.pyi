@@ -15,6 +15,8 @@ from mtlcore.diagnostics.trust import cell_trust as cell_trust
 from mtlcore.exported import ExportedModel as ExportedModel
 from mtlcore.exported import load_exported as load_exported
 from mtlcore.losses.answer import answer as answer
+from mtlcore.losses.class_losses import class_loss as class_loss
+from mtlcore.losses.class_losses import label_loss as label_loss
 from mtlcore.losses.co_annotated_classes import co_annotated_classes as co_annotated_classes
 from mtlcore.losses.co_annotation import co_annotation_to_classes as co_annotation_to_classes
 from mtlcore.losses.co_annotation import co_annotation_to_labels as co_annotation_to_labels
@@ -42,6 +44,7 @@ from mtlcore.losses.ordinal import predicted_rank as predicted_rank
 from mtlcore.losses.pseudo_labels import flexible_thresholds as flexible_thresholds
 from mtlcore.losses.pseudo_labels import pseudo_label_loss as pseudo_label_loss
 from mtlcore.losses.pseudo_labels import pseudo_labels as pseudo_labels
+from mtlcore.losses.regression import as_standardised as as_standardised
 from mtlcore.losses.regression import predicted_numbers as predicted_numbers
 from mtlcore.losses.regression import predicted_spread as predicted_spread
 from mtlcore.losses.regression import regression_loss as regression_loss
@@ -106,6 +109,7 @@ from mtlcore.relatedness.reading import table_evidence as table_evidence
 from mtlcore.relatedness.relatedness import Relatedness as Relatedness
 from mtlcore.tasks import KINDS as KINDS
 from mtlcore.tasks import MISSING as MISSING
+from mtlcore.tasks import ClassLoss as ClassLoss
 from mtlcore.tasks import Multiclass as Multiclass
 from mtlcore.tasks import Multilabel as Multilabel
 from mtlcore.tasks import Ordinal as Ordinal
@@ -124,9 +128,11 @@ __all__ = [
     "MISSING",
     "AnnotationCounts",
     "AttentionTrunk",
+    "ClassLoss",
     "CrossStitch",
     "DSelectK",
     "DistributionMatching",
+    "ExportedModel",
     "FusionWeights",
     "HeadInputs",
     "HeldOut",
@@ -160,11 +166,14 @@ __all__ = [
     "UnlabelledLoss",
     "Verdict",
     "answer",
+    "as_standardised",
     "bootstrapped_delta_m",
     "build_backbone",
     "build_balancer",
+    "build_multi_task_network",
     "cell_trust",
     "class_log_probabilities",
+    "class_loss",
     "co_annotated_classes",
     "co_annotation_from_labels",
     "co_annotation_to_classes",
@@ -179,6 +188,8 @@ __all__ = [
     "evidence_for_target",
     "expression_to_au",
     "fit_fusion",
+    "fit_temperature",
+    "fit_thresholds",
     "flexible_thresholds",
     "fuse_log_linear",
     "gradient_agreement",
@@ -187,6 +198,8 @@ __all__ = [
     "implied_likelihood_loss",
     "is_annotated",
     "is_at_chance",
+    "label_loss",
+    "load_exported",
     "load_pretrained",
     "load_relatedness",
     "log_implied",

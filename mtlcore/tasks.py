@@ -64,10 +64,42 @@ def _check_names(what: str, task: str, names: tuple[str, ...]) -> None:
 
 
 @dataclass(frozen=True)
+class ClassLoss:
+    """How a multiclass or multilabel task is trained; see :func:`mtlcore.class_loss` and :func:`mtlcore.label_loss`.
+
+    Attributes:
+        kind: ``cross_entropy``, ``focal``, or, of labels, ``asymmetric``.
+        gamma: of ``focal``, the focusing; of ``asymmetric``, that of entries that do not hold.
+        gamma_positive: of ``asymmetric``, that of entries that hold.
+        margin: of ``asymmetric``: what does not hold and is as improbable is not counted.
+        smoothing: of labels, in [0, 1).
+        class_weights: of a multiclass task's inputs by their class, >= 0; empty: 1.
+        positive_weights: of entries that hold by label, > 0; empty: 1.
+
+    Example:
+        >>> ClassLoss("focal", gamma=1.0).smoothing
+        0.0
+    """
+
+    kind: Literal["cross_entropy", "focal", "asymmetric"] = "cross_entropy"
+    gamma: float = 2.0
+    gamma_positive: float = 0.0
+    margin: float = 0.05
+    smoothing: float = 0.0
+    class_weights: tuple[float, ...] = ()
+    positive_weights: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.smoothing < 1 or not 0 <= self.margin < 1 or min(self.gamma, self.gamma_positive) < 0:
+            raise ValueError(f"loss: found {self}; expected smoothing and margin in [0, 1), gammas of 0 or more")
+
+
+@dataclass(frozen=True)
 class Multiclass:
     """Exactly one of ``classes`` holds for an input; p = softmax(z).
 
-    An ``auxiliary`` task trains and is reported, and is left out of what is exported for use.
+    An ``auxiliary`` task trains and is reported, and is left out of what is exported for use. ``loss`` is cross-entropy
+    where it is not given.
 
     Example:
         >>> Multiclass("species", ("cat", "crow")).outputs
@@ -79,9 +111,12 @@ class Multiclass:
     name: str
     classes: tuple[str, ...]
     auxiliary: bool = field(default=False, compare=False)
+    loss: ClassLoss | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         _check_names("classes", self.name, self.classes)
+        if self.loss and self.loss.kind == "asymmetric":
+            raise ValueError(f"task {self.name!r}: found the loss asymmetric, which is of labels; expected focal")
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -108,6 +143,7 @@ class Multilabel:
     name: str
     labels: tuple[str, ...]
     auxiliary: bool = field(default=False, compare=False)
+    loss: ClassLoss | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         _check_names("labels", self.name, self.labels)

@@ -8,18 +8,20 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pipelines.base.errors import UserError
+from pipelines.base.fingerprint import fingerprint
 from pipelines.base.ray_session import need_ray
 from pipelines.base.storage import join, write_whole
-from pipelines.batches.measured_labels import with_measured_labels
+from pipelines.batches.measured_labels import is_measured, with_measured_labels
 from pipelines.batches.measured_scaling import with_measured_scaling
 from pipelines.blocks.datasets import DataSets, write_data_sets
 from pipelines.blocks.manifest import Manifest
 from pipelines.case.case import Case
-from pipelines.case.data import PictureInput, RegressionTask
+from pipelines.case.data import PictureInput
 from pipelines.case.load import as_yaml, find_case_file
-from pipelines.evaluate.evaluate import evaluate as _evaluate
+from pipelines.evaluate.evaluate import evaluate_folds as _evaluate
 from pipelines.evaluate.made_from import made_from
 from pipelines.evaluate.outcome import Outcome
 from pipelines.evaluate.relate import EstimatedEdge, edges_asked_for
@@ -42,8 +44,9 @@ from pipelines.use.export import export_run
 
 
 def ingest(case: Case) -> dict[str, Manifest]:
-    """Make the blocks that are not there."""
-    return dict(_ingest(case).manifests)
+    """Make the blocks that are not there; with folds those of all, and return the first's."""
+    first, *_ = [_ingest(one) for one in _folds(case)]
+    return dict(first.manifests)
 
 
 def inspect(case: Case, pictures: int = 12, seed: int = 0, sheet: str | None = None) -> Inspection:
@@ -82,15 +85,14 @@ def inspect(case: Case, pictures: int = 12, seed: int = 0, sheet: str | None = N
 
 def train(case: Case, fresh: bool, extend: bool = False) -> tuple[int, str]:
     """Train the runs that are not done; return how many, and the experiment's folder."""
-    data_sets = ingested(case)
-    case = _with_measured(case, data_sets)
-    return _trained(case, data_sets, fresh, extend=extend), experiment_folder(case)
+    folds = _ingested(case)
+    trained = [_trained(one, data_sets, fresh, extend=extend) for one, data_sets in folds]
+    return sum(trained), experiment_folder(_whole(folds))
 
 
 def evaluate(case: Case) -> Outcome:
     """Score the arms, of a case or of an experiment's folder, and write results.json."""
-    case, data_sets = _begun_or_ingested(case)
-    return _evaluated(case, data_sets)
+    return _evaluated(_begun_or_ingested(case))
 
 
 def report(case: Case, formats: Sequence[str] = ("html",)) -> list[str]:
@@ -107,16 +109,17 @@ def report(case: Case, formats: Sequence[str] = ("html",)) -> list[str]:
     for name in formats:
         if name not in known:
             raise UserError(f"--format: found {name!r}; expected {', '.join(known)}, or several with commas between")
-    if case.experiment is None and _is_measured(case):
-        case = _with_measured(case, ingested(case))
-    results = read_results(experiment_folder(case))
-    page = [write_report(case, results)] if "html" in formats else []
-    return [*page, *write_tables(case, results, [name for name in formats if name in TEXT_FORMATS])]
+    measured = case.experiment is None and (case.folds or _is_measured(case))
+    folds = _ingested(case) if measured else [(case, None)]
+    whole = _whole(folds)
+    results = read_results(experiment_folder(whole))
+    page = [write_report(whole, results, _cases(folds))] if "html" in formats else []
+    return [*page, *write_tables(whole, results, [name for name in formats if name in TEXT_FORMATS])]
 
 
 def export(case: Case, arm: str, seed: int | None, task: str | None, out: str, formats: Sequence[str] = ()) -> Path:
     """Write a trained arm for use, of a case or of an experiment's folder; return its folder."""
-    case, data_sets = _begun_or_ingested(case)
+    case, data_sets = _begun_or_ingested(case)[0]
     try:
         results = read_results(experiment_folder(case))
     except UserError:
@@ -125,7 +128,7 @@ def export(case: Case, arm: str, seed: int | None, task: str | None, out: str, f
 
 
 def run(case: Case, fresh: bool, extend: bool = False, command: tuple[str, Sequence[str]] | None = None) -> Outcome:
-    """Do all of it that is not done.
+    """Do all of it that is not done; with folds, fold after fold, and then report over all of them.
 
     Args:
         case: the case.
@@ -134,12 +137,15 @@ def run(case: Case, fresh: bool, extend: bool = False, command: tuple[str, Seque
         command: the case's name and the overrides as they were given: the same again is then answered at once.
     """
     begun = time.time()
-    data_sets = _ingest(case)
-    case = _with_measured(case, data_sets)
-    _trained(case, data_sets, fresh, extend=extend)
-    outcome = _reported(case, data_sets)
+    finished = []
+    for one in _folds(case):
+        data_sets = _ingest(one)
+        measured = _with_measured(one, data_sets)
+        _trained(measured, data_sets, fresh, extend=extend)
+        finished.append((measured, data_sets))
+    outcome = _reported(finished)
     if command is not None:
-        read = [*data_sets.folders.values(), *data_sets.read_from]
+        read = [place for _, sets in finished for place in (*sets.folders.values(), *sets.read_from)]
         name, overrides = command
         note_finished(
             find_case_file(name), overrides, case.storage.path, case.data_root or "", outcome.folder, read, begun
@@ -148,10 +154,10 @@ def run(case: Case, fresh: bool, extend: bool = False, command: tuple[str, Seque
 
 
 def resume(case: Case, allow_version_mismatch: bool) -> Outcome:
-    """Resume an experiment, to its report; the sources are not read."""
+    """Resume an experiment, to its report; the sources are not read. A fold is an experiment of its own."""
     data_sets = begun_data_sets(case)
     _trained(case, data_sets, fresh=False, allow_version_mismatch=allow_version_mismatch)
-    return _reported(case, data_sets)
+    return _reported([(case, data_sets)])
 
 
 def tune(case: Case, verbose: bool = False) -> Tuned:
@@ -176,8 +182,7 @@ def _with_measured(case: Case, data_sets: DataSets) -> Case:
 
 
 def _is_measured(case: Case) -> bool:
-    tasks = [task for task in case.tasks.values() if isinstance(task, RegressionTask)]
-    return "measured" in (case.input.mean, case.input.std) or any(None in (task.mean, task.spread) for task in tasks)
+    return "measured" in (case.input.mean, case.input.std) or any(map(is_measured, case.tasks.values()))
 
 
 def _sheet_file(case: Case, path: str | None) -> str:
@@ -189,12 +194,10 @@ def _sheet_file(case: Case, path: str | None) -> str:
     return str(file)
 
 
-def _begun_or_ingested(case: Case) -> tuple[Case, DataSets]:
-    """Return a case with its scaling, and its datasets: of an experiment's folder, those that it was trained on."""
-    if case.experiment is not None:
-        return case, begun_data_sets(case)
-    data_sets = ingested(case)
-    return _with_measured(case, data_sets), data_sets
+def _begun_or_ingested(case: Case) -> list[tuple[Case, DataSets]]:
+    """Return a case (of every fold) with what is measured, and its datasets: of an experiment's folder, those that it
+    was trained on."""
+    return [(case, begun_data_sets(case))] if case.experiment is not None else _ingested(case)
 
 
 def _trained(
@@ -207,21 +210,47 @@ def _trained(
     return _train(case, data_sets, fresh, allow_version_mismatch, extend)
 
 
-def _evaluated(case: Case, data_sets: DataSets) -> Outcome:
-    results = _evaluate(case, data_sets).model_copy(update={"made_from": made_from(case, data_sets)})
-    folder = experiment_folder(case)
+def _folds(case: Case) -> list[Case]:
+    """Return the case of every fold; the case alone where it has none."""
+    return [case.of_fold(fold) for fold in range(case.folds)] if case.folds else [case]
+
+
+def _ingested(case: Case) -> list[tuple[Case, DataSets]]:
+    """Return the case of every fold, with what is measured, and its datasets as they were ingested."""
+    return [(_with_measured(one, data_sets), data_sets) for one in _folds(case) for data_sets in (ingested(one),)]
+
+
+def _whole(folds: Sequence[tuple[Case, Any]]) -> Case:
+    """Return the case whose folder has the results: the one there is, or that of all folds together."""
+    return folds[0][0].of_fold(None) if len(folds) > 1 else folds[0][0]
+
+
+def _cases(folds: Sequence[tuple[Case, Any]]) -> list[Case]:
+    return [case for case, _ in folds] if len(folds) > 1 else []
+
+
+def _evaluated(folds: Sequence[tuple[Case, DataSets]]) -> Outcome:
+    results = _evaluate(folds).model_copy(update={"made_from": _made_from(folds)})
+    folder = experiment_folder(_whole(folds))
     results.write(folder)
     return Outcome(results, folder, None)
 
 
-def _reported(case: Case, data_sets: DataSets) -> Outcome:
+def _made_from(folds: Sequence[tuple[Case, DataSets]]) -> str | None:
+    """Return a fingerprint of all that results depend on; None where a run has not ended."""
+    each = [made_from(case, data_sets) for case, data_sets in folds]
+    return each[0] if len(each) == 1 else None if None in each else fingerprint(each)
+
+
+def _reported(folds: Sequence[tuple[Case, DataSets]]) -> Outcome:
     """Evaluate and report what has not been evaluated and reported as it stands."""
-    folder, current = experiment_folder(case), made_from(case, data_sets)
+    whole = _whole(folds)
+    folder, current = experiment_folder(whole), _made_from(folds)
     try:
         outcome = Outcome(read_results(folder), folder, None)
     except UserError:  # none, or of another version
-        outcome = _evaluated(case, data_sets)
+        outcome = _evaluated(folds)
     if outcome.results.made_from != current:
-        outcome = _evaluated(case, data_sets)
-    report = current_report(case, outcome.results) or write_report(case, outcome.results)
+        outcome = _evaluated(folds)
+    report = current_report(whole, outcome.results) or write_report(whole, outcome.results, _cases(folds))
     return replace(outcome, report=report)

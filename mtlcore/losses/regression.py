@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mtlcore.losses.loss_term import LossTerm, in_full_precision
-from mtlcore.tasks import Regression
+from mtlcore.tasks import Regression, Task
 
 # Of a predicted log variance, in units of the training labels' variance: an error of zero would reward minus infinity.
 _LOG_VARIANCE = (-7.0, 7.0)
@@ -43,6 +43,28 @@ def predicted_numbers(z: Tensor, task: Regression) -> Tensor:
     numbers = z[:, : len(task.outputs)]
     mean, spread = (torch.tensor(v, dtype=z.dtype, device=z.device) for v in (task.mean or 0.0, task.spread or 1.0))
     return numbers * spread + mean
+
+
+def as_standardised(z: Tensor, task: Task, other: Task) -> Tensor:
+    """Return what a head puts out as one of the same task with another mean and spread would; other kinds stay.
+
+    Args:
+        z: what the head puts out, shape (N, task.width).
+        task: as it was trained.
+        other: the same, with the other mean and spread.
+
+    Example:
+        >>> a, b = (Regression("age", ("age",), mean=(20.0,), spread=(s,)) for s in (5.0, 10.0))
+        >>> as_standardised(torch.tensor([[2.0]]), a, b)
+        tensor([[1.]])
+    """
+    if not isinstance(task, Regression) or not isinstance(other, Regression):
+        return z
+    numbers = standardised(predicted_numbers(z, task), other)
+    if task.loss != "gaussian":
+        return numbers
+    ratio = torch.tensor(task.spread or 1.0, dtype=z.dtype) / torch.tensor(other.spread or 1.0, dtype=z.dtype)
+    return torch.cat([numbers, z[:, len(task.outputs) :] + 2 * ratio.log().to(z.device)], dim=1)
 
 
 def predicted_spread(z: Tensor, task: Regression) -> Tensor:

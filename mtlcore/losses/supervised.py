@@ -6,6 +6,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from mtlcore.losses.class_losses import class_loss, label_loss
 from mtlcore.losses.loss_term import LossTerm, in_full_precision
 from mtlcore.losses.ordinal import ordinal_loss
 from mtlcore.losses.regression import regression_loss
@@ -13,8 +14,9 @@ from mtlcore.tasks import MISSING, Multiclass, Multilabel, Task
 
 
 def supervised_loss(z: Tensor, y: Tensor, task: Task) -> LossTerm:
-    r"""Loss of annotated entries: cross-entropy (multiclass) or binary cross-entropy (multilabel); for others see
-    :func:`mtlcore.regression_loss` and :func:`mtlcore.ordinal_loss`.
+    r"""Loss of annotated entries: cross-entropy (multiclass) or binary cross-entropy (multilabel); for a task's own
+    ``loss`` and other kinds see :func:`mtlcore.class_loss`, :func:`mtlcore.label_loss`, :func:`mtlcore.regression_loss`
+    and :func:`mtlcore.ordinal_loss`.
 
     .. math:: L_t = \frac{\sum M_t \cdot \mathrm{loss}(z_t, y_t)}{\sum M_t}
 
@@ -52,8 +54,8 @@ def _of_labels(z: Tensor, y: Tensor, task: Multilabel) -> LossTerm:
 
 
 _BY_KIND: dict[str, Callable[[Tensor, Tensor, Any], LossTerm]] = {
-    "multiclass": _of_classes,
-    "multilabel": _of_labels,
+    "multiclass": lambda z, y, task: (_of_classes if task.loss is None else class_loss)(z, y, task),
+    "multilabel": lambda z, y, task: (_of_labels if task.loss is None else label_loss)(z, y, task),
     "ordinal": ordinal_loss,
     "regression": regression_loss,
 }

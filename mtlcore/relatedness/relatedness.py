@@ -218,8 +218,9 @@ class Relatedness:
         """
         edge = f"relatedness {source.name} -> {target.name}"
         what = "class" if isinstance(source, Multiclass) else "label"
+        known, places = set(source.outputs), {name: i for i, name in enumerate(target.outputs)}
         for name in rows:
-            if name not in source.outputs:
+            if name not in known:
                 raise ValueError(
                     f"{edge}: row {name!r} is not a {what} of {source.name!r}{did_you_mean(name, source.outputs)}"
                 )
@@ -233,7 +234,7 @@ class Relatedness:
                 )
             where = f"{edge}, row {class_name!r}"
             for label, value in expanded_row(rows[class_name], target.outputs, where).items():
-                table[c, _place(label, target, where)] = value
+                table[c, places[label] if label in places else _place(label, target, where)] = value
         if base is None:
             return cls(source, target, table, provenance=provenance)
         leak = torch.zeros(len(target.outputs), dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Mean and spread of the training labels, by which a regression task's numbers are standardised."""
+"""What is measured of the training labels: mean and spread of numbers, weights of classes and of labels that hold."""
 
 import math
 from collections.abc import Sequence
@@ -6,28 +6,58 @@ from collections.abc import Sequence
 from pipelines.blocks.datasets import DataSets
 from pipelines.blocks.manifest import LabelCounts
 from pipelines.case.case import Case
-from pipelines.case.data import RegressionTask, outputs_of
+from pipelines.case.data import MulticlassTask, MultilabelTask, RegressionTask, TaskSection, outputs_of
 
 
 def with_measured_labels(case: Case, data_sets: DataSets) -> Case:
-    """Put numbers, one an output, where a regression task says nothing of its mean or spread.
+    """Put numbers where a regression task says nothing of its mean or spread, and where weights are to be counted.
 
     They are those of the training labels, as the manifests have them, over all datasets together: a number that is the
-    same in every row, or that no row has, gets the spread 1.
+    same in every row, or that no row has, gets the spread 1. Class weights: ``balanced``, n / (C n_c) with C classes
+    that have rows; ``effective``, (1 - beta) / (1 - beta^n_c), scaled so that they sum to C. ``pos_weight: balanced``:
+    rows on which a label does not hold over those on which it does. What has no row weighs 1.
 
     Args:
         case: the case.
         data_sets: all of its datasets.
     """
-    changed = {}
+    changed: dict[str, TaskSection] = {}
     for name, task in case.tasks.items():
-        if not isinstance(task, RegressionTask) or None not in (task.mean, task.spread):
+        if not is_measured(task):
             continue
         counts = [of.labels[name] for of in data_sets.of_split("train").manifests.values() if name in of.labels]
+        if not isinstance(task, RegressionTask):
+            changed[name] = _weighed(task, counts)
+            continue
         moments = [_together(counts, output) for output in outputs_of(name, task)]
         mean, spread = tuple(mean for mean, _ in moments), tuple(spread for _, spread in moments)
         changed[name] = task.model_copy(update={"mean": task.mean or mean, "spread": task.spread or spread})
     return case.model_copy(update={"tasks": {**case.tasks, **changed}}) if changed else case
+
+
+def is_measured(task: TaskSection) -> bool:
+    """Say whether something of a task is to be measured."""
+    if isinstance(task, RegressionTask):
+        return None in (task.mean, task.spread)
+    return isinstance(getattr(task, "class_weights", None), str) or isinstance(getattr(task, "pos_weight", None), str)
+
+
+def _weighed(task: TaskSection, counts: Sequence[LabelCounts]) -> TaskSection:
+    if isinstance(task, MulticlassTask):
+        rows = {name: sum(of.histogram.get(name, 0) for of in counts) for name in task.classes}
+        there = {name: n for name, n in rows.items() if n}
+        if task.class_weights == "balanced":
+            weights = {name: sum(there.values()) / (len(there) * n) for name, n in there.items()}
+        else:
+            beta = task.effective_beta
+            raw = {name: (1 - beta) / (1 - beta**n) for name, n in there.items()}
+            weights = {name: weight * len(raw) / sum(raw.values()) for name, weight in raw.items()}
+        return task.model_copy(update={"class_weights": weights})
+    assert isinstance(task, MultilabelTask)
+    held = {name: sum(of.histogram.get(name, 0) for of in counts) for name in task.labels}
+    known = {name: sum(of.known.get(name, 0) for of in counts) for name in task.labels}
+    ratio = {name: (known[name] - n) / n for name, n in held.items() if 0 < n < known[name]}
+    return task.model_copy(update={"pos_weight": ratio})
 
 
 def _together(counts: Sequence[LabelCounts], output: str) -> tuple[float, float]:

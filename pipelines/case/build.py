@@ -1,12 +1,13 @@
 """Build tasks, relatedness, losses and balancers from a validated case."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
 import torch
 
 from mtlcore import (
+    ClassLoss,
     DistributionMatching,
     ImpliedLikelihood,
     JointLoss,
@@ -35,6 +36,7 @@ from mtlcore.suggestions import did_you_mean
 from pipelines.case.build_network import network_of
 from pipelines.case.case import Case, RelatednessEdge
 from pipelines.case.data import (
+    ClassLossOptions,
     MulticlassTask,
     MultilabelTask,
     OrdinalTask,
@@ -54,9 +56,15 @@ def tasks_of(case: Case) -> dict[str, Task]:
 def _task(name: str, section: TaskSection) -> Task:
     match section:
         case MulticlassTask():
-            return Multiclass(name, section.classes, section.auxiliary)
+            weights = _by_output(section.classes, section.class_weights)
+            return Multiclass(
+                name, section.classes, section.auxiliary, _class_loss(section.loss, class_weights=weights)
+            )
         case MultilabelTask():
-            return Multilabel(name, section.labels, section.auxiliary)
+            weights = _by_output(section.labels, section.pos_weight)
+            return Multilabel(
+                name, section.labels, section.auxiliary, _class_loss(section.loss, positive_weights=weights)
+            )
         case OrdinalTask():
             return Ordinal(name, section.classes, section.auxiliary, section.loss)
         case RegressionTask():
@@ -69,6 +77,31 @@ def _task(name: str, section: TaskSection) -> Task:
                 mean=section.mean or (),
                 spread=section.spread or (),
             )
+
+
+def _by_output(outputs: Sequence[str], weights: str | float | Mapping[str, float] | None) -> tuple[float, ...]:
+    """Return a weight an output; none where they are yet to be counted."""
+    if isinstance(weights, float | int):
+        return (float(weights),) * len(outputs)
+    return tuple(weights.get(name, 1.0) for name in outputs) if isinstance(weights, Mapping) else ()
+
+
+def _class_loss(
+    options: ClassLossOptions | None, class_weights: tuple[float, ...] = (), positive_weights: tuple[float, ...] = ()
+) -> ClassLoss | None:
+    weighs = bool(class_weights or positive_weights)
+    if options is None:
+        return ClassLoss(class_weights=class_weights, positive_weights=positive_weights) if weighs else None
+    gamma = options.gamma if options.gamma is not None else 4.0 if options.kind == "asymmetric" else 2.0
+    return ClassLoss(
+        options.kind,
+        gamma=gamma,
+        gamma_positive=options.gamma_positive,
+        margin=options.margin,
+        smoothing=options.smoothing,
+        class_weights=class_weights,
+        positive_weights=positive_weights,
+    )
 
 
 def relatedness_of(edge: RelatednessEdge, tasks: dict[str, Task]) -> Relatedness:

@@ -331,6 +331,24 @@ class Case(Section):
         own = self.arms[arm].unlabelled
         return self.training.unlabelled if own is None else own
 
+    @property
+    def folds(self) -> int | None:
+        """Into how many folds its datasets are divided; None where they are not."""
+        return next((of.part.folds for of in self.datasets.values() if of.part and of.part.folds), None)
+
+    def of_fold(self, fold: int | None) -> "Case":
+        """Return the case of which a fold is the test part; with None that of all folds together."""
+        return self.model_copy(
+            update={
+                "datasets": {
+                    name: of.model_copy(update={"part": of.part.model_copy(update={"fold": fold})})
+                    if of.part and of.part.folds
+                    else of
+                    for name, of in self.datasets.items()
+                }
+            }
+        )
+
     def of_split(self, split: str) -> dict[str, DataSet]:
         """Return the datasets of a split, by name, in the case file's order."""
         return {name: data_set for name, data_set in self.datasets.items() if data_set.split == split}

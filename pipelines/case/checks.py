@@ -115,11 +115,12 @@ def _tasks(case: Case) -> Iterator[str]:
         if name in RESERVED:
             yield f"tasks.{name}: the name is taken; expected any but {', '.join(RESERVED)}"
         kind, outputs = names_of_outputs(task), outputs_of(name, task)
+        known = set(outputs)
         for alias, output in task.aliases.items():
-            if output not in outputs:
+            if output not in known:
                 near = did_you_mean(output, outputs)
                 yield f"tasks.{name}.aliases.{alias}: found {output!r}, none of the {kind}{near}"
-            elif alias in outputs:
+            elif alias in known:
                 yield f"tasks.{name}.aliases.{alias}: {alias!r} is itself one of the {kind}; expected another word"
         for output in outputs:
             if output != output.strip() or not output:
@@ -127,12 +128,24 @@ def _tasks(case: Case) -> Iterator[str]:
         for twice in sorted(output for output, n in Counter(outputs).items() if n > 1):
             yield f"tasks.{name}.{kind}: found {twice!r} twice; expected every name once"
 
+        yield from _loss_options(name, task)
         for key in ("mean", "spread") if isinstance(task, RegressionTask) else ():
             if (numbers := getattr(task, key)) is not None and len(numbers) != len(outputs):
                 yield f"tasks.{name}.{key}: found {len(numbers)} numbers; expected {len(outputs)}, one an output"
 
     if all(task.auxiliary for task in case.tasks.values()):
         yield "tasks: found all of them auxiliary; expected one at least that is there for use"
+
+
+def _loss_options(name: str, task: TaskSection) -> Iterator[str]:
+    key = {"multiclass": "class_weights", "multilabel": "pos_weight"}.get(task.kind, "")
+    weights = getattr(task, key, None)
+    outputs = set(outputs_of(name, task))
+    for output in weights if isinstance(weights, dict) else ():
+        if output not in outputs:
+            yield _unknown(f"tasks.{name}.{key}", names_of_outputs(task), output, outputs)
+    if isinstance(task, MulticlassTask) and task.loss is not None and task.loss.kind == "asymmetric":
+        yield f"tasks.{name}.loss: found 'asymmetric', which is of labels; expected cross_entropy or focal"
 
 
 def names_of_outputs(task: TaskSection) -> str:
@@ -183,8 +196,15 @@ def _labelled_for_both(case: Case, edge: RelatednessEdge) -> bool:
 
 
 def _datasets(case: Case) -> Iterator[str]:
+    numbers = {of.part.folds for of in case.datasets.values() if of.part and of.part.folds}
+    if len(numbers) > 1:
+        yield f"datasets: found splits of {' and '.join(map(str, sorted(numbers)))} folds; expected one number of folds"
     for name, data_set in case.datasets.items():
         key = f"datasets.{name}"
+        for by in data_set.part.stratify if data_set.part else ():
+            if by not in data_set.labels:
+                near = did_you_mean(by, data_set.labels)
+                yield f"{key}.split.stratify: found {by!r}, for which the dataset has no labels{near}"
         yield from _source_and_input(case, f"{key}.source", data_set.source)
         for task_name, rule in data_set.labels.items():
             if task_name not in case.tasks:

@@ -17,7 +17,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from mtlcore.tasks import OrdinalLoss, RegressionLoss
-from pipelines.base.section import Number, Positive, PositiveFloat, Section, one_or_more
+from pipelines.base.section import Number, Positive, PositiveFloat, Section, Weight, kind_alone, one_or_more
+from pipelines.case.split import Part
 from pipelines.sources.registry import Source
 from pipelines.sources.table_columns import Columns, TableColumn
 
@@ -29,6 +30,25 @@ def _several_numbers(value: object) -> object:
     return (value,) if isinstance(value, int | float | str) else value
 
 
+class ClassLossOptions(Section):
+    """A loss of classes or labels: ``kind`` alone, or with its settings; see mtlcore.class_loss and mtlcore.label_loss.
+
+    ``focal`` is T.-Y. Lin et al.'s (ICCV 2017), ``asymmetric``, of labels, T. Ridnik et al.'s (ICCV 2021), with
+    ``gamma`` 4 by default.
+    """
+
+    kind: Literal["cross_entropy", "focal", "asymmetric"] = "cross_entropy"
+    """Which."""
+    gamma: Weight | None = None
+    """The focusing: 2 of ``focal``, 4 of ``asymmetric`` (of what does not hold) by default."""
+    gamma_positive: Weight = 0.0
+    """Of ``asymmetric``: the focusing of what holds."""
+    margin: Annotated[float, Field(ge=0, lt=1), Number] = 0.05
+    """Of ``asymmetric``: what does not hold and is as improbable is not counted."""
+    smoothing: Annotated[float, Field(ge=0, lt=1), Number] = 0.0
+    """Label smoothing."""
+
+
 class MulticlassTask(Section):
     """Exactly one of ``classes`` holds; ``aliases`` are other words for them in sources (``happy: happiness``).
 
@@ -37,11 +57,18 @@ class MulticlassTask(Section):
 
     kind: Literal["multiclass"]
     classes: Annotated[tuple[str, ...], Field(min_length=1)]
-    """The classes, in order."""
+    """The classes, in order; or ``{file: PATH}``, or ``{from: data}``: as they stand in the data."""
     aliases: dict[str, str] = {}
     """Other words for them in sources: word to class."""
     auxiliary: bool = False
     """Trained and reported only."""
+    loss: Annotated[ClassLossOptions | None, BeforeValidator(kind_alone)] = None
+    """How it is trained; cross-entropy by default."""
+    class_weights: Literal["balanced", "effective"] | dict[str, Weight] | None = None
+    """How much an input counts by its class: inversely to the class's training rows, to their effective number (Y. Cui
+    et al., CVPR 2019), or numbers by class, 1 where there is none."""
+    effective_beta: Annotated[float, Field(ge=0, lt=1), Number] = 0.999
+    """Of ``effective``: how much rows of a class overlap."""
 
 
 class MultilabelTask(Section):
@@ -49,11 +76,15 @@ class MultilabelTask(Section):
 
     kind: Literal["multilabel"]
     labels: Annotated[tuple[str, ...], Field(min_length=1)]
-    """The labels, in order."""
+    """The labels, in order; or ``{file: PATH}``, or ``{from: data}``."""
     aliases: dict[str, str] = {}
     """Other words for them in sources: word to label."""
     auxiliary: bool = False
     """Trained and reported only."""
+    loss: Annotated[ClassLossOptions | None, BeforeValidator(kind_alone)] = None
+    """How it is trained; cross-entropy by default."""
+    pos_weight: Literal["balanced"] | PositiveFloat | dict[str, PositiveFloat] | None = None
+    """How much what holds counts beside what does not: not held / held by label, a number, or numbers by label."""
 
 
 class OrdinalTask(Section):
@@ -209,6 +240,15 @@ class DataSet(Section):
     """What it is used for."""
     select: Select | None = None
     """A part of the source."""
+    part: Part | None = None
+    """Which part of a divided source this is: made of a ``split`` with ``fractions`` or ``folds``."""
+    groups: str | None = None
+    """A column (a subject, a video) none of whose values may stand in two splits; that of ``split.by`` by default."""
+
+    @property
+    def group_column(self) -> str | None:
+        """The column whose values may not stand in two splits."""
+        return self.groups or (self.part.by if self.part else None)
 
 
 # Of the images of ImageNet, red, green and blue, as torchvision's models are trained with them.

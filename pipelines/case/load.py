@@ -19,6 +19,8 @@ from pipelines.case.network_paths import KEYS as NETWORK_PATHS
 from pipelines.case.network_paths import absolute_network_path, resolve_network_paths
 from pipelines.case.pretrained_scaling import with_pretrained_scaling
 from pipelines.case.relatedness import with_plain_tables
+from pipelines.case.split import with_divided_datasets
+from pipelines.case.vocabulary import with_listed_vocabularies
 from pipelines.sources.table_columns import columns_alone
 
 SHIPPED_CASES = Path(__file__).parents[1] / "cases"
@@ -110,6 +112,10 @@ def _validated(raw_case: Any, path: Path, overrides: Sequence[str], *, check_pat
     _choose_backbone(raw_case)
     _merge_matching_into_arms(raw_case)
     _columns_into_tables(raw_case)
+    if problems := with_divided_datasets(raw_case):
+        raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
+    if problems := with_listed_vocabularies(raw_case, path.absolute().parent, look_up=check_paths):
+        raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
     if problems := with_plain_tables(raw_case, path.absolute().parent, read_yaml):
         raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
     try:

@@ -8,6 +8,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pipelines.base.section import kind_alone, one_or_more
 from pipelines.case.case import Case
 from pipelines.case.relatedness import EDGE_FORMS
+from pipelines.case.split import Split
 from pipelines.case.training import method_alone, metric_alone, mixing_as_section
 from pipelines.sources.table_columns import columns_alone
 
@@ -24,6 +25,12 @@ _SHORT_FORMS: dict[Any, tuple[Schema, ...]] = {
     kind_alone: ({"kind_alone": True},),
     mixing_as_section: ({"kind_alone": True}, _SHARES),
 }
+
+
+_VOCABULARIES: tuple[Schema, ...] = (
+    {"type": "object", "properties": {"file": _WORD}, "required": ["file"], "additionalProperties": False},
+    {"type": "object", "properties": {"from": {"const": "data"}}, "required": ["from"], "additionalProperties": False},
+)
 
 
 class _CaseFileSchema(GenerateJsonSchema):
@@ -44,6 +51,17 @@ def case_schema() -> Schema:
     edge = definitions["RelatednessEdge"]["properties"]
     edge["table"] = {"anyOf": [*edge["table"]["anyOf"], _WORD], "default": None} | _described(edge["table"])
     edge |= EDGE_FORMS
+    definitions["Split"] = Split.model_json_schema(by_alias=True, schema_generator=_CaseFileSchema)
+    data_set = definitions["DataSet"]["properties"]
+    data_set["split"]["anyOf"] = [{"enum": data_set["split"].pop("enum")}, {"$ref": "#/$defs/Split"}]
+    data_set["split"].pop("type", None)
+    _finish(definitions["Split"], definitions)
+    for place in _all(definitions["Split"]["properties"]):
+        _finish(place, definitions)
+    for section, key in (("MulticlassTask", "classes"), ("OrdinalTask", "classes"), ("MultilabelTask", "labels")):
+        listed = definitions[section]["properties"][key]
+        described = _described(listed)
+        definitions[section]["properties"][key] = {"anyOf": [listed, *_VOCABULARIES]} | described
     # load.py fills these in.
     schema["required"].remove("arms")
     arms = schema["properties"]["arms"]
@@ -75,8 +93,10 @@ def _finish(place: Schema, definitions: Schema) -> None:
         kind.setdefault("description", "Says that it is this section.")
     if any(option == {"kind_alone": True} for option in place.get("anyOf", ())):
         union = place["anyOf"][0]
-        members = [definitions[ref.rpartition("/")[2]] for o in union["oneOf"] if (ref := o.get("$ref"))]
-        kinds = [m["properties"]["kind"]["const"] for m in members if set(m.get("required", ())) <= {"kind"}]
+        options = union.get("oneOf") or union.get("anyOf") or [union]
+        members = [definitions[ref.rpartition("/")[2]] for o in options if (ref := o.get("$ref"))]
+        alone = [m["properties"]["kind"] for m in members if set(m.get("required", ())) <= {"kind"}]
+        kinds = [name for kind in alone for name in kind.get("enum", [kind.get("const")])]
         place["anyOf"] = [{"enum": kinds} if option == {"kind_alone": True} else option for option in place["anyOf"]]
 
 

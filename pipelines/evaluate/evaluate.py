@@ -13,6 +13,8 @@ from torch import Tensor
 from mtlcore import (
     FusionWeights,
     Multiclass,
+    Task,
+    as_standardised,
     bootstrapped_delta_m,
     delta_m,
     is_annotated,
@@ -72,15 +74,43 @@ def evaluate(case: Case, data_sets: DataSets) -> Results:
     Raises:
         UserError: a run has not been trained.
     """
-    experiment = experiment_folder(case)
-    runs = list_runs(case)
-    check_trained(runs, experiment, data_sets)
+    return evaluate_folds([(case, data_sets)])
+
+
+def evaluate_folds(folds: Sequence[tuple[Case, DataSets]]) -> Results:
+    """Evaluate a case over its folds: every input is tested by the networks that have not been trained on it.
+
+    What the folds' networks of one arm and seed predict is put together, so that metrics, differences and intervals are
+    over all inputs at once, as of one test split. How an arm predicts through a table is the first fold's.
+
+    Args:
+        folds: the case of each fold, or one alone, and its datasets.
+
+    Raises:
+        UserError: a run has not been trained.
+    """
+    case, data_sets = folds[0]
+    whole = len(folds) == 1
+    tests, ran, every = [], [], []
+    for of_fold, sets in folds:
+        experiment, runs = experiment_folder(of_fold), list_runs(of_fold)
+        check_trained(runs, experiment, sets)
+        every.append(_predict_every_arm(of_fold, runs, sets, experiment))
+        tests.append(split_tests(of_fold, every[-1][0], sets, "test"))
+        _keep(of_fold, tests[-1], sets, every[-1][2], experiment)
+        ran += [(run, experiment) for run in runs]
+    _, fused, fitted = every[0]
+    fitted = fitted if whole else {}  # a fold's temperature is not another's
+    tested = tests[0] if whole else pooled_tests(tests, [tasks_of(of_fold) for of_fold, _ in folds])
+    experiment = experiment_folder(case if whole else case.of_fold(None))
     tasks = tasks_of(case)
-    predicted, fused, fitted = _predict_every_arm(case, runs, data_sets, experiment)
-    tested = split_tests(case, predicted, data_sets, "test")
-    _keep(case, tested, data_sets, fitted, experiment)
     settings = case.evaluation
-    unseen = unseen_classes(case, data_sets)
+    never_seen = [unseen_classes(of_fold, sets) for of_fold, sets in folds]
+    unseen = {
+        name: kept
+        for name, classes in never_seen[0].items()
+        if (kept := tuple(c for c in classes if all(c in of.get(name, ()) for of in never_seen)))
+    }
     arms = score_arms(case, tested, unseen, fitted)
     for_use = [name for name, task in tasks.items() if not task.auxiliary]
     main_task = settings.main_task or next(name for name in for_use if any(name in of for of in arms.values()))
@@ -103,13 +133,17 @@ def evaluate(case: Case, data_sets: DataSets) -> Results:
             arm: None if useless else _delta_m_difference(case, tested, arm, for_use) for arm in case.arms
         },
         auxiliary=[name for name, task in tasks.items() if task.auxiliary],
-        trust=_trust(case, runs, experiment),
-        visible_relatedness=_visible_relatedness(runs, experiment),
+        trust=_trust(case, ran),
+        visible_relatedness=_visible_relatedness(ran),
         data_sets=_summaries(case, data_sets),
+        folds=None if whole else len(folds),
         warnings=label_warnings(case, {name: manifest.labels for name, manifest in data_sets.manifests.items()}),
         confusion=_confusion(case, tested, main_task),
+        timings=[
+            _timing(run, at, "" if whole else f"fold-{i // (len(ran) // len(folds))}/")
+            for i, (run, at) in enumerate(ran)
+        ],
         confusions={name: of for name in tasks if (of := _confusion(case, tested, name)) is not None},
-        timings=[_timing(run, experiment) for run in runs],
         versions=installed_versions(),
         git_commit=git_commit(),
     )
@@ -237,6 +271,32 @@ def split_tests(
     return tests
 
 
+def pooled_tests(folds: Sequence[Mapping[str, TaskTest]], tasks: Sequence[Mapping[str, Task]]) -> dict[str, TaskTest]:
+    """Put the tests of several folds together, run by run; an input stands in one fold's test alone.
+
+    Args:
+        folds: by fold and task.
+        tasks: by fold; a fold's numbers are standardised by its own training rows.
+    """
+    pooled = {}
+    for name in (name for name in folds[0] if all(name in of for of in folds)):
+        rows, start = [], 0
+        for of in folds:
+            rows.append(of[name].rows + start)
+            start += int(max((int(test.rows.max()) + 1 for test in of.values()), default=0))
+        logits = {
+            run: torch.cat(
+                [
+                    as_standardised(of[name].logits[run], t[name], tasks[0][name])
+                    for of, t in zip(folds, tasks, strict=True)
+                ]
+            )
+            for run in folds[0][name].logits
+        }
+        pooled[name] = TaskTest(torch.cat(rows), torch.cat([of[name].labels for of in folds]), logits)
+    return pooled
+
+
 def predict_runs(
     case: Case,
     runs: Sequence[Run],
@@ -298,16 +358,18 @@ def _delta_m_difference(
     return Difference(value=interval.value, low=interval.low, high=interval.high)
 
 
-def _visible_relatedness(runs: Sequence[Run], experiment: str) -> dict[str, list[PairSeen]]:
+def _visible_relatedness(ran: Sequence[tuple[Run, str]]) -> dict[str, list[PairSeen]]:
     """Return, by arm of shared networks, what its runs saw of every pair; nothing of an arm where a run did not look.
 
     Runs that ended before ``logging.relatedness_every`` was changed may have looked at other steps: those that all
     looked at are kept.
     """
     pairs_by_arm: dict[str, list[PairSeen]] = {}
-    for arm in dict.fromkeys(run.arm for run in runs if run.network == "shared"):
+    for arm in dict.fromkeys(run.arm for run, _ in ran if run.network == "shared"):
         seeds = [
-            {(m.a, m.b, m.step): m for m in read_measured(run.folder(experiment))} for run in runs if run.arm == arm
+            {(m.a, m.b, m.step): m for m in read_measured(run.folder(experiment))}
+            for run, experiment in ran
+            if run.arm == arm
         ]
         common = [key for key in seeds[0] if all(key in of_seed for of_seed in seeds)]
         pairs_by_arm[arm] = []
@@ -336,11 +398,11 @@ def _confusion(case: Case, tested: Mapping[str, TaskTest], main_task: str) -> Co
     return Confusion(task=main_task, counts=counts) if counts else None
 
 
-def _trust(case: Case, runs: Sequence[Run], experiment: str) -> dict[str, dict[str, EdgeTrust]]:
+def _trust(case: Case, ran: Sequence[tuple[Run, str]]) -> dict[str, dict[str, EdgeTrust]]:
     """Return the mean over seeds of every row's trust, and the cells that are doubted, by arm and edge."""
     by_arm: dict[str, dict[str, EdgeTrust]] = {}
     for arm, settings in case.arms.items():
-        records = [read_record(run.folder(experiment)) for run in runs if run.arm == arm]
+        records = [read_record(run.folder(experiment)) for run, experiment in ran if run.arm == arm]
         of_seeds = [record["trust"] for record in records if record and record.get("trust")]
         for edge in of_seeds[0] if of_seeds else ():
             by_row = [edges[edge]["rows"] for edges in of_seeds]
@@ -380,11 +442,11 @@ def _summaries(case: Case, data_sets: DataSets) -> dict[str, DataSetSummary]:
     }
 
 
-def _timing(run: Run, experiment: str) -> Timing:
+def _timing(run: Run, experiment: str, fold: str = "") -> Timing:
     record = read_record(run.folder(experiment))
     assert record is not None
     return Timing(
-        run=str(run),
+        run=f"{fold}{run}",
         seconds=record["seconds"],
         waited_for_data_s=record["waited_for_data_s"],
         workers=record["workers"],

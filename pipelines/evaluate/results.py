@@ -265,7 +265,8 @@ class Results(_Part):
     visible_relatedness: dict[str, list[PairSeen]] = Field(
         default={}, description="by arm of shared networks: what training showed of every pair of tasks"
     )
-    data_sets: dict[str, DataSetSummary]
+    data_sets: dict[str, DataSetSummary] = Field(description="by dataset; with folds, those of the first fold")
+    folds: int | None = Field(default=None, description="over how many folds; null without folds")
     confusion: Confusion | None
     confusions: dict[str, Confusion] = Field(default={}, description="of every multiclass task")
     timings: list[Timing]

@@ -101,5 +101,7 @@ def _score_task(
 def _unseen_recall(task: Task, test: TaskTest, arm: str, unseen: Sequence[str]) -> list[float | None] | None:
     if not unseen:
         return None
-    is_unseen = torch.isin(test.labels, torch.tensor([task.outputs.index(name) for name in unseen]))
+    never = set(unseen)
+    places = [i for i, name in enumerate(task.outputs) if name in never]
+    is_unseen = torch.isin(test.labels, torch.tensor(places))
     return [or_null(float((z.argmax(dim=1) == test.labels)[is_unseen].double().mean())) for z in of_arm(test, arm)]

@@ -67,7 +67,8 @@ def open_readings(case: Case, data_sets: DataSets) -> dict[str, Reading]:
             edges.setdefault(edge.source, []).append((relatedness_of(edge, tasks), prior))
     readings = {}
     for name, of_task in edges.items():
-        seen = torch.tensor([c not in unseen.get(name, ()) for c in tasks[name].outputs])
+        never = set(unseen.get(name, ()))
+        seen = torch.tensor([c not in never for c in tasks[name].outputs])
         prior = torch.tensor(priors[name], dtype=torch.float64)
         if bool(seen.any()):
             prior = torch.where(seen, prior, prior[seen].mean())

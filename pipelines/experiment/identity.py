@@ -37,7 +37,7 @@ def identity(case: Case, run: Run, went_on_from: tuple[int, ...] = ()) -> RunIde
         run: the run.
         went_on_from: the steps at which it went on from a shorter run, whose learning rates were others.
     """
-    arm = case.arms[run.arm]
+    case, arm = case.for_arm(run.arm), case.arms[run.arm]
     matched = arm.networks == "shared" and arm.matching != "none"
     # What is named here does not count, or counts in another form below; whatever is added to a case counts.
     settings: dict[str, Any] = case.model_dump(mode="json", by_alias=True, exclude=_BELOW | _DO_NOT_COUNT)
@@ -54,7 +54,7 @@ def identity(case: Case, run: Run, went_on_from: tuple[int, ...] = ()) -> RunIde
             if of.split != "test"
         },
         "arm": arm.model_dump(mode="json", exclude={"infer", "fuse", "batch", "matching", "balancing", "unlabelled"}),
-        "batch": arm.batch if arm.networks == "one_per_task" else None,
+        "batch": arm.batch if arm.networks == "one_per_task" or arm.tasks is not None else None,
         "matching": arm.matching.model_dump(mode="json", by_alias=True) if matched else None,  # type: ignore[union-attr]
         "relatedness": [edge.model_dump(mode="json", by_alias=True) for edge in case.relatedness] if matched else None,
         "balancing": (arm.balancing or case.training.balancing).model_dump(mode="json"),

@@ -38,6 +38,7 @@ from pipelines.ingest.chunks import Chunk
 from pipelines.ingest.columns import check_same_columns, spread_warnings
 from pipelines.ingest.decode import reads_heif
 from pipelines.ingest.finish import finish_data_set
+from pipelines.ingest.groups import check_groups
 from pipelines.ingest.label_warnings import label_warnings
 from pipelines.ingest.leakage import without_leaks
 from pipelines.ingest.list_rows import ListedDataSet, list_data_set
@@ -79,6 +80,7 @@ def ingest(case: Case) -> DataSets:
             planned.append(_plan(case, list_data_set(case, name)))
     # Every dataset is listed before any input is read, so that a wrong label of the last is told within seconds; and
     # all are made in one go, so that no processor waits for the end of each.
+    check_groups(case, [one.listed for one in planned])
     check_same_columns({one.listed.name: one.listed.vector_columns for one in planned})
     outcomes = _make_blocks(case, planned)
     finished = {

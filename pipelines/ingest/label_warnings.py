@@ -67,11 +67,14 @@ def _of_classes(task: Task, of_split: Mapping[str, LabelCounts]) -> Iterator[tup
             f"{task.name}: {_named(tested)} no row in training, and in test {rows:,} of {test.annotated:,} rows: "
             "these can only be predicted wrongly",
         )
-    if untested := [name for name in never if name not in tested]:
+    known, absent_in_training = set(tested), set(never)
+    if untested := [name for name in never if name not in known]:
         yield 3, f"{task.name}: {_named(untested)} no row in training"
     for split in ("test", "validation"):
         of = of_split[split]
-        if absent := [name for name in task.outputs if of.annotated and not of.histogram[name] and name not in never]:
+        if absent := [
+            name for name in task.outputs if of.annotated and not of.histogram[name] and name not in absent_in_training
+        ]:
             yield 4, f"{task.name}: {_named(absent)} no row in {split}: nothing is said of how well they are recognized"
 
 

@@ -16,7 +16,8 @@ from mtlcore.suggestions import did_you_mean
 from pipelines.base.errors import UserError
 from pipelines.blocks.label_encoding import label_type, lists_of_truths
 from pipelines.case.data import LabelRule
-from pipelines.ingest.cells import (
+from pipelines.ingest.number_labels import align_numbers, binned
+from pipelines.sources.cells import (
     Aligned,
     Wrong,
     meanings,
@@ -26,7 +27,6 @@ from pipelines.ingest.cells import (
     whole_number,
     wrong_of,
 )
-from pipelines.ingest.number_labels import align_numbers, binned
 from pipelines.sources.listing import column
 
 _MOST_LOOKED_UP = 100  # words outside the vocabulary, for the nearest inside: nobody reads more

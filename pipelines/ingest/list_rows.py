@@ -18,9 +18,9 @@ from pipelines.blocks.label_encoding import arrow_labels, label_array, label_typ
 from pipelines.case.build import relatedness_of, tasks_of
 from pipelines.case.case import Case
 from pipelines.case.data import DataSet, MultilabelTask, Select
-from pipelines.ingest.cells import Aligned, distinct_cells
+from pipelines.case.split import Part
 from pipelines.ingest.chunks import Chunk, chunk_bounds, digest, rows_per_chunk
-from pipelines.ingest.label_names import read_names
+from pipelines.ingest.divide import part_of_rows
 from pipelines.ingest.labels import (
     align,
     has_value,
@@ -29,6 +29,8 @@ from pipelines.ingest.labels import (
     through,
 )
 from pipelines.ingest.number_labels import mean_of
+from pipelines.sources.cells import Aligned, distinct_cells
+from pipelines.sources.label_names import read_names
 from pipelines.sources.list_source import list_source
 from pipelines.sources.listing import Listing, column
 from pipelines.sources.places import NothingThereError, find_places
@@ -115,6 +117,16 @@ def list_data_set(case: Case, name: str) -> ListedDataSet:
         else nothing_annotated(tasks[task], len(listing))  # there may not even be columns
         for task in data_set.labels
     }
+    if data_set.part is not None:
+        of_tasks = {task: of_task.labels for task, of_task in aligned.items()}
+        kept_rows = _rows_of_part(name, data_set.part, tasks, listing, of_tasks)
+        listing = listing.take(kept_rows)
+        aligned = {task: of_task.take(kept_rows) for task, of_task in aligned.items()}
+        usable = usable.take(kept_rows)
+        if not len(listing):
+            raise UserError(
+                f"datasets.{name}: its part of the split has no row; expected larger fractions or more groups"
+            )
     # One reason a row, the first: whoever mends it sees the next at the next ingest.
     wrong = pa.nulls(len(listing), pa.string())
     for of_task in aligned.values():
@@ -140,6 +152,26 @@ def list_data_set(case: Case, name: str) -> ListedDataSet:
     refused = _refused(listing, reasons)
     fields = listing.fields.filter(kept)
     return ListedDataSet(name, rows, fields, refused, most, listing.notes, listing.vector_columns)
+
+
+def _rows_of_part(
+    name: str, part: Part, tasks: Mapping[str, Task], listing: Listing, labels: Mapping[str, pa.Array]
+) -> pa.Array:
+    """Return the numbers of the rows that are a part's, int64."""
+
+    def cells(key: str, named: str) -> list[str | None]:
+        which, texts = distinct_cells(column(listing.fields, named, f"datasets.{name}.split.{key}"))
+        return np.array([*texts, None], dtype=object)[which].tolist()  # type: ignore[no-any-return]
+
+    ids = listing.rows["id"].to_pylist()
+    groups = ids
+    if part.by is not None:
+        together = zip(ids, cells("by", part.by), strict=True)
+        groups = [row_id if cell is None else f"{part.by}={cell}" for row_id, cell in together]
+    times = None if part.time is None else cells("time", part.time)
+    named = [task for task in part.stratify if task in labels]
+    of_tasks = {task: label_array(pa.chunked_array([labels[task]]), tasks[task]) for task in named}
+    return pa.array(np.flatnonzero(part_of_rows(part, groups, of_tasks, times)), pa.int64())
 
 
 def _refused(listing: Listing, reasons: pa.ChunkedArray) -> pa.Table:

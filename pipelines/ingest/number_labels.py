@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from mtlcore import Task
 from pipelines.blocks.label_encoding import ENCODINGS, lists_of_truths
 from pipelines.case.data import LabelRule
-from pipelines.ingest.cells import (
+from pipelines.sources.cells import (
     Aligned,
     Wrong,
     column_of_output,

@@ -1,7 +1,7 @@
 """Render the report from results.json, the runs' histories and the case: one HTML page, and its tables as text."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ from pipelines.case.metrics import metrics_of
 from pipelines.evaluate.results import Results
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.resume import begun_data_sets
-from pipelines.experiment.run import HISTORY, VALIDATIONS, list_runs
+from pipelines.experiment.run import HISTORY, VALIDATIONS, Run, list_runs
 from pipelines.report.formats import as_latex, as_markdown
 from pipelines.report.headline import headlines
 from pipelines.report.page import (
@@ -66,15 +66,23 @@ def _made_from(case: Case, results: Results) -> str:
     return fingerprint({"code": code, "case": as_yaml(case), "results": results.model_dump(mode="json")})
 
 
-def write_report(case: Case, results: Results) -> str:
-    """Write report.html beside results.json; return its path."""
+def write_report(case: Case, results: Results, folds: Sequence[Case] = ()) -> str:
+    """Write report.html beside results.json; return its path.
+
+    Args:
+        case: the case.
+        results: of it, or of all of its folds.
+        folds: the case of each fold; none where there are no folds.
+    """
+    whole, each = case, folds or [case]
+    case = each[0]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    figures, folded = _figures(case, results)
+    figures, folded = _figures(each, results)
     tasks = tasks_of(case)
     listed = None
     if not figures["confusion"]:
@@ -83,7 +91,7 @@ def write_report(case: Case, results: Results) -> str:
     environment.filters["interval"] = interval_text
     environment.filters["score"] = lambda value, metric="": score_text(value, metric)
     page = environment.get_template(TEMPLATE).render(
-        made_from=_made_from(case, results),
+        made_from=_made_from(whole, results),
         case=case,
         results=results,
         tasks=tasks,
@@ -108,7 +116,7 @@ def write_report(case: Case, results: Results) -> str:
         eventful=[timing for timing in results.timings if timing.events],
         stopped_early=any((timing.steps or results.steps) < results.steps for timing in results.timings),
     )
-    file = join(experiment_folder(case), REPORT)
+    file = join(experiment_folder(whole), REPORT)
     write_whole(file, page)
     return file
 
@@ -123,13 +131,14 @@ def write_tables(case: Case, results: Results, formats: Sequence[str]) -> list[s
     return written
 
 
-def _figures(case: Case, results: Results) -> tuple[dict[str, list[tuple[str, Markup]]], list[bool]]:
+def _figures(each: Sequence[Case], results: Results) -> tuple[dict[str, list[tuple[str, Markup]]], list[bool]]:
     """Return the figures by section: what each shows, for those who cannot see it, and its SVG.
 
     And, for every table of relatedness, whether it is so large that it is folded.
     """
     from pipelines.report import figures as draw
 
+    case = each[0]
     tasks = tasks_of(case)
     by_task = {name: results.of_task(name) for name in results.tested}
     colour = draw.colours(list(results.arms))
@@ -139,7 +148,7 @@ def _figures(case: Case, results: Results) -> tuple[dict[str, list[tuple[str, Ma
             (f"Score of each arm on {name}", draw.score_figure(name, of_task, results.baseline))
             for name, of_task in by_task.items()
         ],
-        "losses": [("Training loss by step", draw.loss_figure(_curves(case), window, colour))],
+        "losses": [("Training loss by step", draw.loss_figure(_curves(each), window, colour))],
         "validation": [],
         "rate": [],
         "mixing": [("How a batch is mixed", draw.mixing_figure(results.data_sets, results.steps))],
@@ -147,7 +156,7 @@ def _figures(case: Case, results: Results) -> tuple[dict[str, list[tuple[str, Ma
         "confusion": [],
         "visible": [],
     }
-    if validated := _validations(case, results):
+    if validated := _validations(each, results):
         metrics = {name: of_task.primary for name, of_task in metrics_of(case).items()}
         sections["validation"] = [("Validation by step", draw.validation_figure(validated, metrics, colour))]
     rates = [learning_rate(case.training, step) for step in range(case.training.steps)]
@@ -173,7 +182,9 @@ def _figures(case: Case, results: Results) -> tuple[dict[str, list[tuple[str, Ma
     main_task = tasks[results.main_task]
     few = isinstance(main_task, Multiclass) and len(main_task.classes) <= draw.MOST_CLASSES_DRAWN
     if results.confusion is not None and isinstance(main_task, Multiclass) and few:
-        shown = list(dict.fromkeys([results.baseline, compared_arm(results)]))
+        shown = [
+            arm for arm in dict.fromkeys([results.baseline, compared_arm(results)]) if arm in results.confusion.counts
+        ]
         svg = draw.confusion_figure(results.confusion, main_task.classes, shown)
         sections["confusion"].append((f"Confusion of {results.main_task}", svg))
     # The SVG is drawn here from checked values; matplotlib escapes the names in it.
@@ -187,32 +198,39 @@ def _counted(case: Case) -> Case:
     return with_counted_tables(case, open_readers(case, begun_data_sets(case), "train"))
 
 
-def _validations(case: Case, results: Results) -> "dict[str, dict[str, list[ValidationCurve]]]":
+def _validations(each: Sequence[Case], results: Results) -> "dict[str, dict[str, list[ValidationCurve]]]":
     """Return what the runs' validations came to, by task and arm; empty where there were none."""
     from pipelines.report.figures import ValidationCurve
 
     curves: dict[str, dict[str, list[ValidationCurve]]] = {}
-    primary = {name: of_task.primary for name, of_task in metrics_of(case).items()}
+    primary = {name: of_task.primary for name, of_task in metrics_of(each[0]).items()}
     best_steps = {timing.run: timing.best_step for timing in results.timings}
-    for run in list_runs(case):
+    for fold, run, experiment in _runs(each):
         try:
-            content = read_bytes(join(run.folder(experiment_folder(case)), VALIDATIONS))
+            content = read_bytes(join(run.folder(experiment), VALIDATIONS))
         except FileNotFoundError:
             continue
         validated = pq.read_table(io.BytesIO(content))
         for task in run.tasks:
             values = validated[f"{task}.{primary[task]}"].to_numpy()
             if not np.isnan(values).all():
-                curve = ValidationCurve(validated["step"].to_numpy(), values, best_steps.get(str(run)))
+                curve = ValidationCurve(validated["step"].to_numpy(), values, best_steps.get(f"{fold}{run}"))
                 curves.setdefault(task, {}).setdefault(run.arm, []).append(curve)
-    return {task: curves[task] for task in case.tasks if task in curves}
+    return {task: curves[task] for task in each[0].tasks if task in curves}
 
 
-def _curves(case: Case) -> dict[str, list[np.ndarray]]:
+def _runs(each: Sequence[Case]) -> Iterator[tuple[str, Run, str]]:
+    """Yield every run with its experiment's folder, and what its name begins with in results."""
+    for number, case in enumerate(each):
+        for run in list_runs(case):
+            yield f"fold-{number}/" if len(each) > 1 else "", run, experiment_folder(case)
+
+
+def _curves(each: Sequence[Case]) -> dict[str, list[np.ndarray]]:
     """Return the parts of the loss by ``arm: part``, an array of steps a seed."""
     curves: dict[str, list[np.ndarray]] = {}
-    for run in list_runs(case):
-        content = read_bytes(join(run.folder(experiment_folder(case)), HISTORY))
+    for _, run, experiment in _runs(each):
+        content = read_bytes(join(run.folder(experiment), HISTORY))
         history = pq.read_table(pa.BufferReader(content))
         for part in history.column_names:
             if part == "loss" and run.network != "shared":

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mtlcore import FusionWeights, MultiTaskNetwork
+from mtlcore import FusionWeights, MultiTaskNetwork, Ordinal, Regression
 from mtlcore.exported import (
     Description,
     ExportedEdge,
@@ -196,7 +196,9 @@ def _input(case: Case, data_sets: DataSets) -> dict[str, Any]:
 
 def _task(case: Case, name: str, held_out: HeldOut, *, served: bool) -> ExportedTask:
     task, fitted = tasks_of(case)[name], held_out.fitted.get(name)
-    more = {key: value for key in ("loss", "mean", "spread") if (value := getattr(task, key, None))}
+    # The weights and focusing of a loss of classes change nothing of what its head puts out.
+    keys = ("loss", "mean", "spread") if isinstance(task, Ordinal | Regression) else ()
+    more = {key: value for key in keys if (value := getattr(task, key, None))}
     return ExportedTask(
         kind=task.kind,  # type: ignore[arg-type]
         outputs=task.outputs,

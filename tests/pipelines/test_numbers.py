@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from mtlcore import predicted_numbers, task_metrics
+from mtlcore import load_exported, predicted_numbers, task_metrics
 from pipelines.base.errors import UserError
 from pipelines.batches.measured_labels import with_measured_labels
 from pipelines.case.build import tasks_of
@@ -17,7 +17,7 @@ from pipelines.evaluate.evaluate import evaluate
 from pipelines.ingest.ingest import ingest, ingested
 from pipelines.report.report import write_report
 from pipelines.report.results_table import results_table
-from pipelines.use.export import export_run, load_exported
+from pipelines.use.export import export_run
 from tests.pipelines.one_worker import train_here
 
 TASKS = {
@@ -142,8 +142,9 @@ def test_an_exported_network_answers_in_the_labels_unit(finished, tmp_path):
     case, data_sets, results, folder = finished
     exported = load_exported(export_run(case, data_sets, "naive", None, None, tmp_path / "out"))
     test = np.load(folder / "test.npz")
-    z = exported.predict(torch.from_numpy(test["x"]))
-    answers = exported.answers(torch.from_numpy(test["x"]))
+    with torch.inference_mode():
+        z = exported(torch.from_numpy(test["x"]))
+    answers = exported.predict(torch.from_numpy(test["x"]))
     assert torch.equal(answers["age"], predicted_numbers(z["age"], tasks_of(case)["age"]))
     rmse = float(np.sqrt(np.mean((answers["age"][:, 0].numpy() - test["age"]) ** 2)))
     assert rmse == pytest.approx(results.arms["naive"]["age"].mean(), rel=1e-4)
@@ -170,3 +171,32 @@ def test_an_exported_network_answers_in_the_labels_unit(finished, tmp_path):
 def test_a_mistake_is_told_before_anything_starts(tmp_path, override, says):
     with pytest.raises(UserError, match=says):
         load_case(str(write_case(tmp_path)), [override])
+
+
+def test_folds_test_every_row_once_and_report_over_all_of_them(tmp_path, ray_local):
+    from pipelines import commands
+
+    source = {"kind": "numpy", "path": "test.npz"}
+    split = {"folds": 3, "stratify": "pain", "fractions": {"validation": 0.2}}
+    data = {"all": {"source": source, "labels": labels(*TASKS), "split": split}}
+    file = write_case(tmp_path, datasets=data, arms={"naive": {"matching": "none"}, "single": {"tasks": ["age"]}})
+    case = load_case(str(file), ["evaluation={baseline: naive, main_task: group}", "training.steps=40"])
+    finished = []
+    for fold in range(3):
+        one = case.of_fold(fold)
+        ingest(one)
+        data_sets = ingested(one)
+        one = with_measured_labels(one, data_sets)
+        train_here(one)
+        finished.append((one, data_sets))
+    outcome = commands._reported(finished)
+    results = outcome.results
+    assert results.folds == 3
+    assert len(results.timings) == 6
+    assert results.timings[-1].run.startswith("fold-2/")
+    assert sum(n for _, _, n in results.confusion.counts["naive"]) == 200, "every row is tested once"
+    assert tasks_of(finished[0][0])["age"].mean != tasks_of(finished[1][0])["age"].mean
+    assert results.arms["naive"]["age"].mean() < 6, "each fold's numbers are in one unit"
+    assert results.arms["naive"]["pain"].mean("quadratic_kappa") > 0.3
+    assert Path(outcome.report).is_file()
+    assert Path(outcome.folder).name == results.experiment

@@ -27,6 +27,10 @@ class Aligned:
     wrong: pa.Array
     undecided: pa.Array
 
+    def take(self, rows: pa.Array) -> "Aligned":
+        """Return some rows' labels, in the order asked for."""
+        return Aligned(self.labels.take(rows), self.wrong.take(rows), self.undecided.take(rows))
+
 
 def text_of(value: Any) -> str | None:
     """Return a cell's text, trimmed; None for an empty one, a null, or a float's NaN."""
