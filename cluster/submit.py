@@ -7,6 +7,7 @@ import sys
 import tempfile
 from http.client import HTTPException
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -103,14 +104,19 @@ def load_for_cluster(case: str, overrides: list[str]) -> "Case":
     return loaded
 
 
-def connect(address: str, verbose: bool = False) -> "JobSubmissionClient":
+def connect(address: str, verbose: bool = False, answer_within: float = 10.0) -> "JobSubmissionClient":
     """Return a client of a cluster's job API that the cluster has let in.
+
+    Args:
+        address: the URL of the cluster's dashboard.
+        verbose: let the client's own log lines through.
+        answer_within: seconds in which the dashboard has to have said what it is, name look-up and all.
 
     Raises:
         UserError: the address is not a URL, no Ray dashboard answers there, or the cluster refuses the token.
     """
     _check_address(address)
-    _check_dashboard(address)
+    _check_dashboard(address, answer_within)
     for name in _ADDRESS_VARIABLES:
         os.environ.pop(name, None)
     import logging
@@ -210,24 +216,33 @@ def _check_address(address: str) -> None:
         raise UserError(f"--address: found {address!r}; {right}")
 
 
-def _check_dashboard(address: str) -> None:
-    """Raise UserError where no Ray dashboard answers within ten seconds; Ray's own client waits minutes."""
-    try:
-        with urlopen(f"{address}/api/version", timeout=10) as answer:  # noqa: S310 - http(s), checked
-            problem = "" if b'"ray_version"' in answer.read(10_000) else "another server answers"
-    except HTTPError as error:  # 401, 403: it is there, and asks for a token
-        problem = "" if error.code in (401, 403) else f"another server answers, HTTP {error.code}"
-    except URLError as error:
-        problem = f"no answer: {error.reason}"
-    except TimeoutError:
-        problem = "no answer within ten seconds"
-    except (OSError, HTTPException) as error:
-        problem = f"what answers does not speak HTTP: {type(error).__name__}"
-    if problem:
+def _check_dashboard(address: str, within: float) -> None:
+    """Raise UserError where no Ray dashboard has answered in time; Ray's own client waits minutes."""
+    found = [f"no answer within {within:g} seconds"]
+    # A socket's own timeout begins anew with every byte, and looking up a name has none.
+    asking = Thread(target=lambda: found.append(_problem(address, within)), daemon=True)
+    asking.start()
+    asking.join(within)
+    if problem := found[-1]:
         raise UserError(
             f"{address}: no Ray dashboard there ({problem}); expected the URL that `ray start --head` "
             "prints, or that `ray dashboard CLUSTER.yaml` or `kubectl port-forward` brings to this machine"
         )
+
+
+def _problem(address: str, within: float) -> str:
+    """Ask what answers; return what is wrong with it, or an empty text."""
+    try:
+        with urlopen(f"{address}/api/version", timeout=within) as answer:  # noqa: S310 - http(s), checked
+            return "" if b'"ray_version"' in answer.read(10_000) else "another server answers"
+    except HTTPError as error:  # 401, 403: it is there, and asks for a token
+        return "" if error.code in (401, 403) else f"another server answers, HTTP {error.code}"
+    except URLError as error:
+        return f"no answer: {error.reason}"
+    except TimeoutError:
+        return f"no answer within {within:g} seconds"
+    except (OSError, HTTPException) as error:
+        return f"what answers does not speak HTTP: {type(error).__name__}"
 
 
 def _token_source() -> str | None:

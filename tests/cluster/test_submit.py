@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
@@ -313,6 +313,29 @@ def test_an_address_where_nobody_answers_is_told() -> None:
     (port,) = free_ports(1)
     with pytest.raises(UserError, match=rf"^http://127.0.0.1:{port}: no Ray dashboard there \(no answer: "):
         connect(f"http://127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize("drips", [False, True], ids=["silent", "a byte now and then"])
+def test_an_address_that_never_answers_is_not_waited_for_longer_than_was_said(drips: bool) -> None:
+    """A socket's own timeout begins anew with every byte."""
+    over = Event()
+
+    def drip() -> None:
+        connection, _ = server.accept()
+        with connection, suppress(OSError):
+            while not over.wait(0.05):
+                connection.sendall(b"H")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        dripping = Thread(target=drip, daemon=True)
+        if drips:
+            dripping.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(UserError, match=f"^{url}: no Ray dashboard there"):
+            connect(url, answer_within=0.4)
+        over.set()
+        if drips:
+            dripping.join(10)
 
 
 def test_another_port_of_ray_is_not_taken_for_the_dashboard(head: Head) -> None:
