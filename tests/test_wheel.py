@@ -51,7 +51,10 @@ def test_the_wheel_holds_what_is_read_at_run_time_and_the_sdist_what_is_needed_t
         "pipelines/cases/case.schema.json",
         "pipelines/report/report.html.j2",
         "mtlcore/__init__.pyi",
-        "cluster/rayjob.yaml",
+        *(
+            f"cluster/{name}"
+            for name in ("aws.yaml", "rayjob.yaml", "raycluster.yaml", "slurm.sh", "skypilot.yaml", "Dockerfile")
+        ),
     } <= names
     with tarfile.open(sdist) as archive:
         held = {name.partition("/")[2] for name in archive.getnames()}
