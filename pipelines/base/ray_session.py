@@ -36,9 +36,9 @@ _OF_OWN_RAY = {
 _OF_RAY_DATA = ("StreamingExecutor", "iter_threaded", "Prefetcher", "ray-data-metadata-prefetch")
 _LONGEST_END_S = 10.0
 _LONGEST_WAIT_S = 8.0  # for a cluster's head to answer
-# A socket's path has 107 bytes; of these /kindred-<8> are ours, and Ray's are
+# A socket's path has 107 bytes; of these /kindred-<8>/r are ours, and Ray's are
 # /session_<date>_<time>_<microseconds>_<process>/sockets/<name>
-_LONGEST_BASE = 24
+_LONGEST_BASE = 22
 
 
 @contextmanager
@@ -63,7 +63,8 @@ def ray_session(verbose: bool = False) -> Iterator[None]:
     folder = private_temporary_folder() if is_local else None
     with bar("start Ray" if is_local else "join Ray", None, ""), sigterm_kept():
         ray.init(
-            _temp_dir=folder,
+            # Ray opens its own folder to everybody; the one around it stays this user's.
+            _temp_dir=os.path.join(folder, "r") if folder else None,
             # "local": Ray would otherwise join a cluster that somebody else of this machine has started.
             address="local" if is_local else None,
             include_dashboard=False if is_local else None,

@@ -109,12 +109,13 @@ def wandb_history(file):
 
 
 @pytest.mark.starts_ray
-def test_sigterm_leaves_no_process_and_no_folder_behind_and_what_was_ingested_stays(ray_local, tmp_path):
+def test_sigterm_leaves_no_process_and_no_folder_behind_and_what_was_ingested_stays(ray_local, tmp_path, request):
     settings = ["training.steps=1000000", "training.seeds=[0]", "arms={naive: {}}", "evaluation.baseline=naive"]
     settings.append(f"storage.path={tmp_path}")
     command = [sys.executable, "-m", "pipelines", "run", "digits"]
     command += [word for setting in settings for word in ("--set", setting)]
     process = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
+    request.addfinalizer(process.terminate)  # a million steps would go on where an assertion fails
     root = psutil.Process(process.pid)
     deadline = time.monotonic() + 180
     started: dict[int, psutil.Process] = {}
