@@ -13,7 +13,7 @@ import typer
 from pipelines.base.encoding import accept_any_encoding
 from pipelines.base.errors import UserError
 from pipelines.base.own_packages import import_own_packages
-from pipelines.base.termination import TerminatedError, sigterm_interrupts
+from pipelines.base.termination import sigterm_interrupts
 
 if TYPE_CHECKING:
     from pipelines.case.case import Case
@@ -443,13 +443,11 @@ def _on_ray(load: "Callable[[], Case]", verbose: bool, *, trains: bool = False) 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    try:
-        with sigterm_interrupts():
+    with sigterm_interrupts() as terminated:
+        try:
             yield
-    except TerminatedError:
-        raise _InterruptedError(EXIT_TERMINATED) from None
-    except KeyboardInterrupt:  # typer would make it exit code 1
-        raise _InterruptedError(EXIT_INTERRUPTED) from None
+        except KeyboardInterrupt:  # typer would make it exit code 1
+            raise _InterruptedError(EXIT_TERMINATED if terminated.is_set() else EXIT_INTERRUPTED) from None
 
 
 def _finished(case: str, overrides: list[str]) -> Any:

@@ -7,25 +7,28 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class TerminatedError(KeyboardInterrupt):
-    """SIGTERM while a command worked; whatever ends in order on Ctrl-C does so on this as well."""
-
-
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    # One is enough: a second one while what runs is being ended would leave the rest of it behind.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise TerminatedError
-
-
 @contextmanager
-def sigterm_interrupts() -> Iterator[None]:
-    """Raise TerminatedError in the main thread on SIGTERM for as long as the block runs; elsewhere do nothing."""
+def sigterm_interrupts() -> Iterator[threading.Event]:
+    """Raise KeyboardInterrupt in the main thread on SIGTERM for as long as the block runs; elsewhere do nothing.
+
+    Yields:
+        an event that is set when SIGTERM has come. An exception of its own would not do: what it passes through may
+        raise another KeyboardInterrupt in its place.
+    """
+    came = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield  # Python sets handlers in the main thread alone
+        yield came  # Python sets handlers in the main thread alone
         return
-    before = signal.signal(signal.SIGTERM, _terminate)
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        # One is enough: a second one while what runs is being ended would leave the rest of it behind.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        came.set()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
-        yield
+        yield came
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -153,12 +153,16 @@ def test_sigterm_leaves_no_process_and_no_folder_behind_and_what_was_ingested_st
 def test_the_exit_code_names_the_signal(number, code, monkeypatch, capsys):
     monkeypatch.setattr(steps, "inspect", lambda *_: signal.raise_signal(number))
     monkeypatch.setattr(sys, "argv", ["kindred", "inspect", "digits"])
-    before = signal.getsignal(number)
-    with pytest.raises(SystemExit) as ended:
-        main()
+    # Where tests run in a shell's background, SIGINT is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler), signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main()
+    finally:
+        signal.signal(signal.SIGINT, before[0])
     assert ended.value.code == code
     assert "resumes from there" in capsys.readouterr().err
-    assert signal.getsignal(number) == before
+    assert signal.getsignal(signal.SIGTERM) == before[1]
 
 
 def listened(process):

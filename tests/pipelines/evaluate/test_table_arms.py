@@ -148,9 +148,8 @@ def test_digits_that_no_picture_is_labelled_with_are_announced_and_told_by_their
 def test_a_small_dataset_is_told_of_before_training_where_it_gets_next_to_nothing(case_of):
     case = case_of("training.mixing=proportional", "training.steps=10", "training.batch_size=64")
     notes = coverage_notes(case, ingested(case))
-    assert (
-        "'digit_pictures' (50 rows) gets 3 rows of a batch of 64 and is gone through 0.6 times in 10 steps" in notes[1]
-    )
+    told = "'digit_pictures' (50 rows) gets 3 rows of a batch of 64 and is gone through 0.6 times in 10 steps"
+    assert any(told in note for note in notes), notes
     case = case_of("training.mixing=proportional", "training.batch_size=160")
     assert coverage_notes(case, ingested(case)) == [], "8 rows, 19 times"
 

@@ -464,7 +464,7 @@ def test_vectors_come_from_tables_and_arrays(tmp_path, ray_local):
         source |= {"path": f"{writer.__name__}/{source['path']}"}
         sets[writer.__name__] = {"source": source, "labels": BY_COLUMN}
     write(root / "test.csv", "f1,f2,f10,kind,furry,flies\n1,2,3,cat,1,0\n3,2,1,dog,0,1\n")
-    test = TEST_OF_VECTORS | {"source": TEST_OF_VECTORS["source"] | {"vector_columns": "f*"}}
+    test = TEST_OF_VECTORS | {"source": TEST_OF_VECTORS["source"] | {"vector_columns": ["f1", "f2", "f10"]}}
     case = case_of(root, tmp_path, sets | {"test": test}, input=INPUT)
     assert isinstance(case.input, VectorInput)
     ingest(case)
