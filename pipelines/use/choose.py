@@ -7,6 +7,7 @@ from mtlcore import FusionWeights, unitless_metric
 from mtlcore.suggestions import did_you_mean
 from pipelines.base.errors import UserError
 from pipelines.base.progress import note
+from pipelines.blocks.cache import DamagedBlockError
 from pipelines.blocks.datasets import DataSets
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
@@ -84,9 +85,20 @@ class HeldOut:
 
 
 def held_out_of(case: Case, data_sets: DataSets, arm: str, seed: int) -> HeldOut:
-    """Predict the validation split in this process, by one arm and seed, as evaluation does it."""
+    """Predict the validation split in this process, by one arm and seed, as evaluation does it.
+
+    Without a validation split, or where its blocks are no longer there, it says nothing of the arm.
+    """
     if not case.of_split("validation"):
         return HeldOut({}, {}, {})
+    try:
+        return _held_out(case, data_sets, arm, seed)
+    except DamagedBlockError as error:  # an experiment's folder may have been moved without its blocks
+        note(f"{arm}: not calibrated, since the validation split cannot be read: {error}")
+        return HeldOut({}, {}, {})
+
+
+def _held_out(case: Case, data_sets: DataSets, arm: str, seed: int) -> HeldOut:
     alone = _alone(case, arm, seed)
     readings = open_readings(alone, data_sets) if case.arms[arm].reads_the_table else {}
     with one_thread():

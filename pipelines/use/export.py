@@ -114,7 +114,8 @@ def export_run(
     files = built.files()
     last = files.pop(DESCRIPTION)
     described = built.description
-    files |= programs(built.model(), formats, _some_inputs(case, data_sets))
+    if formats:
+        files |= programs(built.model(), formats, _some_inputs(case, data_sets))
     files["case.yaml"] = portable_case(case).encode()
     files["README.md"] = model_card(case, data_sets, described, results).encode()
     files["predict.py"] = usage_example(described).encode()

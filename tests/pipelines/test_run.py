@@ -123,7 +123,7 @@ def test_the_report_shows_its_table_and_plots_in_a_browser_without_a_console_err
         "visible",
         "visible",
     ]
-    table = dom.split('<table id="scores">')[1].split("</table>")[0]
+    table = dom.split('<table id="scores"')[1].split("</table>")[0]
     for word in ("digit", "traits", "single-task", "naive", "co-trained", "accuracy", "macro-f1"):
         assert word in table
     assert 'src="http' not in dom
