@@ -27,7 +27,7 @@ _LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".json": "json",
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages that are not in docs/."""
     pages = {uri_of(text): (ROOT / text).read_text(encoding="utf-8") for text in ("README.md", *TEXTS)}
-    written = [*(ROOT / "docs").glob("*.md"), *(ROOT / text for text in ("README.md", *TEXTS))]
+    written = [*(ROOT / "docs").rglob("*.md"), *(ROOT / text for text in ("README.md", *TEXTS))]
     shown = {target for page in written for target in linked_from(page)}
     for target in sorted(shown):
         if uri_of(target) not in pages and not target.startswith("docs/"):
