@@ -255,18 +255,20 @@ class JointLoss(nn.Module):
         if rest:
             totals = torch.cat([totals, torch.stack([term.total.to(totals) for term in rest])])
             counts = torch.cat([counts, torch.stack([term.count.detach().to(counts) for term in rest])])
-        _, order, uses = self._constants(totals)
+        _, order, uses, _ = self._constants(totals)
         totals = Spread.apply(totals[None], order, uses)[0]  # type: ignore[no-untyped-call]
         return totals, counts.index_select(0, order)
 
-    def _constants(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the parts' weights, and their order among those of stacks, on a device."""
+    def _constants(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return, on a device, the parts' weights, their order among those of stacks, how often each is used, and which
+        parts are of related pairs."""
         key = like.device, like.dtype
         if key not in self._kept:
             self._kept[key] = (
                 torch.tensor([weight for _, weight in self._parts], dtype=like.dtype).to(like.device),
                 torch.tensor(self._order, dtype=torch.int64).to(like.device),
                 uses_of(self._order, len(self._order)).to(like.device),
+                torch.tensor([i >= len(self.tasks) for i in range(len(self._parts))]).to(like.device),
             )
         return self._kept[key]
 
@@ -349,7 +351,7 @@ class JointLoss(nn.Module):
         trust: Mapping[str, Tensor] | None = None,
         mixed: MixedLabels | None = None,
         counts: Tensor | None = None,
-        coupling: float = 1.0,
+        coupling: float | Tensor = 1.0,
         beside: Mapping[str, TaskTerm] | None = None,
         priors: Mapping[str, Tensor] | None = None,
     ) -> JointLossValue:
@@ -364,7 +366,8 @@ class JointLoss(nn.Module):
             counts: of the global batch, shape (parts,), where they are known already or these inputs are a piece of
                 it; see :meth:`begin_counts`.
             coupling: by what the weights of all losses of related pairs are multiplied, >= 0: less than 1 while a
-                network is too young for what it implies to teach anything.
+                network is too young for what it implies to teach anything. A tensor, of shape (), on the logits'
+                device where a recording of the step is to read it anew.
             beside: what teaches a task beside its labels, by the name of its part; the task's weight multiplies its
                 own, and it belongs to the task's objective. See :class:`mtlcore.UnlabelledLoss`.
             priors: by edge, A's class prior in co-annotation, shape (C,), in the place of the pair's own. See
@@ -386,14 +389,16 @@ class JointLoss(nn.Module):
         loss = weighted.sum() * world_size()
         return JointLossValue(loss, parts, self._objectives(weighted, weights, divisors, beside))
 
-    def _weights(self, like: Tensor, coupling: float, beside: Mapping[str, TaskTerm] | None) -> Tensor:
-        """Return the weight of every part; from the host only where they change from step to step."""
-        if coupling == 1.0 and not beside:
-            return self._constants(like)[0]
-        tasks = len(self.tasks)
-        weights = [weight if i < tasks else weight * coupling for i, (_, weight) in enumerate(self._parts)]
-        weights += [self.task_weights.get(extra.task, 1.0) * extra.weight for extra in (beside or {}).values()]
-        return torch.tensor(weights, dtype=like.dtype, device=like.device)
+    def _weights(self, like: Tensor, coupling: float | Tensor, beside: Mapping[str, TaskTerm] | None) -> Tensor:
+        """Return the weight of every part."""
+        weights, _, _, of_pairs = self._constants(like)
+        if isinstance(coupling, Tensor) or coupling != 1.0:
+            share = coupling if isinstance(coupling, Tensor) else like.new_full((), coupling)
+            weights = torch.where(of_pairs, weights * share, weights)
+        if not beside:
+            return weights
+        extras = [self.task_weights.get(extra.task, 1.0) * extra.weight for extra in beside.values()]
+        return torch.cat([weights, torch.tensor(extras, dtype=like.dtype, device=like.device)])
 
     @property
     def objective_names(self) -> tuple[str, ...]:

@@ -626,8 +626,6 @@ def _replayed_steps(case: Case) -> Iterator[str]:
                 "expected fixed, or compile: true"
             )
     matchings = [arm.matching for arm in case.arms.values() if isinstance(arm.matching, Matching)]
-    if any(matching.warmup_steps for matching in matchings):
-        yield f"{found} with matching.warmup_steps, which change from step to step; expected 0, or compile: true"
     if any(matching.sca.weight and matching.sca.prior != "labels" for matching in matchings):
         yield f"{found} with priors that are estimated from step to step; expected compile: true"
     sections = [arm.unlabelled or training.unlabelled for arm in case.arms.values()]

@@ -22,6 +22,10 @@ from pipelines.case.unlabelled import Unlabelled
 from pipelines.optimization.optimizer import Optimizer
 from pipelines.optimization.schedule import CosineSchedule, Schedule
 
+# What an untrained network implies teaches little, and a wrong cell is not found yet: docs/benchmarks.md has what this
+# gains with right and with wrong tables.
+_WARMUP_STEPS = 100
+
 
 class Validation(Section):
     """Every ``every_steps`` steps, and after the last, the network is scored on the split ``validation``.
@@ -134,12 +138,19 @@ class Matching(Section):
     """The likelihood of labels by what they imply."""
     trust: Literal["full", "estimated"] = "estimated"
     """Whether the cells of tables count in full, or as far as the data bear them out."""
-    warmup_steps: Annotated[int, Field(ge=0), Number] = 0
-    """Steps over which the weights of all these losses rise, linearly, to what they are."""
+    warmup_steps: Annotated[int, Field(ge=0), Number] | None = None
+    """Steps over which the weights of all these losses rise, linearly, to what they are. By default 100, and none where
+    the balancing method compares losses, which rising weights change."""
 
-    def ramp(self, step: int) -> float:
-        """Return by what the weights are multiplied in a step, counted from 0."""
-        return min(1.0, (step + 1) / (self.warmup_steps + 1))
+    def ramp(self, step: int, *, compares_losses: bool = False) -> float:
+        """Return by what the weights are multiplied in a step, counted from 0.
+
+        ``compares_losses``: whether the balancing method does.
+        """
+        steps = self.warmup_steps
+        if steps is None:
+            steps = 0 if compares_losses else _WARMUP_STEPS
+        return min(1.0, (step + 1) / (steps + 1))
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[Name, AddedPairLossSettings] = Field(init=False)

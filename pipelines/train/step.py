@@ -50,11 +50,14 @@ class Step:
         self._matching = matching if isinstance(matching, Matching) else Matching(trust="full")
         self._unlabelled, self._probe, self._head_inputs = unlabelled, probe, head_inputs
         self._parts: tuple[str, ...] = ()
+        self._coupling: float | Tensor = 1.0
         self.graphs: StepGraphs | None = None
 
     def replay(self, record: Record) -> None:
         """Have steps recorded and replayed from here on."""
         self.graphs = StepGraphs(self._compute, record)
+        # A recording reads it anew in every step, where it lies.
+        self._coupling = torch.ones((), device=next(self._network.parameters()).device)
 
     def take(self, batch: MixedBatch, measured: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
         """Train on the worker's shard of the batch; return its loss and its share of each part, both detached.
@@ -68,6 +71,11 @@ class Step:
         """
         trust = self._state.trust
         kind: Observation = trust.next_kind() if trust else "nothing"
+        coupling = self._matching.ramp(self._state.step, compares_losses=self._state.balancer.reads_progress)
+        if isinstance(self._coupling, Tensor):
+            self._coupling.fill_(coupling)
+        else:
+            self._coupling = coupling
         if self.graphs is None or measured:
             values = self._compute(batch, kind, measured)
         else:
@@ -85,7 +93,6 @@ class Step:
         state, trust = self._state, self._state.trust
         # What earlier batches have shown: a label does not vouch for itself.
         cells_trusted = trust.by_edge() if trust and self._matching.trust == "estimated" else None
-        coupling = self._matching.ramp(state.step)
         state.optimizer.zero_grad(set_to_none=True)
         pieces = self._training.accumulate
         share = self._unlabelled.ramp(state.step)
@@ -118,7 +125,7 @@ class Step:
                     )
                 counts = counting and counting.wait()[0]
                 value = self._joint_loss(
-                    logits, micro_batch.labels, cells_trusted, micro_batch.mixed, counts, coupling, beside, priors
+                    logits, micro_batch.labels, cells_trusted, micro_batch.mixed, counts, self._coupling, beside, priors
                 )
                 if state.shifted_priors:
                     state.shifted_priors.collect(logits, micro_batch.labels)

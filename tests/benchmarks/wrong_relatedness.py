@@ -57,6 +57,7 @@ TRUTH = torch.tensor([[float(label in row.split()) for label in B.labels] for ro
 LABELLED, ATTRIBUTED, OTHERS, TEST = 300, 8000, 500, 2000
 STEPS, BATCH, OF_CLASS = 400, 128, 32
 MATCHING = {"dm": 0.3, "ill": 3.0}
+WARMUP_STEPS = 100  # in which these weights rise, as training.matching has it by default
 HIGH, LOW = 0.95, 0.05
 
 
@@ -180,13 +181,14 @@ def trained(
     of_A, of_B = order[:LABELLED], order[LABELLED:]
     rows_A, rows_B = _endless(of_A, OF_CLASS), _endless(of_B, BATCH - OF_CLASS)
     missing_A, missing_B = torch.full((BATCH - OF_CLASS,), -1), torch.full((OF_CLASS, len(B.labels)), -1)
-    for _ in range(STEPS):
+    for step in range(STEPS):
         a, b = next(rows_A), next(rows_B)
         labels = {A.name: torch.cat([y[a], missing_A]), B.name: torch.cat([missing_B, TRUTH[y[b]].long()])}
         h = body(prepared(x[torch.cat([a, b])])).flatten(1)
         logits = {name: head(h) for name, head in heads.items()}
         optimizer.zero_grad()
-        joint(logits, labels, trust.by_edge() if trust else None).loss.backward()
+        coupling = min(1.0, (step + 1) / (WARMUP_STEPS + 1))
+        joint(logits, labels, trust.by_edge() if trust else None, coupling=coupling).loss.backward()
         optimizer.step()
         schedule.step()
         if trust:

@@ -68,6 +68,7 @@ def test_each_kind_is_recorded_once_after_warming_up_and_reads_the_same_buffers(
 REPLAYED = {
     "pieces": ["training.accumulate=3", "training.clip_norm=0.5", "logging.relatedness_every=0"],
     "mixup": ["training.augmentation={flip: 0.5, mixup: 0.4}", "logging.relatedness_every=0"],
+    "warm-up": ["training.matching.warmup_steps=7", "logging.relatedness_every=0"],
     "measured": ["training.precision=bfloat16", "logging.relatedness_every=5"],
 }
 
@@ -113,7 +114,6 @@ ON_GPU = ["training.device=cuda", "training.compile=step"]
         ("training.workers=2", r"found 'step' for up to 2 workers; .* expected true, or one worker"),
         ("training.balancing.method=uncertainty", r"found 'step' with balancing 'uncertainty'"),
         ("training.balancing.method=upgrad", r"found 'step' with balancing 'upgrad'"),
-        ("training.matching.warmup_steps=5", r"found 'step' with matching.warmup_steps"),
         ("training.optimizer.name=torch.optim:NAdam", r"found 'step' with optimizer 'torch.optim:NAdam'"),
         ("training.shard=true", r"found 'step', and training.shard too"),
     ],
