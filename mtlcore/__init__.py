@@ -29,7 +29,7 @@ _NAMES = {
         "RelatednessTrust",
         "cell_trust",
     ),
-    "mtlcore.losses.answer": ("answer",),
+    "mtlcore.losses.answer": ("answer", "decided_class"),
     "mtlcore.losses.consistency": ("consistency_loss",),
     "mtlcore.losses.class_losses": ("class_loss", "label_loss"),
     "mtlcore.exported": (

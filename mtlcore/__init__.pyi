@@ -15,6 +15,7 @@ from mtlcore.diagnostics.trust import cell_trust as cell_trust
 from mtlcore.exported import ExportedModel as ExportedModel
 from mtlcore.exported import load_exported as load_exported
 from mtlcore.losses.answer import answer as answer
+from mtlcore.losses.answer import decided_class as decided_class
 from mtlcore.losses.class_losses import class_loss as class_loss
 from mtlcore.losses.class_losses import label_loss as label_loss
 from mtlcore.losses.co_annotated_classes import co_annotated_classes as co_annotated_classes
@@ -164,7 +165,6 @@ __all__ = [
     "TaskTerm",
     "TaskTrunk",
     "UnlabelledLoss",
-    "Verdict",
     "answer",
     "as_standardised",
     "bootstrapped_delta_m",
@@ -182,6 +182,7 @@ __all__ = [
     "composed_relatedness",
     "consistency_loss",
     "count_annotations",
+    "decided_class",
     "delta_m",
     "distribution_matching_loss",
     "evidence_for_source",

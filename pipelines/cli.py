@@ -150,6 +150,18 @@ def init(
     print(f"{file}: written; `kindred inspect {Path(file)}` shows what is there")
 
 
+@app.command("import")
+def import_export(
+    export: Annotated[str, typer.Argument(metavar="EXPORT", help="The folder of `kindred export`.")],
+    out: Annotated[str, typer.Option(metavar="CASE.yaml", help="The file to write.")],
+) -> None:
+    """Write a commented case file that starts from an export, to add a task or data and go on."""
+    from pipelines.use.start_case import draft_start
+
+    draft_start(export, out)  # and no more: a case may name code, which its reader is to see first
+    print(f"{out}: written; it starts from {export}. Name your data below `datasets`, then `kindred inspect {out}`")
+
+
 @app.command()
 def train(
     case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = False, verbose: VerboseOption = False,

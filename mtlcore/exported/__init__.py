@@ -8,6 +8,7 @@ scaling                 from pixels or numbers to what the networks were trained
 table_reading           classes from another task's prediction through a relatedness table, as in evaluation
 model                   the module: inputs as they are read, to logits, probabilities and embeddings by task
 folder                  a folder with weights and description, written and loaded
+warm_start              a network that starts from an exported one
 ======================  ========================================================================================
 """
 
@@ -20,6 +21,7 @@ from mtlcore.exported.description import (
 )
 from mtlcore.exported.folder import exported_files, load_exported, save_exported
 from mtlcore.exported.model import ExportedModel
+from mtlcore.exported.warm_start import is_exported, read_description, start_from, trained_together
 
 __all__ = [
     "Description",
@@ -29,6 +31,10 @@ __all__ = [
     "ExportedReading",
     "ExportedTask",
     "exported_files",
+    "is_exported",
     "load_exported",
+    "read_description",
     "save_exported",
+    "start_from",
+    "trained_together",
 ]

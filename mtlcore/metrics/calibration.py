@@ -1,11 +1,13 @@
 r"""Calibration on held-out labels: a temperature for a task's probabilities, and a threshold for each label."""
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from mtlcore.tasks import MISSING, Multiclass, Task
+from mtlcore.losses.ordinal import class_log_probabilities
+from mtlcore.tasks import MISSING, Multiclass, Ordinal, Task
 
 _RANGE = math.log(20.0)  # temperatures from 1/20 to 20
 _GRID = 81
@@ -16,13 +18,14 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 def fit_temperature(logits: Tensor, labels: Tensor, task: Task) -> float:
     r"""Choose the temperature T that makes held-out labels most likely under softmax(z / T) or sigmoid(z / T).
 
-    Guo et al., "On calibration of modern neural networks", ICML 2017. It changes no prediction of a class. As one input
+    Guo et al., "On calibration of modern neural networks", ICML 2017. It changes no decision: not the most probable
+    class, nor the median of an ordinal task, whose P(y > k) = sigmoid(z_k / T). As one input
     more would, a prior draws log T towards 0, so that a handful of labels that are all right does not make it 0.
 
     Args:
         logits: floating point, shape (N, outputs), of inputs that were not trained on.
         labels: integer, shape (N,) or (N, L), -1 where not annotated.
-        task: which of the two kinds it is.
+        task: multiclass, multilabel or ordinal.
 
     Returns:
         T, from 1/20 to 20; 1 where nothing is annotated.
@@ -39,11 +42,12 @@ def fit_temperature(logits: Tensor, labels: Tensor, task: Task) -> float:
     if not bool(annotated.any()):
         return 1.0
     z = logits.double()
-    if isinstance(task, Multiclass):
+    if isinstance(task, Multiclass | Ordinal):
         z, y = z[annotated], labels[annotated].long()
+        log_probabilities = class_log_probabilities if isinstance(task, Ordinal) else partial(torch.log_softmax, dim=1)
 
         def cost(log_t: float) -> float:
-            p = torch.log_softmax(z / math.exp(log_t), dim=1)
+            p = log_probabilities(z / math.exp(log_t))
             return float(-p[torch.arange(len(y)), y].sum()) + log_t**2 / 2
 
     else:

@@ -1,9 +1,9 @@
 """Pretrained weights from a safetensors file, all of them or none."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 # What may stand before a backbone's own names: nothing, or a run's whole network around it.
 _PREFIXES = ("", "backbone.", "backbone.backbone.", "model.", "backbone.model.")
@@ -43,13 +43,31 @@ def load_pretrained(backbone: nn.Module, file: str | Path) -> None:
         weights = safetensors.torch.load_file(file)
     except safetensors.SafetensorError as error:
         raise ValueError(f"pretrained: found {str(file)!r}, no safetensors file ({error})") from None
-    wanted = backbone.state_dict()
+    load_whole(backbone, weights, str(file), _PREFIXES)
+
+
+def load_whole(
+    module: nn.Module, weights: Mapping[str, Tensor], origin: str, prefixes: Sequence[str], what: str = "the backbone"
+) -> None:
+    """Load a module's weights from those of a file, all of them or none.
+
+    Args:
+        module: changed in place.
+        weights: by name; those below other prefixes are left behind.
+        origin: where they come from, for the message.
+        prefixes: what may stand before the module's own names; the one below which most fit counts.
+        what: what the module is, for the message.
+
+    Raises:
+        ValueError: a weight is missing, unexpected or of another shape; the message names it.
+    """
+    wanted = module.state_dict()
 
     def below(prefix: str) -> set[str]:
         return {name.removeprefix(prefix) for name in weights if name.startswith(prefix)}
 
     # Where most names fit: one name may fit below several prefixes.
-    prefix = max(_PREFIXES, key=lambda prefix: len(below(prefix) & set(wanted)))
+    prefix = max(prefixes, key=lambda prefix: len(below(prefix) & set(wanted)))
     names = below(prefix)
     shapes = [
         f"{name} {tuple(weights[prefix + name].shape)} for {tuple(wanted[name].shape)}"
@@ -59,9 +77,9 @@ def load_pretrained(backbone: nn.Module, file: str | Path) -> None:
     # All or none: a backbone that is pretrained in part trains like a poor one, and nobody sees why.
     wrong = {"missing": set(wanted) - names, "unexpected": names - set(wanted), "of another shape": shapes}
     if any(wrong.values()):
-        told = "; ".join(f"{len(keys)} {what}: {_few(keys)}" for what, keys in wrong.items() if keys)
-        raise ValueError(f"pretrained: {str(file)!r} does not fit the backbone: {told}")
-    backbone.load_state_dict({name: weights[prefix + name] for name in wanted})
+        told = "; ".join(f"{len(keys)} {kind}: {_few(keys)}" for kind, keys in wrong.items() if keys)
+        raise ValueError(f"pretrained: {origin!r} does not fit {what}: {told}")
+    module.load_state_dict({name: weights[prefix + name] for name in wanted})
 
 
 def tasks_in_weights(file: str | Path) -> tuple[str, ...]:

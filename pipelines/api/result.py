@@ -12,6 +12,7 @@ from pipelines.evaluate.outcome import Outcome
 from pipelines.evaluate.predictions import PREDICTIONS
 from pipelines.evaluate.results import Results
 from pipelines.report.results_table import results_table
+from pipelines.report.units import difference_text, has_unit, interval_text, score_text
 from pipelines.use.find_model import files_of_arm
 from pipelines.use.model import Model
 
@@ -128,11 +129,12 @@ class Result:
         def cell(result: Any) -> str:
             if result is None:
                 return ""
-            words = f"{result.mean():.3f}"
+            metric = result.primary_metric
+            words = score_text(result.mean(), metric)
             if (d := result.difference) is None:
                 return words
             mark = {"better": "▲", "worse": "▼"}.get(d.verdict, "")
-            return f"{words}<br><small>{100 * d.value:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}] {mark}</small>"
+            return f"{words}<br><small>{difference_text(d.value, metric)} {interval_text(d, metric)} {mark}</small>"
 
         from html import escape
 
@@ -144,8 +146,10 @@ class Result:
             + "</tr>"
             for task in self.results.tested
         )
+        metrics = [one.primary_metric for of_arm in arms.values() for one in of_arm.values()]
+        units = ", of errors in the labels' unit" if any(map(has_unit, metrics)) else ""
         words = (
             f"{escape(self.results.case)}: mean over {len(self.results.seeds)} seeds; difference to "
-            f"{escape(self.results.baseline)} in points [{round(100 * self.results.confidence)} % interval]"
+            f"{escape(self.results.baseline)} in points{units} [{round(100 * self.results.confidence)} % interval]"
         )
         return f"<table><caption>{words}</caption><tr><th></th>{head}</tr>{rows}</table>"

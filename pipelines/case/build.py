@@ -126,6 +126,18 @@ def build_network(case: Case, task_names: list[str], seed: int) -> MultiTaskNetw
         return network_of(case.network, case.input.shape, [tasks[name] for name in task_names])
 
 
+def rebuild_network(case: Case, task_names: list[str]) -> MultiTaskNetwork:
+    """Build the network for some of the tasks, for weights that are loaded into it: no file of first weights is read.
+
+    Raises:
+        ValueError: the backbone does not fit the input.
+    """
+    network = case.network
+    if network.pretrained_sha256 is not None:  # the weights of a hub go with its model's own sizes
+        network = network.model_copy(update={"pretrained": None})
+    return build_network(case.model_copy(update={"network": network}), task_names, 0)
+
+
 def added_losses(matching: Matching) -> tuple[AddedPairLoss, ...]:
     """Return the losses of a matching beside DM, SCA and ILL that have a weight.
 

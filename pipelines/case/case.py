@@ -2,11 +2,19 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, PrivateAttr, Tag
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
+)
 
 from pipelines.base.section import Name, Number, Positive, PositiveFloat, Section, Seed, Weight, one_or_more
 from pipelines.case.data import DataSet, Input, TaskSection
-from pipelines.case.network import Network, Sharing
+from pipelines.case.network import Network, Sha256, Sharing
 from pipelines.case.training import Balancing, Matching, Mixing, Training, method_alone
 from pipelines.case.unlabelled import Unlabelled
 
@@ -89,8 +97,10 @@ class Arm(Section):
     fuse: Literal["table"] | None = None
     """Join the head with the table read backwards."""
     pretrained: bool | str | None = None
-    """Whether networks start from ``network.pretrained``, or a file in its place; has to be said of networks of one
-    task where those weights were co-trained."""
+    """Whether networks start from ``network.pretrained``, or an export or file in its place; has to be said of networks
+    of one task where those weights were co-trained."""
+    pretrained_sha256: Sha256 | None = None
+    """Of the file that ``pretrained`` names, as in ``network``."""
     tasks: Annotated[tuple[Name, ...] | None, BeforeValidator(one_or_more)] = None
     """The tasks that it serves; all by default."""
     shuffle: Annotated[tuple[Name, ...], BeforeValidator(one_or_more)] = ()
@@ -103,6 +113,14 @@ class Arm(Section):
     """In the place of ``training.mixing``."""
     task_weights: dict[str, Weight] | None = None
     """In the place of ``training.task_weights``."""
+
+    @model_serializer(mode="wrap")
+    def _as_before_weights_were_named(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what says nothing: runs are named by what a section holds."""
+        content: dict[str, Any] = plain(self)
+        if content.get("pretrained_sha256") is None:
+            content.pop("pretrained_sha256", None)
+        return content
 
     @property
     def weighs_by_trust(self) -> bool:
@@ -314,7 +332,9 @@ class Case(Section):
         if settings.sharing is not None:
             network = network.model_copy(update={"sharing": settings.sharing})
         if settings.pretrained is not None and settings.pretrained is not True:
-            network = network.model_copy(update={"pretrained": settings.pretrained or None})
+            network = network.model_copy(
+                update={"pretrained": settings.pretrained or None, "pretrained_sha256": settings.pretrained_sha256}
+            )
         if settings.mixing is not None:
             training["mixing"] = settings.mixing
         if settings.task_weights is not None:

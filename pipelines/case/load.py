@@ -15,6 +15,7 @@ from pipelines.base.progress import note
 from pipelines.base.storage import join
 from pipelines.case.case import Case
 from pipelines.case.device import with_device
+from pipelines.case.exported_start import cold_baselines, fill_from_export, with_named_weights
 from pipelines.case.network_paths import KEYS as NETWORK_PATHS
 from pipelines.case.network_paths import absolute_network_path, resolve_network_paths
 from pipelines.case.pretrained_scaling import with_pretrained_scaling
@@ -109,6 +110,8 @@ def _validated(raw_case: Any, path: Path, overrides: Sequence[str], *, check_pat
     for override in of_an_arm:
         _apply(raw_case, override, path, resolve=check_paths)
     _resolve_paths(raw_case, path, resolve=check_paths)
+    if check_paths and (problems := fill_from_export(raw_case)):
+        raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
     _choose_backbone(raw_case)
     _merge_matching_into_arms(raw_case)
     _columns_into_tables(raw_case)
@@ -125,7 +128,10 @@ def _validated(raw_case: Any, path: Path, overrides: Sequence[str], *, check_pat
     from pipelines.case.checks import check_case
     from pipelines.case.notes import case_notes
 
-    if problems := check_case(case, check_paths=check_paths):
+    problems = []
+    if check_paths:
+        case, problems = with_named_weights(case)
+    if problems := problems + check_case(case, check_paths=check_paths):
         raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
     for words in case_notes(case):
         note(f"{path}: {words}")
@@ -224,8 +230,11 @@ def _default_arms(raw_case: Mapping[str, Any]) -> dict[str, Any]:
         tasks[name].get("kind") for name in sources if isinstance(tasks, dict) and isinstance(tasks.get(name), dict)
     ]
     if not sources:
-        return copy.deepcopy(_DEFAULT_ARMS_WITHOUT_RELATEDNESS)
-    return copy.deepcopy(_DEFAULT_ARMS_WITH_A_TABLE if "multiclass" in kinds else _DEFAULT_ARMS)
+        arms = copy.deepcopy(_DEFAULT_ARMS_WITHOUT_RELATEDNESS)
+    else:
+        arms = copy.deepcopy(_DEFAULT_ARMS_WITH_A_TABLE if "multiclass" in kinds else _DEFAULT_ARMS)
+    cold_baselines(raw_case, arms)
+    return arms
 
 
 def _merge_matching_into_arms(raw_case: dict[str, Any]) -> None:
@@ -247,7 +256,10 @@ def _merge_matching_into_arms(raw_case: dict[str, Any]) -> None:
 def _network_of_arm(network: dict[str, Any], arm: dict[str, Any]) -> dict[str, Any]:
     """Merge an arm's network over the case's; widths and options are another backbone's where it names another."""
     if arm.get("backbone", network.get("backbone")) != network.get("backbone"):
-        network = {key: value for key, value in network.items() if key not in ("widths", "options", "pretrained")}
+        of_backbone = ("widths", "options", "pretrained", "pretrained_sha256", "freeze_steps", "layer_decay")
+        network = {key: value for key, value in network.items() if key not in of_backbone}
+    elif "pretrained" in arm:
+        network = {key: value for key, value in network.items() if key != "pretrained_sha256"}
     return _merged(network, arm)  # type: ignore[no-any-return]
 
 
@@ -310,7 +322,8 @@ _ELSEWHERE = {
     ),
     **dict.fromkeys(("gpu", "gpus", "use_gpu"), "it is training.device: cuda, and training.workers how many"),
     **dict.fromkeys(("dm", "sca", "ill"), "losses of related tasks are below training.matching, or an arm's matching"),
-    "freeze": "a network's weights cannot be frozen",
+    **dict.fromkeys(("freeze", "freeze_backbone", "frozen"), "it is network.freeze_steps, with network.pretrained"),
+    **dict.fromkeys(("layerwise_lr_decay", "lr_decay", "llrd"), "it is network.layer_decay, with network.pretrained"),
 }
 # The form of a section, by its class, for messages about a value of another type.
 _FORMS = {

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
 from pipelines.base.section import Number, Positive, Section, kind_alone
 
@@ -114,13 +114,23 @@ def _backbone_name(name: str) -> str:
     return name
 
 
+def without_place(section: dict[str, Any]) -> dict[str, Any]:
+    """Return a dumped network, or an arm, without where its first weights lie, if their digest says which they are."""
+    return section | {"pretrained": None} if section.get("pretrained_sha256") else section
+
+
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
 class Network(Section):
     """The network of every arm; a network of one task is the backbone and its head, whatever the sharing.
 
     ``backbone``: mlp, small_cnn, resnet_small, flatten, hf:NAME, timm:NAME, or package.module:callable; ``widths``
-    are hidden sizes (mlp) or channels by stage; ``options`` are the backbone's further arguments; ``pretrained`` is a
-    .safetensors file, or true for the weights of an hf: or timm: name; see mtlcore.build_backbone. Paths are
-    relative to the case file. ``sharing`` is a kind alone, or a section with its settings.
+    are hidden sizes (mlp) or channels by stage; ``options`` are the backbone's further arguments; ``pretrained`` is the
+    folder of an export, whose network is the default then, a .safetensors file, or true for the weights of an hf: or
+    timm: name; see mtlcore.build_backbone. Paths are relative to the case file. ``sharing`` is a kind alone, or a
+    section with its settings. ``freeze_steps`` and ``layer_decay`` are of networks that start from ``pretrained``
+    alone: one that is drawn learns with all of its layers.
     """
 
     backbone: Annotated[str, AfterValidator(_backbone_name)] = "small_cnn"
@@ -131,8 +141,21 @@ class Network(Section):
     options: dict[str, Any] = {}
     """Further arguments of the backbone."""
     pretrained: bool | str | None = None
-    """A .safetensors file, or true for a hub's weights."""
+    """An export's folder, a .safetensors file, or true for a hub's weights."""
+    pretrained_sha256: Sha256 | None = None
+    """Of the weights' file, which then has to be that one; a case that is loaded gets it by itself."""
+    freeze_steps: Annotated[int, Field(ge=0), Number] = 0
+    """Steps at first in which a backbone that starts from ``pretrained`` stays as it is: heads learn alone."""
+    layer_decay: Annotated[float, Field(gt=0, le=1), Number] = 1.0
+    """What a layer's learning rate is multiplied by, once a layer from the heads down to the input."""
     sharing: Sharing = HardSharing()
     """What tasks share."""
     head: Head = Head()
     """What each task has of its own."""
+
+    @model_serializer(mode="wrap")
+    def _as_before_there_were_starts(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what says nothing: runs are named by what a section holds."""
+        content: dict[str, Any] = plain(self)
+        says_nothing = {"pretrained_sha256": None, "freeze_steps": 0, "layer_decay": 1.0}
+        return {key: v for key, v in content.items() if key not in says_nothing or v != says_nothing[key]}

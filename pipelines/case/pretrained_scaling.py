@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from mtlcore.exported import is_exported, read_description
 from pipelines.case.case import Case
 from pipelines.case.data import PictureInput
 from pipelines.case.network import Network
@@ -66,6 +67,8 @@ def pretrained_scaling(network: Network, channels: int) -> Scaling | None:
 
     None where nobody knows: weights of one's own, or a model that does not say.
     """
+    if isinstance(network.pretrained, str) and is_exported(network.pretrained):
+        return _of_export(network.pretrained, channels)
     kind, _, name = network.backbone.partition(":")
     if channels != 3 or not network.pretrained:
         return None
@@ -79,6 +82,17 @@ def pretrained_scaling(network: Network, channels: int) -> Scaling | None:
     except (TypeError, ValueError):
         return None
     return (mean, std) if len(mean) == len(std) == channels and min(std) > 0 else None
+
+
+def _of_export(folder: str, channels: int) -> Scaling | None:
+    exported = read_description(folder).input
+    if exported.get("channels") != channels:
+        return None
+    mean, std = (
+        tuple(float(n) for n in (value if isinstance(value, list) else [value] * channels))
+        for value in (exported["mean"], exported["std"])
+    )
+    return mean, std
 
 
 def _of_hugging_face(source: str) -> Any:

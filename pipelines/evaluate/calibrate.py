@@ -3,7 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mtlcore import Multiclass, Multilabel, Task, fit_temperature, fit_thresholds, task_metrics
+from torch import Tensor
+
+from mtlcore import (
+    Multiclass,
+    Multilabel,
+    Ordinal,
+    Regression,
+    Task,
+    fit_temperature,
+    fit_thresholds,
+    task_metrics,
+)
+from mtlcore.losses.ordinal import class_log_probabilities
 from pipelines.evaluate.results import Calibration
 from pipelines.evaluate.task_test import TaskTest, of_arm, or_null
 
@@ -14,7 +26,7 @@ class Fitted:
 
     Attributes:
         temperature: p = softmax(z / T) or sigmoid(z / T).
-        thresholds: of a multilabel task, by label, for such probabilities; empty of a multiclass one.
+        thresholds: of a multilabel task, by label, for such probabilities; empty of others.
     """
 
     temperature: float
@@ -22,8 +34,8 @@ class Fitted:
 
 
 def fit_calibration(task: Task, held_out: TaskTest, arm: str) -> list[Fitted]:
-    """Fit an arm's calibration of a task, seed by seed; empty without validation labels, and of numbers and orders."""
-    if not len(held_out.labels) or not isinstance(task, Multiclass | Multilabel):
+    """Fit an arm's calibration of a task, seed by seed; empty without validation labels, and of numbers."""
+    if not len(held_out.labels) or isinstance(task, Regression):
         return []
     fitted = []
     for z in of_arm(held_out, arm):
@@ -33,6 +45,14 @@ def fit_calibration(task: Task, held_out: TaskTest, arm: str) -> list[Fitted]:
             thresholds = fit_thresholds((z / temperature).sigmoid(), held_out.labels)
         fitted.append(Fitted(temperature, thresholds))
     return fitted
+
+
+def calibration_error(logits: Tensor, labels: Tensor, task: Task) -> float:
+    """Return how far probabilities are from how often they are right: of the most probable class, of an order too."""
+    if isinstance(task, Ordinal):
+        classes = Multiclass(task.name, task.classes)
+        return float(task_metrics(class_log_probabilities(logits), labels, classes)["calibration_error"])
+    return float(task_metrics(logits, labels, task)["calibration_error"])
 
 
 def calibrations(
@@ -53,10 +73,10 @@ def calibration_result(task: Task, test: TaskTest, arm: str, fitted: list[Fitted
         return None
     before, after = [], []
     for z, of_seed in zip(of_arm(test, arm), fitted, strict=True):
-        before.append(or_null(task_metrics(z, test.labels, task)["calibration_error"]))
-        after.append(or_null(task_metrics(z / of_seed.temperature, test.labels, task)["calibration_error"]))
+        before.append(or_null(calibration_error(z, test.labels, task)))
+        after.append(or_null(calibration_error(z / of_seed.temperature, test.labels, task)))
     thresholds = {}
-    if not isinstance(task, Multiclass):
+    if isinstance(task, Multilabel):
         thresholds = {label: [of_seed.thresholds[i] for of_seed in fitted] for i, label in enumerate(task.outputs)}
     return Calibration(
         temperature=[of_seed.temperature for of_seed in fitted],

@@ -27,7 +27,7 @@ from pipelines.batches.coverage import unseen_classes
 from pipelines.batches.normalize import normalize
 from pipelines.blocks.datasets import DataSets
 from pipelines.blocks.reader import BlockReader
-from pipelines.case.build import build_network, tasks_of
+from pipelines.case.build import rebuild_network, tasks_of
 from pipelines.case.case import Case
 from pipelines.case.metrics import metrics_of
 from pipelines.evaluate.calibrate import Fitted, calibrations
@@ -308,7 +308,7 @@ def predict_runs(
     readers = open_readers(case, data_sets, split)
     predicted = {}
     for run in runs:
-        network = build_network(case.for_arm(run.arm), list(run.tasks), run.seed)
+        network = rebuild_network(case.for_arm(run.arm), list(run.tasks))
         network.load_state_dict(read_weights(run.folder(experiment)))
         predicted[run] = _predict(network.eval(), readers.values(), case)
     return predicted

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import Tensor
 
-from mtlcore import Task, answer, is_annotated
+from mtlcore import Task, answer, decided_class, is_annotated
 from pipelines.base.storage import join, write_whole
 from pipelines.evaluate.forward import forward_in_batches
 from pipelines.evaluate.task_test import TaskTest
@@ -75,7 +75,7 @@ def _table(task: Task, test: TaskTest, logits: Tensor, run: Run, data_sets: pa.A
         found["probabilities"] = _rows_of(_floats(said), n, width)
         if task.encoding == "class":
             found["truth"] = names.take(pa.array(test.labels.numpy()))
-            found["prediction"] = names.take(pa.array(said.argmax(dim=1).numpy()))
+            found["prediction"] = names.take(pa.array(decided_class(said, task).numpy()))
         else:
             unknown = ~is_annotated(test.labels).numpy().reshape(-1)
             found["truths"] = _rows_of(pa.array(test.labels.numpy().reshape(-1), pa.int8(), mask=unknown), n, width)

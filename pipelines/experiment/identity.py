@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.base.fingerprint import fingerprint
-from pipelines.case.case import Case
+from pipelines.case.case import Arm, Case
+from pipelines.case.network import without_place
 from pipelines.experiment.layout import WHO_TRAINS
 from pipelines.experiment.run import Run
 
@@ -42,6 +43,7 @@ def identity(case: Case, run: Run, went_on_from: tuple[int, ...] = ()) -> RunIde
     # What is named here does not count, or counts in another form below; whatever is added to a case counts.
     settings: dict[str, Any] = case.model_dump(mode="json", by_alias=True, exclude=_BELOW | _DO_NOT_COUNT)
     training = case.training.model_dump(mode="json", by_alias=True)
+    settings["network"] = without_place(settings["network"])
     steps = training.pop("steps")
     for key in (*WHO_TRAINS, "seeds", "matching", "balancing", "unlabelled"):
         del training[key]
@@ -53,7 +55,7 @@ def identity(case: Case, run: Run, went_on_from: tuple[int, ...] = ()) -> RunIde
             for name, of in case.datasets.items()
             if of.split != "test"
         },
-        "arm": arm.model_dump(mode="json", exclude={"infer", "fuse", "batch", "matching", "balancing", "unlabelled"}),
+        "arm": _of_arm(arm),
         "batch": arm.batch if arm.networks == "one_per_task" or arm.tasks is not None else None,
         "matching": arm.matching.model_dump(mode="json", by_alias=True) if matched else None,  # type: ignore[union-attr]
         "relatedness": [edge.model_dump(mode="json", by_alias=True) for edge in case.relatedness] if matched else None,
@@ -65,3 +67,8 @@ def identity(case: Case, run: Run, went_on_from: tuple[int, ...] = ()) -> RunIde
     if case.evaluation.metrics:
         settings["metrics"] = case.evaluation.model_dump(mode="json")["metrics"]
     return RunIdentity(fingerprint(settings | {"steps": steps}), fingerprint(settings), steps)
+
+
+def _of_arm(arm: Arm) -> dict[str, Any]:
+    settings = arm.model_dump(mode="json", exclude={"infer", "fuse", "batch", "matching", "balancing", "unlabelled"})
+    return without_place(settings) | {"network": settings["network"] and without_place(settings["network"])}

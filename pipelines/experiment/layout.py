@@ -25,9 +25,12 @@
         tuning/<fingerprint>/                    the results of `kindred tune`: <case>-tuned.yaml, trials.json
 """
 
+from typing import Any
+
 from pipelines.base.fingerprint import fingerprint
 from pipelines.base.storage import join
 from pipelines.case.case import Case
+from pipelines.case.network import without_place
 
 CASE_FILE, DATA_SETS, EXPERIMENT, RUNS = "case.yaml", "data_sets.json", "experiment.json", "runs"
 
@@ -66,7 +69,14 @@ def experiment_folder(case: Case) -> str:
         settings["metrics"] = case.evaluation.model_dump(mode="json")["metrics"]
     for key in WHO_TRAINS:
         del settings["training"][key]
+    settings["network"] = without_place(settings["network"])
     # Neither how an arm predicts nor an arm that shares another's networks changes what is trained.
     arms = {name: arm for name, arm in settings["arms"].items() if case.trained_as(name) == name}
-    settings["arms"] = {name: {k: v for k, v in arm.items() if k not in _PREDICTS} for name, arm in arms.items()}
+    settings["arms"] = {name: _trains(arm) for name, arm in arms.items()}
     return join(case.storage.path, f"{case.name}-{fingerprint(settings)}")
+
+
+def _trains(arm: dict[str, Any]) -> dict[str, Any]:
+    """Return what of an arm its runs depend on."""
+    network = arm["network"] and without_place(arm["network"])
+    return {key: value for key, value in without_place(arm).items() if key not in _PREDICTS} | {"network": network}

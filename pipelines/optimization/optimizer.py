@@ -1,6 +1,6 @@
 """The optimiser that a case names, and its settings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, Field
@@ -18,6 +18,9 @@ if TYPE_CHECKING:  # an ingest's tasks read the case, and need no torch
 OPTIMIZERS: "Registry[Callable[..., torch.optim.Optimizer]]" = Registry(
     "optimizer", "kindred.optimizers", {"adamw": "torch.optim:AdamW", "sgd": "torch.optim:SGD"}
 )
+
+
+_SCALE = "lr_scale"  # of a group of parameters
 
 
 class Optimizer(Section):
@@ -38,13 +41,16 @@ class Optimizer(Section):
     """Further arguments of the optimiser."""
 
 
-def build_optimizer(settings: Optimizer, network: "nn.Module", *, in_graphs: bool = False) -> "torch.optim.Optimizer":
+def build_optimizer(
+    settings: Optimizer, network: "nn.Module", *, in_graphs: bool = False, scales: Mapping[str, float] | None = None
+) -> "torch.optim.Optimizer":
     """Build the optimiser of a network's parameters.
 
     Args:
         settings: of the case.
         network: whose parameters it changes.
         in_graphs: its steps are to be replayed on a GPU: the learning rate is then a tensor, which a replay reads anew.
+        scales: by parameter name, what its learning rate is multiplied by; 1 of those that it does not name.
 
     Raises:
         ValueError: there is no such optimiser, or it does not take its settings: begins with the key that is wrong.
@@ -54,18 +60,25 @@ def build_optimizer(settings: Optimizer, network: "nn.Module", *, in_graphs: boo
     defaults: dict[str, Any] = {"momentum": settings.momentum} if settings.name == "sgd" else {}
     if settings.name in ("adamw", "sgd") and all(parameter.is_cuda for parameter in network.parameters()):
         defaults["fused"] = True  # one kernel for all parameters; on the CPU the kernels and their bits stay
-    lr: float | torch.Tensor = settings.lr
+
+    def rate(scale: float = 1.0) -> float | torch.Tensor:
+        device = next(network.parameters()).device
+        return torch.tensor(settings.lr * scale, device=device) if in_graphs else settings.lr * scale
+
     if in_graphs:
-        lr = torch.tensor(settings.lr, device=next(network.parameters()).device)
         defaults |= {"capturable": True} if settings.name == "adamw" else {}
     try:
         build = OPTIMIZERS[settings.name]
     except ValueError as error:
         raise ValueError(f"name: {error}") from None
+    parameters: Any = network.parameters()
+    if scales:
+        by_scale: dict[float, list[torch.Tensor]] = {}
+        for name, parameter in network.named_parameters():
+            by_scale.setdefault(scales.get(name, 1.0), []).append(parameter)
+        parameters = [{"params": of, "lr": rate(scale), _SCALE: scale} for scale, of in by_scale.items()]
     try:
-        optimizer = build(
-            network.parameters(), lr=lr, weight_decay=settings.weight_decay, **defaults | settings.options
-        )
+        optimizer = build(parameters, lr=rate(), weight_decay=settings.weight_decay, **defaults | settings.options)
     except Exception as error:  # somebody's code
         raise ValueError(f"options: {settings.name!r} failed: {type(error).__name__}: {error}") from error
     if not isinstance(optimizer, torch.optim.Optimizer):
@@ -103,11 +116,12 @@ def check_optimizer(settings: Optimizer) -> None:
 
 
 def set_learning_rate(optimizer: "torch.optim.Optimizer", lr: float) -> None:
-    """Let the optimiser's next step take a learning rate."""
+    """Let the optimiser's next step take a learning rate, times the scale of each group of parameters."""
     import torch
 
     for group in optimizer.param_groups:
+        scaled = lr * group.get(_SCALE, 1.0)
         if isinstance(group["lr"], torch.Tensor):
-            group["lr"].fill_(lr)
+            group["lr"].fill_(scaled)
         else:
-            group["lr"] = lr
+            group["lr"] = scaled

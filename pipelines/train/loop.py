@@ -26,6 +26,7 @@ from pipelines.case.build import (
     build_unlabelled,
     tasks_of,
 )
+from pipelines.case.start import start_of
 from pipelines.experiment.identity import identity
 from pipelines.experiment.provenance import provenance
 from pipelines.experiment.run import HISTORY, VALIDATIONS, WEIGHTS, Run, write_record
@@ -184,6 +185,7 @@ def build_state(
     """Return a run's state before its first step, its objective, and whether inputs come with channels last."""
     case = work.case.for_arm(run.arm)
     built = build_network(case, list(run.tasks), run.seed)
+    start = start_of(case.network, run.tasks)
     unlabelled = case.unlabelled_of(run.arm)
     # Before the network is compiled: a copy of what is would compute with the original's parameters.
     average = MovingAverage(built, unlabelled.decay) if unlabelled.has_average else None
@@ -199,13 +201,15 @@ def build_state(
     in_graphs = case.training.compile == "step" and worker.device.type == "cuda"
     state = TrainingState(
         network,
-        build_optimizer(case.training.optimizer, network, in_graphs=in_graphs),
+        build_optimizer(case.training.optimizer, network, in_graphs=in_graphs, scales=start.scales(network)),
         balancer,
         trust,
         build_unlabelled(unlabelled, joint_loss, data.priors),
         build_shifted_priors(matching, joint_loss, data.priors),
         average,
         evaluates_average=unlabelled.evaluated == "average",
+        start=start,
+        events=[Event(step=0, what=start.words)] if start.words else [],
     )
     return state, joint_loss, channels_last
 
@@ -275,6 +279,8 @@ def _write(
         "trust": trust_record(state.trust) if state.trust else {},
         "events": [event.model_dump() for event in state.events],
     }
+    if state.start.record:
+        outcome["started_from"] = state.start.record
     outcome |= asdict(identity(work.case, run, state.went_on_from))
     write_record(folder, run, work.data_sets, outcome)
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mtlcore import MovingAverage, MultiTaskNetwork, PairMeasured, RelatednessTrust, ShiftedPriors, UnlabelledLoss
 from mtlcore.balancing import Balancer
+from pipelines.case.start import Start
 from pipelines.train.checkpoints.file import About, Checkpoint, Event
 from pipelines.train.logs.loss_history import LossHistory
 from pipelines.train.logs.validation_history import ValidationHistory
@@ -37,6 +38,7 @@ class TrainingState:
         shifted_priors: how often the source's classes hold among a target's inputs; None where nothing reads it.
         average: the moving average of the network's weights; None where nothing reads it.
         evaluates_average: whether it is what is validated and kept, in the network's place.
+        start: what the network was started from.
         history: the losses so far.
         measured: what was seen of how tasks relate.
         step: the number of steps that are done.
@@ -59,6 +61,7 @@ class TrainingState:
     shifted_priors: ShiftedPriors | None = None
     average: MovingAverage | None = None
     evaluates_average: bool = False
+    start: Start = field(default_factory=Start)
     history: LossHistory = field(default_factory=LossHistory)
     measured: list[PairMeasured] = field(default_factory=list)
     step: int = 0
@@ -71,6 +74,11 @@ class TrainingState:
     log: list[str] = field(default_factory=list)
     log_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     went_on_from: tuple[int, ...] = ()
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the next step leaves the backbone as it is."""
+        return self.step < self.start.freeze_steps
 
     @property
     def evaluated(self) -> nn.Module:

@@ -13,6 +13,7 @@ from mtlcore.distributed import world_size
 from pipelines.batches.batch import MixedBatch
 from pipelines.case.training import Matching, Training
 from pipelines.case.unlabelled import Unlabelled
+from pipelines.train.eval_mode import evaluating
 from pipelines.train.sharding import share_buffers
 from pipelines.train.state import TrainingState
 from pipelines.train.step_graphs import Record, StepGraphs
@@ -67,7 +68,7 @@ class Step:
         Args:
             batch: on the worker's device; it may have no row.
             measured: whether to measure how tasks relate; a batch in pieces is measured by its first. Such a step is
-                never replayed.
+                never replayed, nor is one with a frozen backbone.
         """
         trust = self._state.trust
         kind: Observation = trust.next_kind() if trust else "nothing"
@@ -76,7 +77,8 @@ class Step:
             self._coupling.fill_(coupling)
         else:
             self._coupling = coupling
-        if self.graphs is None or measured:
+        # A recording made while the backbone is frozen would leave it so.
+        if self.graphs is None or measured or self._state.is_frozen:
             values = self._compute(batch, kind, measured)
         else:
             values = self.graphs.take(batch, kind)
@@ -108,6 +110,7 @@ class Step:
             micro_batch = batch if pieces == 1 else piece_of(batch, piece, pieces)
             with _alone(self._network) if piece < pieces - 1 else nullcontext():
                 with (
+                    evaluating(state.network.backbone) if state.is_frozen else nullcontext(),
                     self._probe.reading(measured and piece == 0),
                     autocast(micro_batch.x.device, self._training.precision),
                 ):
@@ -140,6 +143,11 @@ class Step:
                 state.balancer.backward(value)
             self._parts = tuple(value.parts)
             values.append([value.loss.detach(), *value.parts.values()])
+        if state.is_frozen:
+            # After the backward pass, so that workers' sums and whatever looks at gradients are as in every step; an
+            # optimiser passes over what has no gradient: neither decay nor moments change it.
+            for parameter in state.network.backbone.parameters():
+                parameter.grad = None
         if self._training.clip_norm is not None:
             nn.utils.clip_grad_norm_(self._network.parameters(), self._training.clip_norm)
         state.optimizer.step()

@@ -9,12 +9,13 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from mtlcore import Multilabel, Regression, Task
+from mtlcore import Multilabel, Regression, Task, decided_class, predicted_spread
 from mtlcore.exported import ExportedModel
 from pipelines.base.errors import UserError
 from pipelines.evaluate.forward import forward_in_batches
 
 _HALF = 0.5
+_SPREAD = "spread "
 _EMBEDDING = "embedding "  # before a task's name: no task is called so
 
 
@@ -60,22 +61,27 @@ def answer(members: Sequence[ExportedModel], inputs: Tensor, asked: Asked, devic
 
     Returns:
         a row an input, by task ``<task>`` (the class, the labels that hold, or a number; of several numbers
-        ``<task>.<output>``) and ``<task>.probability`` (its, or
-        theirs); with ``full`` ``<task>.probabilities`` of all outputs in the task's order; with ``embeddings``
-        ``embedding``, or ``<task>.embedding`` where tasks differ.
+        ``<task>.<output>``) and ``<task>.probability`` (its, or theirs); with ``full`` ``<task>.probabilities`` of all
+        outputs in the task's order, and ``.spread`` after a number with a Gaussian likelihood, the standard deviation
+        that the model states; with ``embeddings`` ``embedding``, or ``<task>.embedding`` where tasks differ.
     """
     sums: dict[str, Tensor] = {}
+    stated: dict[str, list[tuple[Tensor, Tensor]]] = {}
     embedded: dict[str, Tensor] = {}
     for member in members:
         found = _forward(member, inputs, asked, device)
         for name in member.tasks:
             sums[name] = sums[name] + found[name] if name in sums else found[name]
+            if f"{_SPREAD}{name}" in found:
+                stated.setdefault(name, []).append((found[name], found[f"{_SPREAD}{name}"]))
         if asked.embeddings and not embedded:
             embedded = {k.removeprefix(_EMBEDDING): v for k, v in found.items() if k.startswith(_EMBEDDING)}
     probabilities = {name: p / len(members) if len(members) > 1 else p for name, p in sums.items()}
     columns: dict[str, pa.Array] = {}
     for name, task in members[0].tasks.items():
         columns |= _columns(name, task, probabilities[name], thresholds_of(members, name, asked.calibrated), asked.full)
+        if name in stated:
+            columns |= _numbers(name, task, _spread_of_mixture(stated[name]), ".spread")
     return pa.table(columns | _embeddings(embedded, members[0].tasks))
 
 
@@ -89,9 +95,14 @@ def thresholds_of(members: Sequence[ExportedModel], task: str, calibrated: bool 
 def _forward(member: ExportedModel, inputs: Tensor, asked: Asked, device: str) -> Mapping[str, Tensor]:
     """Return probabilities by task, batch by batch as the logits are: vectorised code has a tail of its own."""
 
+    gaussian = {k: t for k, t in member.tasks.items() if isinstance(t, Regression) and t.loss == "gaussian"}
+
     def forward(x: Tensor) -> dict[str, Tensor]:
         h = member.embeddings(x)
-        p = member.answers(member.from_embeddings(h), calibrated=asked.calibrated)
+        z = member.from_embeddings(h)
+        p = member.answers(z, calibrated=asked.calibrated)
+        if asked.full:
+            p |= {f"{_SPREAD}{name}": predicted_spread(z[name], task) for name, task in gaussian.items()}
         return p | {f"{_EMBEDDING}{name}": h[name] for name in member.tasks} if asked.embeddings else p
 
     return forward_in_batches(forward, inputs, device)
@@ -100,13 +111,9 @@ def _forward(member: ExportedModel, inputs: Tensor, asked: Asked, device: str) -
 def _columns(name: str, task: Task, p: Tensor, thresholds: Tensor, full: bool) -> dict[str, pa.Array]:
     names = pa.array(task.outputs, pa.string())
     if isinstance(task, Regression):
-        several = len(task.outputs) > 1
-        return {
-            f"{name}.{output}" if several else name: pa.array(p[:, i].contiguous().numpy(), pa.float32())
-            for i, output in enumerate(task.outputs)
-        }
+        return _numbers(name, task, p)
     if not isinstance(task, Multilabel):
-        best = p.argmax(dim=1)
+        best = decided_class(p, task)
         top = p.gather(1, best[:, None])[:, 0]
         columns = {name: names.take(pa.array(best.numpy())), f"{name}.probability": pa.array(top.numpy(), pa.float32())}
     else:
@@ -118,6 +125,22 @@ def _columns(name: str, task: Task, p: Tensor, thresholds: Tensor, full: bool) -
             f"{name}.probability": pa.ListArray.from_arrays(offsets, pa.array(p[holds].numpy(), pa.float32())),
         }
     return columns | ({f"{name}.probabilities": _lists(p)} if full else {})
+
+
+def _numbers(name: str, task: Task, values: Tensor, ending: str = "") -> dict[str, pa.Array]:
+    several = len(task.outputs) > 1
+    return {
+        (f"{name}.{output}" if several else name) + ending: pa.array(values[:, i].contiguous().numpy(), pa.float32())
+        for i, output in enumerate(task.outputs)
+    }
+
+
+def _spread_of_mixture(members: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """Return the standard deviation of a mixture of normal distributions, of which means and deviations are given."""
+    if len(members) == 1:
+        return members[0][1]
+    means, spreads = (torch.stack(values).double() for values in zip(*members, strict=True))
+    return (spreads.square().mean(dim=0) + means.var(dim=0, correction=0)).sqrt().float()
 
 
 def _embeddings(embedded: Mapping[str, Tensor], tasks: Mapping[str, Task]) -> dict[str, pa.Array]:

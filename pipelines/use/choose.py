@@ -119,24 +119,27 @@ def _held_out(case: Case, data_sets: DataSets, arm: str, seed: int) -> HeldOut:
     )
 
 
-def best_seed(case: Case, data_sets: DataSets, arm: str) -> int:
-    """Return the seed with the highest mean over tasks of the primary metric on the validation split.
+def best_seed(case: Case, data_sets: DataSets, arm: str) -> tuple[int, HeldOut]:
+    """Return the seed with the highest mean over tasks of the primary metric on the validation split, and what it says.
 
     Auxiliary tasks take no part. Without validation labels it is the case's first; the first of equals too.
     """
     seeds = case.training.seeds
-    if len(seeds) == 1:
-        return seeds[0]
     for_use = [name for name, task in tasks_of(case).items() if not task.auxiliary]
+    seen: list[HeldOut] = []
     means = []
     for seed in seeds:
-        scores = held_out_of(case, data_sets, arm, seed).scores
+        seen.append(held_out_of(case, data_sets, arm, seed))
+        if len(seeds) == 1:
+            return seed, seen[0]
+        scores = seen[-1].scores
         of_use = [scores[name] for name in for_use if name in scores and scores[name] == scores[name]]
         if not of_use:
             note(f"{arm}: no validation labels to choose a seed by; the first, {seeds[0]}, is used")
-            return seeds[0]
+            return seeds[0], seen[0]
         means.append(sum(of_use) / len(of_use))
-    return seeds[means.index(max(means))]
+    best = means.index(max(means))
+    return seeds[best], seen[best]
 
 
 def _alone(case: Case, arm: str, seed: int) -> Case:

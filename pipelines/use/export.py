@@ -37,7 +37,7 @@ from pipelines.base.atomic import write_atomically
 from pipelines.base.errors import UserError
 from pipelines.batches.batch import open_readers
 from pipelines.blocks.datasets import DataSets
-from pipelines.case.build import build_network, tasks_of
+from pipelines.case.build import rebuild_network, tasks_of
 from pipelines.case.case import Case
 from pipelines.case.data import VectorInput
 from pipelines.case.network import Network
@@ -45,7 +45,7 @@ from pipelines.evaluate.results import Results
 from pipelines.evaluate.table_arms import Reading, open_readings
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.provenance import provenance
-from pipelines.experiment.run import read_weights
+from pipelines.experiment.run import read_record, read_weights
 from pipelines.sources.table_columns import TableColumn, resolved
 from pipelines.use.choose import Choice, HeldOut, best_seed, held_out_of
 from pipelines.use.formats import FORMATS, programs
@@ -140,8 +140,10 @@ def build_export(case: Case, data_sets: DataSets, choice: Choice) -> Built:
         UserError: the run is not trained.
     """
     choice.check_trained(case, data_sets)
-    seed = choice.seed if choice.seed is not None else best_seed(case, data_sets, choice.arm)
-    held_out = held_out_of(case, data_sets, choice.arm, seed)
+    if choice.seed is None:
+        seed, held_out = best_seed(case, data_sets, choice.arm)
+    else:
+        seed, held_out = choice.seed, held_out_of(case, data_sets, choice.arm, choice.seed)
     case, tasks, experiment = case.for_arm(choice.arm), tasks_of(case), experiment_folder(case)
     readings = open_readings(case, data_sets) if case.arms[choice.arm].reads_the_table else {}
     served = [choice.task] if choice.task else _for_use(case, choice.arm)
@@ -152,7 +154,7 @@ def build_export(case: Case, data_sets: DataSets, choice: Choice) -> Built:
     networks, parts = [], []
     runs = [run for run in choice.runs(case, seed) if set(run.tasks) & set(kept)]
     for run in runs:
-        network = build_network(case, list(run.tasks), run.seed)
+        network = rebuild_network(case, list(run.tasks))
         network.load_state_dict(read_weights(run.folder(experiment)))
         of_run = [name for name in run.tasks if name in kept]
         networks.append(network.restrict_to_tasks(of_run).eval())
@@ -170,9 +172,20 @@ def build_export(case: Case, data_sets: DataSets, choice: Choice) -> Built:
             name: _reading(reading, held_out.weights.get(name), fused=case.arms[choice.arm].fuse is not None)
             for name, reading in readings.items()
         },
-        provenance=provenance(data_sets) | {"kindred": version("kindred-mtl"), "runs": [str(run) for run in runs]},
+        provenance=provenance(data_sets)
+        | {"kindred": version("kindred-mtl"), "runs": [str(run) for run in runs]}
+        | _started_from([run.folder(experiment) for run in runs]),
     )
     return Built(description, networks, configuration)
+
+
+def _started_from(folders: Sequence[str]) -> dict[str, Any]:
+    """Return what the runs' networks were started from, and the tasks that had shaped it; nothing of drawn ones."""
+    starts = [start for folder in folders if (start := (read_record(folder) or {}).get("started_from"))]
+    if not starts:
+        return {}
+    trained_on = list(dict.fromkeys(name for start in starts for name in start["trained_on"]))
+    return {"started_from": starts[0] | {"trained_on": trained_on}}
 
 
 def _for_use(case: Case, arm: str) -> list[str]:

@@ -10,6 +10,7 @@ from pipelines.blocks.datasets import DataSets
 from pipelines.case.build import relatedness_of, tasks_of
 from pipelines.case.case import Case
 from pipelines.evaluate.results import Results, TaskResult
+from pipelines.report.units import difference_text, has_unit, interval_text, score_text
 
 _MOST_NAMES = 40  # classes that are listed in the text; network.json has all of them
 _FEW_HELD_OUT = 200
@@ -32,19 +33,24 @@ def usage_example(description: Description) -> str:
         if description.input["kind"] == "picture"
         else f"inputs = torch.zeros(2, {shape})  # numbers, as they are: no scaling"
     )
+    kinds = {task.kind for task in description.served.values()}
+    said = {"multilabel": "probabilities of the labels", "regression": "numbers in the labels' unit"}
+    other = "; ".join(words for kind, words in said.items() if kind in kinds) or "a class an input"
     return f'''"""Predict with this model in plain PyTorch; `kindred predict` reads folders, archives and tables."""
 
 from pathlib import Path
 
 import torch
 
-from mtlcore import load_exported
+from mtlcore import decided_class, load_exported
 
 model = load_exported(Path(__file__).parent)
 {made}
-for task, probabilities in model.predict(inputs).items():
-    names = model.tasks[task].outputs
-    print(task, [names[i] for i in probabilities.argmax(dim=1)])
+for name, said in model.predict(inputs).items():
+    task = model.tasks[name]
+    if task.kind in ("multiclass", "ordinal"):  # probabilities of the classes
+        said = [task.outputs[i] for i in decided_class(said, task)]
+    print(name, said if isinstance(said, list) else said.tolist())  # {other}
 '''
 
 
@@ -69,11 +75,14 @@ def model_card(case: Case, data_sets: DataSets, description: Description, result
 
 def _metadata(case: Case, description: Description, results: Results | None) -> dict[str, Any]:
     pictures = description.input["kind"] == "picture"
-    pipeline = "image-classification" if pictures else "tabular-classification"
+    numbers = all(task.kind == "regression" for task in description.served.values())
+    what = "regression" if numbers else "classification"
+    # The hub has no name for numbers of an image.
+    pipeline = ("other" if numbers else "image-classification") if pictures else f"tabular-{what}"
     metadata: dict[str, Any] = {
         "library_name": "pytorch",
         "pipeline_tag": pipeline,
-        "tags": ["multi-task-learning", "kindred", *(["image-classification"] if pictures else [])],
+        "tags": ["multi-task-learning", "kindred", *([f"image-{what}"] if pictures else [])],
     }
     of_arm = results.arms.get(description.arm, {}) if results else {}
     found: list[dict[str, Any]] = [
@@ -101,13 +110,13 @@ def _tasks(description: Description) -> str:
     for name, task in description.served.items():
         of_task = description.tasks[name]
         names = ", ".join(task.outputs[:_MOST_NAMES]) + (", ..." if len(task.outputs) > _MOST_NAMES else "")
-        calibrated = f"T = {of_task.temperature:.2f}"
+        calibrated = f"T = {of_task.temperature:.2f}" if of_task.calibrated_on else "no"
+        if task.kind == "regression":
+            calibrated = "states its spread" if of_task.loss == "gaussian" else "numbers are not"
         if of_task.thresholds:
             calibrated += f"; thresholds {min(of_task.thresholds):.2f} to {max(of_task.thresholds):.2f}"
-        rows.append(
-            [name, of_task.kind, f"{len(task.outputs)}: {names}", calibrated if of_task.calibrated_on else "no"]
-        )
-    return _table(["task", "kind", "classes or labels", "calibrated"], rows)
+        rows.append([name, of_task.kind, f"{len(task.outputs)}: {names}", calibrated])
+    return _table(["task", "kind", "classes, labels or numbers", "calibrated"], rows)
 
 
 def _input(description: Description) -> str:
@@ -152,19 +161,22 @@ def _results(description: Description, results: Results | None) -> str:
         return "Not evaluated."
     percent = round(100 * results.confidence)
     of_arm = results.arms[description.arm]
-    rows = [_result_row(name, of_arm[name], results) for name in description.served if name in of_arm]
-    header = ["task", "metric", "score", f"difference to {results.baseline}, points [{percent} % interval]", "verdict"]
+    rows = [_result_row(name, of_arm[name]) for name in description.served if name in of_arm]
+    metrics = [of_arm[name].primary_metric for name in description.served if name in of_arm]
+    unit = "points, errors in the labels' unit" if any(map(has_unit, metrics)) else "points"
+    header = ["task", "metric", "score", f"difference to {results.baseline}, {unit} [{percent} % interval]", "verdict"]
     seeds = f"{len(results.seeds)} seed{'s' * (len(results.seeds) != 1)}"
     return _table(header, rows) + (
-        f"\n\nOn the test split, mean over {seeds}; this model is seed {description.seed}. An interval above 0 is "
-        "a gain, one below 0 negative transfer."
+        f"\n\nOn the test split, mean over {seeds}; this model is seed {description.seed}. An interval on the better "
+        "side of 0 is a gain (above it, of an error below), one on the other side negative transfer."
     )
 
 
-def _result_row(name: str, result: TaskResult, results: Results) -> list[str]:
-    d = result.difference
-    difference = "-" if d is None else f"{100 * d.value:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]"
-    return [name, result.primary_metric, f"{result.mean():.3f}", difference, "-" if d is None else d.verdict]
+def _result_row(name: str, result: TaskResult) -> list[str]:
+    d, metric = result.difference, result.primary_metric
+    difference = "-" if d is None else f"{difference_text(d.value, metric)} {interval_text(d, metric)}"
+    arrow = " (lower is better)" if result.lower_is_better else ""
+    return [name, metric + arrow, score_text(result.mean(), metric), difference, "-" if d is None else d.verdict]
 
 
 def _relatedness(case: Case, description: Description, results: Results | None) -> str:
@@ -209,7 +221,10 @@ def _limits(case: Case, data_sets: DataSets, description: Description, results: 
 def _provenance(description: Description) -> str:
     kept = description.provenance
     blocks = ", ".join(f"{name} {digest}" for name, digest in kept.get("blocks", {}).items())
+    start = kept.get("started_from")
+    from_tasks = f", trained on {', '.join(start['trained_on'])}" if start and start["trained_on"] else ""
+    started = f" Started from {start['from']}{from_tasks}." if start else ""
     return (
         f"Runs {', '.join(kept.get('runs', []))}; Kindred {kept.get('kindred')}, torch {kept.get('torch')}; "
-        f"content of the data: {blocks}. The case: `case.yaml`."
+        f"content of the data: {blocks}. The case: `case.yaml`.{started}"
     )

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from torch import Tensor
 
-from mtlcore import Multilabel, Regression, Task
+from mtlcore import Multilabel, Regression, Task, decided_class
 from pipelines.case.data import PictureInput, VectorInput
 from pipelines.ingest.decode import decode_input
 from pipelines.ingest.make_block import reason_of
@@ -170,13 +170,14 @@ def answers_of(
     n = len(next(iter(probabilities.values())))
     answers: list[dict[str, Any]] = [{} for _ in range(n)]
     for name, task in tasks.items():
-        for of_input, row in zip(answers, probabilities[name].tolist(), strict=True):
+        is_class = not isinstance(task, Multilabel | Regression)
+        decided = decided_class(probabilities[name], task).tolist() if is_class else [0] * n
+        for of_input, row, best in zip(answers, probabilities[name].tolist(), decided, strict=True):
             by_name = {output: round(p, 6) for output, p in zip(task.outputs, row, strict=True)}
             if isinstance(task, Regression):
                 of_input[name] = {"numbers": by_name}
                 continue
             if not isinstance(task, Multilabel):
-                best = max(range(len(row)), key=row.__getitem__)
                 of_input[name] = {"label": task.outputs[best], "probability": by_name[task.outputs[best]]}
             else:
                 limits = thresholds[name].tolist()

@@ -1,23 +1,27 @@
 """Tasks that are numbers or ranks, from a table to the report and to a network for use, beside a multiclass task."""
 
 import json
+import runpy
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
 
-from mtlcore import load_exported, predicted_numbers, task_metrics
+from mtlcore import load_exported, predicted_numbers, predicted_spread, task_metrics
 from pipelines.base.errors import UserError
 from pipelines.batches.measured_labels import with_measured_labels
 from pipelines.case.build import tasks_of
 from pipelines.case.load import load_case
 from pipelines.evaluate.evaluate import evaluate
+from pipelines.experiment.layout import experiment_folder
 from pipelines.ingest.ingest import ingest, ingested
 from pipelines.report.report import write_report
 from pipelines.report.results_table import results_table
 from pipelines.use.export import export_run
+from pipelines.use.model import Model, load_model
 from tests.pipelines.one_worker import train_here
 
 TASKS = {
@@ -200,3 +204,68 @@ def test_folds_test_every_row_once_and_report_over_all_of_them(tmp_path, ray_loc
     assert results.arms["naive"]["pain"].mean("quadratic_kappa") > 0.3
     assert Path(outcome.report).is_file()
     assert Path(outcome.folder).name == results.experiment
+
+
+def test_an_order_is_calibrated_and_decided_as_it_is_scored(finished, tmp_path):
+    case, data_sets, results, folder = finished
+    out = export_run(case, data_sets, "naive", None, None, tmp_path / "out")
+    exported = json.loads((out / "network.json").read_text())["tasks"]
+    assert exported["pain"]["temperature"] != 1.0
+    assert exported["pain"]["calibrated_on"] == "validation"
+    assert exported["age"]["calibrated_on"] is None
+    scored = results.arms["naive"]["pain"]
+    assert scored.calibration.temperature == [pytest.approx(exported["pain"]["temperature"])]
+    assert scored.calibration.thresholds == {}
+    assert all(0 <= error <= 1 for error in scored.calibration.error_before + scored.calibration.error_after)
+
+    said = load_model(out).predict(np.load(folder / "test.npz")["x"], full=True)
+    kept = pq.read_table(Path(experiment_folder(case)) / "predictions.parquet").to_pandas()
+    kept = kept[(kept.arm == "naive") & (kept.task == "pain")]
+    assert said["pain"].tolist() == kept.prediction.tolist()
+    assert (kept.prediction == kept.truth).mean() == pytest.approx(scored.metrics["accuracy"][0])
+    p = np.stack(said["pain.probabilities"])
+    np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-5)
+    assert (p[np.arange(len(p)), said["pain"].astype(int)] == said["pain.probability"]).all()
+
+
+def test_numbers_with_a_likelihood_state_their_spread_and_an_ensembles_is_that_of_the_mixture(finished, tmp_path):
+    case, data_sets, _, folder = finished
+    out = export_run(case, data_sets, "naive", None, None, tmp_path / "out")
+    x = np.load(folder / "test.npz")["x"]
+    model = load_model(out)
+    said = model.predict(x, full=True)
+    task = model.tasks["affect"]
+    with torch.inference_mode():
+        spread = predicted_spread(model.members[0](torch.from_numpy(x))["affect"], task)
+    np.testing.assert_allclose(said[["affect.valence.spread", "affect.arousal.spread"]], spread, rtol=1e-4)
+    assert not [name for name in said if name.startswith("age.") or name.startswith("affect.probab")]
+    shifted = [dict(model.files[0]) for _ in range(2)]
+    for files, by in zip(shifted, (1.0, -1.0), strict=True):
+        described = json.loads(files["network.json"])
+        mean = described["tasks"]["affect"]["mean"]
+        described["tasks"]["affect"]["mean"] = [value + by for value in mean]
+        files["network.json"] = json.dumps(described).encode()
+    both = Model(shifted).predict(x, full=True)
+    np.testing.assert_allclose(both["affect.valence"], said["affect.valence"], atol=1e-5)
+    np.testing.assert_allclose(both["affect.valence.spread"], np.hypot(said["affect.valence.spread"], 1), rtol=1e-4)
+
+
+def test_the_card_writes_errors_in_the_labels_unit_and_its_example_runs(finished, tmp_path, capsys):
+    case, data_sets, results, _ = finished
+    out = export_run(case, data_sets, "naive", None, None, tmp_path / "out", results=results)
+    card = (out / "README.md").read_text()
+    gained = results.arms["naive"]["age"].difference
+    row = next(line for line in card.splitlines() if line.startswith("| age | rmse"))
+    assert f"| {gained.value:+.3g} [{gained.low:+.3g}, {gained.high:+.3g}] |" in row
+    assert "lower is better" in row
+    assert "| age | regression | 1: age | numbers are not |" in card
+    assert "states its spread" in card
+    runpy.run_path(str(out / "predict.py"))
+    lines = dict(line.split(" ", 1) for line in capsys.readouterr().out.splitlines())
+    assert set(lines) == set(TASKS)
+    assert eval(lines["pain"])[0] in TASKS["pain"]["classes"]
+    assert eval(lines["affect"])[0] == pytest.approx(results_at_zero(out, "affect"))
+
+
+def results_at_zero(out, task):
+    return load_exported(out).predict(torch.zeros(2, 5))[task][0].tolist()
