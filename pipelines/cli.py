@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import entry_points, version
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.base.encoding import accept_any_encoding
+from pipelines.base.encoding import accept_any_encoding, shown
 from pipelines.base.errors import UserError
 from pipelines.base.own_packages import import_own_packages
 from pipelines.base.termination import sigterm_interrupts
@@ -506,7 +507,9 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if error.__cause__ is not None and ("--verbose" in sys.argv or "-v" in sys.argv):
+            traceback.print_exception(error.__cause__)
+        print(shown(f"error: {error}"), file=sys.stderr)
         sys.exit(EXIT_USAGE)
     except _InterruptedError as interruption:
         print(
@@ -517,5 +520,5 @@ def main() -> None:
     except Exception as error:
         if "--verbose" in sys.argv or "-v" in sys.argv:
             raise
-        print(f"failed: {type(error).__name__}: {error}\n(--verbose shows the traceback)", file=sys.stderr)
+        print(shown(f"failed: {type(error).__name__}: {error}\n(--verbose shows the traceback)"), file=sys.stderr)
         sys.exit(EXIT_FAILED)

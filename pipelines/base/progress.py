@@ -20,6 +20,8 @@ from rich.progress import Task as RichTask
 from rich.table import Column
 from rich.text import Text
 
+from pipelines.base.encoding import shown
+
 _WIDE = 120  # columns of a terminal that has room for a long bar
 
 
@@ -120,4 +122,4 @@ def bar(description: str, total: int | None, unit: str, rate: bool = False) -> I
 
 def note(words: str) -> None:
     """Say something on standard error that one would want to know and need not act on."""
-    print(f"note: {words}", file=sys.stderr)
+    print(shown(f"note: {words}"), file=sys.stderr)

@@ -46,9 +46,12 @@ class Section(BaseModel):
 
 def refuse_unknown_keys(section: type[BaseModel], keys: Iterable[object]) -> None:
     """Refuse a key that is no field of a section, and name the nearest."""
-    known = {field.alias or name for name, field in section.model_fields.items()}
+    fields = section.model_fields
     for key in keys:
-        if key not in known and key not in section.model_fields:
+        if key in fields:
+            continue
+        known = {field.alias or name for name, field in fields.items()}
+        if key not in known:
             raise PydanticCustomError(
                 "unknown_key",
                 "unknown key {key}{hint}",

@@ -5,6 +5,7 @@ Endpoint and credentials are read the way those clients read them: the AWS envir
 (``s3://bucket/images?endpoint_override=localhost:9000&scheme=http``), but no secret: URLs are written down.
 """
 
+import errno
 import io
 import os
 import time
@@ -14,7 +15,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from stat import S_ISREG
+from typing import Any, BinaryIO
 from urllib.parse import parse_qsl, urlsplit
 
 import pyarrow as pa
@@ -38,6 +40,10 @@ _OPTIONS: dict[str, dict[str, type]] = {
 
 class StorageUnavailableError(Exception):
     """Object storage does not answer after all retries: no row is at fault, and work may continue later."""
+
+
+class NoFileError(OSError):
+    """A pipe, a socket or a device, which has no bytes to be read, or no end of them."""
 
 
 def is_remote(url: str) -> bool:
@@ -264,15 +270,39 @@ def _walk(folder: str, below: str, above: set[tuple[int, int]]) -> Iterator[File
             name = below + entry.name
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
+            try:
+                is_folder, is_file = entry.is_dir(), entry.is_file()
+            except OSError:  # links that lead in a circle, and a name that is too long for where they lead
+                yield FileEntry(name, 0, "")
+                continue
+            if is_folder:
                 yield from _walk(entry.path, f"{name}/", above | {(folder_status.st_dev, folder_status.st_ino)})
-            elif entry.is_file():
+            elif is_file:
                 status = entry.stat()
                 yield FileEntry(name, status.st_size, stamp_of(status))
-            elif entry.is_symlink():
+            elif entry.is_symlink() and not os.path.exists(entry.path):
                 yield FileEntry(name, 0, "")  # it leads nowhere: that is told when it is read
             else:
                 yield FileEntry(name, 0, "", regular=False)
+
+
+def open_regular(path: str, buffering: int = -1) -> BinaryIO:
+    """Open a file on disk for reading, looked at after it is opened: a name may lead elsewhere a moment later.
+
+    Raises:
+        NoFileError: it is no regular file. To open a pipe would wait for whoever writes to it, for ever.
+        OSError: it is not there, or cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not S_ISREG(os.fstat(descriptor).st_mode):
+            if os.path.isdir(path):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+            raise NoFileError(f"not a regular file: {path}")
+        return open(descriptor, "rb", buffering=buffering)
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 def read_bytes(url: str) -> bytes:
@@ -283,7 +313,7 @@ def read_bytes(url: str) -> bytes:
         StorageUnavailableError: object storage does not answer.
     """
     if not is_remote(url):
-        with open(url, "rb") as file:
+        with open_regular(url) as file:
             return file.read()
     system, path = file_system(url)
     with _asking(url):
@@ -315,7 +345,7 @@ def open_file(url: str) -> Any:
         OSError: it is not there, or cannot be read.
         StorageUnavailableError: object storage does not answer; what is read may raise it too.
     """
-    return io.BufferedReader(open_ranges(url), _BUFFER) if is_remote(url) else open(url, "rb")
+    return io.BufferedReader(open_ranges(url), _BUFFER) if is_remote(url) else open_regular(url)
 
 
 def open_ranges(url: str) -> Any:
@@ -326,7 +356,7 @@ def open_ranges(url: str) -> Any:
         StorageUnavailableError: object storage does not answer; what is read may raise it too.
     """
     if not is_remote(url):
-        return open(url, "rb")
+        return open_regular(url)
     system, path = file_system(url)
     with _asking(url):
         return RemoteFile(url, system.open_input_file(path))

@@ -32,7 +32,7 @@ from pipelines.case.training import Matching, Mixing, SharesMixing
 from pipelines.case.unlabelled import StrongView
 from pipelines.optimization.optimizer import check_optimizer
 from pipelines.optimization.schedule import check_schedule
-from pipelines.sources.list_source import nothing_there
+from pipelines.sources.list_source import nothing_there, wrong_kind
 from pipelines.sources.listing import ROWS, matches_pattern
 from pipelines.sources.places import NothingThereError
 from pipelines.sources.registry import Source
@@ -279,7 +279,9 @@ def _source_paths(case: Case) -> Iterator[str]:
         try:
             data_set.source.find_places(root)
         except NothingThereError as error:
-            yield _missing_path(f"datasets.{name}.source.path", str(error), root)
+            key = f"datasets.{name}.source.path"
+            what = wrong_kind(root, str(error), data_set.source)
+            yield _missing_path(key, str(error), root) if what is None else f"{key}: {what}"
         except BrokenArchiveError as error:
             if case.ingest.broken_archives == "fail":
                 yield f"datasets.{name}.source.path: {error}; expected a whole archive"

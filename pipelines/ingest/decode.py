@@ -15,6 +15,7 @@ from pipelines.sources.signatures import is_heif
 # Formats of images, and none that starts another program (EPS) or is a document.
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
 _MOST_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485  # more in one image is taken for a decompression bomb
+_SCALED_AT_ONCE = 1 << 20  # grey values of more than 8 bits
 _ON_ITS_SIDE = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # TIFF tags
 _WHITE_IS_ZERO, _SIGNED = 0, 2  # values of the last two
@@ -195,9 +196,13 @@ def scaled(values: np.ndarray, limits: tuple[float, float] | None) -> np.ndarray
             )
         limits = (0, 1)
     low, high = limits
-    # In float64: 32-bit integers and their range are exact in it, and not in float32.
-    share = (values.astype(np.float64) - low) / (high - low)
-    return np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8)
+    grey = np.empty(values.shape, np.uint8)
+    step = max(1, _SCALED_AT_ONCE // max(1, values[:1].size))
+    for start in range(0, len(values), step):  # some lines at a time: a large image would take its size many times
+        # In float64: 32-bit integers and their range are exact in it, and not in float32.
+        share = (values[start : start + step].astype(np.float64) - low) / (high - low)
+        grey[start : start + step] = np.rint(np.clip(share, 0, 1) * 255)
+    return grey
 
 
 def _fitted(pixels: Image.Image, declared: PictureInput) -> np.ndarray:
@@ -260,6 +265,8 @@ def _pixels_of_numbers(pixels: np.ndarray, limits: tuple[float, float] | None) -
 
 
 def _vector(numbers: np.ndarray, declared: VectorInput) -> np.ndarray:
+    if numbers.dtype.kind not in "buifSU":
+        raise UnusableInputError(f"no number: found values of type {numbers.dtype}; expected real numbers")
     if numbers.shape != (declared.size,):
         raise ValueError(f"wrong width: found {numbers.size} numbers; expected {declared.size}")
     # What float32 cannot hold becomes infinite, and is refused with the rest below.

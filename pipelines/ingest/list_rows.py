@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtlcore import MISSING, Task
-from pipelines.base.errors import UserError
-from pipelines.base.storage import join
+from pipelines.base.errors import UserError, one_line
+from pipelines.base.storage import StorageUnavailableError, join
 from pipelines.blocks.label_encoding import arrow_labels, label_array, label_type
 from pipelines.case.build import relatedness_of, tasks_of
 from pipelines.case.case import Case
@@ -95,6 +95,15 @@ def list_data_set(case: Case, name: str) -> ListedDataSet:
         UserError: its source cannot be read, is empty, lacks a column, or, if the case says so, has a label outside
             the vocabulary.
     """
+    try:
+        return _list_data_set(case, name)
+    except (UserError, StorageUnavailableError, MemoryError):
+        raise
+    except Exception as error:  # what nobody has thought of is told with its place too; --verbose shows where it arose
+        raise UserError(f"datasets.{name}: its rows cannot be listed: {one_line(error)}") from error
+
+
+def _list_data_set(case: Case, name: str) -> ListedDataSet:
     data_set, root = case.datasets[name], str(case.data_root)
     try:
         listing = list_source(

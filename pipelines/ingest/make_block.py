@@ -196,6 +196,8 @@ def reason_of(error: Exception) -> str:
         ("the file is empty", "empty file"),
         ("broken archive", "broken archive"),
         ("wrong width", "wrong width"),
+        ("too large", "too large"),
+        ("not a regular file", "not a regular file"),
         ("NaN", "NaN or infinite features"),
         ("no number", "no number"),
         ("missing value", "missing value"),

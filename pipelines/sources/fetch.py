@@ -1,5 +1,6 @@
 """Read the bytes of files that a tree has listed, in any process."""
 
+import io
 import struct
 import zlib
 from collections import deque
@@ -11,9 +12,20 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.base.storage import RemoteFile, StorageUnavailableError, is_remote, open_file, open_ranges, read_bytes
+from pipelines.base.storage import (
+    RemoteFile,
+    StorageUnavailableError,
+    is_remote,
+    open_file,
+    open_ranges,
+    open_regular,
+    read_bytes,
+)
 from pipelines.sources.archives import DECOMPRESSED
 
+MOST_BYTES = 512 << 20  # of one input, decompressed: what a few hundred bytes of an archive may come to
+MOST_BYTES_OF_A_TABLE = 4 << 30  # where it lies in an archive and is read whole
+_AT_ONCE = 64 << 10  # compressed bytes, which come to 64 MiB at most
 _REQUESTS_AT_ONCE = 16  # to object storage, where one answer takes longer than decoding an image
 _MOST_OF_ONE_REQUEST = 4 << 20  # bytes of neighbours in an archive that are asked for together
 _WORTH_SKIPPING = 64 << 10  # bytes between two of them that are read along rather than asked around
@@ -25,7 +37,7 @@ Range = Callable[[int, int], bytes]  # (start, size) of a row's file; fewer byte
 
 
 def fetch(files: pa.Table) -> Iterator[bytes | Exception]:
-    """Yield the bytes of some files in their order; for one that cannot be read, why.
+    """Yield the bytes of some files in their order; for one that cannot be read, or of more than 512 MiB, why.
 
     Args:
         files: schema ``pipelines.sources.tree.FILES``; none of them refused.
@@ -99,13 +111,13 @@ def _many_at_once(rows: Sequence[Row]) -> Iterator[bytes | Exception]:
 
 
 def fetch_one(row: Row) -> bytes:
-    """Return the bytes of one file.
+    """Return the bytes of one file that holds many rows.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: it cannot be read, or has more than 4 GiB.
         StorageUnavailableError: object storage does not answer.
     """
-    content = _read(row)
+    content = _read(row, most=MOST_BYTES_OF_A_TABLE)
     if isinstance(content, Exception):
         raise OSError(str(content)) from content
     return content
@@ -153,13 +165,25 @@ def _read_together(rows: Sequence[Row]) -> list[bytes | Exception]:
     return [_read(row, partial(part, row)) for row in rows]
 
 
-def _read(row: Row, read: Range | None = None) -> bytes | Exception:
+def _read(row: Row, read: Range | None = None, most: int = MOST_BYTES) -> bytes | Exception:
     try:
+        size = _size(row)
+        if size > most:
+            raise TooLargeError(f"too large: {size:,} bytes; of one file at most {most:,} are read")
         return _READERS[row["codec"]](row, read or partial(_range, row))
     except (StorageUnavailableError, MemoryError):
         raise
     except Exception as error:  # one file's fault, whatever it is
         return error
+
+
+class TooLargeError(Exception):
+    """A file of more bytes than are read into memory."""
+
+
+def _size(row: Row) -> int:
+    """Return how many bytes a file has when it is decompressed, as its archive tells."""
+    return int(row["stamp"].partition("-")[2]) if row["codec"] == "deflated" else int(row["size"])
 
 
 class _BrokenMemberError(Exception):
@@ -170,9 +194,11 @@ def _whole(row: Row, _: Range) -> bytes:
     """Read a file: one request of the system, where the file is as large as it was when it was listed."""
     if is_remote(row["file"]):
         return read_bytes(row["file"])
-    with open(row["file"], "rb", buffering=0) as file:
+    with open_regular(row["file"], buffering=0) as file:
         content = file.read(row["size"] + 1)
-        return content if len(content) == row["size"] else content + file.read()
+        if len(content) > row["size"]:  # it has grown since
+            content += file.read(MOST_BYTES)
+        return content
 
 
 def _stored(row: Row, read: Range) -> bytes:
@@ -187,10 +213,20 @@ def _stored(row: Row, read: Range) -> bytes:
         content = read(row["offset"] + start, row["size"])
     checksum, _, size = row["stamp"].partition("-")
     # no more than the list promises, whatever the bytes would expand to
-    data = zlib.decompressobj(wbits=-15).decompress(content, int(size) + 1) if row["codec"] == "deflated" else content
+    data = _expanded(content, int(size)) if row["codec"] == "deflated" else content
     if len(content) < row["size"] or len(data) != int(size) or f"{zlib.crc32(data):08x}" != checksum:
         raise _BrokenMemberError("broken archive: the checksum does not fit")
     return data
+
+
+def _expanded(content: bytes, size: int) -> bytes:
+    """Decompress; one byte more than promised tells that the archive's list is wrong."""
+    whole, inflate = io.BytesIO(), zlib.decompressobj(wbits=-15)
+    for start in range(0, len(content), _AT_ONCE):
+        whole.write(inflate.decompress(content[start : start + _AT_ONCE]))
+        if whole.tell() > size:
+            break
+    return whole.getvalue()  # without a copy
 
 
 def _tar(row: Row, read: Range) -> bytes:
@@ -217,7 +253,7 @@ def _stream(file: str, codec: str, stamp: str) -> Any:
 
 def _range(row: Row, start: int, size: int) -> bytes:
     if not is_remote(row["file"]):
-        with open(row["file"], "rb") as local:
+        with open_regular(row["file"]) as local:
             local.seek(start)
             return local.read(size)
     file = _opened(row["file"])

@@ -1,12 +1,12 @@
 """List the rows of any source, in parallel where Ray is running."""
 
+import os
+import posixpath
 import sys
 from collections.abc import Sequence
 
-import pyarrow as pa
-
 from mtlcore.suggestions import did_you_mean
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UserError, one_line
 from pipelines.base.storage import StorageUnavailableError, is_remote, join, kind_of, list_folder, missing_bucket
 from pipelines.sources.listing import Listing, joined, rejected
 from pipelines.sources.places import NothingThereError, Place, split_at_archive
@@ -33,7 +33,9 @@ def list_source(root: str, source: SourceSettings, *, quarantine_broken_archives
             return rejected(Place(error.url, "", None, path), f"broken archive: {error.why}")
         raise UserError(f"{error}; expected a whole archive") from None
     except NothingThereError as error:
-        raise UserError(f"nothing lies at {error} below {root}; expected a file, a folder or an archive") from None
+        what = wrong_kind(root, str(error), source)
+        what = what or f"nothing lies at {error} below {root}; expected a file, a folder or an archive"
+        raise UserError(what) from None
     results = _each(source, places)
     if not quarantine_broken_archives:
         for result in results:
@@ -70,8 +72,27 @@ def _list_place(source: SourceSettings, place: Place) -> Listing | BrokenArchive
         return source.list_rows(place)
     except BrokenArchiveError as error:
         return error
-    except (pa.ArrowException, OSError, UnicodeError, NotImplementedError, RecursionError) as error:
-        raise UserError(f"{place}: cannot be listed: {type(error).__name__}: {error}") from None
+    except (UserError, StorageUnavailableError, MemoryError):
+        raise
+    except Exception as error:  # as decoding treats an image: whatever damaged bytes make a library raise, it is told
+        raise UserError(f"{place}: cannot be listed: {one_line(error)}") from error
+
+
+def wrong_kind(root: str, path: str, source: SourceSettings) -> str | None:
+    """Say it where something of another kind lies at a path; None where nothing does."""
+    url = join(root, path)
+    if is_remote(url) or "*" in path or not os.path.lexists(url):
+        return None
+    found = {"folder": "a folder", "file": "a file"}.get(kind_of(url))
+    found = found or ("a link to nothing" if os.path.islink(url) and not os.path.exists(url) else "no regular file")
+    if source.of_files:
+        tables = sorted(name for name in list_folder(url) if posixpath.splitext(name)[1].lower() in _TABLES)
+        inside = f"; in it lies {tables[0]!r}, so set source.path: {join(path, tables[0])!r}" if tables else ""
+        return f"found {path!r}, {found}; expected a file for a source of kind {source.kind!r}{inside}"
+    return f"found {path!r}, {found}; expected a folder or an archive for a source of kind {source.kind!r}"
+
+
+_TABLES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet", ".npz", ".npy")
 
 
 def nothing_there(root: str, path: str) -> str:

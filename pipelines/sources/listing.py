@@ -1,9 +1,10 @@
 """Listing: the rows of a source before any input is read, with stable ids, input locations and label columns."""
 
+import json
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
@@ -135,7 +136,7 @@ def joined(listings: Sequence[Listing]) -> Listing:
     try:
         together = pa.concat_tables(fields, promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError):  # the same column as numbers here and as text there
-        together = pa.concat_tables([_as_text(table) for table in fields], promote_options="permissive")
+        together = pa.concat_tables(_of_same_types(fields), promote_options="permissive")
     notes: Counter[str] = Counter()
     for listing in listings:
         notes.update(listing.notes)
@@ -148,6 +149,17 @@ def joined(listings: Sequence[Listing]) -> Listing:
         )
     rows = pa.concat_tables([listing.rows for listing in listings])
     return Listing(rows, together, dict(notes), next(iter(columns), ()))
+
+
+def check_names_differ(names: Sequence[str], place: object) -> None:
+    """Refuse a table with two columns of one name: nothing says which of them is meant.
+
+    Raises:
+        UserError: names the first such column.
+    """
+    if len(set(names)) < len(names):
+        twice = min(name for name, n in Counter(names).items() if n > 1)
+        raise UserError(f"{place}: found two columns {twice!r}; expected every name once")
 
 
 def column(fields: pa.Table, name: str, place: object) -> pa.ChunkedArray:
@@ -167,30 +179,60 @@ def matching_columns(names: Sequence[str], patterns: Sequence[str], place: objec
     Raises:
         UserError: there is none for one of them.
     """
-    matched: list[str] = []
+    matched: dict[str, None] = {}
+    there = set(names)
     for pattern in patterns:
-        matches = sorted((name for name in names if matches_pattern(name, pattern)), key=_natural)
+        if "*" in pattern:
+            fits = _expression(pattern).fullmatch
+            matches = sorted((name for name in names if fits(name)), key=_natural)
+        else:
+            matches = [pattern] if pattern in there else []
         if not matches:
             raise UserError(f"{place}: there is no column {pattern!r}{did_you_mean(pattern, names)}")
-        matched += [name for name in matches if name not in matched]
-    return matched
+        matched |= dict.fromkeys(matches)
+    return list(matched)
 
 
 def matches_pattern(name: str, pattern: str) -> bool:
     """Say whether a column's name is one, or as a pattern like ``feature_*`` has it."""
-    return bool(re.fullmatch(".*".join(re.escape(part) for part in pattern.split("*")), name))
+    return bool(_expression(pattern).fullmatch(name))
+
+
+def _expression(pattern: str) -> re.Pattern[str]:
+    return re.compile(".*".join(re.escape(part) for part in pattern.split("*")), re.DOTALL)
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
-def _as_text(table: pa.Table) -> pa.Table:
-    return pa.table({name: _text_of(table[name]) for name in table.column_names})
+def _of_same_types(tables: Sequence[pa.Table]) -> list[pa.Table]:
+    """Make text of every column whose types do not go together."""
+    kinds: dict[str, set[pa.DataType]] = {}
+    for table in tables:
+        for field_ in table.schema:
+            if not pa.types.is_null(field_.type):
+                kinds.setdefault(field_.name, set()).add(field_.type)
+    differ = {name for name, of in kinds.items() if len(of) > 1 and not _go_together(of)}
+    return [
+        pa.table({name: _text_of(table[name]) if name in differ else table[name] for name in table.column_names})
+        for table in tables
+    ]
+
+
+def _go_together(kinds: Iterable[pa.DataType]) -> bool:
+    try:
+        pa.unify_schemas([pa.schema([("x", kind)]) for kind in kinds], promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return False
+    return True
 
 
 def _text_of(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    return values if pa.types.is_nested(values.type) else pc.cast(values, pa.string())
+    if pa.types.is_nested(values.type):  # as a CSV file would hold it
+        texts = [None if one is None else json.dumps(one, default=str) for one in values.to_pylist()]
+        return pa.chunked_array([pa.array(texts, pa.string())])
+    return pc.cast(values, pa.string())
 
 
 def _prefixed(place: Place, ids: pa.Array) -> pa.Array:
@@ -201,6 +243,15 @@ def _numbered(place: Place, n: int) -> pa.Array:
     assert place.file is not None
     name = posixpath.basename(place.file) if place.alone else place.name
     return row_numbers(name, n)
+
+
+def named_or_numbered(place: Place, ids: pa.Array) -> pa.Array:
+    """Return ids, and in the place of one that is empty the number of its row."""
+    empty = pc.equal(pc.fill_null(ids, ""), "")
+    if not pc.any(empty).as_py():
+        return ids
+    assert place.file is not None
+    return pc.if_else(empty, row_numbers(posixpath.basename(place.file), len(ids)), ids)
 
 
 def row_numbers(name: str, n: int) -> pa.Array:

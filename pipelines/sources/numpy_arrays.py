@@ -2,6 +2,7 @@
 
 import io
 import posixpath
+import zipfile
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -10,8 +11,8 @@ import pyarrow as pa
 from numpy.lib import format as npy
 
 from mtlcore.suggestions import did_you_mean
-from pipelines.base.errors import UserError
-from pipelines.base.storage import open_file
+from pipelines.base.errors import UserError, one_line
+from pipelines.base.storage import StorageUnavailableError, open_file
 from pipelines.sources.fetch import fetch_one
 from pipelines.sources.listing import Listing, of_table
 from pipelines.sources.places import Place
@@ -60,7 +61,10 @@ def list_numpy(place: Place, source: NumpyArrays) -> Listing:
         with _npz(file, place) as arrays:
             if source.array not in arrays:
                 raise UserError(f"{place}: there is no array {source.array!r}{did_you_mean(source.array, arrays)}")
-            n = len(_loaded(arrays, source.array, place))
+            inputs = _loaded(arrays, source.array, place)
+            if not inputs.ndim:
+                raise UserError(f"{place}, array {source.array!r}: found one value; expected one row an input")
+            n = len(inputs)
             column_values = {name: _loaded(arrays, name, place) for name in arrays if name != source.array}
     else:
         n = _shape(file, place)[0]
@@ -69,14 +73,18 @@ def list_numpy(place: Place, source: NumpyArrays) -> Listing:
             name: _array(tree.read(posixpath.join(folder, file_name)), f"{place}, column {name!r}")
             for name, file_name in source.columns.items()
         }
-    columns = {}
+    columns: dict[str, pa.Array] = {}
+    alone = 0
     for name, values in column_values.items():
+        if not values.ndim:  # a number of the whole file, or a member that is no array
+            alone += 1
+            continue
         if len(values) != n:
             raise UserError(f"{place}: the column {name!r} has {len(values)} rows; expected {n}, one per input")
         if values.ndim <= _MOST_IN_A_COLUMN:
             columns[name] = pa.array(values.tolist() if values.ndim > 1 else values)
     fields = pa.table(columns) if columns else pa.table({"row": pa.array(range(n), pa.int64())})
-    return of_table(place, files, fields)
+    return of_table(place, files, fields).with_notes({"members of an .npz file that hold one value, no rows": alone})
 
 
 def read_numpy_rows(file: dict[str, Any], rows: Sequence[int], source: NumpyArrays) -> Iterator[np.ndarray | Exception]:
@@ -118,22 +126,26 @@ def _npz(file: dict[str, Any], place: object) -> Any:
         loaded = np.load(stream, allow_pickle=False)
         assert isinstance(loaded, np.lib.npyio.NpzFile)
         return loaded
-    except (OSError, ValueError, AssertionError) as error:
+    except (OSError, ValueError, AssertionError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{place}: cannot be read as an .npz archive: {error}") from None
 
 
 def _loaded(arrays: Any, name: str, place: object) -> np.ndarray:
     try:
         return np.asarray(arrays[name])
-    except ValueError as error:
-        raise UserError(f"{place}, array {name!r}: {error}") from None
+    except (StorageUnavailableError, MemoryError):
+        raise
+    except Exception as error:  # numpy reads a header as Python, zipfile checks what it can: each has its own errors
+        raise UserError(f"{place}, array {name!r}: {one_line(error)}") from None
 
 
 def _array(content: bytes, place: object) -> np.ndarray:
     try:
         return np.asarray(np.load(io.BytesIO(content), allow_pickle=False))
-    except (ValueError, EOFError, OSError) as error:
-        raise UserError(f"{place}: cannot be read as a .npy array: {error}") from None
+    except (StorageUnavailableError, MemoryError):
+        raise
+    except Exception as error:  # numpy reads the header as Python: its tokenizer has errors of its own
+        raise UserError(f"{place}: cannot be read as a .npy array: {one_line(error)}") from None
 
 
 def _shape(file: dict[str, Any], place: object) -> tuple[int, ...]:

@@ -15,10 +15,21 @@ import pyarrow.parquet as pq
 from pipelines.base.errors import UserError
 from pipelines.base.storage import open_ranges
 from pipelines.sources.fetch import fetch_one
-from pipelines.sources.listing import Listing, column, matching_columns, of_files, of_table, resolve_relative
+from pipelines.sources.image_folder import is_picture
+from pipelines.sources.listing import (
+    Listing,
+    check_names_differ,
+    column,
+    matching_columns,
+    named_or_numbered,
+    of_files,
+    of_table,
+    resolve_relative,
+)
 from pipelines.sources.near_names import find_near
 from pipelines.sources.places import NothingThereError, Place, find_places
 from pipelines.sources.settings import Columns as ColumnNames
+from pipelines.sources.signatures import is_encoded_image
 from pipelines.sources.source import SourceSettings
 from pipelines.sources.table_columns import Columns, TableColumn, encode, resolved
 
@@ -29,7 +40,8 @@ class ParquetTable(SourceSettings):
     ``image_column`` holds the encoded image's bytes (also as ``{bytes, path}``, the Hugging Face way), its path
     relative to the table's folder (with ``file_prefix`` before it and ``file_suffix`` behind it), or its pixels
     (height x width or height x width x channels); ``vector_columns`` the numbers, where inputs are vectors: columns of
-    numbers, or one column of lists. Folders like ``split=train`` in its path are columns too.
+    numbers, or one column of lists. A folder stands for the files in it, as Spark, Dask and Ray Data write them;
+    folders like ``split=train`` in a path are columns too. Text that is stored as bytes is read as text.
     """
 
     of_files: ClassVar[bool] = True
@@ -48,6 +60,19 @@ class ParquetTable(SourceSettings):
     """Before the path of every image."""
     file_suffix: str = ""
     """Behind it, like ``.jpg``."""
+
+    def find_places(self, root: str) -> list[Place]:
+        """Find the files; a folder stands for those in it."""
+        found: list[Place] = []
+        for path in self.path:
+            try:
+                found += find_places(root, [path], files=True)
+            except NothingThereError:
+                if "*" in path:
+                    raise
+                found += _files_in_folder(root, path)
+        several = len(self.path) > 1
+        return [replace(place, alone=False) for place in found] if several else found
 
     def list_rows(self, place: Place) -> Listing:
         """List the rows of a Parquet file."""
@@ -75,6 +100,17 @@ class HuggingFace(ParquetTable):
         return [place for path in self.path for place in _files_of_part(root, path, self)]
 
 
+def _files_in_folder(root: str, path: str) -> list[Place]:
+    """Return the files of a dataset that a program has written into a folder, without its own records."""
+    base = path.rstrip("/")
+    try:
+        found = find_places(root, [f"{base}/**.parquet" if base not in ("", ".") else "**.parquet"], files=True)
+    except NothingThereError:
+        raise NothingThereError(path) from None
+    below = len(base.split("/")) if base not in ("", ".") else 0
+    return [place for place in found if not any(part.startswith("_") for part in place.name.split("/")[below:])]
+
+
 def _files_of_part(root: str, path: str, source: HuggingFace) -> list[Place]:
     for pattern in hugging_face_patterns(path, source):
         try:
@@ -98,35 +134,48 @@ def list_parquet(place: Place, source: ParquetTable) -> Listing:
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{place}: cannot be read as Parquet: {error}") from None
     schema = file.schema_arrow
+    check_names_differ(schema.names, place)
     columns = resolved(schema.names, source.vector_columns or (source.image_column,), place)
     names = [one.name for one in columns]
     kept = matching_columns(names, source.label_columns, place) if source.vector_columns else []
+    inputs, kept_too = set(names), set(kept)
     others = [
-        name for name in schema.names if (name not in names or name in kept) and not _is_bytes(schema.field(name).type)
+        field.name
+        for field in schema
+        if (field.name not in inputs or field.name in kept_too)
+        and (not _is_bytes(field.type) or _short_bytes(file, field))
     ]
-    fields = _named(file.read(columns=others), class_names(schema))
+    fields = _named(_plain(file.read(columns=others)), class_names(schema))
     for name, value in hive_partitions(place.name).items():
         if name not in fields.column_names:
             fields = fields.append_column(name, pa.repeat(pa.scalar(value, pa.string()), fields.num_rows))
-    ids = column(fields, source.id_column, place).cast(pa.string()) if source.id_column else None
-    if not source.vector_columns and _is_text(schema.field(names[0]).type):
-        paths = file.read(columns=names)[names[0]].cast(pa.string()).combine_chunks()
-        names = paths
-        if isinstance(source, ParquetTable) and (source.file_prefix or source.file_suffix):
-            names = pc.binary_join_element_wise(source.file_prefix, paths, source.file_suffix, "")
-        files, notes = find_near(tree, resolve_relative(place, names))
-        listing = of_files(place, pc.fill_null(paths, "") if ids is None else ids, files, fields)
+    ids = column(fields, source.id_column, place).cast(pa.string()).combine_chunks() if source.id_column else None
+    if not source.vector_columns and _holds_paths(file, schema.field(names[0]), source):
+        paths = _plain(file.read(columns=names))[names[0]].cast(pa.string()).combine_chunks()
+        of_files_names = paths
+        if source.file_prefix or source.file_suffix:
+            of_files_names = pc.binary_join_element_wise(source.file_prefix, paths, source.file_suffix, "")
+        files, notes = find_near(tree, resolve_relative(place, of_files_names))
+        listing = of_files(place, named_or_numbered(place, paths if ids is None else ids), files, fields)
         return listing.with_notes(notes)
+    ids = None if ids is None else named_or_numbered(place, ids)
     listing = of_table(place, at, fields, ids)
     if not source.vector_columns or (len(names) == 1 and pa.types.is_nested(schema.field(names[0]).type)):
         return listing  # the numbers of a list have no names
     return replace(listing, vector_columns=tuple(names))
 
 
-def hive_partitions(path: str) -> dict[str, str]:
-    """Return the columns that the folders of a path name: ``split=train/part-0.parquet`` has a column ``split``."""
+def hive_partitions(path: str) -> dict[str, str | None]:
+    """Return the columns that the folders of a path name: ``split=train/part-0.parquet`` has a column ``split``.
+
+    What Hive calls ``__HIVE_DEFAULT_PARTITION__`` is no value.
+    """
     parts = (part.partition("=") for part in path.split("/")[:-1])
-    return {name: unquote(value) for name, equals, value in parts if equals and name}
+    found = {name: unquote(value) for name, equals, value in parts if equals and name}
+    return {name: None if value == _HIVE_NULL else value for name, value in found.items()}
+
+
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
 def open_parquet(file: dict[str, Any]) -> pq.ParquetFile:
@@ -215,7 +264,68 @@ def _is_bytes(kind: pa.DataType) -> bool:
     """Say whether a column holds bytes, as the images beside the one that is wanted do: no label stands there."""
     if pa.types.is_struct(kind):
         return any(_is_bytes(kind.field(i).type) for i in range(kind.num_fields))
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    return _is_raw(kind)
+
+
+_MOST_BYTES_OF_TEXT = 4096  # a row, on average: more is no label, and not read to be looked at
+_LOOKED_AT = 64  # rows
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """Return text as strings, however it is stored: as views, which pyarrow cannot take rows of, or as bytes."""
+    for i, field in enumerate(table.schema):
+        if pa.types.is_string_view(field.type) or _is_raw(field.type):
+            words = table[i].cast(pa.binary()) if _is_raw(field.type) else table[i]
+            table = table.set_column(i, field.name, words.cast(pa.string()))
+    return table
+
+
+def _short_bytes(file: pq.ParquetFile, field: pa.Field) -> bool:
+    """Say whether a column of bytes holds short text, as programs write it that know no strings."""
+    if not _is_raw(field.type):
+        return False
+    at = file.schema_arrow.names.index(field.name)
+    groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+    if file.metadata.num_columns != len(file.schema_arrow.names):  # columns within columns come between
+        at = next((k for k in range(file.metadata.num_columns) if file.schema.column(k).path == field.name), -1)
+    size = sum(group.column(at).total_uncompressed_size for group in groups)
+    if at < 0 or size > _MOST_BYTES_OF_TEXT * max(1, file.metadata.num_rows):
+        return False
+    try:
+        file.read(columns=[field.name])[0].cast(pa.binary()).cast(pa.string())
+    except pa.ArrowInvalid:  # not UTF-8
+        return False
+    return True
+
+
+def _holds_paths(file: pq.ParquetFile, field: pa.Field, source: ParquetTable) -> bool:
+    """Say whether the inputs' column holds names of files: text, or bytes that are text and end as images' names do."""
+    if _is_text(field.type):
+        return True
+    if not _is_raw(field.type):
+        return False
+    for batch in file.iter_batches(_LOOKED_AT, columns=[field.name]):
+        some = [bytes(one) for one in batch.column(0).to_pylist() if one]
+        if some:
+            lines = all(len(one) <= _MOST_BYTES_OF_TEXT and _is_line(one) for one in some)
+            return lines and any(is_picture(one.decode() + source.file_suffix) for one in some)
+    return False
+
+
+def _is_line(content: bytes) -> bool:
+    try:
+        return not is_encoded_image(content) and content.decode().isprintable()
+    except UnicodeDecodeError:
+        return False
+
+
+def _is_raw(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_binary_view(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
 
 
 def class_names(schema: pa.Schema) -> dict[str, list[str]]:
@@ -227,15 +337,15 @@ def class_names(schema: pa.Schema) -> dict[str, list[str]]:
         return {}
     try:
         features = json.loads(kept)["info"]["features"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return {}
     found = {}
-    for name, feature in features.items():
+    for name, feature in features.items() if isinstance(features, dict) else ():
         of = feature
         while isinstance(of, dict) and of.get("_type") in ("Sequence", "List", "LargeList"):
             of = of.get("feature")
         of = of[0] if isinstance(of, list) and len(of) == 1 else of
-        if isinstance(of, dict) and of.get("_type") == "ClassLabel":
+        if isinstance(of, dict) and of.get("_type") == "ClassLabel" and isinstance(of.get("names"), list):
             found[name] = [str(one) for one in of["names"]]
     return found
 

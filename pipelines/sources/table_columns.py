@@ -1,6 +1,6 @@
 """Columns of a table that are a network's input: numbers by name, text as one-hot, missing values by a rule."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ from pipelines.base.section import Section
 from pipelines.sources.listing import matching_columns
 
 # Cells that say that there is no value, beside an empty one.
+_CELLS_AT_ONCE = 1 << 16
 MISSING_WORDS = ("", "na", "n/a", "nan", "null", "none", "?")
 
 
@@ -64,7 +65,9 @@ def resolved(present: Sequence[str], columns: Sequence["str | TableColumn"], pla
     found: dict[str, TableColumn] = {}
     for one in columns:
         for name in matching_columns(present, [one if isinstance(one, str) else one.name], place):
-            found.setdefault(name, TableColumn(name=name) if isinstance(one, str) else _named(one, name))
+            found.setdefault(
+                name, TableColumn.model_construct(name=name) if isinstance(one, str) else _named(one, name)
+            )
     return list(found.values())
 
 
@@ -94,9 +97,9 @@ def encode(table: pa.Table, columns: Sequence[TableColumn]) -> tuple[pa.Array, l
     if len(columns) == 1 and not columns[0].categories and _holds_lists(table[columns[0].name]):
         return _lists(table[columns[0].name], columns[0].name, reasons), reasons
     parts: list[np.ndarray] = []
-    for column in columns:
-        values = table[column.name]
-        numbers, wrong = _categories(values, column) if column.categories else _numbers(values, column)
+    for together in _together(table, columns):
+        first = together[0]
+        numbers, wrong = _categories(table[first.name], first) if first.categories else _numbers(table, together)
         for i, why in wrong.items():
             reasons[i] = reasons[i] or why
         parts.append(numbers)
@@ -104,6 +107,28 @@ def encode(table: pa.Table, columns: Sequence[TableColumn]) -> tuple[pa.Array, l
     width = wide.shape[1]
     offsets = pa.array(np.arange(n + 1, dtype=np.int32) * width)
     return pa.ListArray.from_arrays(offsets, pa.array(wide.reshape(-1), pa.float32())), reasons
+
+
+def _together(table: pa.Table, columns: Sequence[TableColumn]) -> Iterator[list[TableColumn]]:
+    """Yield columns, those of numbers that follow each other and are kept alike together: a table may have a hundred
+    thousand columns of a few rows, and to call pyarrow for each takes minutes."""
+    most = max(1, _CELLS_AT_ONCE // max(1, table.num_rows))
+    kinds = {field.name: field.type for field in table.schema}
+    together: list[TableColumn] = []
+    for column in columns:
+        alike = (
+            together
+            and not column.categories
+            and not together[0].categories
+            and column.missing == together[0].missing
+            and kinds[column.name] == kinds[together[0].name]
+        )
+        if together and not (alike and len(together) < most):
+            yield together
+            together = []
+        together.append(column)
+    if together:
+        yield together
 
 
 def _text(values: pa.ChunkedArray) -> pa.Array:
@@ -116,8 +141,11 @@ def _text(values: pa.ChunkedArray) -> pa.Array:
     return pc.if_else(no_value, None, text)
 
 
-def _numbers(values: pa.ChunkedArray, column: TableColumn) -> tuple[np.ndarray, dict[int, str]]:
-    whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+def _numbers(table: pa.Table, columns: Sequence[TableColumn]) -> tuple[np.ndarray, dict[int, str]]:
+    """Return the numbers of columns of one type, float32 (n, 1 or 2 a column), and why rows cannot be used."""
+    n = table.num_rows
+    arrays = [chunk for column in columns for chunk in table[column.name].chunks]
+    whole = pa.concat_arrays(arrays) if arrays else pa.array([], pa.float64())
     if pa.types.is_integer(whole.type) or pa.types.is_floating(whole.type) or pa.types.is_boolean(whole.type):
         found = whole.cast(pa.float64(), safe=False)
         numbers = found.to_numpy(zero_copy_only=False).astype(np.float64)
@@ -131,18 +159,24 @@ def _numbers(values: pa.ChunkedArray, column: TableColumn) -> tuple[np.ndarray, 
         except pa.ArrowInvalid:
             numbers = np.array([_float(word) for word in words.to_pylist()], np.float64)
     wrong: dict[int, str] = {}
+
+    def name(i: int) -> str:
+        return str(columns[i // n].name)
+
     if words is not None:
         for i in np.flatnonzero(np.isnan(numbers) & ~missing).tolist():
-            wrong[i] = f"no number: column {column.name!r} holds {words[i].as_py()!r:.60}, which is text"
+            wrong.setdefault(i % n, f"no number: column {name(i)!r} holds {words[i].as_py()!r:.60}, which is text")
     with np.errstate(over="ignore"):
         narrow = numbers.astype(np.float32)
     for i in np.flatnonzero(np.isinf(narrow)).tolist():
-        wrong[i] = f"NaN or infinite features: column {column.name!r} holds {numbers[i]:g}"
-    if column.missing != "mean":
-        for i in np.flatnonzero(missing).tolist():
-            wrong[i] = f"missing value: column {column.name!r} is empty"
-        return narrow[:, None], wrong
-    return np.stack([np.where(missing, np.float32("nan"), narrow), missing.astype(np.float32)], axis=1), wrong
+        wrong.setdefault(i % n, f"NaN or infinite features: column {name(i)!r} holds {numbers[i]:g}")
+    narrow, missing = narrow.reshape(len(columns), n).T, missing.reshape(len(columns), n).T
+    if columns[0].missing != "mean":
+        for row in np.flatnonzero(missing.any(axis=1)).tolist():
+            wrong.setdefault(row, f"missing value: column {columns[int(missing[row].argmax())].name!r} is empty")
+        return narrow, wrong
+    both = np.stack([np.where(missing, np.float32("nan"), narrow), missing.astype(np.float32)], axis=2)
+    return both.reshape(n, -1), wrong
 
 
 def _categories(values: pa.ChunkedArray, column: TableColumn) -> tuple[np.ndarray, dict[int, str]]:
@@ -192,5 +226,7 @@ def _lists(values: pa.ChunkedArray, name: str, reasons: list[str | None]) -> pa.
 def _float(value: Any) -> float:
     try:
         return float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return float("inf")
     except (TypeError, ValueError):
         return float("nan")

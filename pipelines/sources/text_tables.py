@@ -16,9 +16,11 @@ from pipelines.base.errors import UserError
 from pipelines.sources.csv_lines import StrayQuoteError, sort_out
 from pipelines.sources.listing import (
     Listing,
+    check_names_differ,
     column,
     joined,
     matching_columns,
+    named_or_numbered,
     of_files,
     rejected_rows,
     resolve_relative,
@@ -98,6 +100,7 @@ class JsonLines(SourceSettings):
         return list_json_lines(place, self)
 
 
+_LONGEST_LINE = 10_000  # characters of a broken line that are kept
 _Broken = tuple[int, str, str]  # a line's number, what is wrong with it, and the line
 _PARSE_AT_ONCE = 8 << 20  # bytes; a single row must fit
 
@@ -141,14 +144,15 @@ def list_csv(place: Place, source: CsvTable) -> Listing:
             f"{place}: found one column, {header[0]!r}; expected several: columns seem to be separated by {other!r}, "
             f"for which source.delimiter: {json.dumps(other)} is there"
         )
-    for twice in sorted({name for name in header if header.count(name) > 1}):
-        raise UserError(f"{place}: found two columns {twice!r}; expected every name once")
+    check_names_differ(header, place)
     listing = _with_broken(place, _list_table(place, source, table), records.broken)
     return listing.with_notes({"lines that belong to the row before them (a cell over several lines)": records.lines})
 
 
 def _header(content: bytes, delimiter: str, quotes: bool) -> list[str]:
     end = content.find(b"\n") + 1
+    if not quotes or b'"' not in content[:end]:  # by pyarrow, which looks for types, 100,000 columns take seconds
+        return content[: end - 1].decode().split(delimiter)
     options = pacsv.ParseOptions(delimiter=delimiter, quote_char='"' if quotes else False)
     return pacsv.open_csv(pa.BufferReader(content[:end]), parse_options=options).schema.names  # type: ignore[no-any-return]
 
@@ -179,8 +183,8 @@ def list_json_lines(place: Place, source: JsonLines) -> Listing:
                 raise ValueError("no JSON object")
             json.dumps(row, ensure_ascii=False).encode()  # raises for half of a surrogate pair, which is no text
             rows.append(row)
-        except ValueError as error:
-            broken.append((number, f"not a JSON object: {error}", line))
+        except (ValueError, RecursionError) as error:
+            broken.append((number, f"not a JSON object: {error}", line[:_LONGEST_LINE]))
     if not rows:
         raise UserError(f"{place}: found no line that holds a JSON object; expected one an input")
     names = list({name: None for row in rows for name in row})
@@ -217,7 +221,9 @@ def _list_table(place: Place, source: CsvTable | JsonLines, table: pa.Table) -> 
         file = place.tree().find(pa.array([place.file]))
         files = file.take(pa.array([0] * n, pa.int64()))
         kept = matching_columns(names, source.label_columns, place)
-        listing = of_files(place, _text(ids), files, table.drop_columns([name for name in names if name not in kept]))
+        dropped = set(names) - set(kept)
+        rest = table.select([name for name in table.column_names if name not in dropped])
+        listing = of_files(place, named_or_numbered(place, _text(ids)), files, rest)
         return with_vectors(listing, vectors, reasons, named_numbers(table, columns))
     if source.file_column not in table.column_names:
         near = did_you_mean(source.file_column, table.column_names)
@@ -228,7 +234,7 @@ def _list_table(place: Place, source: CsvTable | JsonLines, table: pa.Table) -> 
     names = _text(table[source.file_column])
     files, notes = find_near(place.tree(), resolve_relative(place, _affixed(names, source)))
     ids = _text(column(table, source.id_column, place)) if source.id_column else names
-    return of_files(place, ids, files, table).with_notes(notes)
+    return of_files(place, named_or_numbered(place, ids), files, table).with_notes(notes)
 
 
 def _affixed(names: pa.Array, source: CsvTable | JsonLines) -> pa.Array:

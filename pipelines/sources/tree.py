@@ -45,7 +45,8 @@ FILES = pa.schema(
     ]
 )
 
-_LARGEST_MEMBER = 4 << 30  # bytes of a zip member, decompressed: a task holds one at a time
+_NO_SIZE = 1 << 62  # bytes: no disk holds as many
+_READ_AT_ONCE = 1 << 20  # bytes behind an archive's end, a multiple of tar's blocks
 _AT_ONCE = 4096  # rows of a listing turned into Arrow at a time; many small objects at once are slow to collect
 _ASKED_FOR_ONE_BY_ONE = 4  # files in object storage; for more, their folder is listed
 
@@ -100,7 +101,8 @@ class Tree:
             if self.archive and _hidden(row[0]):
                 continue
             if not is_text(row[0]):
-                row = (row[0].encode(errors="replace").decode(), *row[1:-1], row[-1] or "a name that is no text")
+                named, place = (part.encode(errors="backslashreplace").decode() for part in row[:2])
+                row = (named, place, *row[2:-1], row[-1] or "a name that is no text")
             if row[0].startswith(prefix):
                 rows.append((row[0][len(prefix) :], *row[1:]))
             if len(rows) == _AT_ONCE:
@@ -230,8 +232,8 @@ class Tree:
                 refused = refused or "encrypted"
             if codec is None:
                 refused = refused or f"compressed in a way that is not read (zip method {member.compress_type})"
-            if member.file_size > _LARGEST_MEMBER:
-                refused = refused or f"decompression bomb: {member.file_size:,} bytes"
+            if max(member.file_size, member.compress_size) >= _NO_SIZE or member.header_offset >= _NO_SIZE:
+                refused, member.compress_size, member.header_offset = refused or "broken archive: no such size", 0, 0
             stamp = f"{member.CRC:08x}-{member.file_size}"
             yield (
                 plain_name(member.filename),
@@ -260,21 +262,47 @@ def tar_members(url: str) -> Iterator[tuple[tarfile.TarInfo, str | None]]:
     try:
         with open_file(url) as raw:
             stream: Any = open_stream(raw) if open_stream else raw
-            with tarfile.open(fileobj=stream, mode="r:") as archive:
-                for member in archive:
-                    if member.isdir():
-                        continue
-                    plain = member.isreg() and not member.issparse()
-                    yield member, _UNSAFE if _unsafe(member.name) else None if plain else "no plain file"
-                    vars(archive)["members"] = []  # else it keeps every member
-                # tarfile takes anything but a header for the end; the true end is a block of zeros
-                stream.seek(archive.offset)
-                if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                    raise BrokenArchiveError(url, f"it stops at byte {archive.offset} without its end")
+            yield from _members_to_the_end(url, stream)
     except FileNotFoundError:
         raise
-    except (tarfile.TarError, EOFError, lzma.LZMAError, zlib_error, OSError) as error:  # bz2 raises a bare OSError
+    except (
+        tarfile.TarError,
+        EOFError,
+        lzma.LZMAError,
+        zlib_error,
+        OSError,
+        ValueError,
+        OverflowError,
+    ) as error:  # bz2 raises a bare OSError, a size that nothing has a ValueError
         raise BrokenArchiveError(url, str(error)) from None
+
+
+def _members_to_the_end(url: str, stream: Any) -> Iterator[tuple[tarfile.TarInfo, str | None]]:
+    """Yield the members of an archive, and of those that are appended to it, as `cat a.tar b.tar` makes them."""
+    start: int | None = 0
+    while start is not None:
+        stream.seek(start)
+        with tarfile.open(fileobj=stream, mode="r:") as archive:
+            for member in archive:
+                if member.isdir():
+                    continue
+                plain = member.isreg() and not member.issparse()
+                yield member, _UNSAFE if _unsafe(member.name) else None if plain else "no plain file"
+                vars(archive)["members"] = []  # else it keeps every member
+            # tarfile takes anything but a header for the end; the true end is a block of zeros
+            stream.seek(archive.offset)
+            if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise BrokenArchiveError(url, f"it stops at byte {archive.offset} without its end")
+        start = _after_zeros(stream)
+
+
+def _after_zeros(stream: Any) -> int | None:
+    """Return where the next block begins that is not of zeros; None at the end, where a checksum has been looked at."""
+    while chunk := stream.read(_READ_AT_ONCE):
+        zeros = len(chunk) - len(chunk.lstrip(b"\0"))
+        if zeros < len(chunk):
+            return int(stream.tell()) - len(chunk) + zeros // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE
+    return None
 
 
 def plain_name(name: str) -> str:

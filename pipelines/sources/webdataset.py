@@ -2,11 +2,12 @@
 
 import json
 import posixpath
+from collections import Counter
 from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
 
-from pipelines.base.errors import UserError
+from pipelines.base.errors import one_line
 from pipelines.base.storage import is_remote, join, kind_of
 from pipelines.sources.fetch import fetch
 from pipelines.sources.image_folder import is_picture
@@ -65,51 +66,67 @@ def list_webdataset(place: Place) -> Listing:
     """
     files = place.tree().files
     samples: dict[str, dict[str, int]] = {}
-    sizes = files["size"].to_pylist()
+    broken: dict[str, str] = {}  # why a sample cannot be used
+    sizes, refused = files["size"].to_pylist(), files["refused"].to_pylist()
     names: list[str] = files["name"].to_pylist()
     for i, name in enumerate(names):
         folder, base = posixpath.split(name)
         key, _, ending = base.partition(".")
-        samples.setdefault(posixpath.join(folder, key), {})[ending.lower()] = i
+        key, ending = posixpath.join(folder, key), ending.lower()
+        members = samples.setdefault(key, {})
+        if ending in members:
+            broken[key] = f"two members of one name: .{ending}"  # nothing says which of them is meant
+        elif refused[i] is not None:
+            broken.setdefault(key, f"broken sample: .{ending}: {refused[i]}")
+        members[ending] = i
     field_members = [
         (key, ending, i)
         for key, members in samples.items()
         for ending, i in members.items()
-        if not is_picture(f"a.{ending}") and sizes[i] <= _LARGEST_FIELD
+        if not is_picture(f"a.{ending}") and sizes[i] <= _LARGEST_FIELD and refused[i] is None
     ]
     contents = fetch(files.take(pa.array([i for _, _, i in field_members], pa.int64())))
     fields: dict[str, dict[str, Any]] = {key: {} for key in samples}
-    for (key, ending, i), content in zip(field_members, contents, strict=True):
+    notes: Counter[str] = Counter()
+    for (key, ending, _), content in zip(field_members, contents, strict=True):
         if isinstance(content, Exception):
-            raise UserError(f"{place}: {names[i]!r} cannot be read: {content}")
-        fields[key] |= _field(place, names[i], ending, content)
+            broken.setdefault(key, f"broken sample: .{ending} cannot be read: {one_line(content)}")
+            continue
+        try:
+            fields[key] |= _field(ending, content)
+        except UnicodeDecodeError:
+            notes[f"members that are no text, and so no column: .{ending}"] += 1
+        except (ValueError, RecursionError) as error:
+            broken.setdefault(key, f"broken sample: .{ending} is not JSON: {one_line(error)}")
     keys = sorted(samples)
     pictures = [_picture(samples[key]) for key in keys]
     columns = list({name: None for row in fields.values() for name in row})
     table = {name: column_of([fields[key].get(name) for key in keys]) for name in columns} or {"key": pa.array(keys)}
     picture_files = files.take(pa.array(pictures, pa.int64()))
     reasons = [
-        "no image in this sample" if i is None else reason
-        for i, reason in zip(pictures, picture_files["refused"].to_pylist(), strict=True)
+        broken.get(key) or ("no image in this sample" if i is None else reason)
+        for key, i, reason in zip(keys, pictures, picture_files["refused"].to_pylist(), strict=True)
     ]
     index = picture_files.schema.get_field_index("refused")
     picture_files = picture_files.set_column(index, "refused", pa.array(reasons, pa.string()))
     ids = [key if i is None else names[i] for key, i in zip(keys, pictures, strict=True)]
-    return of_files(place, pa.array(ids, pa.string()), picture_files, pa.table(table))
+    return of_files(place, pa.array(ids, pa.string()), picture_files, pa.table(table)).with_notes(notes)
 
 
 def _picture(members: dict[str, int]) -> int | None:
     return next((i for ending, i in sorted(members.items()) if is_picture(f"a.{ending}")), None)
 
 
-def _field(place: Place, name: str, ending: str, content: bytes) -> dict[str, Any]:
-    if ending == "json":
-        try:
-            value = json.loads(content)
-        except ValueError as error:
-            raise UserError(f"{place}: {name!r} is not JSON: {error}; expected a JSON value") from None
-        return value if isinstance(value, dict) else {ending: value}
-    try:
-        return {ending: content.decode().strip()}
-    except UnicodeDecodeError:
-        return {}  # bytes of some other kind are no label
+def _field(ending: str, content: bytes) -> dict[str, Any]:
+    """Return the columns of a member.
+
+    Raises:
+        UnicodeDecodeError: it is no text.
+        ValueError, RecursionError: it is to be JSON and is not.
+    """
+    text = content.decode().strip()
+    if ending != "json":
+        return {ending: text}
+    value = json.loads(text)
+    json.dumps(value, ensure_ascii=False).encode()  # raises for half of a surrogate pair, which is no text
+    return value if isinstance(value, dict) else {ending: value}

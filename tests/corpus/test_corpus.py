@@ -4,12 +4,17 @@ import os
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pipelines.base.errors import UserError
 from pipelines.case.data import DataSet, PictureInput
-from pipelines.ingest.decode import UnusableInputError, decode_picture
+from pipelines.ingest.decode import UnusableInputError, decode_input, decode_picture
 from pipelines.ingest.list_rows import list_data_set
+from pipelines.ingest.make_block import read_inputs, reason_of
 from tests.corpus.images import PICTURES, RAMP
+from tests.corpus.mutations import SEEDS, damaged, outcome_of
+from tests.corpus.sources import PLACES
 from tests.corpus.tables import REFUSED, TABLES
 from tests.pipelines.ingest_case import FOLDER, REST, case_of, picture, write, write_what_every_case_needs
 
@@ -73,6 +78,48 @@ def test_what_cannot_be_read_is_told_with_the_key_to_set(any_case, tmp_path, tab
     with pytest.raises(UserError) as told:
         list_data_set(with_table(any_case, tmp_path, table), "pets")
     assert table.told in str(told.value)
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: place.name)
+def test_a_source_comes_to_its_rows_or_is_told(any_case, tmp_path, place):
+    root = tmp_path / "root"
+    root.mkdir()
+    place.make(root)
+    given = {"source": place.source, "labels": place.labels} | ({"select": place.select} if place.select else {})
+    data_set = DataSet.model_validate(given)
+    update = {"data_root": str(root), "datasets": {"pets": data_set}, "input": place.input}
+    case = any_case.model_copy(update=update)
+    if place.told is not None:
+        with pytest.raises(UserError) as told:
+            list_data_set(case, "pets")
+        assert place.told in str(told.value)
+        return
+    listed = list_data_set(case, "pets")
+    reasons = dict(zip(listed.refused["id"].to_pylist(), listed.refused["reason"].to_pylist(), strict=True))
+    labels = []
+    inputs = zip(listed.rows["id"].to_pylist(), listed.rows["kind"].to_pylist(), strict=True)
+    for (row_id, label), raw in zip(inputs, read_inputs(listed.rows, data_set), strict=True):
+        try:
+            assert not isinstance(raw, Exception), raw
+            decode_input(raw, place.input)
+            labels.append(label)
+        except Exception as error:
+            reasons[row_id] = reason_of(raw if isinstance(raw, Exception) else error)
+    assert (labels, reasons.keys(), dict(listed.notes)) == (place.expected, place.refused.keys(), place.notes)
+    assert all(reasons[row_id].startswith(reason) for row_id, reason in place.refused.items()), reasons
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.sampled_from(SEEDS), data=st.data())
+def test_damage_of_any_source_ends_in_rows_or_one_message(any_case, tmp_path_factory, seed, data):
+    """tests/benchmarks/hostile.py does the same for as long as it is given, with bounds on time and memory."""
+    content = damaged(seed.files[seed.damaged], lambda low, high: data.draw(st.integers(low, high)))
+    outcome_of(any_case, tmp_path_factory.mktemp("damaged"), seed, content)
+
+
+@pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: seed.name)
+def test_what_is_damaged_was_whole_before(any_case, tmp_path, seed):
+    assert outcome_of(any_case, tmp_path, seed, seed.files[seed.damaged]) == "read"
 
 
 def test_files_in_folders_are_images_by_content_and_the_rest_is_counted(any_case, tmp_path):
