@@ -9,12 +9,14 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from threading import Lock
 from typing import Any
 
 from pipelines.base.errors import UserError
 from pipelines.base.progress import Bar, bar, note
 from pipelines.base.ray_session import is_own_ray, need_ray
 from pipelines.base.storage import delete, join
+from pipelines.base.waiting import Waiting
 from pipelines.batches.batch import batch_sampler, training_sizes
 from pipelines.batches.counted_relatedness import check_counted
 from pipelines.batches.coverage import coverage_notes
@@ -84,7 +86,7 @@ def train(
         for words in coverage_notes(case, data_sets):
             note(words)
         check_resumable(waiting, experiment, data_sets, allow_version_mismatch)
-        with bar("train", len(waiting) * case.training.steps, "steps") as shown:
+        with bar("train", len(waiting) * case.training.steps, "steps", waiting=_waiting(case)) as shown:
             fit_runs(case, waiting, data_sets, experiment, shown, allow_version_mismatch)
     return len(waiting)
 
@@ -125,12 +127,22 @@ def fit_runs(
         while waiting:
             ready, waiting = ray.wait(waiting, timeout=0.3)
             failures += [failure for failure in ray.get(ready) if failure is not None]
-            shown.show(*ray.get(actor.summary.remote()))
+            done, words, at = ray.get(actor.summary.remote())
+            shown.show(done, words, at)
     except KeyboardInterrupt:
         _let_them_keep(actor, waiting)
         raise
     if failures:
         raise TrainingFailedError("\n".join(failures))
+
+
+def _waiting(case: Case) -> Waiting | None:
+    """Return who says what the workers wait for; on a cluster alone, for a Ray of one's own is all there at once."""
+    if is_own_ray():
+        return None
+    training = case.training
+    each = {"CPU": float(training.threads_per_worker), "GPU": float(training.device == "cuda")}
+    return Waiting(training.min_workers, each, ", or ask for less (training.workers, threads_per_worker, device)")
 
 
 def _let_them_keep(actor: Any, waiting: Sequence[Any]) -> None:
@@ -200,6 +212,7 @@ class ProgressActor:
 
     def __init__(self) -> None:
         self._seen: dict[str, StepMetrics] = {}
+        self._lock = Lock()
         self._training: set[str] = set()
         self._stopping = False
 
@@ -222,7 +235,9 @@ class ProgressActor:
 
     def put(self, metrics: StepMetrics) -> None:
         """Take a run's progress."""
-        self._seen[metrics.run] = metrics
+        with self._lock:
+            self._seen.pop(metrics.run, None)
+            self._seen[metrics.run] = metrics  # the last heard of stands last
 
     def stops(self, group: str) -> bool:
         """Say whether a group that trains is to end."""
@@ -234,9 +249,13 @@ class ProgressActor:
         self._stopping = True
         return len(self._training)
 
-    def summary(self) -> tuple[int, str]:
-        """Return the steps that are done and a line about the runs."""
-        return progress_of(self._seen)
+    def summary(self) -> tuple[int, str, dict[str, object]]:
+        """Return the steps that are done, a line about the runs, and where the one stands that was last heard of."""
+        with self._lock:
+            seen = dict(self._seen)
+        last = next(reversed(seen.values()), None)
+        at: dict[str, object] = {"run": last.run, "rank": 0, "step": last.step} if last else {}
+        return *progress_of(seen), at
 
 
 def _report_progress(actor: Any, metrics: StepMetrics) -> None:
