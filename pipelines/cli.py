@@ -6,13 +6,15 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from importlib.metadata import entry_points, version
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.base.encoding import accept_any_encoding, shown
+from pipelines.base.encoding import accept_any_encoding
 from pipelines.base.errors import UserError
+from pipelines.base.logs import FORMAT, say
 from pipelines.base.own_packages import import_own_packages
 from pipelines.base.termination import sigterm_interrupts
 
@@ -28,6 +30,13 @@ app = typer.Typer(
 )
 
 
+class LogFormat(StrEnum):
+    """How standard error tells what happens."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 def _show_version(requested: bool) -> None:
     if requested:
         print(f"kindred {version('kindred-mtl')}")
@@ -39,8 +48,13 @@ def _options(
     _: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit.")
     ] = False,
+    log_format: Annotated[
+        LogFormat | None,
+        typer.Option("--log-format", help="How standard error tells progress and notes: json is one object a line."),
+    ] = None,
 ) -> None:
-    pass
+    if log_format is not None:
+        os.environ[FORMAT] = log_format.value
 
 
 CaseArgument = Annotated[str, typer.Argument(metavar="CASE.yaml", help="A case file, or the name of a shipped case.")]
@@ -509,16 +523,15 @@ def main() -> None:
     except UserError as error:
         if error.__cause__ is not None and ("--verbose" in sys.argv or "-v" in sys.argv):
             traceback.print_exception(error.__cause__)
-        print(shown(f"error: {error}"), file=sys.stderr)
+        say(f"error: {error}", level="error")
         sys.exit(EXIT_USAGE)
     except _InterruptedError as interruption:
-        print(
-            "interrupted; what was ingested and trained is kept, and the same command resumes from there",
-            file=sys.stderr,
+        say(
+            "interrupted; what was ingested and trained is kept, and the same command resumes from there", level="error"
         )
         sys.exit(interruption.args[0])
     except Exception as error:
         if "--verbose" in sys.argv or "-v" in sys.argv:
             raise
-        print(shown(f"failed: {type(error).__name__}: {error}\n(--verbose shows the traceback)"), file=sys.stderr)
+        say(f"failed: {type(error).__name__}: {error}\n(--verbose shows the traceback)", level="error")
         sys.exit(EXIT_FAILED)

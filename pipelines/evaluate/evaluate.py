@@ -22,6 +22,7 @@ from mtlcore import (
 from pipelines.base.errors import UserError
 from pipelines.base.progress import bar, note
 from pipelines.base.ray_session import need_ray
+from pipelines.base.waiting import a_processor
 from pipelines.batches.batch import batch_sampler, open_readers, training_sizes
 from pipelines.batches.coverage import unseen_classes
 from pipelines.batches.normalize import normalize
@@ -240,7 +241,7 @@ def predict_rows(
     predict = ray.remote(num_cpus=1)(predict_runs)
     waiting = [predict.remote(case, runs[i::room], data_sets, experiment, split) for i in range(room)]
     predicted: dict[Run, dict[str, Tensor]] = {}
-    with bar("predict", len(runs), "runs") as shown:
+    with bar("predict", len(runs), "runs", waiting=a_processor()) as shown:
         while waiting:
             shown.show(len(predicted))
             ready, waiting = ray.wait(waiting, timeout=0.2)

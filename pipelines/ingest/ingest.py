@@ -28,6 +28,7 @@ from pipelines.base.fingerprint import fingerprint
 from pipelines.base.progress import bar, note
 from pipelines.base.ray_session import need_ray
 from pipelines.base.storage import join, list_folder
+from pipelines.base.waiting import a_processor
 from pipelines.blocks.datasets import DataSets, read_data_sets, write_data_sets
 from pipelines.blocks.layout import blocks_folder, blocks_root
 from pipelines.blocks.manifest import Manifest, read_manifest
@@ -218,7 +219,7 @@ def _make_blocks(case: Case, planned: Sequence[_Planned]) -> dict[tuple[str, str
     if not missing:
         return outcomes
     need_ray()
-    with bar("ingest", sum(chunk.rows for _, chunk in missing), "rows", rate=True) as shown:
+    with bar("ingest", sum(chunk.rows for _, chunk in missing), "rows", rate=True, waiting=a_processor()) as shown:
         shown.show(0)
         for start in range(0, len(missing), _CHUNKS_AT_ONCE):
             wave = missing[start : start + _CHUNKS_AT_ONCE]

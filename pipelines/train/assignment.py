@@ -23,6 +23,7 @@ class WorkerAssignment:
         attempt: names this call of the trainer, the same for all workers that join or leave during it.
         allow_version_mismatch: resume also from checkpoints of another version of Kindred or torch.
         on_progress: called by the first worker with a run's metrics, at intervals.
+        stop_asked: asked by the first worker, at intervals: whether to keep what there is and end.
     """
 
     case: Case
@@ -32,6 +33,7 @@ class WorkerAssignment:
     attempt: str
     allow_version_mismatch: bool = False
     on_progress: Callable[[StepMetrics], None] | None = None
+    stop_asked: Callable[[], bool] | None = None
 
     def folder(self, run: Run) -> str:
         """Return where a run lies."""

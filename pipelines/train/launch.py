@@ -4,16 +4,19 @@ Starting a group of workers costs seconds, a short run less. So a case's runs ar
 the cluster at once and are worth their start, each a TorchTrainer whose workers train run after run.
 """
 
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from threading import Lock
 from typing import Any
 
 from pipelines.base.errors import UserError
 from pipelines.base.progress import Bar, bar, note
 from pipelines.base.ray_session import is_own_ray, need_ray
 from pipelines.base.storage import delete, join
+from pipelines.base.waiting import Waiting
 from pipelines.batches.batch import batch_sampler, training_sizes
 from pipelines.batches.counted_relatedness import check_counted
 from pipelines.batches.coverage import coverage_notes
@@ -33,6 +36,7 @@ from pipelines.train.reuse import reuse_runs
 
 # Starting a group, four processes and more one after the other, takes as long as so many steps of a small network.
 _STEPS_WORTH_A_GROUP = 1000
+_LONGEST_STOP_S = 60.0  # for a checkpoint, when the command is to end
 
 
 class TrainingFailedError(Exception):
@@ -82,7 +86,7 @@ def train(
         for words in coverage_notes(case, data_sets):
             note(words)
         check_resumable(waiting, experiment, data_sets, allow_version_mismatch)
-        with bar("train", len(waiting) * case.training.steps, "steps") as shown:
+        with bar("train", len(waiting) * case.training.steps, "steps", waiting=_waiting(case)) as shown:
             fit_runs(case, waiting, data_sets, experiment, shown, allow_version_mismatch)
     return len(waiting)
 
@@ -119,12 +123,41 @@ def fit_runs(
         for number in range(groups)
     ]
     failures: list[str] = []
-    while waiting:
-        ready, waiting = ray.wait(waiting, timeout=0.3)
-        failures += [failure for failure in ray.get(ready) if failure is not None]
-        shown.show(*ray.get(actor.summary.remote()))
+    try:
+        while waiting:
+            ready, waiting = ray.wait(waiting, timeout=0.3)
+            failures += [failure for failure in ray.get(ready) if failure is not None]
+            done, words, at = ray.get(actor.summary.remote())
+            shown.show(done, words, at)
+    except KeyboardInterrupt:
+        _let_them_keep(actor, waiting)
+        raise
     if failures:
         raise TrainingFailedError("\n".join(failures))
+
+
+def _waiting(case: Case) -> Waiting | None:
+    """Return who says what the workers wait for; on a cluster alone, for a Ray of one's own is all there at once."""
+    if is_own_ray():
+        return None
+    training = case.training
+    each = {"CPU": float(training.threads_per_worker), "GPU": float(training.device == "cuda")}
+    return Waiting(training.min_workers, each, ", or ask for less (training.workers, threads_per_worker, device)")
+
+
+def _let_them_keep(actor: Any, waiting: Sequence[Any]) -> None:
+    """Have the runs that train write a checkpoint before the command ends; another interruption ends it at once.
+
+    What has not begun to train has nothing to keep, and is not waited for.
+    """
+    import ray
+
+    training = ray.get(actor.stop.remote())
+    deadline = time.monotonic() + _LONGEST_STOP_S
+    ended = 0
+    while waiting and ended < training and time.monotonic() < deadline:
+        ready, waiting = ray.wait(waiting, timeout=0.1)
+        ended += len(ready)
 
 
 def _groups_at_once(case: Case, runs: int) -> int:
@@ -179,6 +212,9 @@ class ProgressActor:
 
     def __init__(self) -> None:
         self._seen: dict[str, StepMetrics] = {}
+        self._lock = Lock()
+        self._training: set[str] = set()
+        self._stopping = False
 
     def fit(self, work: WorkerAssignment, name: str, alone: bool) -> str | None:
         """Train a group's runs; return why that failed, if it did. ``alone``: Ray is the command's own."""
@@ -186,23 +222,63 @@ class ProgressActor:
 
         from pipelines.train.trainer import group_trainer
 
-        on_progress = partial(_report_progress, ray.get_runtime_context().current_actor)
+        me = ray.get_runtime_context().current_actor
+        work = replace(work, on_progress=partial(_report_progress, me), stop_asked=_StopAsked(me, name))
         died = None
         try:
-            group_trainer(replace(work, on_progress=on_progress), name, alone=alone).fit()
+            group_trainer(work, name, alone=alone).fit()
         except Exception as error:  # the driver waits for all groups before it tells
             died = _reason(error)
+        self._training.discard(name)
         failures = [failure for run in work.runs if (failure := failure_of(work, run))]
         return "\n".join(failures) or died
 
     def put(self, metrics: StepMetrics) -> None:
         """Take a run's progress."""
-        self._seen[metrics.run] = metrics
+        with self._lock:
+            self._seen.pop(metrics.run, None)
+            self._seen[metrics.run] = metrics  # the last heard of stands last
 
-    def summary(self) -> tuple[int, str]:
-        """Return the steps that are done and a line about the runs."""
-        return progress_of(self._seen)
+    def stops(self, group: str) -> bool:
+        """Say whether a group that trains is to end."""
+        self._training.add(group)
+        return self._stopping
+
+    def stop(self) -> int:
+        """Have the groups end; return how many of them train."""
+        self._stopping = True
+        return len(self._training)
+
+    def summary(self) -> tuple[int, str, dict[str, object]]:
+        """Return the steps that are done, a line about the runs, and where the one stands that was last heard of."""
+        with self._lock:
+            seen = dict(self._seen)
+        last = next(reversed(seen.values()), None)
+        at: dict[str, object] = {"run": last.run, "rank": 0, "step": last.step} if last else {}
+        return *progress_of(seen), at
 
 
 def _report_progress(actor: Any, metrics: StepMetrics) -> None:
     actor.put.remote(metrics)
+
+
+class _StopAsked:
+    """Asks the actor whether to stop, and returns what it has answered by now: no step waits for the answer."""
+
+    def __init__(self, actor: Any, group: str) -> None:
+        self._actor, self._group, self._asked = actor, group, None
+
+    def __call__(self) -> bool:
+        import ray
+        from ray.exceptions import RayError
+
+        answered = False
+        if self._asked is not None and ray.wait([self._asked], timeout=0)[0]:
+            try:
+                answered = bool(ray.get(self._asked))
+            except RayError:
+                return False  # the driver is gone: Ray ends its workers, too
+            self._asked = None
+        if self._asked is None:
+            self._asked = self._actor.stops.remote(self._group)
+        return answered

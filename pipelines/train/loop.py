@@ -62,6 +62,10 @@ from pipelines.train.validation import Validation
 from pipelines.train.worker import Worker
 
 
+class RunStoppedError(Exception):
+    """The command is to end; the run's state is kept, and it goes on from there another time."""
+
+
 def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Worker) -> None:
     """Train a run from its newest checkpoint, or from the beginning, to its end.
 
@@ -73,6 +77,7 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
         LossNotFiniteError: the loss became infinite or NaN.
         CheckpointNotWrittenError: checkpoints cannot be written.
         StorageUnavailableError: object storage does not answer.
+        RunStoppedError: the command is to end; raised on all workers, when the checkpoint is written.
     """
     case = work.case.for_arm(run.arm)
     training = case.training
@@ -162,7 +167,9 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
                 if why and monitor:
                     monitor.keep()
                 if why and (first or sharded):
-                    save_checkpoint(state, run, run_provenance, writer, before_preemption=why == "preemption")
+                    save_checkpoint(state, run, run_provenance, writer, why)
+                if why == "stop":
+                    raise RunStoppedError
             if last:
                 break
     weights = state.weights() if sharded or (first and not state.best) else {}
@@ -237,15 +244,15 @@ def save_checkpoint(
     run: Run,
     run_provenance: dict[str, Any],
     writer: CheckpointWriter | None,
-    before_preemption: bool,
+    why: str,
 ) -> None:
-    """Have the state written; before a machine is taken away, wait until it is."""
-    if before_preemption:
+    """Have the state written; before a machine is taken away, or the command ends, wait until it is."""
+    if why == "preemption":
         state.events.append(Event(step=state.step, what="a node is about to be taken away"))
     checkpoint = state.checkpoint(str(run), run_provenance)  # where the network is sharded, all workers put it together
     if writer:
         writer.put(checkpoint)
-        if before_preemption:
+        if why != "time":
             writer.flush()
 
 

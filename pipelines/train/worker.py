@@ -22,6 +22,7 @@ class Worker:
         wrap: makes a network ready for these workers.
         nodes_to_go: asks, together with all peers, which nodes are about to be taken away; their ids.
         local_workers: how many workers share this worker's node.
+        stop_asked: whether the command is to end; only what the first worker hears counts.
     """
 
     rank: int = 0
@@ -30,6 +31,7 @@ class Worker:
     wrap: Callable[[nn.Module], nn.Module] = lambda network: network
     nodes_to_go: Callable[[], tuple[str, ...]] = lambda: ()
     local_workers: int = 1
+    stop_asked: Callable[[], bool] = lambda: False
 
     def agree(self, *decisions: bool) -> list[bool]:
         """Return what the first worker says, on all: where clocks decide, only its own does."""

@@ -1,5 +1,6 @@
 """The train function that Ray Train calls on every worker."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from pipelines.train.assignment import WorkerAssignment
 from pipelines.train.data import open_training_data
 from pipelines.train.failure import failure_of, is_peer_failure, note_failure
 from pipelines.train.logs.loss_history import LossNotFiniteError
-from pipelines.train.loop import train_run
+from pipelines.train.loop import RunStoppedError, train_run
 from pipelines.train.malloc import disable_malloc_trim
 from pipelines.train.worker import Worker, allow_tf32, ray_worker
 
@@ -22,7 +23,7 @@ def train_runs(config: dict[str, Any]) -> None:
     """
     work: WorkerAssignment = config["work"]
     torch.set_num_threads(work.case.training.threads_per_worker)
-    worker = ray_worker()
+    worker = replace(ray_worker(), stop_asked=work.stop_asked or (lambda: False))
     if worker.device.type == "cpu":
         disable_malloc_trim()
     allow_tf32(work.case.training.precision != "float32")
@@ -36,6 +37,8 @@ def train_runs(config: dict[str, Any]) -> None:
             # Inside, so that a damaged block is told with the run that met it.
             data = data or open_training_data(work.case, work.data_sets)
             train_run(work, run, data, worker)
+        except RunStoppedError:
+            return  # on all workers alike
         except Exception as error:
             if _is_of_all(error, worker):
                 if worker.rank == 0:

@@ -2,138 +2,35 @@
 
 import ipaddress
 import json
-import os
 import re
-import secrets
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
-from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
 
 import psutil
 import pytest
 
-from cluster.submit import connect, load_for_cluster
+from cluster.connection import connect
+from cluster.submit import load_for_cluster
 from pipelines.base.errors import UserError
 from pipelines.case.load import SHIPPED_CASES, as_yaml, load_case
+from tests.cluster.head import Head, free_ports, running_head
 
 pytestmark = pytest.mark.starts_ray
-ROOT = Path(__file__).parents[2]
 SMALL = ("training.steps=20", "training.seeds=[0]", "evaluation.replicates=20", "evaluation.baseline=naive")
 SMALL += ("arms={naive: {matching: none}}",)
 
 
-@dataclass(frozen=True)
-class Head:
-    """A running head; ``env`` is the environment of somebody who may use it."""
-
-    url: str
-    gcs_port: int
-    token: str
-    env: dict[str, str]
-
-    def api(self, path: str, method: str = "GET") -> Any:
-        headers = {"Authorization": f"Bearer {self.token}"}
-        with urlopen(Request(self.url + path, method=method, headers=headers), timeout=30) as answer:
-            return json.load(answer)
-
-    def jobs(self) -> set[str]:
-        return {job["submission_id"] for job in self.api("/api/jobs/")}
-
-    def status(self, job: str) -> str:
-        return str(self.api(f"/api/jobs/{job}")["status"])
-
-    def stop(self, job: str) -> None:
-        self.api(f"/api/jobs/{job}/stop", "POST")
-        deadline = time.monotonic() + 60
-        while self.status(job) not in ("STOPPED", "FAILED", "SUCCEEDED"):
-            assert time.monotonic() < deadline, "the job does not stop"
-            time.sleep(0.2)
-
-
 @pytest.fixture(scope="module")
 def head() -> Iterator[Head]:
-    # A short path: Ray makes Unix sockets below it, and their paths may not be longer than 107 bytes.
-    with tempfile.TemporaryDirectory(prefix="kindred-", ignore_cleanup_errors=True) as folder:
-        token = secrets.token_hex(32)
-        client = {name: value for name, value in os.environ.items() if not name.upper().startswith("RAY_")}
-        client |= {"HOME": folder, "PYTHONPATH": str(ROOT), "NO_PROXY": "127.0.0.1"}
-        client |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
-        gcs, dashboard, agent, ray_client, metrics, more_metrics = free_ports(6)
-        # Nothing on a port that another Ray of this machine may have: the others Ray chooses freely.
-        ports = {
-            "port": gcs,
-            "dashboard-port": dashboard,
-            "dashboard-agent-listen-port": agent,
-            "ray-client-server-port": ray_client,
-            "min-worker-port": 0,
-            "max-worker-port": 0,
-        }
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2"]
-        command += ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", f"--temp-dir={folder}/ray"]
-        command += ["--object-store-memory=200000000", *(f"--{name}={port}" for name, port in ports.items())]
-        env = client | {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # the job's `python` is this one
-            # Without it Ray puts the machine's own address for 127.0.0.1, and listens on every interface.
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-            "AUTOSCALER_METRIC_PORT": str(metrics),
-            "DASHBOARD_METRIC_PORT": str(more_metrics),
-            "RAY_USAGE_STATS_ENABLED": "0",
-        }
-        running = Head(f"http://127.0.0.1:{dashboard}", gcs, token, client)
-        with open(f"{folder}/head.log", "w+") as log:
-            process = subprocess.Popen(command, env=env, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
-            try:
-                wait_for(running, process, log.name)
-                yield running
-            finally:
-                kill_tree(process.pid)
-                process.wait()
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
-
-
-def wait_for(head: Head, process: "subprocess.Popen[bytes]", log: str) -> None:
-    """Wait until the dashboard lists jobs: then it takes them, too."""
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            head.jobs()
-            return
-        except (HTTPError, URLError, ConnectionError, TimeoutError) as error:
-            said = f"{error}\n{Path(log).read_text()}"
-            assert time.monotonic() < deadline, f"no dashboard after two minutes: {said}"
-        try:
-            process.wait(timeout=0.3)
-        except subprocess.TimeoutExpired:
-            continue
-        pytest.fail(f"the head ended: {said}")
-
-
-def kill_tree(pid: int) -> None:
-    root = psutil.Process(pid)
-    processes = [*root.children(recursive=True), root]
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(processes, timeout=30)
+    with running_head(cpus=2) as running:
+        yield running
 
 
 def submit_command(head: Head, case: str, storage: Path, *more: str) -> list[str]:
@@ -160,7 +57,8 @@ def run_of_entrypoint(head: Head, entrypoint: str) -> "subprocess.CompletedProce
 def following(head: Head, job: str, argument: str) -> "subprocess.CompletedProcess[str]":
     """Follow the job that an expression gives; end with its exit code."""
     script = (
-        "import sys; from cluster.submit import connect, follow, load_for_cluster, send\n"
+        "import sys; from cluster.connection import connect; from cluster.follow import follow\n"
+        "from cluster.submit import load_for_cluster, send\n"
         f"client = connect(sys.argv[1]); sys.exit(follow(client, {job})['exit_code'])"
     )
     command = [sys.executable, "-c", script, head.url, argument]
@@ -272,13 +170,13 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_stop_it(head: Head, tmp_p
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert f"job {job} continues" in said
-    assert f"ray job stop --address {head.url} {job}" in said
+    assert f"kindred stop --address {head.url} {job}" in said
     assert "Traceback" not in said
     assert head.status(job) == "RUNNING"
     head.stop(job)
     stopped = following(head, "sys.argv[2]", job)
-    assert stopped.returncode == 1
-    assert f"job {job} stopped, exit code 1" in stopped.stderr
+    assert stopped.returncode == 143
+    assert f"job {job} stopped, exit code 143" in stopped.stderr
 
 
 def test_without_waiting_the_command_ends_when_the_job_is_sent(head: Head, case_with_data: str, tmp_path: Path) -> None:
@@ -287,7 +185,7 @@ def test_without_waiting_the_command_ends_when_the_job_is_sent(head: Head, case_
     outcome = json.loads(done.stdout)
     assert outcome["exit_code"] is None
     assert outcome["job"] in head.jobs()
-    assert f"ray job logs --address {head.url} --follow {outcome['job']}" in done.stderr
+    assert f"kindred logs --address {head.url} --follow {outcome['job']}" in done.stderr
 
 
 @pytest.mark.parametrize(

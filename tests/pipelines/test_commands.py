@@ -20,6 +20,7 @@ from pipelines.cli import main
 from pipelines.experiment.layout import experiment_folder
 from tests.commands import environment, kindred_here
 from tests.pipelines.one_worker import run_here
+from tests.processes import wait_until
 
 SMALL = ["training.steps=20", "training.seeds=[0]", "evaluation.replicates=20"]
 
@@ -109,7 +110,9 @@ def wandb_history(file):
 
 
 @pytest.mark.starts_ray
-def test_sigterm_leaves_no_process_and_no_folder_behind_and_what_was_ingested_stays(ray_local, tmp_path, request):
+def test_sigterm_keeps_what_was_trained_and_ingested_and_leaves_no_process_and_no_folder_behind(
+    ray_local, tmp_path, request
+):
     settings = ["training.steps=1000000", "training.seeds=[0]", "arms={naive: {}}", "evaluation.baseline=naive"]
     settings.append(f"storage.path={tmp_path}")
     command = [sys.executable, "-m", "pipelines", "run", "digits"]
@@ -125,6 +128,11 @@ def test_sigterm_leaves_no_process_and_no_folder_behind_and_what_was_ingested_st
         started |= {child.pid: child for child in root.children(recursive=True)}
         psutil.wait_procs([root], timeout=0.2)
     started |= {child.pid: child for child in root.children(recursive=True)}
+    wait_until(
+        lambda: any('"loss"' in log.read_text() for log in tmp_path.rglob("log.jsonl")),
+        "a run is training",
+        still=lambda: process.poll() is None,
+    )
     listening = {address.ip for child in [root, *started.values()] for address in listened(child)}
     assert listening <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}, "a Ray of one's own is nobody else's"
     (folder,) = {found[1] for child in started.values() if (found := re.search(r"(/\S*/kindred-\w+)/", name_of(child)))}
@@ -134,6 +142,7 @@ def test_sigterm_leaves_no_process_and_no_folder_behind_and_what_was_ingested_st
     assert process.wait(timeout=60) == 143
     told = process.stderr.read()
     assert "interrupted" in told
+    assert list(tmp_path.rglob("checkpoints/*.safetensors")), "the first is due after a minute"
     assert "stack trace" not in told
     assert not Path(folder).exists()
     _, alive = psutil.wait_procs(list(started.values()), timeout=30)

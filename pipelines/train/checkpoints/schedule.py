@@ -1,4 +1,4 @@
-"""The checkpoint schedule: when a checkpoint is due, and when to look for a preemption notice."""
+"""The checkpoint schedule: when a checkpoint is due, and when to look for a preemption notice, or the command's end."""
 
 import time
 
@@ -21,6 +21,8 @@ class CheckpointSchedule:
         self._settings, self._worker = settings, worker
         self._written = self._looked = time.monotonic()
         self._gone: set[str] = set()
+        if worker.rank == 0:
+            worker.stop_asked()  # tells whom it asks that from now on there is something to keep
 
     def is_checkpoint(self, step: int) -> bool:
         """Say whether a checkpoint is due after ``step`` steps whatever the clock says."""
@@ -28,10 +30,14 @@ class CheckpointSchedule:
         return every is not None and step % every == 0
 
     def due(self, step: int) -> str | None:
-        """Ask whether a checkpoint is due now, and why: ``time`` or ``preemption``; all workers must ask."""
+        """Ask whether a checkpoint is due now, and why: ``time``, ``preemption`` or ``stop``; all workers must ask."""
         now = time.monotonic()
         by_time = self._settings.every_steps is None and now - self._written >= self._settings.every_s
-        due, look = self._worker.agree(by_time, now - self._looked >= _LOOK_EVERY_S)
+        may_look = now - self._looked >= _LOOK_EVERY_S
+        stop = may_look and self._worker.rank == 0 and self._worker.stop_asked()
+        due, look, stop = self._worker.agree(by_time, may_look, stop)
+        if stop:
+            return "stop"
         why = "time" if due or self.is_checkpoint(step) else None
         if look:
             self._looked = now

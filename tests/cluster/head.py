@@ -1,0 +1,170 @@
+"""A real Ray head on loopback that asks for a token, and commands of somebody who may use it."""
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HEAD_NODE = "f" * 51 + "00000"  # the node id that Ray's fake provider takes for the head's
+HEAD_TYPE = "ray.head.default"  # and the type
+_LISTS = ("initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands")
+_LISTS += ("head_start_ray_commands", "worker_start_ray_commands")
+_LISTS += ("cluster_synced_files", "rsync_exclude", "rsync_filter")
+
+
+@dataclass(frozen=True)
+class Head:
+    """A running head; ``env`` is the environment of somebody who may use it."""
+
+    url: str
+    gcs_port: int
+    token: str
+    env: dict[str, str]
+
+    def api(self, path: str, method: str = "GET") -> Any:
+        headers = {"Authorization": f"Bearer {self.token}"}
+        with urlopen(Request(self.url + path, method=method, headers=headers), timeout=30) as answer:
+            return json.load(answer)
+
+    def jobs(self) -> set[str]:
+        return {job["submission_id"] for job in self.api("/api/jobs/")}
+
+    def status(self, job: str) -> str:
+        return str(self.api(f"/api/jobs/{job}")["status"])
+
+    def stop(self, job: str) -> None:
+        self.api(f"/api/jobs/{job}/stop", "POST")
+        deadline = time.monotonic() + 60
+        while self.status(job) not in ("STOPPED", "FAILED", "SUCCEEDED"):
+            assert time.monotonic() < deadline, "the job does not stop"
+            time.sleep(0.2)
+
+
+@contextmanager
+def running_head(cpus: int, most_nodes: int = 0) -> Iterator[Head]:
+    """Start a head, and end it and its nodes; it starts up to ``most_nodes`` nodes of one CPU as work asks for them."""
+    # A short path: Ray makes Unix sockets below it, and their paths may not be longer than 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="kindred-", ignore_cleanup_errors=True) as folder:
+        token = secrets.token_hex(32)
+        client = {name: value for name, value in os.environ.items() if not name.upper().startswith("RAY_")}
+        client |= {"HOME": folder, "PYTHONPATH": str(ROOT), "NO_PROXY": "127.0.0.1"}
+        client |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+        gcs, dashboard, agent, ray_client, metrics, more_metrics = free_ports(6)
+        # Nothing on a port that another Ray of this machine may have: the others Ray chooses freely.
+        ports = {
+            "port": gcs,
+            "dashboard-port": dashboard,
+            "dashboard-agent-listen-port": agent,
+            "ray-client-server-port": ray_client,
+            "min-worker-port": 0,
+            "max-worker-port": 0,
+        }
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--num-cpus={cpus}"]
+        command += ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", f"--temp-dir={folder}/ray"]
+        command += ["--object-store-memory=200000000", *(f"--{name}={port}" for name, port in ports.items())]
+        env = client | {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # the job's `python` is this one
+            # Without it Ray puts the machine's own address for 127.0.0.1, and listens on every interface.
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+            "AUTOSCALER_METRIC_PORT": str(metrics),
+            "DASHBOARD_METRIC_PORT": str(more_metrics),
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+        if most_nodes:
+            command.append(f"--autoscaling-config={folder}/nodes.json")
+            Path(folder, "nodes.json").write_text(json.dumps(autoscaling(most_nodes, f"127.0.0.1:{gcs}")))
+            env |= {
+                "RAY_FAKE_CLUSTER": "1",
+                "RAY_enable_autoscaler_v2": "0",
+                "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+                "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD_NODE,
+            }
+        running = Head(f"http://127.0.0.1:{dashboard}", gcs, token, client)
+        with open(f"{folder}/head.log", "w+") as log:
+            process = subprocess.Popen(command, env=env, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+            try:
+                wait_for(running, process, log.name)
+                yield running
+            finally:
+                kill_tree(process.pid)
+                process.wait()
+
+
+def autoscaling(most_nodes: int, gcs_address: str) -> dict[str, Any]:
+    """Return the configuration of Ray's autoscaler for nodes that are processes of this machine."""
+    node = {"node_config": {}, "min_workers": 0}
+    return {
+        "cluster_name": "kindred",
+        "provider": {
+            "type": "fake_multinode",
+            "gcs_address": gcs_address,
+            "head_node_id": HEAD_NODE,
+            # Without these three every node is taken for dead within seconds.
+            "use_node_id_as_ip": True,
+            "disable_node_updaters": True,
+            "disable_launch_config_check": True,
+        },
+        "auth": {"ssh_user": "nobody"},
+        "max_workers": most_nodes,
+        "upscaling_speed": 100.0,
+        "idle_timeout_minutes": 0.1,
+        "head_node_type": HEAD_TYPE,
+        "available_node_types": {
+            HEAD_TYPE: node | {"resources": {}, "max_workers": 0},
+            "one-cpu": node | {"resources": {"CPU": 1, "object_store_memory": 100 << 20}, "max_workers": most_nodes},
+        },
+        # The file that Ray would read defaults from is not in its wheel.
+        "docker": {},
+        "file_mounts": {},
+        **{key: [] for key in _LISTS},
+        "file_mounts_sync_continuously": False,
+    }
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def wait_for(head: Head, process: "subprocess.Popen[bytes]", log: str) -> None:
+    """Wait until the dashboard lists jobs: then it takes them, too."""
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            head.jobs()
+            return
+        except (HTTPError, URLError, ConnectionError, TimeoutError) as error:
+            said = f"{error}\n{Path(log).read_text()}"
+            assert time.monotonic() < deadline, f"no dashboard after two minutes: {said}"
+        try:
+            process.wait(timeout=0.3)
+        except subprocess.TimeoutExpired:
+            continue
+        pytest.fail(f"the head ended: {said}")
+
+
+def kill_tree(pid: int) -> None:
+    root = psutil.Process(pid)
+    processes = [*root.children(recursive=True), root]
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=30)
