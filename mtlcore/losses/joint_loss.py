@@ -104,7 +104,7 @@ class JointLoss(nn.Module):
         of_stacks = set(self._stacks.names)
         order = [*self._stacks.names, *(name for name, _ in self._parts if name not in of_stacks)]
         self._order = [order.index(name) for name, _ in self._parts]
-        self._kept: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor, Tensor]] = {}
+        self._kept: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor, Tensor, Tensor]] = {}
         self._priors: dict[tuple[int, torch.device], Tensor] = {}
         self._compiled = False
 
