@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 from torch import Tensor
@@ -50,3 +51,28 @@ def cell_text(value: float) -> str:
     if math.isnan(value):
         return "?"
     return f"{value:g}" if value in (0.0, 1.0) else f"{value:.2f}"
+
+
+def html_table(table: Tensor, rows: Sequence[str], columns: Sequence[str], title: str, most: int = 40) -> str:
+    """Return a table of probabilities as HTML, cells coloured by their value.
+
+    Args:
+        table: floating point, shape (rows, columns), in [0, 1]; NaN is unknown.
+        rows: the names of the rows.
+        columns: the names of the columns.
+        title: above the table.
+        most: rows, and columns, that are shown; how many are left out is said.
+    """
+    head = "".join(f"<th>{escape(name)}</th>" for name in columns[:most])
+    body = []
+    for name, values in zip(rows[:most], table.tolist(), strict=False):
+        shades = [0 if math.isnan(value) else value / 2 for value in values[:most]]
+        cells = "".join(
+            f"<td style='background:rgba(37,99,235,{shade:.2f})'>{cell_text(value)}</td>"
+            for shade, value in zip(shades, values, strict=False)
+        )
+        body.append(f"<tr><th>{escape(name)}</th>{cells}</tr>")
+    more = max(len(rows) - most, 0), max(len(columns) - most, 0)
+    left_out = f"; {more[0]} more rows, {more[1]} more columns" if max(more) else ""
+    caption = f"<caption>{escape(title)}{left_out}</caption>"
+    return f"<table>{caption}<tr><th></th>{head}</tr>{''.join(body)}</table>"

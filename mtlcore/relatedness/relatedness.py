@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtlcore.relatedness.plot import cell_text, heat_map
+from mtlcore.relatedness.plot import cell_text, heat_map, html_table
 from mtlcore.relatedness.rows import expanded_row
 from mtlcore.suggestions import did_you_mean
 from mtlcore.tasks import Multiclass, Multilabel, Task
@@ -170,6 +170,11 @@ class Relatedness:
         if max(left_out) > 0:
             lines.append(f"... {max(left_out[0], 0)} more rows, {max(left_out[1], 0)} more columns")
         return "\n".join(line.rstrip() for line in lines)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: a table whose cells are coloured by their probability."""
+        title = f"P({self.target.name} | {self.source.name})"
+        return html_table(self.table, self.source.outputs, self.target.outputs, title)
 
     def plot(self) -> Any:
         """Draw the table as a heat map, unknown cells grey; needs matplotlib.

@@ -4,6 +4,7 @@ import io
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,10 @@ class EstimatedEdge:
     def as_dict(self) -> dict[str, Any]:
         """Return it for a program."""
         return {"file": self.file, "figure": self.figure, **as_plain(self.relatedness)}
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        return self.relatedness._repr_html_() + f"<p>{escape(self.relatedness.provenance or '')}</p>"
 
 
 @dataclass(frozen=True)

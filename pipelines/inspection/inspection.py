@@ -25,6 +25,7 @@ from pipelines.case.case import Case
 from pipelines.ingest.finish import by_source, kind_of_reason
 from pipelines.ingest.ingest import ingested
 from pipelines.ingest.label_warnings import label_warnings
+from pipelines.inspection.notebook import inspection_html
 from pipelines.inspection.overlap import Overlap, overlap_of
 from pipelines.inspection.rows import BlockRows, ListedRows, Rows, annotated_rows
 from pipelines.sources.embedded import write_embedded
@@ -149,6 +150,10 @@ class Inspection(_Part):
     leakage: tuple[Leak, ...] | None
     warnings: tuple[str, ...]
     sheet: SheetInfo | None = None
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        return inspection_html(self.model_dump())
 
 
 def open_data_sets(case: Case) -> dict[str, Rows]:

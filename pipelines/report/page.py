@@ -125,13 +125,14 @@ def is_calibrated(results: Results) -> bool:
     return any(result.calibration is not None for of_arm in results.arms.values() for result in of_arm.values())
 
 
-def contents(results: Results, shown: Sequence[str], listed: bool) -> list[tuple[str, str]]:
+def contents(results: Results, shown: Sequence[str], listed: bool, pictures: bool = False) -> list[tuple[str, str]]:
     """Return the page's sections: anchors and titles.
 
     Args:
         results: the results.
         shown: the sections of figures that hold any.
         listed: whether the confusions are listed.
+        pictures: whether images are shown that one arm alone gets right.
     """
     eventful = any(timing.events for timing in results.timings)
     verdicts = any(result.against_best for of_arm in results.arms.values() for result in of_arm.values())
@@ -141,6 +142,7 @@ def contents(results: Results, shown: Sequence[str], listed: bool) -> list[tuple
         ("warnings-of", "Warnings", bool(results.warnings)),
         ("scores", "Scores", "scores" in shown),
         ("confusion", "Confusion", "confusion" in shown or listed),
+        ("pictures", "Images", pictures),
         ("relatedness", "Relatedness", "relatedness" in shown),
         ("trust", "Trust", bool(results.trust)),
         ("visible", "As seen in training", "visible" in shown),

@@ -37,6 +37,7 @@ from pipelines.report.page import (
     top_confusions,
     worst_first,
 )
+from pipelines.report.pictures import only_one_right
 from pipelines.report.results_table import chance_lines, few_seeds, fusion_lines, unseen_lines
 from pipelines.report.units import difference_text, interval_text, score_text
 from pipelines.train.lr_schedule import learning_rate
@@ -87,6 +88,7 @@ def write_report(case: Case, results: Results, folds: Sequence[Case] = ()) -> st
     listed = None
     if not figures["confusion"]:
         listed = top_confusions(results, tasks[results.main_task])
+    pictures = [] if folds else only_one_right(case, results)
     environment.filters["points"] = lambda value, metric="": difference_text(value, metric)
     environment.filters["interval"] = interval_text
     environment.filters["score"] = lambda value, metric="": score_text(value, metric)
@@ -97,7 +99,10 @@ def write_report(case: Case, results: Results, folds: Sequence[Case] = ()) -> st
         tasks=tasks,
         headlines=headlines(results),
         calibrated=is_calibrated(results),
-        contents=contents(results, [name for name, drawn in figures.items() if drawn], listed is not None),
+        contents=contents(
+            results, [name for name, drawn in figures.items() if drawn], listed is not None, bool(pictures)
+        ),
+        pictures=pictures,
         figures=figures,
         folded=folded,
         confusions=listed,

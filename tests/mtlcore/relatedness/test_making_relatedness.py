@@ -1,6 +1,7 @@
 """Every way of making R: tables, hierarchies, counts on prior knowledge, predictions of disjoint data, files."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -513,3 +514,14 @@ def test_it_plots_every_cell_with_unknown_ones_apart(tmp_path):
     assert np.ma.getmaskarray(axes.images[0].get_array()).sum() == 1
     figure.savefig(tmp_path / "R.png")
     assert (tmp_path / "R.png").stat().st_size > 1000
+
+
+def test_a_notebook_shows_every_cell_and_names_are_no_html():
+    odd = Multiclass("mood", ("<b>", "sad"))
+    R = Relatedness.from_rows(odd, UNITS, {"<b>": {"smile": 0.254, "frown": None}, "sad": "tears"})
+    html = R._repr_html_()
+    assert re.findall(r"<td[^>]*>([^<]*)</td>", html) == ["0.25", "?", "0", "0", "0", "1"]
+    assert "&lt;b&gt;" in html
+    assert "<b>" not in html
+    wide = Relatedness(Multiclass("a", tuple(f"c{i}" for i in range(60))), Multilabel("b", ("l",)), torch.zeros(60, 1))
+    assert "20 more rows, 0 more columns" in wide._repr_html_()

@@ -1,16 +1,20 @@
 """A case built from objects is one like any other, on a Ray that is there; its result is tables and models."""
 
+import io
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 
 import pipelines
 from pipelines.api.memory import keep_in_memory_data
 from pipelines.base.errors import UserError
 from pipelines.base.storage import kind_of
+from pipelines.ingest.list_rows import list_data_set
 
 COLUMNS = ["width", "length"]
 TABLE = {"small": {"long": None}, "big": {"heavy": 1, "long": None}}
@@ -111,6 +115,35 @@ def test_data_of_every_kind_come_to_the_same_rows(ray_local, tmp_path):
     assert all(found == contents["arrays"] for found in contents.values())
     again, _ = keep_in_memory_data(kinds["arrays"], ["digit"], "train", str(tmp_path))
     assert again == keep_in_memory_data(kinds["arrays"], ["digit"], "train", str(tmp_path))[0]
+
+
+def test_a_hugging_face_dataset_keeps_its_images_and_the_names_of_its_classes(tmp_path):
+    hugging_face = pytest.importorskip("datasets")
+    pixels = np.random.Generator(np.random.PCG64(0)).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
+    names, labels = ["crow", "gull"], [0, 1, 1, 0, 1, 0]
+    features = {"img": hugging_face.Image(), "species": hugging_face.ClassLabel(names=names)}
+    data = hugging_face.Dataset.from_dict(
+        {"img": [Image.fromarray(one) for one in pixels], "species": labels},
+        features=hugging_face.Features(features),
+    )
+    case = pipelines.load_case(
+        {
+            "name": "birds",
+            "input": {"height": 8, "width": 8},
+            "tasks": {"species": {"kind": "multiclass", "classes": names[::-1]}},
+            "datasets": {"train": {"source": data}, "test": {"source": data, "split": "test"}},
+            "training": {"steps": 1, "batch_size": 2},
+            "network": {"backbone": "mlp", "widths": [4]},
+            "storage": {"path": str(tmp_path)},
+        }
+    )
+    listed = list_data_set(case, "train")
+    assert listed.rows["species"].to_pylist() == [1 - label for label in labels], "by name, not by number"
+    seen = pipelines.inspect(case)
+    assert {label.label: label.holds for label in seen.data_sets[0].tasks[0].labels} == {"crow": 3, "gull": 3}
+    file = next((tmp_path / "sources").glob("*.parquet"))
+    encoded = pq.read_table(file)["img"].to_pylist()
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(encoded[2]["bytes"]))), pixels[2])
 
 
 @pytest.mark.parametrize(

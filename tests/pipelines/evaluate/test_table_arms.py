@@ -1,20 +1,27 @@
 """Baselines that need no co-training: they train nothing of their own, are right, and are what has to be beaten."""
 
+import base64
+import io
+import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import safetensors.torch
 import torch
+from PIL import Image
 
 from mtlcore import FusionWeights, fuse_log_linear, read_classes, table_evidence
 from pipelines.base.errors import UserError
+from pipelines.base.storage import join
 from pipelines.batches.batch import class_priors, open_readers
 from pipelines.batches.coverage import coverage_notes, unseen_classes
+from pipelines.blocks.datasets import write_data_sets
 from pipelines.case.build import relatedness_of, tasks_of
 from pipelines.case.load import load_case
 from pipelines.evaluate.evaluate import evaluate, predict_runs
-from pipelines.experiment.layout import experiment_folder
+from pipelines.experiment.layout import DATA_SETS, experiment_folder
 from pipelines.experiment.run import list_runs
 from pipelines.ingest.ingest import ingest, ingested
 from pipelines.report.report import write_report
@@ -94,6 +101,28 @@ def test_reading_the_table_helps_the_digit_leaves_the_traits_alone_and_is_what_h
     page = Path(write_report(case, results)).read_text()
     assert 'id="verdicts"' in page
     assert f">{best}</td>" in page
+
+
+def test_the_page_shows_the_images_that_one_arm_alone_gets_right(evaluated):
+    case, results = evaluated
+    said = pq.read_table(Path(experiment_folder(case)) / "predictions.parquet").to_pandas()
+    said = said[said.task == "digit"].assign(right=lambda rows: rows.truth == rows.prediction)
+    share = said.groupby(["id", "arm"], observed=True).right.mean().unstack()
+    write_data_sets(join(experiment_folder(case), DATA_SETS), ingested(case))
+    page = Path(write_report(case, results)).read_text()
+    for one, other in (("co-trained", "single-task"), ("single-task", "co-trained")):
+        alone = share[(share[one] > 0.5) & (share[other] < 0.5)]
+        (block,) = re.findall(
+            rf"(?s)digit: {one} right, {other} wrong: {len(alone)} of {len(share)}</h3>\s*(.*?)<h[23]", page
+        )
+        shown = re.findall(r'<li title="(.*?)"><img src="data:image/png;base64,(.*?)"', block)
+        assert len(shown) == min(len(alone), 12)
+        gap = (alone[one] - alone[other]).sort_values(ascending=False)
+        assert {gap[name] for name, _ in shown} == set(gap[: len(shown)])
+    reader = open_readers(case, ingested(case), "test")["test_pictures"]
+    for name, encoded in shown:
+        pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))))
+        assert (pixels == reader.gather(np.array([reader.ids.index(name)])).inputs[0, 0]).all()
 
 
 def test_without_validation_labels_the_weights_are_the_stated_defaults(case_of):

@@ -240,6 +240,16 @@ def test_the_sheet_is_the_same_for_the_same_seed_and_another_for_another(before,
     assert sheets["a"] != sheets["c"]
 
 
+def test_a_notebook_shows_counts_and_what_would_stop(before):
+    seen = steps.inspect(before, pictures=0)
+    html = seen._repr_html_()
+    for data_set in seen.data_sets:
+        assert f">{data_set.name}</td><td rowspan={len(data_set.tasks)}>{data_set.split}</td>" in html
+        for task in data_set.tasks:
+            assert f"<td>{task.task}</td><td>{task.annotated:,}</td>" in html
+            assert all(f"{label.label} {label.holds:,}" in html for label in task.labels[:3])
+
+
 def test_not_annotated_is_not_no(before):
     samples = draw_samples(before, open_data_sets(before), pictures=6, seed=0)
     captions = {sample.id: sample.captions for of in samples for sample in of.samples}

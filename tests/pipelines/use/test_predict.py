@@ -11,14 +11,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.base.errors import UserError
+from pipelines.base.storage import read_bytes
 from pipelines.evaluate.evaluate import evaluate
 from pipelines.experiment.layout import experiment_folder
 from pipelines.ingest.ingest import ingested
 from pipelines.use import predict as prediction
 from pipelines.use.answers import Asked
 from pipelines.use.find_model import find_model
+from pipelines.use.model import Model
 from pipelines.use.predict import predict
 from tests.commands import kindred
+from tests.object_storage import CREDENTIALS, make_bucket, s3_server, upload, url_at
 
 
 @pytest.fixture
@@ -121,6 +124,31 @@ def test_an_ensemble_is_the_mean_of_its_seeds(case_of, pictures, tmp_path):
         predict(find_model(experiment_folder(case), "naive", **choice), [table], out, Asked(full=True))
         said[name] = np.stack(pq.read_table(out)["digit.probabilities"].to_pylist())
     np.testing.assert_allclose(said["both"], (said["first"] + said["second"]) / 2, rtol=1e-5)
+
+
+def test_inputs_and_answers_in_a_bucket_are_those_of_the_disk(case_of, pictures, tmp_path, monkeypatch):
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    models = find_model(experiment_folder(case_of()), "naive")
+    folder = tmp_path / "new"
+    folder.mkdir()
+    for file in sorted((pictures / "test").iterdir())[:6]:
+        shutil.copy(file, folder)
+    (folder / "broken.png").write_bytes(b"no image")
+    here = predict(models, [str(folder)], str(tmp_path / "here.parquet"), Asked(full=True))
+    with s3_server() as port:
+        make_bucket(port, "photos")
+        upload(port, folder, "photos/new")
+        out = url_at(port, "photos/said.parquet", anonymous=False)
+        there = predict(models, [url_at(port, "photos/new")], out, Asked(full=True))
+        said = pq.read_table(pa.BufferReader(read_bytes(out)))
+        by_one = Model(models).predict([url_at(port, "photos/new")], full=True)
+    assert (there.rows_in, there.rows, there.quarantined) == (here.rows_in, here.rows, here.quarantined) == (7, 6, 1)
+    on_disk = pq.read_table(here.out)
+    assert said.drop_columns(["source"]).equals(on_disk.drop_columns(["source"]))
+    readable = by_one[by_one["problem"].isna()]
+    assert readable.index.tolist() == said["id"].to_pylist()
+    assert np.array_equal(np.stack(readable["digit.probabilities"]), np.stack(said["digit.probabilities"].to_pylist()))
 
 
 @pytest.mark.parametrize(
