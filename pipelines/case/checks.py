@@ -12,7 +12,7 @@ from pathlib import Path
 from mtlcore import metric_names
 from mtlcore.networks.pretrained import tasks_in_weights
 from mtlcore.suggestions import did_you_mean
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UserError, one_line
 from pipelines.base.storage import is_remote, join, missing_bucket
 from pipelines.case.build_network import builds_anywhere
 from pipelines.case.case import Arm, Case, RelatednessEdge, Tuning
@@ -736,3 +736,5 @@ def _network(case: Case) -> Iterator[str]:
             build_network(of_arm, list(case.tasks), seed=0)
         except ValueError as error:
             yield f"{key}network.{error}"
+        except (RuntimeError, MemoryError, OverflowError) as error:  # a width of which torch has not the memory
+            yield f"{key}network: cannot be built: {one_line(error)}"
