@@ -72,6 +72,9 @@ ExtendOption = Annotated[
     bool,
     typer.Option("--extend", help="Go on from the end of runs of fewer steps, whatever the schedule makes of that."),
 ]
+WaitOption = Annotated[
+    bool, typer.Option("--wait", help="Where another process trains the same, wait until it has ended.")
+]
 FreshOption = Annotated[bool, typer.Option("--fresh", help="Train again what is already trained.")]
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
@@ -84,7 +87,7 @@ class _InterruptedError(Exception):
 @app.command()
 def run(
     case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = False, verbose: VerboseOption = False,
-    fresh: FreshOption = False, extend: ExtendOption = False,
+    fresh: FreshOption = False, extend: ExtendOption = False, wait: WaitOption = False,
 ) -> None:  # fmt: skip
     """Ingest, train every arm, evaluate on the test split, and write the report."""
     if not fresh and (done := _finished(case, overrides)):
@@ -93,7 +96,7 @@ def run(
     with _on_ray(_loading(case, overrides), verbose, trains=True) as loaded:
         from pipelines import commands as steps
 
-        outcome = steps.run(loaded, fresh, extend, (case, overrides))
+        outcome = steps.run(loaded, fresh, extend, (case, overrides), wait)
     _show_results(outcome, as_json)
 
 
@@ -180,13 +183,13 @@ def import_export(
 @app.command()
 def train(
     case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = False, verbose: VerboseOption = False,
-    fresh: FreshOption = False, extend: ExtendOption = False,
+    fresh: FreshOption = False, extend: ExtendOption = False, wait: WaitOption = False,
 ) -> None:  # fmt: skip
     """Train every arm on the ingested blocks."""
     with _on_ray(_loading(case, overrides), verbose, trains=True) as loaded:
         from pipelines import commands as steps
 
-        trained, folder = steps.train(loaded, fresh, extend)
+        trained, folder = steps.train(loaded, fresh, extend, wait)
     if as_json:
         print(json.dumps({"trained": trained, "experiment": folder}))
     else:
@@ -201,6 +204,7 @@ def resume(
         bool,
         typer.Option("--allow-version-mismatch", help="Resume what another version of Kindred or torch has written."),
     ] = False,
+    wait: WaitOption = False,
 ) -> None:  # fmt: skip
     """Resume what was killed, to its report: from its storage alone, on as many workers as there are now."""
 
@@ -212,7 +216,7 @@ def resume(
     with _on_ray(load, verbose, trains=True) as begun:
         from pipelines import commands as steps
 
-        outcome = steps.resume(begun, allow_version_mismatch)
+        outcome = steps.resume(begun, allow_version_mismatch, wait)
     _show_results(outcome, as_json)
 
 

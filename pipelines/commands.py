@@ -83,10 +83,10 @@ def inspect(case: Case, pictures: int = 12, seed: int = 0, sheet: str | None = N
     return inspection.model_copy(update={"sheet": SheetInfo(file=file, seed=seed, tiles=tuple(tiles))})
 
 
-def train(case: Case, fresh: bool, extend: bool = False) -> tuple[int, str]:
+def train(case: Case, fresh: bool, extend: bool = False, wait: bool = False) -> tuple[int, str]:
     """Train the runs that are not done; return how many, and the experiment's folder."""
     folds = _ingested(case)
-    trained = [_trained(one, data_sets, fresh, extend=extend) for one, data_sets in folds]
+    trained = [_trained(one, data_sets, fresh, extend=extend, wait=wait) for one, data_sets in folds]
     return sum(trained), experiment_folder(_whole(folds))
 
 
@@ -127,7 +127,13 @@ def export(case: Case, arm: str, seed: int | None, task: str | None, out: str, f
     return export_run(case, data_sets, arm, seed, task, Path(out).absolute(), formats=formats, results=results)
 
 
-def run(case: Case, fresh: bool, extend: bool = False, command: tuple[str, Sequence[str]] | None = None) -> Outcome:
+def run(
+    case: Case,
+    fresh: bool,
+    extend: bool = False,
+    command: tuple[str, Sequence[str]] | None = None,
+    wait: bool = False,
+) -> Outcome:
     """Do all of it that is not done; with folds, fold after fold, and then report over all of them.
 
     Args:
@@ -135,13 +141,14 @@ def run(case: Case, fresh: bool, extend: bool = False, command: tuple[str, Seque
         fresh: train again what is trained.
         extend: go on from the end of shorter runs, whatever the schedule makes of that.
         command: the case's name and the overrides as they were given: the same again is then answered at once.
+        wait: where another process trains the experiment, wait until it has ended.
     """
     begun = time.time()
     finished = []
     for one in _folds(case):
         data_sets = _ingest(one)
         measured = _with_measured(one, data_sets)
-        _trained(measured, data_sets, fresh, extend=extend)
+        _trained(measured, data_sets, fresh, extend=extend, wait=wait)
         finished.append((measured, data_sets))
     outcome = _reported(finished)
     if command is not None:
@@ -153,10 +160,10 @@ def run(case: Case, fresh: bool, extend: bool = False, command: tuple[str, Seque
     return outcome
 
 
-def resume(case: Case, allow_version_mismatch: bool) -> Outcome:
+def resume(case: Case, allow_version_mismatch: bool, wait: bool = False) -> Outcome:
     """Resume an experiment, to its report; the sources are not read. A fold is an experiment of its own."""
     data_sets = begun_data_sets(case)
-    _trained(case, data_sets, fresh=False, allow_version_mismatch=allow_version_mismatch)
+    _trained(case, data_sets, fresh=False, allow_version_mismatch=allow_version_mismatch, wait=wait)
     return _reported([(case, data_sets)])
 
 
@@ -201,13 +208,18 @@ def _begun_or_ingested(case: Case) -> list[tuple[Case, DataSets]]:
 
 
 def _trained(
-    case: Case, data_sets: DataSets, fresh: bool, allow_version_mismatch: bool = False, extend: bool = False
+    case: Case,
+    data_sets: DataSets,
+    fresh: bool,
+    allow_version_mismatch: bool = False,
+    extend: bool = False,
+    wait: bool = False,
 ) -> int:
     write_whole(join(experiment_folder(case), CASE_FILE), as_yaml(case))
     write_data_sets(join(experiment_folder(case), DATA_SETS), data_sets)
     runs = json.dumps({"runs": [str(run) for run in list_runs(case)]})
     write_whole(join(experiment_folder(case), EXPERIMENT), runs)
-    return _train(case, data_sets, fresh, allow_version_mismatch, extend)
+    return _train(case, data_sets, fresh, allow_version_mismatch, extend, wait)
 
 
 def _folds(case: Case) -> list[Case]:

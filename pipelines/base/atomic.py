@@ -1,7 +1,7 @@
 """Atomic file writes: a file appears whole or not at all."""
 
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,22 +19,22 @@ def writing_atomically(path: Path) -> Iterator[BinaryIO]:
     """Open a file that takes ``path``'s place when the block ends, and is gone if it raises."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # In the same folder: a rename is atomic only within one file system.
-    descriptor, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(descriptor)
+    scratch = path.parent / f".{path.name}.{secrets.token_hex(4)}"
+    # Not as mkstemp does: who may read it is for the umask to say. Shared storage has other readers, faces have none.
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
-        with open(scratch, "wb") as file:
+        with open(descriptor, "wb") as file:
             yield file
             # Before the rename: after a power failure the name must not lead to data that never reached the disk.
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(scratch, 0o644)  # mkstemp lets its owner alone read; shared storage has other readers
         try:
             os.replace(scratch, path)
         except FileNotFoundError:
             if not path.exists():  # else another process wrote the same file and cleared the scratch files
                 raise
     except BaseException:
-        Path(scratch).unlink(missing_ok=True)
+        scratch.unlink(missing_ok=True)
         raise
 
 

@@ -21,11 +21,13 @@ def _number(value: object) -> object:
 
 
 Number = BeforeValidator(_number)
-Positive = Annotated[int, Field(ge=1), Number]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False), Number]
+# What float64 and float32 hold: beyond, what the case says is not what is computed.
+_LARGEST_WHOLE, _LARGEST = 2**53, 3e38
+Positive = Annotated[int, Field(ge=1, le=_LARGEST_WHOLE), Number]
+PositiveFloat = Annotated[float, Field(gt=0, le=_LARGEST, allow_inf_nan=False), Number]
 # What torch takes for a seed.
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False), Number]
+Weight = Annotated[float, Field(ge=0, le=_LARGEST, allow_inf_nan=False), Number]
 Probability = Annotated[float, Field(ge=0, le=1), Number]
 
 

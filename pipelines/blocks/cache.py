@@ -25,6 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR
 
 import xxhash
 from filelock import BaseFileLock, FileLock, Timeout
@@ -118,14 +119,28 @@ def cache_folder() -> Path:
     """Return the cache's folder, made if it is not there.
 
     Raises:
-        StorageUnavailableError: it belongs to another user.
+        StorageUnavailableError: it belongs to another user, others may write to it, or it is a link that nobody named:
+            in a temporary folder anybody may have put it there, and what lies behind it would be deleted for room.
     """
-    base = os.environ.get("KINDRED_BLOCK_CACHE") or os.path.join(tempfile.gettempdir(), f"kindred-blocks-{os.getuid()}")
-    folder = Path(base)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
+    named = os.environ.get("KINDRED_BLOCK_CACHE")
+    folder = Path(named or os.path.join(tempfile.gettempdir(), f"kindred-blocks-{os.getuid()}"))
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        status = folder.stat() if named else folder.lstat()
+    except FileNotFoundError:  # a link to nothing
+        status = folder.lstat()
+    wrong = None
+    if not S_ISDIR(status.st_mode):
+        wrong = "is no folder"
+    elif status.st_uid != os.getuid():
+        wrong = "belongs to another user"
+    elif status.st_mode & 0o022:
+        wrong = f"has mode {status.st_mode & 0o777:o}, so others may write to it"
+    if wrong is not None:
         raise StorageUnavailableError(
-            f"{folder} belongs to another user; expected a folder of your own (KINDRED_BLOCK_CACHE names it)"
+            f"{folder} {wrong}; expected a folder of your own that nobody else may write to (KINDRED_BLOCK_CACHE names "
+            "another one)"
         )
     return folder
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mtlcore import metric_names
 from mtlcore.suggestions import did_you_mean
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UserError, one_line
 from pipelines.base.storage import is_remote, join, missing_bucket
 from pipelines.case.build_network import builds_anywhere
 from pipelines.case.case import Arm, Case, RelatednessEdge, Tuning
@@ -751,6 +751,9 @@ def _network(case: Case) -> Iterator[str]:
             build_network(of_arm, tasks, seed=0)
         except ValueError as error:
             yield f"{key}network.{error}"
+            continue
+        except (RuntimeError, MemoryError, OverflowError) as error:  # a width of which torch has not the memory
+            yield f"{key}network: cannot be built: {one_line(error)}"
             continue
         if isinstance(case.input, VectorInput) and (
             problem := columns_problem(of_arm, [one.name for one in case.input.table_columns])

@@ -22,6 +22,7 @@ from pipelines.case.split import Part
 from pipelines.sources.registry import Source
 from pipelines.sources.table_columns import Columns, TableColumn
 
+_Side = Annotated[int, Field(ge=1, le=65_535), Number]  # of an image: formats' own bound
 _Finite = Annotated[float, Field(allow_inf_nan=False), Number]
 
 
@@ -223,7 +224,7 @@ class Select(Section):
     """Columns, and the value (or values) that they must have."""
     rows: Positive | None = None
     """How many; all by default."""
-    start: Annotated[int, Field(ge=0)] = 0
+    start: Annotated[int, Field(ge=0, le=2**53)] = 0
     """From which place of the shuffled rows on."""
     shuffle_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Decides the order."""
@@ -270,9 +271,9 @@ class PictureInput(Section):
 
     kind: Literal["picture"] = "picture"
     """Images."""
-    height: Positive
+    height: _Side
     """In pixels."""
-    width: Positive
+    width: _Side
     """In pixels."""
     channels: Literal[1, 3] = 3
     """3: red, green, blue; 1: grey."""

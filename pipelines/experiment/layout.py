@@ -12,6 +12,7 @@
     <case>-<fingerprint>/                        an experiment: one case with its settings
         case.yaml, data_sets.json                the case, self-contained, and the blocks it trains on
         experiment.json                          the names of its runs
+        .training.json                           who trains it, while somebody does
         runs/<arm>/<network>/seed-<k>/           model.safetensors, history.parquet, run.json
             log.jsonl                            metrics and events as it trains, as JSON Lines
             validation.parquet, tensorboard/     if the case validates; if it logs to TensorBoard

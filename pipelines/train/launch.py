@@ -23,6 +23,7 @@ from pipelines.batches.coverage import coverage_notes
 from pipelines.blocks.datasets import DataSets
 from pipelines.case.case import Case
 from pipelines.experiment.layout import experiment_folder
+from pipelines.experiment.lease import training_lease
 from pipelines.experiment.run import RECORD, Run, is_done, list_runs
 from pipelines.train.assignment import WorkerAssignment
 from pipelines.train.checkpoints.compatibility import check_resumable
@@ -49,6 +50,7 @@ def train(
     fresh: bool = False,
     allow_version_mismatch: bool = False,
     extend: bool = False,
+    wait: bool = False,
 ) -> int:
     """Train the runs of a case that are not done, those that were begun from where they stand; needs Ray if any is.
 
@@ -58,6 +60,7 @@ def train(
         fresh: train all runs again, from the beginning.
         allow_version_mismatch: resume also from checkpoints of another version of Kindred or torch.
         extend: where ``steps`` was raised, go on from the end of shorter runs even if that is another training.
+        wait: where another process trains the experiment, wait until it has ended.
 
     Returns:
         the number of runs that were trained.
@@ -65,7 +68,8 @@ def train(
     Raises:
         TrainingFailedError: a run failed; the others' results are kept.
         UserError: the case logs to wandb, which is not installed, or compiles, without a compiler; its mixing cannot be
-            kept with these datasets; or a run was begun by other code or on other data.
+            kept with these datasets; a run was begun by other code or on other data; or another process trains the
+            experiment.
     """
     check_wandb(case)
     check_compiler(case)
@@ -73,6 +77,15 @@ def train(
     for name, arm in case.arms.items():
         batch_sampler(case.for_arm(name), training_sizes(data_sets), 0, case.tasks_of_arm(name), arm.batch)
     experiment = experiment_folder(case)
+    if not fresh and not [run for run in list_runs(case) if not is_done(run, experiment, data_sets)]:
+        return 0
+    with training_lease(experiment, wait=wait):
+        return _train_what_is_left(case, data_sets, experiment, fresh, allow_version_mismatch, extend)
+
+
+def _train_what_is_left(
+    case: Case, data_sets: DataSets, experiment: str, fresh: bool, allow_version_mismatch: bool, extend: bool
+) -> int:
     runs = list_runs(case)
     if fresh:
         for run in runs:

@@ -1,5 +1,7 @@
 """Blocks of object storage on this machine: bounded, shared by processes, and what a process uses stays."""
 
+import os
+import stat
 import subprocess
 import sys
 
@@ -7,9 +9,10 @@ import numpy as np
 import pytest
 
 from mtlcore import Multiclass
+from pipelines.base.atomic import write_atomically
 from pipelines.base.errors import UserError
-from pipelines.base.storage import join, read_bytes
-from pipelines.blocks.cache import DamagedBlockError, local_blocks
+from pipelines.base.storage import StorageUnavailableError, join, read_bytes
+from pipelines.blocks.cache import DamagedBlockError, cache_folder, local_blocks
 from pipelines.blocks.reader import BlockReader
 from tests.object_storage import environment_for, make_bucket, proxy, put, remove, s3_server, url_at
 from tests.pipelines.blocks.block_files import KIND, block_table, write_blocks
@@ -152,3 +155,34 @@ def test_a_reader_whose_files_are_deleted_goes_on(stored, tmp_path):
     after = reader.gather(np.arange(len(reader)))
     assert np.array_equal(after.inputs, before.inputs)
     assert np.array_equal(after.labels["kind"], before.labels["kind"])
+
+
+def test_the_cache_is_a_folder_of_ones_own_and_no_link_that_somebody_planted(tmp_path, monkeypatch):
+    monkeypatch.delenv("KINDRED_BLOCK_CACHE", raising=False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder = cache_folder()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    folder.chmod(0o777)
+    with pytest.raises(StorageUnavailableError, match="mode 777"):
+        cache_folder()
+    folder.rmdir()
+    (tmp_path / "precious").mkdir()
+    for to in ("precious", "nothing"):
+        folder.symlink_to(tmp_path / to)
+        with pytest.raises(StorageUnavailableError, match="is no folder"):
+            cache_folder()
+        folder.unlink()
+    (tmp_path / "mine").symlink_to(tmp_path / "precious")  # a link that one names oneself is meant
+    monkeypatch.setenv("KINDRED_BLOCK_CACHE", str(tmp_path / "mine"))
+    assert cache_folder() == tmp_path / "mine"
+
+
+@pytest.mark.parametrize("mask", [0o077, 0o027, 0o022])
+def test_whoever_may_read_what_is_written_is_for_the_umask_to_say(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        write_atomically(tmp_path / "a" / "faces.arrow", b"faces")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a" / "faces.arrow").stat().st_mode) == 0o666 & ~mask
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o777 & ~mask
