@@ -110,6 +110,7 @@ _NAMES = {
         "Verdict",
         "negative_transfer_verdict",
     ),
+    "mtlcore.metrics.verification": ("verification_difference", "verification_scores"),
     "mtlcore.networks": (
         "AttentionTrunk",
         "CrossStitch",
@@ -137,6 +138,7 @@ _NAMES = {
         "relatedness_from_annotations",
         "relatedness_from_counts",
     ),
+    "mtlcore.relatedness.from_bins": ("relatedness_from_bins",),
     "mtlcore.relatedness.from_hierarchy": (
         "composed_relatedness",
         "relatedness_from_hierarchy",

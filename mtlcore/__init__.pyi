@@ -73,6 +73,8 @@ from mtlcore.metrics.metrics import unitless_metric as unitless_metric
 from mtlcore.metrics.negative_transfer import ENOUGH_SEEDS as ENOUGH_SEEDS
 from mtlcore.metrics.negative_transfer import Verdict as Verdict
 from mtlcore.metrics.negative_transfer import negative_transfer_verdict as negative_transfer_verdict
+from mtlcore.metrics.verification import verification_difference as verification_difference
+from mtlcore.metrics.verification import verification_scores as verification_scores
 from mtlcore.networks import AttentionTrunk as AttentionTrunk
 from mtlcore.networks import CrossStitch as CrossStitch
 from mtlcore.networks import DSelectK as DSelectK
@@ -96,6 +98,7 @@ from mtlcore.relatedness.from_annotations import AnnotationCounts as AnnotationC
 from mtlcore.relatedness.from_annotations import count_annotations as count_annotations
 from mtlcore.relatedness.from_annotations import relatedness_from_annotations as relatedness_from_annotations
 from mtlcore.relatedness.from_annotations import relatedness_from_counts as relatedness_from_counts
+from mtlcore.relatedness.from_bins import relatedness_from_bins as relatedness_from_bins
 from mtlcore.relatedness.from_hierarchy import composed_relatedness as composed_relatedness
 from mtlcore.relatedness.from_hierarchy import relatedness_from_hierarchy as relatedness_from_hierarchy
 from mtlcore.relatedness.from_predictions import HeldOut as HeldOut
@@ -222,6 +225,7 @@ __all__ = [
     "read_classes",
     "regression_loss",
     "relatedness_from_annotations",
+    "relatedness_from_bins",
     "relatedness_from_counts",
     "relatedness_from_hierarchy",
     "relatedness_from_predictions",
@@ -236,5 +240,7 @@ __all__ = [
     "task_metrics",
     "unit_importance",
     "unitless_metric",
+    "verification_difference",
+    "verification_scores",
     "without_auxiliary",
 ]

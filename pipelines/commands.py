@@ -31,7 +31,7 @@ from pipelines.experiment.finished import note_finished
 from pipelines.experiment.layout import CASE_FILE, DATA_SETS, EXPERIMENT, experiment_folder, sheet_file
 from pipelines.experiment.resume import begun_data_sets
 from pipelines.experiment.run import list_runs
-from pipelines.ingest.ingest import ingest as _ingest
+from pipelines.ingest.ingest import ingest as _ingest_labelled
 from pipelines.ingest.ingest import ingested
 from pipelines.inspection.contact_sheet import draw_sheet
 from pipelines.inspection.inspection import Inspection, SheetInfo, SheetTile, inspection_of, open_data_sets
@@ -41,6 +41,7 @@ from pipelines.search.tune import Tuned, check_tunable
 from pipelines.search.tune import tune as _tune
 from pipelines.train.launch import train as _train
 from pipelines.use.export import export_run
+from pipelines.use.label_by_models import label_by_models
 
 
 def ingest(case: Case) -> dict[str, Manifest]:
@@ -181,6 +182,12 @@ def relate(case: Case, edges: Sequence[str] = ()) -> list[EstimatedEdge]:
     need_ray()
     data_sets = _ingest(case)
     return _relate(_with_measured(case, data_sets), data_sets, requested)
+
+
+def _ingest(case: Case) -> DataSets:
+    """Ask the models that label datasets, and make the blocks that are not there."""
+    label_by_models(case)
+    return _ingest_labelled(case)
 
 
 def _with_measured(case: Case, data_sets: DataSets) -> Case:

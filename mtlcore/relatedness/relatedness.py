@@ -79,10 +79,19 @@ class Relatedness:
         shape = (len(self.source.outputs), len(self.target.outputs))
         if tuple(self.table.shape) != shape:
             raise ValueError(f"{self.edge}: the table has shape {tuple(self.table.shape)}, the tasks need {shape}")
-        for row_name, row in zip(self.source.outputs, self.table.tolist(), strict=True):
-            self._check_row(f"row {row_name!r}", row)
+        for k in self._rows_to_check():
+            self._check_row(f"row {self.source.outputs[k]!r}", self.table[k].tolist())
         self._check_base()
         self._check_evidence()
+
+    def _rows_to_check(self) -> list[int]:
+        """Return the rows in which something may be wrong: of a large table, looking at every cell takes seconds."""
+        unknown = self.table.isnan()
+        wrong = ~(((self.table >= 0) & (self.table <= 1)) | unknown).all(dim=1)
+        if isinstance(self.target, Multiclass):
+            wrong |= (self.table.double().sum(dim=1) - 1).abs().nan_to_num(1.0) > 1e-7
+            wrong &= ~unknown.all(dim=1)
+        return wrong.nonzero().flatten().tolist()
 
     def _check_row(self, where: str, row: list[float]) -> None:
         for cell_name, value in zip(self.target.outputs, row, strict=True):
@@ -229,7 +238,7 @@ class Relatedness:
                 raise ValueError(
                     f"{edge}: row {name!r} is not a {what} of {source.name!r}{did_you_mean(name, source.outputs)}"
                 )
-        table = torch.zeros(len(source.outputs), len(target.outputs), dtype=torch.float64)
+        table = [[0.0] * len(target.outputs) for _ in source.outputs]
         for c, class_name in enumerate(source.outputs):
             if class_name not in rows:
                 nothing = f", or `{class_name}: []` where nothing holds" if isinstance(target, Multilabel) else ""
@@ -239,13 +248,14 @@ class Relatedness:
                 )
             where = f"{edge}, row {class_name!r}"
             for label, value in expanded_row(rows[class_name], target.outputs, where).items():
-                table[c, places[label] if label in places else _place(label, target, where)] = value
+                table[c][places[label] if label in places else _place(label, target, where)] = value
+        cells = torch.tensor(table, dtype=torch.float64).reshape(len(source.outputs), len(target.outputs))
         if base is None:
-            return cls(source, target, table, provenance=provenance)
+            return cls(source, target, cells, provenance=provenance)
         leak = torch.zeros(len(target.outputs), dtype=torch.float64)
         for label, value in base.items():
             leak[_place(label, target, f"{edge}, base")] = value
-        return cls(source, target, table, leak, provenance=provenance)
+        return cls(source, target, cells, leak, provenance=provenance)
 
 
 def first_cell(wrong: Tensor, relatedness: Relatedness) -> str | None:

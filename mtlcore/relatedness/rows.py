@@ -36,7 +36,7 @@ def expanded_row(
     if not isinstance(row, Mapping):
         return dict.fromkeys(row, 1.0)
     if not _FORM & set(row) or _FORM & set(labels):
-        return {label: _number(value, f"{where}, cell {label!r}") for label, value in row.items()}
+        return {label: _number(value, where, label) for label, value in row.items()}
     if more := sorted(set(row) - _FORM):
         raise ValueError(
             f"{where}: found {more[0]!r} beside 'prototypical' and 'observational'; "
@@ -52,12 +52,13 @@ def expanded_row(
         if label in observed:
             raise ValueError(f"{where}: {label!r} is both prototypical and observational; expected one of them")
     cells = dict.fromkeys(certain, 1.0)
-    return cells | {label: _number(value, f"{where}, cell {label!r}") for label, value in observed.items()}
+    return cells | {label: _number(value, where, label) for label, value in observed.items()}
 
 
-def _number(value: Any, where: str) -> float:
+def _number(value: Any, where: str, label: str) -> float:
     if value is None:
         return math.nan
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{where}: found {value!r}; expected a probability in [0, 1], or null where it is unknown")
+        right = "expected a probability in [0, 1], or null where it is unknown"
+        raise ValueError(f"{where}, cell {label!r}: found {value!r}; {right}")
     return float(value)

@@ -87,11 +87,13 @@ def trainable(
     from pipelines.ingest.ingest import ingest
     from pipelines.search.trial import run_case_trial
     from pipelines.search.tune import TRIAL_RESOURCES, check_tunable
+    from pipelines.use.label_by_models import label_by_models
 
     loaded = case if isinstance(case, Case) else load_case(case)
     tuning = loaded.tuning.model_copy(update={"arm": arm, "seeds": tuple(seeds)})
     loaded = loaded.model_copy(update={"tuning": tuning})
     check_tunable(loaded, needs_losses=False)
+    label_by_models(loaded)
     data_sets = ingest(loaded)
     loaded = with_measured_scaling(loaded, data_sets)
     trial = partial(run_case_trial, case=loaded, data_sets=data_sets.of_split("train", "validation"))

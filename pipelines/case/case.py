@@ -17,6 +17,7 @@ from pipelines.case.data import DataSet, Input, TaskSection
 from pipelines.case.network import Network, Sha256, Sharing
 from pipelines.case.training import Balancing, Matching, Mixing, Training, method_alone
 from pipelines.case.unlabelled import Unlabelled
+from pipelines.case.verification import Verification
 
 
 class Counted(Section):
@@ -163,6 +164,8 @@ class Evaluation(Section):
     """The task whose confusion is reported; the first by default."""
     metrics: dict[str, MetricsOfTask] = {}
     """By task, metrics to add, and which is primary."""
+    verification: Verification | None = None
+    """Pairs of inputs of one identity or two, of none that was trained on."""
     replicates: Positive = 1000
     """Bootstrap replicates."""
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
@@ -289,7 +292,9 @@ class Case(Section):
     @property
     def needs_data_root(self) -> bool:
         """Whether anything that it reads lies below data_root, a place of the user's."""
-        return self.embedded is None and not all(data_set.source.made for data_set in self.datasets.values())
+        verified = [self.evaluation.verification.source] if self.evaluation.verification else []
+        sources = [*(data_set.source for data_set in self.datasets.values()), *verified]
+        return self.embedded is None and not all(source.made for source in sources)
 
     @property
     def experiment(self) -> str | None:

@@ -26,6 +26,7 @@ from pipelines.case.data import (
     outputs_of,
 )
 from pipelines.case.exported_start import columns_problem
+from pipelines.case.label_models import label_model_keys, label_model_problems
 from pipelines.case.search_spaces import check_space
 from pipelines.case.start import trained_on
 from pipelines.case.training import Matching, Mixing, SharesMixing
@@ -45,7 +46,7 @@ def check_case(case: Case, *, check_paths: bool = True) -> list[str]:
 
     With ``check_paths`` False, nothing is looked up below data_root: it lies on another machine.
     """
-    paths = (_source_paths,) if check_paths else ()
+    paths = (_source_paths, label_model_problems) if check_paths else ()
     network = (_network,) if check_paths or builds_anywhere(case.network) else ()
     checks = (
         _tasks,
@@ -58,6 +59,7 @@ def check_case(case: Case, *, check_paths: bool = True) -> list[str]:
         _metrics,
         _validation,
         _arms_and_evaluation,
+        _verification,
         _pair_losses,
         _balancing,
         _pieces_and_shards,
@@ -211,7 +213,11 @@ def _datasets(case: Case) -> Iterator[str]:
             if task_name not in case.tasks:
                 yield _unknown(f"{key}.labels", "task", task_name, case.tasks)
             else:
-                yield from _label_rule(case, f"{key}.labels.{task_name}", task_name, rule, data_set.source)
+                place = f"{key}.labels.{task_name}"
+                training = data_set.split == "train"
+                yield from label_model_keys(place, task_name, rule, case.tasks[task_name], for_training=training)
+                if rule.where != "model":
+                    yield from _label_rule(case, place, task_name, rule, data_set.source)
     for task_name, task in case.tasks.items():
         for split in ("train",) if task.auxiliary else ("train", "test"):
             if not any(task_name in data_set.labels for data_set in case.of_split(split).values()):
@@ -275,18 +281,20 @@ def _source_paths(case: Case) -> Iterator[str]:
         near = did_you_mean(name, difflib.get_close_matches(name, siblings, n=1))
         yield f"data_root: found {root!r}, no such folder or archive; expected where your data lie{near}"
         return
-    for name, data_set in case.datasets.items():
+    sources = {f"datasets.{name}.source": data_set.source for name, data_set in case.datasets.items()}
+    if case.evaluation.verification:
+        sources["evaluation.verification.source"] = case.evaluation.verification.source
+    for key, source in sources.items():
         try:
-            data_set.source.find_places(root)
+            source.find_places(root)
         except NothingThereError as error:
-            key = f"datasets.{name}.source.path"
-            what = wrong_kind(root, str(error), data_set.source)
-            yield _missing_path(key, str(error), root) if what is None else f"{key}: {what}"
+            what = wrong_kind(root, str(error), source)
+            yield _missing_path(f"{key}.path", str(error), root) if what is None else f"{key}.path: {what}"
         except BrokenArchiveError as error:
             if case.ingest.broken_archives == "fail":
-                yield f"datasets.{name}.source.path: {error}; expected a whole archive"
+                yield f"{key}.path: {error}; expected a whole archive"
         except (UserError, OSError) as error:
-            yield f"datasets.{name}.source.path: {error}"
+            yield f"{key}.path: {error}"
 
 
 def _not_there(key: str, url: str) -> str | None:
@@ -514,6 +522,19 @@ def _arms_and_evaluation(case: Case) -> Iterator[str]:
     yield from _warm_start(case)
     if case.evaluation.main_task is not None and case.evaluation.main_task not in case.tasks:
         yield _unknown("evaluation.main_task", "task", case.evaluation.main_task, case.tasks)
+
+
+def _verification(case: Case) -> Iterator[str]:
+    settings, key = case.evaluation.verification, "evaluation.verification"
+    if settings is None:
+        return
+    if settings.task not in case.tasks:
+        yield _unknown(f"{key}.task", "task", settings.task, case.tasks)
+    yield from _source_and_input(case, f"{key}.source", settings.source)
+    if settings.source.labels_in_folders and settings.column != "folder":
+        yield f"{key}.column: found {settings.column!r} for images in folders; expected folder"
+    if case.folds:
+        yield f"{key}: found beside folds, each of which has networks of its own; expected one of the two"
 
 
 def _metrics(case: Case) -> Iterator[str]:

@@ -187,10 +187,15 @@ class LabelRule(Section):
 
     ``bins`` makes classes of a column of numbers, or labels that hold in order: from the k-th of them on class k, of
     len(bins) + 1, or the first k labels, of len(bins).
+
+    ``model``: pseudo-labels, what an exported model predicts of the same inputs, as `kindred predict` does. With
+    ``threshold`` a class of a lower probability is not annotated, nor is a label whose probability is neither as high
+    nor as low (0.9: from 0.9 on, up to 0.1). ``soft`` gives a regression task the model's log-odds by class or label
+    (J. Ba, R. Caruana, "Do deep nets really need to be deep?", NIPS 2014).
     """
 
-    where: Literal["folder", "column", "columns", "annotators"] = Field(alias="from")
-    """The image's folder, one column, a column a label, or a column an annotator."""
+    where: Literal["folder", "column", "columns", "annotators", "model"] = Field(alias="from")
+    """The image's folder, one column, a column a label, a column an annotator, or a trained model."""
     column: str | None = None
     """The column, with ``from: column``."""
     columns: Annotated[tuple[str, ...], BeforeValidator(one_or_more)] = ()
@@ -213,6 +218,21 @@ class LabelRule(Section):
     """An image stands in several rows, one label in each."""
     value_column: str | None = None
     """Of a table in long format, the column that says whether the label holds."""
+    model: str | None = None
+    """With ``from: model``, the folder that `kindred export` wrote, by the case file; or a URL."""
+    task: str | None = None
+    """With ``from: model``, what the model calls the task, where it is not called as here."""
+    soft: bool = False
+    """With ``from: model``, log-odds as numbers in the place of a class or labels."""
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    """With ``from: model``, of its network.json and weights: filled in when the case is read; another is refused."""
+
+    @model_serializer(mode="wrap")
+    def _as_before_there_were_models(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what says nothing: blocks are named by what a section holds."""
+        content: dict[str, Any] = plain(self)
+        of_models = ("model", "task", "soft", "sha256")
+        return content if self.where == "model" else {k: v for k, v in content.items() if k not in of_models}
 
 
 class Select(Section):

@@ -16,6 +16,7 @@ from pipelines.base.storage import join
 from pipelines.case.case import Case
 from pipelines.case.device import with_device
 from pipelines.case.exported_start import cold_baselines, fill_from_export, with_named_weights
+from pipelines.case.label_models import with_label_models
 from pipelines.case.network_paths import KEYS as NETWORK_PATHS
 from pipelines.case.network_paths import absolute_network_path, resolve_network_paths
 from pipelines.case.pretrained_scaling import with_pretrained_scaling
@@ -115,6 +116,8 @@ def _validated(raw_case: Any, path: Path, overrides: Sequence[str], *, check_pat
     _choose_backbone(raw_case)
     _merge_matching_into_arms(raw_case)
     _columns_into_tables(raw_case)
+    if problems := with_label_models(raw_case, path.absolute().parent, look_up=check_paths):
+        raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
     if problems := with_divided_datasets(raw_case):
         raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
     if problems := with_listed_vocabularies(raw_case, path.absolute().parent, look_up=check_paths):
@@ -155,6 +158,9 @@ def _apply(raw_case: dict[str, Any], override: str, path: Path, *, resolve: bool
         and isinstance(value, str)
         and "://" not in value
     ):
+        value = str(Path(value).absolute())
+    of_a_rule = key_path.startswith("datasets.") and ".labels." in key_path and key_path.endswith(".model")
+    if resolve and of_a_rule and isinstance(value, str) and "://" not in value:
         value = str(Path(value).absolute())
     if resolve and key_path in NETWORK_PATHS:
         value = absolute_network_path(key_path, value, Path.cwd())

@@ -10,6 +10,7 @@ key of an edge                   what it gives
 ``file: x.safetensors``          what ``mtlcore.save_relatedness`` wrote
 ``hierarchy: {child: parent}``   a tree: what a class belongs to, over any number of levels (also as ``file`` there)
 ``through: task``                the edges from -> task and task -> to, composed
+``bins: true``                   what follows from the ``bins`` by which both tasks cut one column of numbers
 ``rows: {...}``                  beside any of these: rows that are stated here and stand above the others'
 ===============================  ==================================================================================
 """
@@ -29,6 +30,7 @@ from mtlcore import (
     composed_relatedness,
     expression_to_au,
     load_relatedness,
+    relatedness_from_bins,
     relatedness_from_hierarchy,
 )
 from mtlcore.relatedness.relatedness import known_rows
@@ -36,7 +38,7 @@ from mtlcore.relatedness.rows import expanded_row
 from mtlcore.suggestions import did_you_mean
 
 _BUILT_IN = ("expression_to_au",)
-_WAYS = ("table", "file", "hierarchy", "through")
+_WAYS = ("table", "file", "hierarchy", "through", "bins")
 _IN_A_FILE = {"table", "base", "support", "interval", "provenance", "tasks"}
 
 # For an editor: the JSON Schema of the keys that become a ``table`` when a case file is read.
@@ -47,6 +49,7 @@ EDGE_FORMS: dict[str, Any] = {
         "description": "A tree, child: parent, or the YAML file that holds it.",
     },
     "through": {"type": "string", "description": "A task: the edges from -> task and task -> to are composed."},
+    "bins": {"const": True, "description": "Both tasks cut one column of numbers by bins: the table follows."},
     "rows": {"type": "object", "description": "Rows that stand above those of the table, file or hierarchy."},
 }
 ReadYaml = Callable[[Path], Any]
@@ -99,6 +102,8 @@ def _plain(edge: dict[str, Any], way: str, raw_case: dict[str, Any], folder: Pat
             source, target, {str(child): str(parent) for child, parent in tree.items()}
         )
         edge["table"] = dict(known_rows(relatedness))
+    elif way == "bins":
+        edge["table"] = _of_bins(edge, raw_case)
     elif isinstance(edge["table"], str):
         edge["table"] = _built_in(edge, raw_case)
     stated = edge.pop("rows", None)
@@ -113,6 +118,45 @@ def _plain(edge: dict[str, Any], way: str, raw_case: dict[str, Any], folder: Pat
         else row
         for name, row in edge["table"].items()
     }
+
+
+def _of_bins(edge: dict[str, Any], raw_case: dict[str, Any]) -> dict[str, Any]:
+    """Return the table of two tasks that are one column of numbers, cut at different bounds."""
+    if edge.pop("bins") is not True:
+        raise ValueError("expected true, or no such key: the bins stand in the datasets' label rules")
+    source, target = _ends(edge, raw_case)
+    (source_bins, of_source), (target_bins, of_target) = (_bins_of(task.name, raw_case) for task in (source, target))
+    if not of_source & of_target:
+        raise ValueError(
+            f"found {source.name!r} of the column {', '.join(sorted(of_source))} and {target.name!r} of "
+            f"{', '.join(sorted(of_target))}; expected one number, in a column of the same name"
+        )
+    return dict(known_rows(relatedness_from_bins(source, target, source_bins, target_bins)))
+
+
+def _bins_of(task: str, raw_case: dict[str, Any]) -> tuple[list[float], set[str]]:
+    """Return the bins by which all datasets cut a task's numbers, and the columns that these stand in."""
+    found: dict[str, tuple[list[float], str]] = {}
+    datasets = raw_case.get("datasets")
+    for name, data_set in datasets.items() if isinstance(datasets, dict) else ():
+        labels = data_set.get("labels") if isinstance(data_set, dict) else None
+        rule = labels.get(task) if isinstance(labels, dict) else None
+        if isinstance(rule, dict):
+            key = f"datasets.{name}.labels.{task}"
+            bins = rule.get("bins")
+            if not isinstance(bins, list) or not bins:
+                raise ValueError(f"{key} has no bins; expected them in every dataset that has the task")
+            try:
+                found[key] = [float(bound) for bound in bins], str(rule.get("column") or "folder")
+            except (TypeError, ValueError):
+                raise ValueError(f"{key}.bins: found {bins}; expected rising numbers") from None
+    if not found:
+        raise ValueError(f"no dataset has labels of {task!r}; expected a column of numbers that is cut by bins")
+    (first, (bins_of_first, _)), *others = found.items()
+    for key, (bins_of_other, _) in others:
+        if bins_of_other != bins_of_first:
+            raise ValueError(f"{key} has other bins than {first}; expected the same")
+    return bins_of_first, {column for _, column in found.values()}
 
 
 def _is_label(row: dict[Any, Any], edge: dict[str, Any], raw_case: dict[str, Any]) -> bool:

@@ -72,7 +72,7 @@ def _of_data(raw_case: Mapping[str, Any], task: str) -> list[str]:
     for name, data_set in datasets.items() if isinstance(datasets, dict) else ():
         rules = data_set.get("labels") if isinstance(data_set, dict) else None
         rule = rules.get(task) if isinstance(rules, dict) else None
-        if not isinstance(rule, dict):
+        if not isinstance(rule, dict) or rule.get("from") == "model":
             continue
         key = f"datasets.{name}"
         if rule.get("from") not in ("folder", "column", "annotators"):

@@ -57,6 +57,7 @@ from pipelines.evaluate.table_arms import (
     with_every_arm,
 )
 from pipelines.evaluate.task_test import TaskTest, of_arm, or_null
+from pipelines.evaluate.verification import verify
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.provenance import provenance
 from pipelines.experiment.run import Run, list_runs, read_record, read_weights
@@ -140,6 +141,7 @@ def evaluate_folds(folds: Sequence[tuple[Case, DataSets]]) -> Results:
         folds=None if whole else len(folds),
         warnings=label_warnings(case, {name: manifest.labels for name, manifest in data_sets.manifests.items()}),
         confusion=_confusion(case, tested, main_task),
+        verification=verify(case, list_runs(case), experiment_folder(case)) if whole else None,
         timings=[
             _timing(run, at, "" if whole else f"fold-{i // (len(ran) // len(folds))}/")
             for i, (run, at) in enumerate(ran)

@@ -227,6 +227,32 @@ class Confusion(_Part):
     )
 
 
+class VerificationOfArm(_Part):
+    """How well an arm's embeddings tell pairs of one identity from pairs of two; a value a seed."""
+
+    auc: list[float | None] = Field(description="probability that a pair of one identity is more alike than one of two")
+    eer: list[float | None] = Field(description="equal error rate: lower is better; 0.5 is chance, as of auc")
+    difference: Difference | None = Field(
+        description="of auc to the baseline, with an interval over seeds and identities; null of the baseline itself"
+    )
+
+    def mean(self, metric: str) -> float:
+        """Return the mean over seeds of ``auc`` or ``eer``."""
+        values = [value for value in getattr(self, metric) if value is not None]
+        return sum(values) / len(values) if values else math.nan
+
+
+class VerificationResult(_Part):
+    """Pairs of inputs of identities that no network was trained on, by the cosine of what goes into a task's head."""
+
+    task: str
+    inputs: int
+    identities: int
+    same: int = Field(description="pairs of one identity")
+    different: int = Field(description="pairs of two")
+    arms: dict[str, VerificationOfArm] = Field(description="by arm; one that uses another's networks is left out")
+
+
 class Results(_Part):
     """Everything that a case showed."""
 
@@ -269,6 +295,9 @@ class Results(_Part):
     folds: int | None = Field(default=None, description="over how many folds; null without folds")
     confusion: Confusion | None
     confusions: dict[str, Confusion] = Field(default={}, description="of every multiclass task")
+    verification: VerificationResult | None = Field(
+        default=None, description="of evaluation.verification; null without it"
+    )
     timings: list[Timing]
     versions: dict[str, str]
     warnings: list[str] = Field(default=[], description="what is odd about the labels as a whole, worst first")

@@ -28,6 +28,7 @@ from pipelines.ingest.labels import (
     nothing_annotated,
     through,
 )
+from pipelines.ingest.model_labels import align_predictions, asks_for_all, predictions_file
 from pipelines.ingest.number_labels import mean_of
 from pipelines.sources.cells import Aligned, distinct_cells
 from pipelines.sources.label_names import read_names
@@ -105,23 +106,11 @@ def list_data_set(case: Case, name: str) -> ListedDataSet:
 
 def _list_data_set(case: Case, name: str) -> ListedDataSet:
     data_set, root = case.datasets[name], str(case.data_root)
-    try:
-        listing = list_source(
-            root, data_set.source, quarantine_broken_archives=case.ingest.broken_archives == "quarantine"
-        )
-    except UserError as error:
-        raise UserError(f"datasets.{name}: {error}") from None
-    # Sources list in the order of a disk, an archive or a table: blocks must not depend on it.
-    listing = listing.take(pc.sort_indices(listing.rows["id"]))
-    if data_set.select is not None:
-        listing = _selected(name, data_set, listing)
-    if not len(listing):
-        raise UserError(f"datasets.{name}: found no input in {', '.join(data_set.source.path)}; at least one is needed")
-
+    listing = selected_rows(case, name)
     tasks, place = tasks_of(case), join(root, listing.rows["source"][0].as_py())
     usable = pc.is_null(listing.rows["refused"])
     aligned = {
-        task: _aligned(case, name, task, tasks, listing.fields, place)
+        task: _aligned(case, name, task, tasks, listing, place)
         if pc.any(usable).as_py()
         else nothing_annotated(tasks[task], len(listing))  # there may not even be columns
         for task in data_set.labels
@@ -161,6 +150,27 @@ def _list_data_set(case: Case, name: str) -> ListedDataSet:
     refused = _refused(listing, reasons)
     fields = listing.fields.filter(kept)
     return ListedDataSet(name, rows, fields, refused, most, listing.notes, listing.vector_columns)
+
+
+def selected_rows(case: Case, name: str) -> Listing:
+    """List the rows of a dataset's source that it selects, sorted by id; of a divided one, those of all parts.
+
+    Raises:
+        UserError: the source cannot be read, or is empty.
+    """
+    data_set = case.datasets[name]
+    lenient = case.ingest.broken_archives == "quarantine"
+    try:
+        listing = list_source(str(case.data_root), data_set.source, quarantine_broken_archives=lenient)
+    except UserError as error:
+        raise UserError(f"datasets.{name}: {error}") from None
+    # Sources list in the order of a disk, an archive or a table: blocks must not depend on it.
+    listing = listing.take(pc.sort_indices(listing.rows["id"]))
+    if data_set.select is not None:
+        listing = _selected(name, data_set, listing)
+    if not len(listing):
+        raise UserError(f"datasets.{name}: found no input in {', '.join(data_set.source.path)}; at least one is needed")
+    return listing
 
 
 def _rows_of_part(
@@ -280,8 +290,11 @@ def _one_row_an_image(
     return together, merged, pa.chunked_array([pa.array(first, pa.string())])
 
 
-def _aligned(case: Case, name: str, task: str, tasks: dict[str, Task], fields: pa.Table, place: str) -> Aligned:
-    rule = case.datasets[name].labels[task]
+def _aligned(case: Case, name: str, task: str, tasks: dict[str, Task], listing: Listing, place: str) -> Aligned:
+    rule, fields = case.datasets[name].labels[task], listing.fields
+    if rule.where == "model":
+        file = predictions_file(case, name, rule, listing, full=asks_for_all(rule, tasks[task]))
+        return align_predictions(rule, tasks[task], case.tasks[task].aliases, listing.rows["id"], file)
     found_in = rule.through or task
     names = None if rule.names is None else _names(case, f"datasets.{name}.labels.{task}.names", rule.names)
     aligned = align(rule, tasks[found_in], case.tasks[found_in].aliases, fields, place, names)

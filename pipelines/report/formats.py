@@ -38,6 +38,19 @@ def as_markdown(results: Results) -> str:
         for metric in next(iter(results.of_task(task).values())).metrics
     ]
     lines += _md_table(["task", "metric", *arms], rows)
+    if results.verification is not None:
+        lines += ["", f"## Verification by {_md(results.verification.task)}", ""]
+        verified = [
+            [
+                arm,
+                f"{results.verification.identities} identities that nobody trained on",
+                score_text(of.mean("auc"), "auc") + (f" {_SIGNS[d.verdict]} {interval_text(d, '')}" if d else ""),
+                score_text(of.mean("eer"), "eer"),
+            ]
+            for arm, of in results.verification.arms.items()
+            for d in (of.difference,)
+        ]
+        lines += _md_table(["arm", "pairs of", "AUC", "equal error rate"], verified)
     lines += ["", "## Data", ""]
     data = [[name, of.split, f"{of.rows:,}", f"{of.quarantined:,}"] for name, of in results.data_sets.items()]
     lines += _md_table(["dataset", "split", "rows", "quarantined"], data)

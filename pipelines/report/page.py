@@ -139,6 +139,7 @@ def contents(results: Results, shown: Sequence[str], listed: bool, pictures: boo
     every = [
         ("results", "Results", True),
         ("verdicts-of", "Did co-training help?", verdicts),
+        ("verification-of", "Verification", results.verification is not None),
         ("warnings-of", "Warnings", bool(results.warnings)),
         ("scores", "Scores", "scores" in shown),
         ("confusion", "Confusion", "confusion" in shown or listed),

@@ -158,5 +158,6 @@ def _lists(rows: Tensor) -> pa.Array:
 
 
 def outputs_metadata(tasks: Mapping[str, Task]) -> dict[str, str]:
-    """Return what a file of predictions says of itself: every task's classes or labels, in order."""
-    return {"kindred": json.dumps({"outputs": {name: list(task.outputs) for name, task in tasks.items()}})}
+    """Return what a file of predictions says of itself: every task's kind, and its classes or labels, in order."""
+    outputs = {name: list(task.outputs) for name, task in tasks.items()}
+    return {"kindred": json.dumps({"outputs": outputs, "kinds": {name: task.kind for name, task in tasks.items()}})}

@@ -15,12 +15,12 @@ from mtlcore.exported import ExportedModel
 from pipelines.base.errors import UserError
 from pipelines.case.data import Input, PictureInput, VectorInput
 from pipelines.ingest.decode import decode_input
+from pipelines.ingest.decode_rows import decode_rows
 from pipelines.ingest.make_block import reason_of
 from pipelines.sources.table_columns import encode, resolved
 from pipelines.use.answers import Asked, answer, check_alike
 from pipelines.use.find_model import Files, find_model, load_files
 from pipelines.use.inputs import list_inputs
-from pipelines.use.predict_part import decode_rows
 
 if TYPE_CHECKING:
     import pandas as pd

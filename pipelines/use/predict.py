@@ -128,10 +128,17 @@ def predict(
         StorageUnavailableError: object storage does not answer; the same command goes on later.
     """
     ending_of(out)
-    description = Description.from_json(models[0][DESCRIPTION])
-    declared = input_of(description)
+    declared = input_of(Description.from_json(models[0][DESCRIPTION]))
     with bar("list inputs", None, ""):
         listed = list_inputs(inputs, declared, options)
+    return predict_listed(models, listed, out, asked, run_code=run_code)
+
+
+def predict_listed(
+    models: Sequence[Files], listed: Sequence[Listed], out: str, asked: Asked, *, run_code: bool = False
+) -> Predicted:
+    """Predict rows that are listed already; see :func:`predict`."""
+    declared = input_of(Description.from_json(models[0][DESCRIPTION]))
     parts, refused = _parts(listed, declared)
     folder = _beside(out, ".parts")
     recipe = Recipe(tuple(one.source for one in listed), declared, asked, folder, run_code)

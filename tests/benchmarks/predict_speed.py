@@ -15,10 +15,11 @@ from PIL import Image
 
 from mtlcore import Multiclass, build_multi_task_network
 from mtlcore.exported import Description, ExportedNetwork, ExportedTask, exported_files
+from pipelines.ingest.decode_rows import decode_rows
 from pipelines.use.answers import Asked
 from pipelines.use.inputs import list_inputs
 from pipelines.use.predict import input_of
-from pipelines.use.predict_part import Predictor, Recipe, decode_rows
+from pipelines.use.predict_part import Predictor, Recipe
 
 ROUNDS = 5
 

@@ -18,6 +18,7 @@ from mtlcore import (
     expression_to_au,
     load_relatedness,
     relatedness_from_annotations,
+    relatedness_from_bins,
     relatedness_from_hierarchy,
     relatedness_from_predictions,
     reversed_relatedness,
@@ -28,6 +29,7 @@ from mtlcore.relatedness.wilson import wilson_interval
 MOOD = Multiclass("mood", ("happy", "sad"))
 UNITS = Multilabel("units", ("smile", "frown", "tears"))
 SIGN = Multiclass("sign", ("plus", "minus"))
+ORDER_OF_TWO = Multiclass("two", ("low", "high"))
 PARTS = Multilabel("parts", ("wings", "fins"))
 
 
@@ -104,6 +106,42 @@ def test_what_goes_with_a_table_is_checked_at_the_door(fields, words):
 def test_a_multilabel_source_is_checked_by_row_base_cell_and_rule(target, rows, base, words):
     with pytest.raises(ValueError, match=words):
         Relatedness.from_rows(PARTS, target, rows, base)
+
+
+# ---- bins
+
+
+@pytest.mark.parametrize("bounds", [[2.0, 5.0], [1.0, 2.0, 4.0, 5.0], [3.0]])
+def test_the_table_of_two_binnings_is_what_every_number_shows_and_unknown_where_numbers_differ(bounds):
+    numbers, fine = np.linspace(-1, 7, 401), [0.5, 2.0, 3.5, 5.0]
+    a = np.searchsorted(fine, numbers, side="right")
+    A = Multiclass("a", tuple("abcde"))
+    for B, y in (
+        (Multiclass("b", tuple("abcde"[: len(bounds) + 1])), np.searchsorted(bounds, numbers, side="right")),
+        (Multilabel("b", tuple("abcd"[: len(bounds)])), (numbers[:, None] >= np.array(bounds)).astype(int)),
+    ):
+        R = relatedness_from_bins(A, B, fine, bounds).table
+        for c in range(5):
+            of_class = y[a == c] if isinstance(B, Multilabel) else np.eye(len(B.outputs))[y[a == c]]
+            shares = of_class.mean(axis=0)
+            certain = (shares == 0) | (shares == 1)
+            if isinstance(B, Multiclass):
+                certain[:] = certain.all()
+            assert np.array_equal(R[c].numpy(), np.where(certain, shares, np.nan), equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("A", "B", "bins", "words"),
+    [
+        (Multilabel("a", ("x",)), ORDER_OF_TWO, ([1], [2]), "expected a multiclass one"),
+        (ORDER_OF_TWO, ORDER_OF_TWO, ([1, 2], [2]), "expected 1 rising"),
+        (ORDER_OF_TWO, Multilabel("b", ("x", "y")), ([1], [2, 1]), "expected 2 rising"),
+        (Multiclass("all", ("x",)), ORDER_OF_TWO, ([], [1]), "expected finer bins"),
+    ],
+)
+def test_bins_that_say_nothing_or_do_not_fit_are_refused(A, B, bins, words):
+    with pytest.raises(ValueError, match=words):
+        relatedness_from_bins(A, B, *bins)
 
 
 # ---- hierarchies

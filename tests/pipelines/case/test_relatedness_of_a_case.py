@@ -15,6 +15,7 @@ from pipelines.batches.batch import class_priors, open_readers
 from pipelines.batches.counted_relatedness import counted_relatedness, with_counted_tables
 from pipelines.case.build import build_loss, relatedness_of, tasks_of
 from pipelines.case.load import as_yaml, find_case_file, load_case
+from pipelines.case.load import case_of as load_content
 from pipelines.evaluate.relate import edges_asked_for
 from pipelines.ingest.ingest import ingest, ingested
 from tests.commands import kindred_here
@@ -116,6 +117,46 @@ def test_a_file_that_mtlcore_saved_is_read_with_its_base(tmp_path):
     assert torch.equal(found.base, R.base)
     message = told(tmp_path, BIRDS, [{"from": "traits", "to": "order", "file": "R.safetensors"}])
     assert "task 'f' has other classes or labels than 'order' here" in message
+
+
+AGES = {
+    "group": {"kind": "multiclass", "classes": ["child", "adult", "old"]},
+    "over": {"kind": "multilabel", "labels": ["18", "40"]},
+}
+
+
+def ages(tmp_path, group=(18, 65), over=(18, 40), column="age", edge=None):
+    """A case of two tasks that cut a number, in datasets of their own."""
+    case = case_of(tmp_path, AGES, [])
+    content = yaml.safe_load(as_yaml(case))
+    for data_set in content["datasets"].values():
+        data_set["labels"] = {
+            "group": {"from": "column", "column": "age", "bins": list(group)},
+            "over": {"from": "column", "column": column, "bins": list(over)},
+        }
+    content["relatedness"] = [{"from": "group", "to": "over", "bins": True} | (edge or {})]
+    return load_content(content)
+
+
+def test_two_binnings_of_one_column_relate_by_their_bins(tmp_path):
+    np.testing.assert_array_equal(table_of(ages(tmp_path)), [[0, 0], [1, NAN], [1, 1]])
+    stated = {"rows": {"adult": {"18": 1, "40": 0.5}}}
+    np.testing.assert_array_equal(table_of(ages(tmp_path, edge=stated)), [[0, 0], [1, 0.5], [1, 1]])
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"column": "years"}, "of the column age and 'over' of years"),
+        ({"group": []}, "labels.group has no bins"),
+        ({"edge": {"from": "over", "to": "group"}}, "expected a multiclass one"),
+        ({"edge": {"table": {}}}, "found both 'table' and 'bins'"),
+        ({"edge": {"bins": "x"}}, "expected true"),
+    ],
+)
+def test_bins_relate_what_is_one_number_alone(tmp_path, given, words):
+    with pytest.raises(UserError, match=words):
+        ages(tmp_path, **given)
 
 
 TREE = {"crow": "corvids", "jay": "corvids", "gull": "larids", "corvids": "songbirds", "larids": "shorebirds"}

@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipelines import commands as steps
 from pipelines.base.errors import UserError
-from pipelines.evaluate.results import Difference
+from pipelines.evaluate.results import Difference, VerificationOfArm, VerificationResult
 from pipelines.experiment.resume import find_case
 from pipelines.report.headline import headlines
 from pipelines.report.report import current_report, write_report
@@ -105,6 +105,18 @@ def test_the_tables_are_written_as_markdown_and_latex_from_the_folder_alone(tmp_
     assert latex.count(r"\begin") == latex.count(r"\end") == 2
     with pytest.raises(UserError, match="--format: found 'docx'"):
         steps.report(find_case(str(moved)), ["docx"])
+
+
+def test_verification_has_a_section_of_its_own(tmp_path):
+    case, results = made_experiment(tmp_path)
+    of_arm = VerificationOfArm(auc=[0.7, 0.8, 0.9], eer=[0.3, 0.2, 0.1], difference=Difference(value=1, low=1, high=1))
+    verified = VerificationResult(
+        task="species", inputs=90, identities=7, same=30, different=40, arms={"co-trained": of_arm}
+    )
+    results = results.model_copy(update={"verification": verified})
+    said = text_of(write_report(case, results))
+    assert "30 pairs of one identity and 40 of two, of 7 identities" in said
+    assert "co-trained 0.800 ▲ +100.0 [+100.0, +100.0] 0.200" in said
 
 
 def test_scores_near_each_other_fill_their_axis():
