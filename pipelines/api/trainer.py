@@ -85,8 +85,8 @@ def trainable(
     from ray import tune
 
     from pipelines.ingest.ingest import ingest
-    from pipelines.search.trial import run_case_trial
-    from pipelines.search.tune import TRIAL_RESOURCES, check_tunable
+    from pipelines.search.trial import TRIAL_RESOURCES, run_case_trial
+    from pipelines.search.tune import check_tunable
 
     loaded = case if isinstance(case, Case) else load_case(case)
     tuning = loaded.tuning.model_copy(update={"arm": arm, "seeds": tuple(seeds)})

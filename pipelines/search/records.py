@@ -35,7 +35,9 @@ class TrialRecord:
         state: ``stopped`` is what the scheduler ended early, ``failed`` what ended with an error.
         score: what it came to on the validation split, higher is better, the mean over tasks and seeds; None where no
             seed has ended. Of a stopped trial, what it came to last.
-        scores: by task, the mean over seeds, of the task's metric that is not in units (1 is perfect).
+        scores: by task, the mean over seeds, of the metric that the objective is made of; higher is better, but for
+            an error that the objective names, which is negative.
+        metrics: by ``<task>.<metric>``, the mean over seeds.
         seeds: how many seeds have ended.
         by_seed: the scores by task, of every seed that has ended.
         curve: its validations as it trained.
@@ -52,6 +54,7 @@ class TrialRecord:
     state: State = "waiting"
     score: float | None = None
     scores: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
     seeds: int = 0
     by_seed: dict[int, dict[str, float]] = field(default_factory=dict)
     curve: tuple[CurvePoint, ...] = ()
@@ -137,7 +140,7 @@ class SearchRecord:
     def json(self) -> str:
         """Return it as JSON; what is not a number is null."""
         content = asdict(self) | {"trials": [trial.as_dict() for trial in self.trials]}
-        return json.dumps(_finite(content), indent=1, allow_nan=False)
+        return finite_json(content)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -159,9 +162,15 @@ def _names(cls: type) -> set[str]:
     return {one.name for one in fields(cls)}
 
 
-def _finite(content: Any) -> Any:
+def finite_json(content: Any) -> str:
+    """Return JSON; what is not a finite number is null."""
+    return json.dumps(finite(content), indent=1, allow_nan=False)
+
+
+def finite(content: Any) -> Any:
+    """Return JSON-like content with null for what is not a finite number."""
     if isinstance(content, dict):
-        return {str(key): _finite(value) for key, value in content.items()}
+        return {str(key): finite(value) for key, value in content.items()}
     if isinstance(content, (list, tuple)):
-        return [_finite(value) for value in content]
+        return [finite(value) for value in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content

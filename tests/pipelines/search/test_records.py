@@ -7,7 +7,7 @@ from pipelines.search.records import Baseline, CurvePoint, SearchRecord, TrialRe
 
 def test_a_search_survives_json():
     trial = TrialRecord(
-        3, {"training.optimizer.lr": 0.01, "training.matching.dm.form": "full"}, "stopped", 0.5, {"a": 0.5}, 2,
+        3, {"training.optimizer.lr": 0.01, "training.matching.dm.form": "full"}, "stopped", 0.5, {"a": 0.5}, {}, 2,
         {0: {"a": 0.4}, 7: {"a": 0.6}}, (CurvePoint(10, 0.3, {"a": 0.3}),), "below others", 12.5, "suggested", "", 9.0,
     )  # fmt: skip
     record = SearchRecord(
