@@ -66,7 +66,7 @@ def test_a_search_on_ray_scores_on_validation_and_finds_its_trials_again_without
     assert again["trials"] == json.loads(json.dumps([of.as_dict() for of in found.record.trials]))
 
 
-def test_trials_end_early_go_on_from_their_checkpoints_and_fail_with_their_reason(digits_store, tmp_path):
+def test_trials_end_early_go_on_from_their_checkpoints_and_fail_with_their_reason(digits_store, ray_local, tmp_path):
     space = "{training.optimizer.lr: {choice: [0.003, 1.0e-7, 1.0e30]}}"
     sets = ["training.validation.every_steps=5", f"tuning.space={space}", "tuning.search=grid", "tuning.seeds=[0]"]
     sets += ["tuning.scheduler=median", "tuning.grace_steps=5", "tuning.fresh_seeds=0", f"storage.path={digits_store}"]
@@ -101,7 +101,7 @@ def test_trials_end_early_go_on_from_their_checkpoints_and_fail_with_their_reaso
     assert found.record.chosen in (None, 2)
 
 
-def test_where_nothing_beats_the_baselines_no_case_is_written_and_the_reason_is_told(digits_store, tmp_path):
+def test_where_nothing_beats_the_baselines_no_case_is_written_and_the_reason_is_told(digits_store, ray_local, tmp_path):
     # The couplings are off whatever is searched, so that it can be no more than chance.
     sets = ["training.matching.ill.weight=0", "training.matching.dm.weight=0", f"storage.path={digits_store}"]
     sets += ["tuning.space={training.clip_norm: {choice: [100, 200]}}", "tuning.search=random", "tuning.seeds=[0, 1]"]
@@ -115,7 +115,7 @@ def test_where_nothing_beats_the_baselines_no_case_is_written_and_the_reason_is_
     assert len(found.record.fresh) == 2
 
 
-def test_the_best_case_is_a_case_whose_comments_say_where_values_came_from(digits_store, tmp_path):
+def test_the_best_case_is_a_case_whose_comments_say_where_values_came_from(digits_store, ray_local, tmp_path):
     # Trained without couplings for so few steps a network knows little: ILL is a large gain.
     sets = ["training.matching.ill.weight=0", "training.matching.dm.weight=0", f"storage.path={digits_store}"]
     sets += ["tuning.space={ill.weight: {choice: [6, 10]}}", "tuning.search=grid", "tuning.seeds=[0, 1]"]
