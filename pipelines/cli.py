@@ -340,18 +340,33 @@ def schema(
 
 @app.command()
 def tune(
-    case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = False, verbose: VerboseOption = False
-) -> None:
-    """Search loss weights and temperatures on the validation split; write the best as a case file."""
+    case: CaseArgument, overrides: SetOption = [], as_json: JsonOption = False, verbose: VerboseOption = False,
+    extend: Annotated[int, typer.Option("--extend", min=0, metavar="N", help="Try N more, when all have ended.")] = 0,
+    confirm: Annotated[
+        bool, typer.Option("--confirm", help="Run the best case, all arms, and score it once on the test split.")
+    ] = False,
+) -> None:  # fmt: skip
+    """Search weights, temperatures and any other settings on the validation split; write the best as a case file.
+
+    The same command goes on from where it was ended, from the storage alone. Exits with 1 where every trial failed.
+    """
     with _on_ray(_loading(case, overrides), verbose, trains=True) as loaded:
         from pipelines import commands as steps
 
-        result = steps.tune(loaded, verbose)
+        result = steps.tune(loaded, verbose, extend)
+        confirmed = steps.confirm(result) if confirm and result.case_file else None
     if as_json:
-        print(json.dumps(result.as_dict()))
+        told = {"confirmed": confirmed.as_dict()} if confirmed else {}
+        from pipelines.search.records import finite
+
+        print(json.dumps(finite(result.as_dict()) | told))
     else:
         print(result.table())
-        print(f"best case: {result.case_file}")
+        print(f"best case: {result.case_file}" if result.case_file else f"no case is written; records: {result.folder}")
+        if confirmed:
+            _show_results(confirmed, False)
+    if result.all_failed:
+        raise typer.Exit(EXIT_FAILED)
 
 
 @app.command()

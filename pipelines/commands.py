@@ -4,6 +4,7 @@ Those that compute need a running Ray, or `ray_on_demand` around them; `inspect`
 """
 
 import json
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,14 +14,14 @@ from typing import Any
 from pipelines.base.errors import UserError
 from pipelines.base.fingerprint import fingerprint
 from pipelines.base.ray_session import need_ray
-from pipelines.base.storage import join, write_whole
+from pipelines.base.storage import is_remote, join, read_bytes, write_whole
 from pipelines.batches.measured_labels import is_measured, with_measured_labels
 from pipelines.batches.measured_scaling import with_measured_scaling
 from pipelines.blocks.datasets import DataSets, write_data_sets
 from pipelines.blocks.manifest import Manifest
 from pipelines.case.case import Case
 from pipelines.case.data import PictureInput
-from pipelines.case.load import as_yaml, find_case_file
+from pipelines.case.load import as_yaml, find_case_file, load_case
 from pipelines.evaluate.evaluate import evaluate_folds as _evaluate
 from pipelines.evaluate.made_from import made_from
 from pipelines.evaluate.outcome import Outcome
@@ -168,12 +169,23 @@ def resume(case: Case, allow_version_mismatch: bool, wait: bool = False) -> Outc
     return _reported([(case, data_sets)])
 
 
-def tune(case: Case, verbose: bool = False) -> Tuned:
-    """Search, and write the best configuration as a case file."""
+def tune(case: Case, verbose: bool = False, extend: int = 0) -> Tuned:
+    """Search, and write the best configuration as a case file; Ray is not started where nothing is left to do."""
     check_tunable(case)
-    need_ray()
     data_sets = _ingest(case)
-    return _tune(_with_measured(case, data_sets), data_sets, verbose)
+    return _tune(_with_measured(case, data_sets), data_sets, verbose, extend)
+
+
+def confirm(tuned: Tuned) -> Outcome:
+    """Run the best case that a search has written, all of its arms: once on the test split."""
+    assert tuned.case_file
+    if not is_remote(tuned.case_file):
+        return run(load_case(tuned.case_file), fresh=False)
+    with tempfile.TemporaryDirectory() as scratch:  # a case file is read from a disk
+        file = Path(scratch) / "case.yaml"
+        file.write_bytes(read_bytes(tuned.case_file))
+        case = load_case(str(file))
+    return run(case, fresh=False)
 
 
 def relate(case: Case, edges: Sequence[str] = ()) -> list[EstimatedEdge]:

@@ -20,8 +20,8 @@ from pipelines.base.errors import UserError
 from pipelines.case.build import build_balancing, build_loss, relatedness_of, tasks_of
 from pipelines.case.load import SHIPPED_CASES, load_case
 from pipelines.case.metrics import metrics_of
-from pipelines.case.search_spaces import load_space
 from pipelines.search.settings import current_values
+from pipelines.search.tune import space_of
 from pipelines.sources.embedded import write_embedded
 from pipelines.train.lr_schedule import learning_rate
 from tests.commands import kindred
@@ -95,7 +95,10 @@ def test_what_the_case_names_is_what_is_built(case):
     shared = [torch.zeros(2, 2, requires_grad=True)]
     assert type(build_balancing(case, "co-trained", joint, shared, [], 0)).__name__ == "InverseLosses"
     assert learning_rate(case.training, 3) == pytest.approx(1e-3 * 0.5**0.5)
-    assert current_values(case, load_space(case.tuning.space)) == {"sca.weight": 0.0, "agreement.weight": 0.1}
+    assert current_values(case, space_of(case)) == {
+        "training.matching.sca.weight": 0.0,
+        "training.matching.agreement.weight": 0.1,
+    }
 
 
 def test_a_loss_of_ones_own_is_counted_over_the_whole_batch_and_weighed_as_matching(case):

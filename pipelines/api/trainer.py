@@ -85,8 +85,8 @@ def trainable(
     from ray import tune
 
     from pipelines.ingest.ingest import ingest
-    from pipelines.search.trial import run_case_trial
-    from pipelines.search.tune import TRIAL_RESOURCES, check_tunable
+    from pipelines.search.trial import TRIAL_RESOURCES, run_case_trial
+    from pipelines.search.tune import check_tunable
     from pipelines.use.label_by_models import label_by_models
 
     loaded = case if isinstance(case, Case) else load_case(case)

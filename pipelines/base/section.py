@@ -13,11 +13,16 @@ _SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 
+def number_of(text: str) -> str | float:
+    """Return text such as ``1e-4``, a number in YAML 1.2 and a text in 1.1, as a number; other text as it is."""
+    return float(text) if _SCIENTIFIC.fullmatch(text) else text
+
+
 def _number(value: object) -> object:
     """Refuse `yes` and `true` for a number: Python would take them for 1. Text like 1e4 is a number in YAML 1.2."""
     if isinstance(value, bool):
         raise PydanticCustomError("truth_value", "expected a number")
-    return float(value) if isinstance(value, str) and _SCIENTIFIC.fullmatch(value) else value
+    return number_of(value) if isinstance(value, str) else value
 
 
 Number = BeforeValidator(_number)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 
@@ -197,10 +197,12 @@ def build_loss(
         else [
             RelatedPair(
                 with_base(edge),
-                DistributionMatching(**matching.dm.model_dump()),
-                SoftCoAnnotation(**matching.sca.model_dump(exclude={"prior"}), prior=priors.get(edge.source)),
-                ImpliedLikelihood(**matching.ill.model_dump()),
-                added_losses(matching),
+                _weighed(DistributionMatching(**matching.dm.model_dump()), edge),
+                _weighed(
+                    SoftCoAnnotation(**matching.sca.model_dump(exclude={"prior"}), prior=priors.get(edge.source)), edge
+                ),
+                _weighed(ImpliedLikelihood(**matching.ill.model_dump()), edge),
+                tuple(_weighed(loss, edge) for loss in added_losses(matching) if edge.weight),
             )
             for edge in case.relatedness
             if edge.source in task_names and edge.target in task_names
@@ -208,6 +210,14 @@ def build_loss(
     )
     weights = {name: weight for name, weight in case.training.task_weights.items() if name in task_names}
     return JointLoss([tasks[name] for name in task_names], pairs, weights)
+
+
+_Loss = TypeVar("_Loss", DistributionMatching, SoftCoAnnotation, ImpliedLikelihood, AddedPairLoss)
+
+
+def _weighed(loss: _Loss, edge: RelatednessEdge) -> _Loss:
+    """Return a pair's loss with the weight of the pair."""
+    return loss if edge.weight == 1 else replace(loss, weight=loss.weight * edge.weight)
 
 
 def build_shifted_priors(

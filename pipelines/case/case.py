@@ -53,6 +53,8 @@ class RelatednessEdge(Section):
     unknown. Or the name of a published table."""
     base: dict[str, float] | None = None
     """What holds where no label of a multilabel source does."""
+    weight: Weight = 1.0
+    """By what the weights of all losses of this pair are multiplied; 0: the pair is left out."""
     counted: Counted | None = None
     """Count it from inputs annotated for both tasks."""
 
@@ -173,16 +175,49 @@ class Evaluation(Section):
 
 
 class Tuning(Section):
-    """A search over a space of tune_spaces, for one arm, scored on the validation split."""
+    """A search for better settings of one arm, scored on the validation split; see docs/search.md.
 
-    space: str = "matching"
-    """A module of tune_spaces."""
-    trials: Positive = 8
-    """How many configurations are tried."""
+    ``space`` is a name (a module of tune_spaces, or ``package.module:function``), or says itself what is searched: any
+    key of the case but data and tasks, with ``{loguniform: [low, high]}``, ``uniform``, ``randint`` or ``{choice:
+    [value, ...]}``, and ``when: {KEY: VALUE}`` beside it where it depends on another one.
+
+    ``objective``: ``safe`` is the best mean over tasks among the trials under which no task is worse than its
+    single-task network beyond chance; ``mean`` the best mean; a task or ``task.metric`` that one alone; ``delta_m`` the
+    mean relative gain over single-task networks; ``pareto`` searches all tasks at once and chooses from the front.
+
+    Every trial trains the first of ``seeds``; of those that came to an end the best go on with the next, one in
+    ``reduction`` of them each time. The winner is trained again with ``fresh_seeds`` seeds that chose nothing.
+    """
+
+    space: str | dict[str, Any] = "matching"
+    """A module of tune_spaces, ``package.module:function``, or keys with how their values are drawn."""
+    search: str = "optuna"
+    """optuna (TPE; NSGA-II for pareto), random, grid, or ``package.module:callable``: a searcher, or one of Optuna's
+    samplers or of Ray Tune's."""
+    scheduler: Literal["none", "asha", "median", "hyperband"] | None = None
+    """What ends trials early that fall behind; asha by default where the case validates as it trains."""
+    grace_steps: Positive | None = None
+    """No trial is ended before so many steps; a sixteenth of them by default."""
+    reduction: Annotated[int, Field(ge=2), Number] = 4
+    """asha and hyperband: one trial in so many goes on from a rung, each so many times as far as the one before."""
+    objective: str = "safe"
+    """safe, mean, a task, task.metric, delta_m or pareto."""
+    trials: Positive = 16
+    """How many configurations are tried, beside the baselines and the case as it stands."""
+    hours: PositiveFloat | None = None
+    """No new trial begins after so many hours."""
+    gpu_hours: PositiveFloat | None = None
+    """No new trial begins after so many hours of GPUs."""
+    concurrency: Positive | None = None
+    """How many trials run at once; by default as many as memory, processors and GPUs have room for."""
+    gpus_per_trial: Annotated[float, Field(gt=0, le=1), Number] = 1.0
+    """On GPUs, of trials of one worker: the share of a GPU that each gets."""
     arm: str = "co-trained"
-    """The arm whose losses are tuned."""
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
-    """The seeds that a trial trains."""
+    """The arm whose settings are tuned."""
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1, 2)
+    """The seeds of trials; baselines train all of them."""
+    fresh_seeds: Annotated[int, Field(ge=0), Number] = 3
+    """With how many further seeds the winner is trained again."""
     search_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Decides which configurations are drawn."""
 

@@ -27,7 +27,7 @@ from pipelines.case.data import (
 )
 from pipelines.case.exported_start import columns_problem
 from pipelines.case.label_models import label_model_keys, label_model_problems
-from pipelines.case.search_spaces import check_space
+from pipelines.case.search_spaces import SEARCHERS, check_space
 from pipelines.case.start import trained_on
 from pipelines.case.training import Matching, Mixing, SharesMixing
 from pipelines.case.unlabelled import StrongView
@@ -736,16 +736,40 @@ def _strong_view(case: Case, key: str, strong: StrongView) -> Iterator[str]:
 
 
 def _tuning(case: Case) -> Iterator[str]:
-    if case.tuning.arm not in case.arms and case.tuning.arm != Tuning().arm:
+    from pipelines.case.build import tasks_of
+
+    tuning = case.tuning
+    if tuning.arm not in case.arms and tuning.arm != Tuning().arm:
         # The default arm may be missing from a case that is never tuned; `kindred tune` checks it.
-        yield _unknown("tuning.arm", "arm", case.tuning.arm, case.arms)
-    arm = case.arms.get(case.tuning.arm)
+        yield _unknown("tuning.arm", "arm", tuning.arm, case.arms)
     try:
-        check_space(
-            case.tuning.space, (arm.matching if arm and arm.matching != "none" else case.training.matching).model_dump()
-        )
+        check_space(tuning.space, case.model_dump(mode="json", by_alias=True), tuning.arm)
     except ValueError as error:
         yield f"tuning.space: {error}"
+    objectives = ("safe", "mean", "delta_m", "pareto", *case.tasks)
+    task, _, metric = tuning.objective.partition(".")
+    if tuning.objective not in objectives and task not in case.tasks:
+        yield _unknown("tuning.objective", "objective", tuning.objective, objectives)
+    elif metric and metric not in (known := metric_names(tasks_of(case)[task])):
+        added = case.evaluation.metrics.get(task)
+        if metric not in [name.rpartition(":")[2] for name in (added.add if added else ())]:
+            yield _unknown("tuning.objective", f"metric of task {task!r}", metric, known)
+    if tuning.search == "pbt":
+        yield (
+            "tuning.search: found 'pbt', population-based training, which there is none of; expected optuna, random, "
+            "grid, or package.module:callable"
+        )
+    else:
+        try:
+            SEARCHERS.check_name(tuning.search)
+        except ValueError as error:
+            yield f"tuning.search: {error}"
+    validates = case.training.validation.every_steps is not None
+    if tuning.scheduler not in (None, "none") and not validates:
+        yield (
+            f"tuning.scheduler: found {tuning.scheduler!r}, and training.validation.every_steps is not set; expected "
+            "trials that validate as they train, or none"
+        )
 
 
 _OF_IMAGES = ("small_cnn", "resnet_small")

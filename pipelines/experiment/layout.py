@@ -23,7 +23,7 @@
         results.json, report.html
         predictions.parquet                      what every arm says of every test input, beside the truth
         relate/<from>-to-<to>.yaml, .png         how two tasks relate: what `kindred relate` estimated
-        tuning/<fingerprint>/                    the results of `kindred tune`: <case>-tuned.yaml, trials.json
+        tuning/<fingerprint>/                    a search of `kindred tune` (see search/store.py): <case>-tuned.yaml
 """
 
 from typing import Any

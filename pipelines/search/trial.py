@@ -1,4 +1,4 @@
-"""One trial of a search: train the tuned arm with some settings, score it on the validation split."""
+"""One trial of somebody's own search with Ray Tune: train an arm, score it on the validation split, report."""
 
 import uuid
 from typing import Any
@@ -7,7 +7,6 @@ import numpy as np
 from ray import tune
 
 from pipelines.base.fingerprint import fingerprint
-from pipelines.base.progress import Bar
 from pipelines.base.storage import join
 from pipelines.blocks.datasets import DataSets
 from pipelines.case.build import tasks_of
@@ -16,22 +15,13 @@ from pipelines.case.metrics import metrics_of
 from pipelines.evaluate.evaluate import check_trained, predict_runs, split_tests
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.run import list_runs
-from pipelines.search.settings import with_case_settings, with_settings
+from pipelines.search.settings import with_case_settings
 from pipelines.train.assignment import WorkerAssignment
 from pipelines.train.trainer import group_trainer
 
-
-def run_trial(settings: dict[str, float], case: Case, data_sets: DataSets, folder: str, alone: bool) -> None:
-    """Train and score one configuration: the function that Ray Tune calls.
-
-    Args:
-        settings: by key of an arm's ``matching``.
-        case: the case that is tuned.
-        data_sets: without the test split.
-        folder: of the search; a trial has a folder of its own below it.
-        alone: whether Ray is the command's own.
-    """
-    _train_and_score(with_settings(case, settings), data_sets, join(folder, "trials", fingerprint(settings)), alone)
+# A trial only starts a trainer and waits for it: the processors are for the trainer's workers. Ray wants a trial to
+# ask for something.
+TRIAL_RESOURCES = {"CPU": 0, "memory": 1 << 20}
 
 
 def run_case_trial(settings: dict[str, Any], case: Case, data_sets: DataSets) -> None:
@@ -66,20 +56,3 @@ def _train_and_score(tried: Case, data_sets: DataSets, place: str, alone: bool) 
         scores[name] = float(np.mean(of_seeds))
     for_use = [scores[name] for name, task in tasks_of(tried).items() if not task.auxiliary]
     tune.report({"score": float(np.mean(for_use)), "scores": scores})
-
-
-class TrialCounter(tune.Callback):  # type: ignore[misc]
-    """Move a bar when a trial ends. Ray saves its callbacks; the bar stays behind."""
-
-    def __init__(self, shown: Bar | None) -> None:
-        self._shown = shown
-        self._done = 0
-
-    def on_trial_complete(self, *_: Any, **__: Any) -> None:
-        """Count one more."""
-        self._done += 1
-        if self._shown is not None:
-            self._shown.show(self._done)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_shown": None, "_done": self._done}

@@ -1,167 +1,179 @@
-"""Hyperparameter search with Ray Tune over a search space of tune_spaces, scored on the validation split.
+"""`kindred tune`: search for better settings of one arm, on the validation split, and write the best as a case file.
 
-A trial is one TorchTrainer over the seeds of ``tuning``, for the one arm that is tuned. Its score is the mean over
-the tasks that are not auxiliary, and over seeds, of the primary metric on the validation split.
+What is tried lies in the storage alone; the same command goes on from there, whatever ended the last one.
 """
 
-import contextlib
-import io
-import json
-import math
 import sys
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from rich.table import Table
 
 from pipelines.base.errors import UserError
-from pipelines.base.fingerprint import fingerprint
-from pipelines.base.progress import bar
-from pipelines.base.ray_session import is_own_ray
-from pipelines.base.ray_storage import ray_storage
-from pipelines.base.storage import join, write_whole
+from pipelines.base.progress import bar, note
+from pipelines.base.ray_session import need_ray
 from pipelines.base.terminal import as_text
+from pipelines.batches.counted_relatedness import check_counted
 from pipelines.blocks.datasets import DataSets
 from pipelines.case.case import Case
-from pipelines.case.load import as_yaml
+from pipelines.case.search_parameters import Parameter
 from pipelines.case.search_spaces import load_space
 from pipelines.case.training import Matching
-from pipelines.experiment.layout import experiment_folder
-from pipelines.search.settings import current_values, with_settings
-from pipelines.train.launch import trainers_that_fit
+from pipelines.search.best_case import settings_words
+from pipelines.search.conclude import conclude
+from pipelines.search.records import SearchRecord, TrialRecord
+from pipelines.search.search import Search
+from pipelines.search.store import SearchStore, search_folder
+from pipelines.train.logs.wandb_log import check_wandb
+from pipelines.train.prepare import check_compiler
 
-# A trial only starts a trainer and waits for it: the processors are for the trainer's workers. Ray wants a trial to
-# ask for something.
-TRIAL_RESOURCES = {"CPU": 0, "memory": 1 << 20}
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A configuration that was tried.
-
-    Attributes:
-        settings: by key of ``training.matching``.
-        score: the mean over tasks and seeds.
-        scores: by task, the mean over seeds.
-    """
-
-    settings: dict[str, float]
-    score: float
-    scores: dict[str, float]
+_LONGEST_TABLE = 40
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """What a search found: its trials, the best first, and the case file with the best."""
+    """What a search found.
 
-    trials: list[Trial]
-    case_file: str
+    Attributes:
+        record: all of it: trials, baselines, and what was found in words.
+        case_file: the case file with the best settings; None where nothing beats the baselines.
+        folder: where all of it lies.
+    """
+
+    record: SearchRecord
+    case_file: str | None
+    folder: str
+
+    @property
+    def all_failed(self) -> bool:
+        """Whether no trial came to a score, the case as it stands among them."""
+        return not any(of.score is not None for of in self.record.trials if of.origin != "baseline")
 
     def as_dict(self) -> dict[str, Any]:
         """Return it for a program."""
-        return {"best_case": self.case_file, "trials": [vars(trial) for trial in self.trials]}
+        trials = [of.as_dict() for of in self.record.trials]
+        return {
+            "best_case": self.case_file,
+            "chosen": self.record.chosen,
+            "verdict": self.record.verdict,
+            "folder": self.folder,
+            "baselines": [vars(of) for of in self.record.baselines],
+            "fresh": self.record.fresh,
+            "front": list(self.record.front),
+            "trials": trials,
+        }
 
     def table(self) -> str:
-        """Return the trials as a table, the best first."""
-        table = Table(title=f"{len(self.trials)} trials, scored on the validation split", title_justify="left")
-        names, tasks = list(self.trials[0].settings), list(self.trials[0].scores)
-        for name in ["score", *tasks, *names]:
+        """Return the baselines, the case as it stands, and the trials, the best first, as a table."""
+        trials = self.record.trials
+        suggested = [of for of in trials if of.origin == "suggested"]
+        states = {state: sum(of.state == state for of in suggested) for state in ("finished", "stopped", "failed")}
+        words = f"{len(suggested)} trials, {states['stopped']} stopped early, {states['failed']} failed"
+        table = Table(title=f"{words}; scored on the validation split", title_justify="left")
+        tasks = self.record.tasks
+        for name in ("trial", "score", *tasks, "seeds"):
             table.add_column(name, justify="right")
-        for trial in self.trials:
-            scores = [trial.score, *(trial.scores.get(task, math.nan) for task in tasks)]
-            table.add_row(*(f"{value:.4f}" for value in scores), *(f"{trial.settings[n]:.3g}" for n in names))
-        return as_text(table, width=120)
+        table.add_column("settings, or why not", overflow="fold")
+        suggested.sort(key=lambda of: (of.state != "finished", -of.seeds, -(of.score or -1e9), of.number))
+        fixed = [of for of in trials if of.origin != "suggested"]
+        failed = [of for of in suggested if of.state == "failed"]
+        shown = suggested[: max(0, _LONGEST_TABLE - len(failed))]
+        for of in [*fixed, *shown, *(of for of in failed if of not in shown)]:
+            mark = "*" if of.number == self.record.chosen else ""
+            label = of.name or ("as it stands" if of.origin == "shipped" else str(of.number))
+            scores = [_score(of.score), *(_score(of.scores.get(task)) for task in tasks)]
+            table.add_row(f"{mark}{label}", *scores, str(of.seeds), _about(of))
+        left_out = len(suggested) - len(shown)
+        return as_text(table, *([f"... and {left_out} more"] if left_out > 0 else []), self.record.verdict, width=140)
 
 
-def tune(case: Case, data_sets: DataSets, verbose: bool = False) -> Tuned:
-    """Run the search of ``case.tuning``; needs a running Ray.
-
-    The first trial is the case as it stands, so that what is found is at least as good on the validation split.
-
-    Raises:
-        UserError: a task has no validation data, or the arm to tune is not there.
-        RuntimeError: every trial failed.
-    """
-    from ray import tune as ray_tune
-
-    from pipelines.search.trial import TrialCounter, run_trial
-
-    check_tunable(case)
-    tuning_sets = data_sets.of_split("train", "validation")
-    folder = join(experiment_folder(case), "tuning", fingerprint(case.tuning.model_dump(mode="json")))
-    space = load_space(case.tuning.space)
-    with bar("tune", case.tuning.trials, "trials") as shown:
-        shown.show(0)
-        tuner = ray_tune.Tuner(
-            ray_tune.with_resources(
-                ray_tune.with_parameters(
-                    run_trial, case=case, data_sets=tuning_sets, folder=folder, alone=is_own_ray()
-                ),
-                TRIAL_RESOURCES,
-            ),
-            param_space=space,
-            tune_config=search_plan(case, space, trainers_that_fit(case)),
-            run_config=ray_tune.RunConfig(
-                **ray_storage(folder), name="search", verbose=0, callbacks=[TrialCounter(shown)]
-            ),
-        )
-        with contextlib.redirect_stdout(sys.stderr if verbose else io.StringIO()):  # Ray Tune prints in any case
-            grid = tuner.fit()
-    trials = [
-        Trial(dict(result.config or {}), float(result.metrics["score"]), dict(result.metrics["scores"]))
-        for result in grid
-        if result.error is None and result.metrics and "score" in result.metrics
-    ]
-    if not trials:
-        raise RuntimeError(f"every trial failed; the first: {grid.errors[0] if grid.errors else 'no result'}")
-    trials.sort(key=lambda trial: -trial.score)
-    best = with_settings(case, trials[0].settings)
-    write_whole(join(folder, "trials.json"), json.dumps([vars(trial) for trial in trials], indent=1))
-    file = join(folder, f"{case.name}-tuned.yaml")
-    note = f"# The best of {len(trials)} trials over the space {case.tuning.space!r}, scored on the validation split.\n"
-    write_whole(file, note + as_yaml(best))
-    return Tuned(trials, file)
+def _score(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
-def search_plan(case: Case, space: dict[str, Any], at_once: int | None) -> Any:
-    """Return the TuneConfig of a search: which settings are tried follows from ``tuning.search_seed`` alone.
+def _about(of: TrialRecord) -> str:
+    if of.state == "failed":
+        return f"failed: {(of.reason or '').splitlines()[0] if of.reason else ''}"
+    stopped = f"stopped early at {of.reason}; " if of.state == "stopped" else ""
+    return stopped + settings_words(of.settings)
+
+
+def tune(case: Case, data_sets: DataSets, verbose: bool = False, extend: int = 0) -> Tuned:
+    """Run the search of ``case.tuning``, or what of it is left; needs a Ray, or :func:`ray_on_demand` around it.
 
     Args:
-        case: the case that is tuned.
-        space: the search space, by key of ``training.matching``.
-        at_once: how many trials may run at the same time; None: as many as the cluster has room for.
-    """
-    from ray import tune as ray_tune
-    from ray.tune.search import BasicVariantGenerator
+        case: the case, with what is measured of its data.
+        data_sets: ingested; the test split is left alone.
+        verbose: tell every trial that ends in a line.
+        extend: by how many trials it is to be longer, where it has ended.
 
-    return ray_tune.TuneConfig(
-        metric="score",
-        mode="max",
-        num_samples=case.tuning.trials,
-        max_concurrent_trials=at_once,
-        search_alg=BasicVariantGenerator(
-            points_to_evaluate=[current_values(case, space)],
-            random_state=np.random.RandomState(case.tuning.search_seed),
-            max_concurrent=at_once or 0,
-        ),
-    )
+    Raises:
+        UserError: a task has no validation data, or the search cannot be as it is asked for.
+    """
+    check_tunable(case)
+    check_wandb(case)
+    check_compiler(case)
+    check_counted(case, data_sets)
+    space = space_of(case)
+    tuning_sets = data_sets.of_split("train", "validation")
+    folder = search_folder(case, {key: parameter.as_dict() for key, parameter in space.items()})
+    search = Search(case, space, SearchStore(folder), extend)
+    if search.has_work():
+        search = _run(case, space, tuning_sets, folder, extend, verbose)
+    found = conclude(search)
+    return Tuned(found.record, found.case_file, folder)
+
+
+def _run(
+    case: Case, space: dict[str, Parameter], data_sets: DataSets, folder: str, extend: int, verbose: bool
+) -> Search:
+    """Run the trials that are left; say what is there where that is cut short."""
+    from pipelines.search.workers import run_trials
+
+    need_ray()
+    store = SearchStore(folder)
+    try:
+        with bar("tune", case.tuning.trials, "trials") as shown:
+            run_trials(case, space, data_sets, folder, extend, shown, lines=verbose or not sys.stderr.isatty())
+    except KeyboardInterrupt:
+        trials = store.read_trials()
+        ended = sum(of.has_ended for of in trials)
+        state = store.read_state()
+        target = (state.target if state else case.tuning.trials) + sum(of.origin != "suggested" for of in trials)
+        note(f"the search was cut: {ended} of {target} trials have ended; {folder} has them")
+        raise
+    return Search(case, space, store)
+
+
+def space_of(case: Case) -> dict[str, Parameter]:
+    """Return what a case searches.
+
+    Raises:
+        UserError: there is no such space, or it does not fit the case.
+    """
+    try:
+        return load_space(case.tuning.space, case.model_dump(mode="json", by_alias=True), case.tuning.arm)
+    except ValueError as error:
+        raise UserError(f"tuning.space: {error}") from None
 
 
 def check_tunable(case: Case, *, needs_losses: bool = True) -> None:
     """Raise UserError where the search cannot be: no such arm, one without a loss to weigh, no validation data.
 
-    ``needs_losses``: whether it is the losses of related tasks that are searched.
+    ``needs_losses``: whether it may be the losses of related tasks that are searched.
     """
     from mtlcore.suggestions import did_you_mean
 
-    if case.tuning.arm not in case.arms:
-        raise UserError(f"tuning.arm: found {case.tuning.arm!r}, no such arm{did_you_mean(case.tuning.arm, case.arms)}")
-    if needs_losses and not isinstance(case.arms[case.tuning.arm].matching, Matching):
-        raise UserError(
-            f"tuning.arm: found {case.tuning.arm!r}, an arm with matching: none; expected one with losses of related "
-            "tasks, whose weights are searched"
-        )
+    arm = case.tuning.arm
+    if arm not in case.arms:
+        raise UserError(f"tuning.arm: found {arm!r}, no such arm{did_you_mean(arm, case.arms)}")
+    if needs_losses and not isinstance(case.arms[arm].matching, Matching):
+        searched = [key for key in space_of(case) if key.startswith(("training.matching.", f"arms.{arm}.matching."))]
+        if searched:
+            raise UserError(
+                f"tuning.arm: found {arm!r}, an arm with matching: none; expected one with losses of related tasks, "
+                f"whose {searched[0]} is searched"
+            )
     for task in case.tasks:
         if not any(task in data_set.labels for data_set in case.of_split("validation").values()):
             raise UserError(

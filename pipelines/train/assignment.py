@@ -1,6 +1,6 @@
 """The assignment that a group of workers trains: its runs and settings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,8 @@ class WorkerAssignment:
         allow_version_mismatch: resume also from checkpoints of another version of Kindred or torch.
         on_progress: called by the first worker with a run's metrics, at intervals.
         stop_asked: asked by the first worker, at intervals: whether to keep what there is and end.
+        on_validation: called by the first worker with a run, its step and the metrics of a validation; says whether the
+            run is to end there, before its last step.
     """
 
     case: Case
@@ -34,6 +36,7 @@ class WorkerAssignment:
     allow_version_mismatch: bool = False
     on_progress: Callable[[StepMetrics], None] | None = None
     stop_asked: Callable[[], bool] | None = None
+    on_validation: Callable[[Run, int, Mapping[str, float]], bool] | None = None
 
     def folder(self, run: Run) -> str:
         """Return where a run lies."""

@@ -98,7 +98,8 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
     checkpoints = join(work.folder(run), CHECKPOINTS)
     # All workers ask when a checkpoint is due, though the first alone writes: what goes into it is gathered from all.
     pace = CheckpointSchedule(training.checkpoints, worker)
-    validation = Validation(work.case, run, data.validation, worker)
+    asked = partial(work.on_validation, run) if work.on_validation else None
+    validation = Validation(work.case, run, data.validation, worker, asked)
 
     with ExitStack() as open_until_the_end:
         first = worker.rank == 0

@@ -1,7 +1,7 @@
 """Validation during training: fixed rows of the validation split, scored by all workers."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -37,10 +37,18 @@ class Validation:
         run: the run.
         readers: the validation split's, by dataset; none where the case does not validate as it trains.
         worker: this worker; all of them score a part of the rows.
+        asked: told the step and the metrics by the first worker; says whether to end here, whatever the patience.
     """
 
-    def __init__(self, case: Case, run: Run, readers: Mapping[str, BlockReader], worker: Worker) -> None:
-        self._case, self._readers, self._worker = case, readers, worker
+    def __init__(
+        self,
+        case: Case,
+        run: Run,
+        readers: Mapping[str, BlockReader],
+        worker: Worker,
+        asked: Callable[[int, Mapping[str, float]], bool] | None = None,
+    ) -> None:
+        self._case, self._readers, self._worker, self._asked = case, readers, worker, asked
         self._settings, self._training = case.training.validation, case.training
         self._metrics = metrics_of(case)
         self._tasks = [tasks_of(case)[name] for name in run.tasks]
@@ -72,7 +80,8 @@ class Validation:
         sharded = is_sharded(state.network)
         if sharded:
             share_buffers(state.network)
-        state.validation.add(state.step, self._scores(state.evaluated))
+        found = self._scores(state.evaluated)
+        state.validation.add(state.step, found)
         scores = state.validation.scores(self._scored, self._errors)
         if self._training.best is not None and best_of(scores) == len(scores) - 1:
             first = self._worker.rank == 0
@@ -80,6 +89,8 @@ class Validation:
             if first:
                 state.best = weights
         state.validation_s += time.perf_counter() - begun
+        if self._asked and self._ends_here(state, found):
+            return True
         stopping = self._training.early_stopping
         # Where no score is defined yet, as of a task without positives, no patience runs out.
         if stopping is None or state.step == self._training.steps or best_of(scores) is None:
@@ -89,6 +100,15 @@ class Validation:
         least = f" of more than {stopping.min_delta:g}" if stopping.min_delta else ""
         description = f"stopped early: no gain{least} in the last {stopping.patience} validations"
         state.events.append(Event(step=state.step, what=description))
+        return True
+
+    def _ends_here(self, state: TrainingState, scores: Mapping[str, float]) -> bool:
+        """Ask whoever compares this run with others; one worker asks for all. The last step is not cut short."""
+        assert self._asked
+        (ends,) = self._worker.agree(self._worker.rank == 0 and self._asked(state.step, scores))
+        if not ends or state.step == self._training.steps:
+            return False
+        state.events.append(Event(step=state.step, what="ended early: it falls behind others of its search"))
         return True
 
     def _scores(self, network: nn.Module) -> dict[str, float]:

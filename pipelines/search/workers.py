@@ -1,0 +1,227 @@
+"""The workers of a search on Ray: few that live long, to which a search hands one trial after the other.
+
+Starting a process and importing torch takes longer than many a trial trains. So trials of one worker are trained inside
+long-lived actors, and those of several by a trainer each, which an actor waits for. A desk, an actor beside the driver,
+holds the search; everybody asks it.
+"""
+
+import sys
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from pipelines.base.progress import Bar
+from pipelines.base.ray_session import is_own_ray
+from pipelines.base.storage import StorageUnavailableError
+from pipelines.blocks.datasets import DataSets
+from pipelines.case.case import Case
+from pipelines.case.search_parameters import Parameter
+from pipelines.experiment.run import Run
+from pipelines.search.search import Job, Search, Summary
+from pipelines.search.store import SearchStore
+from pipelines.train.launch import TrainingFailedError, trainers_that_fit
+from pipelines.train.malloc import HEAP_ENVIRONMENT, disable_malloc_trim
+
+_BYTES_PER_TRIAL = 1 << 30  # of a process that has loaded torch and trains a small network
+_BYTES_PER_TRAINER = 1 << 31
+_MOST_RESTARTS = 20  # of workers that die before they have done anything
+
+
+class Desk(Search):
+    """A search in an actor: what its workers and the driver ask."""
+
+    def __init__(self, case: Case, space: Mapping[str, Parameter], folder: str, extend: int) -> None:
+        super().__init__(case, space, SearchStore(folder), extend)
+        self.begin()
+
+
+class TrialWorker:
+    """An actor that does one job after the other.
+
+    Args:
+        case: the case of the search.
+        data_sets: without the test split.
+        folder: of the search.
+        desk: the actor that holds it.
+        alone: whether Ray is the command's own.
+    """
+
+    def __init__(self, case: Case, data_sets: DataSets, folder: str, desk: Any, alone: bool) -> None:
+        self._case, self._data_sets, self._store = case, data_sets, SearchStore(folder)
+        self._desk, self._alone = _AtDesk(desk), alone
+
+    def work(self, name: str) -> None:
+        """Work until there is nothing left to do."""
+        from pipelines.search.job import do_job, work_here
+
+        if self._case.training.max_workers == 1:
+            worker = _this_process(self._case)
+            work_here(name, self._desk, self._case, self._data_sets, self._store, worker)
+            return
+        while (job := self._desk.next(name, 2.0)) is not None:
+            if isinstance(job, Job):
+                fit, score = partial(_fit_with_trainer, self._alone), partial(_score_on_cluster, self._data_sets)
+                do_job(job, self._desk, self._case, self._data_sets, self._store, fit, score)
+
+
+class _AtDesk:
+    """A search that is in another process; pickles with a worker's assignment."""
+
+    def __init__(self, desk: Any) -> None:
+        self._desk = desk
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return partial(_asked, self._desk, name)
+
+    def __reduce__(self) -> Any:
+        return _AtDesk, (self._desk,)
+
+
+def _asked(desk: Any, name: str, *arguments: Any) -> Any:
+    import ray
+
+    return ray.get(getattr(desk, name).remote(*arguments))
+
+
+def _this_process(case: Case) -> Any:
+    import torch
+
+    from pipelines.train.worker import Worker
+
+    device = torch.device("cuda" if case.training.device == "cuda" else "cpu")
+    if device.type == "cpu":
+        disable_malloc_trim()
+    return Worker(device=device)
+
+
+def _fit_with_trainer(alone: bool, work: Any) -> None:
+    from pipelines.train.failure import failure_of
+    from pipelines.train.trainer import group_trainer
+
+    group_trainer(work, f"trial-{work.attempt[:8]}", alone=alone).fit()
+    if failures := [failure for run in work.runs if (failure := failure_of(work, run))]:
+        raise TrainingFailedError("\n".join(failures))
+
+
+def _score_on_cluster(data_sets: DataSets, case: Case, runs: list[Run], folder: str) -> Any:
+    """Score where there is a device for it: this actor has none of its own."""
+    import ray
+    import torch
+
+    from pipelines.search.job import score_here
+
+    on_gpu = case.training.device == "cuda"
+    score = ray.remote(num_cpus=0 if not on_gpu else 1, num_gpus=1 if on_gpu else 0)(score_here)
+    return ray.get(score.remote(torch.device("cuda" if on_gpu else "cpu"), data_sets, case, runs, folder))
+
+
+def trials_at_once(case: Case) -> int:
+    """Return how many trials run at once: as ``tuning.concurrency`` says, or as processors, GPUs and memory have room.
+
+    Of a cluster it is what is there now; where it grows by what waits, ``concurrency`` says how far.
+
+    Raises:
+        UserError: not one fits this machine.
+    """
+    import ray
+
+    tuning, training, room = case.tuning, case.training, ray.cluster_resources()
+    if training.min_workers < training.max_workers:
+        return 1  # it takes all that there is
+    trainers_that_fit(case)
+    if tuning.concurrency is not None:
+        return tuning.concurrency
+    fit = room.get("CPU", 1) // (training.max_workers * training.threads_per_worker)
+    if training.device == "cuda":
+        share = tuning.gpus_per_trial if training.max_workers == 1 else training.max_workers
+        fit = min(fit, room.get("GPU", 0) // share)
+    bytes_each = _BYTES_PER_TRIAL if training.max_workers == 1 else _BYTES_PER_TRAINER
+    return max(1, int(min(fit, room.get("memory", bytes_each) // bytes_each)))
+
+
+def run_trials(
+    case: Case, space: Mapping[str, Parameter], data_sets: DataSets, folder: str, extend: int, shown: "Bar", lines: bool
+) -> None:
+    """Run a search's trials to its end; needs a running Ray.
+
+    Args:
+        case: the case.
+        space: what is searched.
+        data_sets: without the test split.
+        folder: of the search.
+        extend: by how many trials it is to be longer.
+        shown: where to show how far it is.
+        lines: tell it in lines on standard error, too.
+
+    Raises:
+        StorageUnavailableError: object storage does not answer.
+        TrainingFailedError: workers cannot be kept alive.
+    """
+    import ray
+    from ray.exceptions import RayActorError, RayTaskError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    at_once = trials_at_once(case)
+    this_node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    hosted = ray.remote(num_cpus=0, max_concurrency=2 * at_once + 4, scheduling_strategy=this_node)(Desk)
+    desk = hosted.remote(case, space, folder, extend)
+    shared = ray.put((case, data_sets))
+    waiting: dict[Any, tuple[str, Any]] = {}
+    restarts = 0
+
+    def start(name: str) -> None:
+        actor = _worker_class(case).remote(*ray.get(shared), folder, desk, is_own_ray())
+        waiting[actor.work.remote(name)] = (name, actor)
+
+    summary: Summary = ray.get(desk.summary.remote())
+    for i in range(min(at_once, max(1, summary.target - summary.ended))):
+        start(f"worker-{i}")
+    told = _Lines(lines)
+    while waiting:
+        ready, _ = ray.wait(list(waiting), timeout=0.3)
+        for reference in ready:
+            name, _actor = waiting.pop(reference)
+            try:
+                ray.get(reference)
+            except RayTaskError as error:
+                if isinstance(error.cause, StorageUnavailableError):
+                    raise error.cause from None
+                raise
+            except RayActorError as error:
+                restarts += 1
+                ray.get(desk.died.remote(name))
+                if restarts > _MOST_RESTARTS:
+                    raise TrainingFailedError(f"workers of the search die: {error}") from None
+                start(f"{name.partition('+')[0]}+{restarts}")
+        summary = ray.get(desk.summary.remote())
+        shown.show(summary.ended, summary.words())
+        told.tell(summary)
+    ray.get(desk.close.remote(True))
+
+
+def _worker_class(case: Case) -> Any:
+    import ray
+
+    training = case.training
+    alone = training.max_workers == 1
+    return ray.remote(
+        num_cpus=training.threads_per_worker if alone else 0,
+        num_gpus=case.tuning.gpus_per_trial if alone and training.device == "cuda" else 0,
+        # malloc reads it when a process starts
+        runtime_env={"env_vars": HEAP_ENVIRONMENT},
+    )(TrialWorker)
+
+
+class _Lines:
+    """Plain lines for who has no terminal, one whenever a trial has ended."""
+
+    def __init__(self, on: bool) -> None:
+        self._on, self._ended = on, -1
+
+    def tell(self, summary: Summary) -> None:
+        """Say how far it is, if that has changed."""
+        if self._on and summary.ended != self._ended:
+            self._ended = summary.ended
+            print(f"tune: {summary.ended} of {summary.target} trials; {summary.words()}", file=sys.stderr, flush=True)

@@ -1,0 +1,75 @@
+"""A search whose driver is killed as systems kill, and one whose records lie in a bucket that fails now and then."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines.search.store import SearchStore
+from tests.object_storage import CREDENTIALS, make_bucket, proxy, s3_server, url_at
+from tests.pipelines.search.simulated import Events, search_of, simulated_case, work
+
+ROOT = Path(__file__).parents[3]
+DRIVER = """
+import os, signal, sys
+from pipelines.search.store import SearchStore
+from tests.pipelines.search.simulated import Events, search_of, simulated_case, work
+left = int(sys.argv[2])
+class Dying(SearchStore):
+    def write_trial(self, record):
+        global left
+        super().write_trial(record)
+        left -= 1
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+work(search_of(simulated_case(), sys.argv[1], store=Dying), Events(), workers=1)
+"""
+
+
+def found_in(folder):
+    return {of.number: (of.settings, of.state, of.score, of.seeds) for of in SearchStore(str(folder)).read_trials()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    work(search_of(simulated_case(), folder), Events(), workers=1)
+    return found_in(folder)
+
+
+def test_a_driver_that_is_killed_at_a_random_moment_is_gone_on_from(undisturbed, tmp_path):
+    writes = random.randrange(2, 90)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", DRIVER, str(tmp_path), str(writes)]
+    assert subprocess.run(command, env=environment, cwd=ROOT, check=False).returncode == -signal.SIGKILL, writes
+    before = {number: of for number, of in found_in(tmp_path).items() if of[1] in ("finished", "stopped")}
+    search, events = search_of(simulated_case(), tmp_path), Events()
+    work(search, events, workers=1)
+    assert found_in(tmp_path) == undisturbed
+    repeated = {number for number, seed in events.scored() if number in before and seed < before[number][3]}
+    assert not repeated, "what was finished is never run again"
+
+
+def test_records_in_a_bucket_that_fails_every_tenth_request_are_the_same(undisturbed, monkeypatch):
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with s3_server() as port:
+        make_bucket(port, "pets")
+        with proxy(port, fail_every=10) as passing:
+            url = url_at(passing.port, "pets/search", anonymous=False)
+            events = Events()
+            half = search_of(simulated_case("tuning.trials=4"), url)
+            work(half, events, workers=1)
+            half.close(over=True)
+            search = search_of(simulated_case(), url)
+            work(search, events, workers=1)
+            found = found_in(url)
+        assert passing.failed.total() > 5
+    assert sorted(found) == sorted(undisturbed)
+    assert {number: of[:3] for number, of in found.items() if of[1] == "stopped"}
+    assert all(of[1] in ("finished", "stopped") for of in found.values())
+    assert all(events.scored().count(event) == 1 for event in events.scored() if event[1] < 3)
