@@ -36,6 +36,9 @@ _OF_OWN_RAY = {
 _OF_RAY_DATA = ("StreamingExecutor", "iter_threaded", "Prefetcher", "ray-data-metadata-prefetch")
 _LONGEST_END_S = 10.0
 _LONGEST_WAIT_S = 8.0  # for a cluster's head to answer
+# RFC 9113: what a client says first, with a SETTINGS frame of nothing; the server's first frame is one too.
+_HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0"
+_FRAME_HEADER, _SETTINGS_FRAME = 9, 4
 # A socket's path has 107 bytes; of these /kindred-<8>/r are ours, and Ray's are
 # /session_<date>_<time>_<microseconds>_<process>/sockets/<name>
 _LONGEST_BASE = 22
@@ -149,7 +152,7 @@ def private_temporary_folder() -> str:
 
 
 def check_somebody_answers(address: str) -> None:
-    """Refuse an address at which nobody listens: Ray would ask again and again for many minutes.
+    """Refuse an address at which no Ray listens: Ray would ask again and again for many minutes.
 
     Raises:
         UserError: names RAY_ADDRESS.
@@ -164,15 +167,33 @@ def check_somebody_answers(address: str) -> None:
     deadline, why = time.monotonic() + _LONGEST_WAIT_S, "no answer"
     while time.monotonic() < deadline:
         try:
-            with socket.create_connection((host.strip("[]"), int(port)), timeout=_LONGEST_WAIT_S / 2):
-                return
+            with socket.create_connection((host.strip("[]"), int(port)), timeout=_LONGEST_WAIT_S / 2) as answering:
+                if os.environ.get("RAY_USE_TLS", "0") not in ("", "0") or _speaks_http2(answering):
+                    return
+                why = "somebody listens there, and it is no Ray"
+                break
         except (OSError, OverflowError) as error:
             why = getattr(error, "strerror", None) or str(error) or why
         time.sleep(0.5)  # a head that has just been started
     raise UserError(
-        f"RAY_ADDRESS: found {address!r}, and nobody answers there ({why}); expected the address of a running cluster, "
+        f"RAY_ADDRESS: found {address!r}, and no Ray answers there ({why}); expected the address of a running cluster, "
         "or the variable unset, for a Ray of this machine's own"
     )
+
+
+def _speaks_http2(answering: socket.socket) -> bool:
+    """Say whether a connection's other end begins as gRPC does, which a head and a client server of Ray speak."""
+    answering.settimeout(_LONGEST_WAIT_S / 2)
+    try:
+        answering.sendall(_HTTP2_PREFACE)
+        received = b""
+        while len(received) < _FRAME_HEADER:
+            if not (more := answering.recv(_FRAME_HEADER - len(received))):
+                return False
+            received += more
+    except OSError:  # silent, or gone
+        return False
+    return received[3] == _SETTINGS_FRAME
 
 
 def _wait_for_ray_data() -> None:

@@ -64,6 +64,7 @@ class Manifest(_Entry):
         excluded: rows, numbered over all blocks, that take no part in this case: inputs that leaked.
         vector_columns: of vectors from tables, the names of the columns that hold the numbers, in their order.
         leakage: how many rows' inputs stand in another dataset of a later split too, by dataset.
+        near: how many rows' images look like one of another dataset of a later split, and are not the same, by dataset.
     """
 
     data_set: str
@@ -81,6 +82,7 @@ class Manifest(_Entry):
     reasons: dict[str, int]
     excluded: tuple[int, ...] = ()
     leakage: dict[str, int] = {}
+    near: dict[str, int] = {}
     notes: dict[str, int] = {}
     vector_columns: tuple[str, ...] = ()
 

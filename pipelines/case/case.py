@@ -240,7 +240,8 @@ class Ingest(Section):
     More than ``most_quarantined`` of a dataset's rows in quarantine fail the ingest, at its end. A label outside
     the vocabulary, or an archive that cannot be listed, fails it at once, or goes to quarantine. ``leakage``: rows
     for training whose input stands in a test or validation split too are removed (where inputs are images),
-    kept, or fail the ingest; they are counted whatever is done.
+    kept, or fail the ingest; they are counted whatever is done. Images that look alike, as neighbouring frames and
+    resized copies do, are counted beside them, and removed with ``near``.
     """
 
     most_quarantined: Annotated[float, Field(ge=0, le=1), Number] = 0.01
@@ -249,8 +250,8 @@ class Ingest(Section):
     """What a label outside the vocabulary does."""
     broken_archives: Literal["fail", "quarantine"] = "fail"
     """What an archive that cannot be listed does."""
-    leakage: Literal["remove", "keep", "fail"] | None = None
-    """What is done with training inputs that stand in a later split."""
+    leakage: Literal["remove", "near", "keep", "fail"] | None = None
+    """What is done with training inputs that stand in a later split; ``near``: also with images that look like one."""
 
 
 class Wandb(Section):

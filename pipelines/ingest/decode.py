@@ -1,6 +1,7 @@
 """From what a source holds to the input that the case declares: an image of its size, or a vector of its width."""
 
 import io
+import math
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -46,7 +47,23 @@ def decode_input(found: bytes | np.ndarray, declared: PictureInput | VectorInput
         return _vector(found, declared), None
     if isinstance(found, bytes):
         return decode_picture(found, declared)
+    if found.ndim == 1:
+        found = _square(found)
     return _fitted(_flat(_picture_of(found, declared), declared), declared), None
+
+
+def _square(numbers: np.ndarray) -> np.ndarray:
+    """Return the pixels of a cell, line after line, as the square image that they are: grey, or red, green, blue."""
+    for channels in (1, 3):
+        side = math.isqrt(len(numbers) // channels)
+        if side and side * side * channels == len(numbers):
+            break
+    else:
+        raise UnusableInputError(f"no square image: found {len(numbers):,} numbers; expected n x n, or n x n x 3")
+    pixels = numbers.reshape(side, side, channels)
+    whole = (pixels == np.rint(pixels)).all() and pixels.max() > 1
+    # of a table, numbers of 0 to 255 are the values of an encoded image; others are read as floating point is
+    return pixels.astype(np.int64) if whole else pixels
 
 
 def decode_picture(encoded: bytes, declared: PictureInput) -> tuple[np.ndarray, str | None]:

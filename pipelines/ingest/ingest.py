@@ -120,7 +120,9 @@ def _same_as_before(case: Case, made: DataSets) -> DataSets | None:
     if before.folders != made.folders:
         return None
     alone = {
-        name: manifest.model_copy(update={"excluded": (), "leakage": {}, "labels": made.manifests[name].labels})
+        name: manifest.model_copy(
+            update={"excluded": (), "leakage": {}, "near": {}, "labels": made.manifests[name].labels}
+        )
         for name, manifest in before.manifests.items()
     }
     return before if alone == made.manifests else None

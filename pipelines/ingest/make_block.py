@@ -24,10 +24,18 @@ from pipelines.blocks.write_buffer import WriteBuffer
 from pipelines.blocks.writer import input_type, write_block
 from pipelines.case.data import DataSet, PictureInput, VectorInput
 from pipelines.ingest.decode import UnusableInputError, decode_input
+from pipelines.ingest.near import LOOK_BYTES, can_look_alike, looks
 from pipelines.sources.fetch import fetch
 
 ENDINGS = (".arrow", ".inputs.arrow", ".json")
-INPUTS = pa.schema([("origin", pa.binary(16)), ("digest", pa.binary(16)), ("note", pa.string())])
+INPUTS = pa.schema(
+    [
+        ("origin", pa.binary(16)),
+        ("digest", pa.binary(16)),
+        ("note", pa.string()),
+        ("look", pa.binary(LOOK_BYTES)),  # see near.py; null where inputs are no images, or small ones
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -163,7 +171,12 @@ def make_block(encoded_job: str, rows: pa.Table, recipe: Recipe, room: BlockBuff
         ],
         schema=recipe.schema,
     )
-    columns = [origins.take(at), pa.array(digests, pa.binary(16)), pa.array(notes, pa.string())]
+    columns = [
+        origins.take(at),
+        pa.array(digests, pa.binary(16)),
+        pa.array(notes, pa.string()),
+        looks_column(inputs[: len(kept)]),
+    ]
     of_inputs = pa.table(columns, schema=INPUTS)
     # The outcome comes last: with it there, the two files before it are whole.
     write_block(inputs_file(job.folder, job.key), of_inputs)
@@ -174,6 +187,14 @@ def make_block(encoded_job: str, rows: pa.Table, recipe: Recipe, room: BlockBuff
     outcome = json.dumps({"block": entry | ends, "failed": failed, "notes": counted})
     write_whole(outcome_file(job.folder, job.key), outcome)
     return {"data_set": job.data_set, "key": job.key, "outcome": outcome, "rows": len(ids), "read": len(unknown)}
+
+
+def looks_column(inputs: np.ndarray) -> pa.Array:
+    """Return the thumbnails by which images are compared, null for inputs that are none."""
+    kind = INPUTS.field("look").type
+    if not can_look_alike(inputs.shape[1:]):
+        return pa.nulls(len(inputs), kind)
+    return pa.Array.from_buffers(kind, len(inputs), [None, pa.py_buffer(looks(inputs).tobytes())])
 
 
 def _made(found: bytes | np.ndarray | Exception, declared: PictureInput | VectorInput) -> tuple[np.ndarray, str | None]:

@@ -105,7 +105,8 @@ class InspectedDataSet(_Part):
 
 
 class Leak(_Part):
-    """Rows of a dataset whose inputs stand in a later split too, and what was done: ``removed`` or ``kept``."""
+    """Rows of a dataset whose inputs stand in a later split too, or (``near``) look like one that does, and what was
+    done: ``removed`` or ``kept``."""
 
     data_set: str
     split: str
@@ -113,6 +114,7 @@ class Leak(_Part):
     also_in_split: str
     rows: int
     done: str
+    near: bool = False
 
 
 class SheetTile(_Part):
@@ -192,7 +194,7 @@ def inspection_of(case: Case, opened: dict[str, Rows]) -> Inspection:
         shape=case.input.shape,
         data_sets=tuple(_data_set(case, name, rows) for name, rows in opened.items()),
         overlap=tuple(overlap_of(split, list(case.tasks), sets) for split, sets in splits.items() if sets),
-        leakage=_leakage(of_blocks) if of_blocks else None,
+        leakage=_leakage(case, of_blocks) if of_blocks else None,
         warnings=tuple(label_warnings(case, {name: rows.counts for name, rows in opened.items()})),
     )
 
@@ -294,7 +296,7 @@ def _rows(n: int) -> str:
     return f"{n:,} row{'' if n == 1 else 's'}"
 
 
-def _leakage(opened: dict[str, BlockRows]) -> tuple[Leak, ...]:
+def _leakage(case: Case, opened: dict[str, BlockRows]) -> tuple[Leak, ...]:
     return tuple(
         Leak(
             data_set=name,
@@ -302,8 +304,10 @@ def _leakage(opened: dict[str, BlockRows]) -> tuple[Leak, ...]:
             also_in=other,
             also_in_split=opened[other].manifest.split,
             rows=n,
-            done="removed" if rows.manifest.excluded else "kept",
+            done="removed" if rows.manifest.excluded and (not near or case.ingest.leakage == "near") else "kept",
+            near=near,
         )
         for name, rows in opened.items()
-        for other, n in rows.manifest.leakage.items()
+        for near, counted in ((False, rows.manifest.leakage), (True, rows.manifest.near))
+        for other, n in counted.items()
     )

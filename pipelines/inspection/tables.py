@@ -242,7 +242,7 @@ def _leakage(leaks: Sequence[Leak] | None) -> RenderableType:
         table.add_row(
             Text(f"{leak.data_set} ({leak.split})"),
             Text(f"{leak.rows:,}", "yellow"),
-            Text(f"{leak.also_in} ({leak.also_in_split})"),
+            Text(f"{'looks like one of ' if leak.near else ''}{leak.also_in} ({leak.also_in_split})"),
             Text(done, "green" if leak.done == "removed" else "red"),
         )
     return table

@@ -61,6 +61,8 @@ class CsvTable(SourceSettings):
     """Those of them that labels are read from too; a label that is its own input is else refused."""
     id_column: str | None = None
     """The column with a row's name; its number by default."""
+    pixels_column: str | None = None
+    """In the place of ``file_column``, the column whose cells hold the pixels of square images, line after line."""
     file_prefix: str = ""
     """Before the path of every image."""
     file_suffix: str = ""
@@ -90,6 +92,8 @@ class JsonLines(SourceSettings):
     """Those of them that labels are read from too; a label that is its own input is else refused."""
     id_column: str | None = None
     """The column with a row's name; its number by default."""
+    pixels_column: str | None = None
+    """In the place of ``file_column``, the column whose cells hold the pixels of square images, line after line."""
     file_prefix: str = ""
     """Before the path of every image."""
     file_suffix: str = ""
@@ -225,16 +229,40 @@ def _list_table(place: Place, source: CsvTable | JsonLines, table: pa.Table) -> 
         rest = table.select([name for name in table.column_names if name not in dropped])
         listing = of_files(place, named_or_numbered(place, _text(ids)), files, rest)
         return with_vectors(listing, vectors, reasons, named_numbers(table, columns))
+    if source.pixels_column is not None:
+        return _list_pixels(place, source, table, source.pixels_column)
     if source.file_column not in table.column_names:
         near = did_you_mean(source.file_column, table.column_names)
         raise UserError(
             f"{place}: there is no column {source.file_column!r}{near}; "
-            "source.file_column says which holds the image's path"
+            "source.file_column says which holds the image's path (source.pixels_column, its pixels)"
         )
     names = _text(table[source.file_column])
     files, notes = find_near(place.tree(), resolve_relative(place, _affixed(names, source)))
     ids = _text(column(table, source.id_column, place)) if source.id_column else names
     return of_files(place, named_or_numbered(place, ids), files, table).with_notes(notes)
+
+
+def _list_pixels(place: Place, source: CsvTable | JsonLines, table: pa.Table, named: str) -> Listing:
+    """List rows whose images stand in a cell each, as numbers with blanks or commas between, or as a list."""
+    cells, n = column(table, named, place), table.num_rows
+    vectors: list[list[float]] = []
+    reasons: list[str | None] = [None] * n
+    for i, cell in enumerate(cells.to_pylist()):
+        parts = cell.strip("[] ").replace(",", " ").split() if isinstance(cell, str) else cell or []
+        try:
+            vectors.append([float(part) for part in parts])
+        except (TypeError, ValueError):
+            vectors.append([])
+            reasons[i] = f"no number: column {named!r} holds {str(cell)!r:.60}; expected numbers"
+        if not parts:
+            reasons[i] = f"missing value: column {named!r} is empty"
+    assert place.file is not None
+    numbered = row_numbers(posixpath.basename(place.file), n)
+    ids = _text(column(table, source.id_column, place)) if source.id_column else numbered
+    files = place.tree().find(pa.array([place.file])).take(pa.array([0] * n, pa.int64()))
+    listing = of_files(place, named_or_numbered(place, ids), files, table.drop_columns([named]))
+    return with_vectors(listing, pa.array(vectors, pa.list_(pa.float32())), reasons)
 
 
 def _affixed(names: pa.Array, source: CsvTable | JsonLines) -> pa.Array:

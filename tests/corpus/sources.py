@@ -343,6 +343,21 @@ PLACES = [
         PARQUET,
         told="found two columns 'kind'",
     ),
+    Place(
+        "pixels-in-a-cell",
+        files(
+            t_csv="kind,pixels\ncat,"
+            + " ".join(map(str, range(144)))
+            + '\ndog,"0,1,0,1"\ncat,\ndog,1 2 3 4 5\ndog,a b\n'
+        ),
+        {"kind": "csv", "path": "t.csv", "pixels_column": "pixels"},
+        [0, 1],
+        {
+            "t.csv#000000002": "missing value: column 'pixels'",
+            "t.csv#000000003": "no square image: found 5 numbers",
+            "t.csv#000000004": "no number: column 'pixels' holds 'a b'",
+        },
+    ),
     Place("floats-in-lists", table({"image": [GREY, GREY], "kind": ["cat", "dog"]}), PARQUET, [0, 1]),
     Place(
         "spark",
