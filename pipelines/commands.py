@@ -21,7 +21,7 @@ from pipelines.blocks.datasets import DataSets, write_data_sets
 from pipelines.blocks.manifest import Manifest
 from pipelines.case.case import Case
 from pipelines.case.data import PictureInput
-from pipelines.case.load import as_yaml, find_case_file, load_case
+from pipelines.case.load import find_case_file, load_case
 from pipelines.evaluate.evaluate import evaluate_folds as _evaluate
 from pipelines.evaluate.made_from import made_from
 from pipelines.evaluate.outcome import Outcome
@@ -29,7 +29,8 @@ from pipelines.evaluate.relate import EstimatedEdge, edges_asked_for
 from pipelines.evaluate.relate import relate as _relate
 from pipelines.evaluate.results import read_results
 from pipelines.experiment.finished import note_finished
-from pipelines.experiment.layout import CASE_FILE, DATA_SETS, EXPERIMENT, experiment_folder, sheet_file
+from pipelines.experiment.kept_case import write_case
+from pipelines.experiment.layout import DATA_SETS, EXPERIMENT, experiment_folder, sheet_file
 from pipelines.experiment.resume import begun_data_sets
 from pipelines.experiment.run import list_runs
 from pipelines.ingest.ingest import ingest as _ingest_labelled
@@ -234,7 +235,7 @@ def _trained(
     extend: bool = False,
     wait: bool = False,
 ) -> int:
-    write_whole(join(experiment_folder(case), CASE_FILE), as_yaml(case))
+    write_case(experiment_folder(case), case)
     write_data_sets(join(experiment_folder(case), DATA_SETS), data_sets)
     runs = json.dumps({"runs": [str(run) for run in list_runs(case)]})
     write_whole(join(experiment_folder(case), EXPERIMENT), runs)

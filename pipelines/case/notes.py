@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 
+import torch
+
 from mtlcore import Multiclass, Multilabel, Relatedness
 from pipelines.case.case import Case
 from pipelines.case.training import Matching
 
 _MOST = 4  # pairs of classes that are named
+_ROWS_AT_ONCE = 1024
 
 
 def case_notes(case: Case) -> list[str]:
@@ -33,24 +36,32 @@ def _indistinct_rows(case: Case) -> Iterator[str]:
     for i, edge in enumerate(case.relatedness):
         if edge.table is None or not isinstance(tasks[edge.source], Multiclass):
             continue
-        if isinstance(tasks[edge.target], Multilabel) and (pairs := nested_rows(relatedness_of(edge, tasks))):
-            more = f" and {len(pairs) - _MOST} more" if len(pairs) > _MOST else ""
+        if isinstance(tasks[edge.target], Multilabel):
+            pairs, how_many = nested_rows(relatedness_of(edge, tasks))
+            if not pairs:
+                continue
+            more = f" and {how_many - len(pairs):,} more" if how_many > len(pairs) else ""
             yield (
-                f"relatedness.{i}.table: found {', '.join(pairs[:_MOST])}{more}; with sca.source_form 'paper' (arm "
+                f"relatedness.{i}.table: found {', '.join(pairs)}{more}; with sca.source_form 'paper' (arm "
                 f"{', '.join(arms)}) an image of the second class teaches the first as well; "
                 "sca.source_form: bayes counts the labels that are absent, or give the first a label of its own"
             )
 
 
-def nested_rows(relatedness: Relatedness) -> list[str]:
-    """Name the pairs of rows of which the first has no label that the second lacks; equal rows once."""
-    holds = relatedness.table > 0  # an unknown cell takes no part
-    nested = ~(holds[:, None] & ~holds[None]).any(dim=2) & holds.any(dim=1)[:, None]
-    names = relatedness.source.outputs
-    pairs = []
-    for c, d in nested.fill_diagonal_(False).nonzero().tolist():
-        if not bool(nested[d, c]):
-            pairs.append(f"{names[c]} within {names[d]}")
-        elif c < d:
-            pairs.append(f"{names[c]} like {names[d]}")
-    return pairs
+def nested_rows(relatedness: Relatedness) -> tuple[list[str], int]:
+    """Name the first pairs of rows of which one has no label that the other lacks; count all, equal rows once."""
+    holds = (relatedness.table > 0).float()  # an unknown cell takes no part
+    sizes, names = holds.sum(dim=1), relatedness.source.outputs
+    pairs: list[str] = []
+    how_many = 0
+    for start in range(0, len(holds), _ROWS_AT_ONCE):  # of 10,000 classes there are 10^8 pairs
+        part = slice(start, start + _ROWS_AT_ONCE)
+        within = (holds[part] @ (1 - holds).T == 0) & (sizes[part] > 0)[:, None]
+        first = torch.arange(len(holds))[part, None]
+        same = sizes[part, None] == sizes[None]
+        within &= (~same | (first < torch.arange(len(holds)))) & (first != torch.arange(len(holds)))
+        how_many += int(within.sum())
+        if len(pairs) < _MOST:
+            for c, d in within.nonzero()[: _MOST - len(pairs)].tolist():
+                pairs.append(f"{names[start + c]} {'like' if same[c, d] else 'within'} {names[d]}")
+    return pairs, how_many

@@ -2,7 +2,14 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from pipelines.base.section import Number, Section, one_or_more
@@ -19,6 +26,10 @@ class Split(Section):
     the column ``by`` (a subject, a video) stay together, and so do rows of one image. ``stratify`` keeps the shares of
     these tasks' labels alike in all parts; ``time`` trains on what was first and tests on what was last, and rows of
     one time stay together. The same ``seed`` gives the same parts.
+
+    ``joint`` divides several tables as one: the value in ``by`` alone decides, through a hash of it and the seed, so
+    that a subject is in the same part of every table that is divided so, whatever its column is called there, and
+    stays there when rows are added. The shares are then kept on average over subjects.
     """
 
     fractions: dict[Literal["train", "validation", "test"], Fraction] = {}
@@ -33,6 +44,8 @@ class Split(Section):
     """Into how many folds, each of which is the test part once."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Decides which rows go where."""
+    joint: bool = False
+    """The value in ``by`` alone decides: several tables of the same subjects are divided alike."""
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
@@ -44,7 +57,15 @@ class Split(Section):
             raise PydanticCustomError("fractions", "fractions: found beside folds; expected that of validation alone")
         if self.time is not None and (self.by or self.stratify or self.folds):
             raise PydanticCustomError("time", "time: found beside by, stratify or folds; expected time alone")
+        if self.joint and (self.by is None or self.stratify):
+            raise PydanticCustomError("joint", "joint: found without by, or with stratify; expected by alone")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_before_there_were_joint_splits(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what says nothing: blocks and experiments are named by what a section holds."""
+        content: dict[str, Any] = plain(self)
+        return content if self.joint else {key: value for key, value in content.items() if key != "joint"}
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -103,4 +124,22 @@ def with_divided_datasets(raw_case: dict[str, Any]) -> list[str]:
                 )
             divided[called] = data_set | {"split": part, "part": split | {"of": part} | fold}
     raw_case["datasets"] = divided
-    return problems
+    return problems + _other_joint_splits(datasets)
+
+
+def _other_joint_splits(datasets: dict[str, Any]) -> list[str]:
+    """Say where splits that are to divide alike do not: only the same seed and shares put a subject in one part."""
+    joint = {
+        name: {key: split.get(key) or 0 for key in ("fractions", "folds", "seed")}
+        for name, data_set in datasets.items()
+        if isinstance(data_set, dict)
+        and isinstance(split := data_set.get("split"), dict)
+        and split.get("joint") is True
+    }
+    first = next(iter(joint), None)
+    return [
+        f"datasets.{name}.split.joint: found another {key} than in datasets.{first}; expected the same in all"
+        for name, settings in joint.items()
+        for key, value in settings.items()
+        if value != joint[str(first)][key]
+    ]

@@ -10,7 +10,8 @@ from pipelines.base.storage import is_remote, join, kind_of, parent, read_bytes
 from pipelines.blocks.datasets import DataSets, read_data_sets
 from pipelines.blocks.layout import blocks_root
 from pipelines.case.case import Case
-from pipelines.case.load import load_case
+from pipelines.case.load import load_case, load_content
+from pipelines.experiment.kept_case import read_content
 from pipelines.experiment.layout import CASE_FILE, DATA_SETS, WHO_TRAINS, experiment_folder
 
 
@@ -30,11 +31,19 @@ def begun_case(run: str, overrides: Sequence[str] = ()) -> Case:
             f"RUN: found {run!r}, and no {CASE_FILE} there or in a folder above; expected the folder of an "
             "experiment, STORAGE/CASE-FINGERPRINT"
         )
+    text = read_bytes(join(folder, CASE_FILE))
+    content = read_content(folder, text)
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / CASE_FILE
-        file.write_bytes(read_bytes(join(folder, CASE_FILE)))
-        case = load_case(str(file), overrides, check_paths=False)
-        as_begun = load_case(str(file), check_paths=False) if overrides else case
+        file.write_bytes(text)
+
+        def load(changes: Sequence[str]) -> Case:
+            if content is None:
+                return load_case(str(file), changes, check_paths=False)
+            return load_content(content, str(file), changes, check_paths=False)
+
+        case = load(overrides)
+        as_begun = load(()) if overrides else case
     storage = case.storage.model_copy(update={"path": parent(folder)})
     case, as_begun = (of.model_copy(update={"storage": storage}) for of in (case, as_begun))
     if experiment_folder(case) != experiment_folder(as_begun):

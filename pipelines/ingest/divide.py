@@ -31,6 +31,8 @@ def part_of_rows(
     sizes = np.bincount(which, minlength=len(names))
     if part.time is not None:
         return np.asarray(_by_time(part, which, sizes, times or ())[which] == SPLITS.index(part.of))
+    if part.joint:
+        return np.asarray(_by_name(part, names.tolist())[which])
     digests = [xxhash.xxh3_64_intdigest(f"{part.seed}/{name}".encode()) for name in names.tolist()]
     order = np.argsort(np.array(digests, dtype=np.uint64), kind="stable")
     strata = _strata(labels, which, len(names))
@@ -97,6 +99,23 @@ def _strata(labels: Mapping[str, np.ndarray], which: np.ndarray, groups: int) ->
         if says[row] or first[which[row]] < 0:
             first[which[row]] = row
     return np.unique(table[first], axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def _by_name(part: Part, names: Sequence[str]) -> np.ndarray:
+    """Return which groups are a part's, by their names alone: they come to the same part whatever else there is."""
+
+    def drawn(what: str, name: str) -> float:
+        return float(xxhash.xxh3_64_intdigest(f"{part.seed}/{what}/{name}".encode()) / 2**64)
+
+    def of(name: str) -> str:
+        if part.folds is not None:
+            if int(drawn("fold", name) * part.folds) == part.fold:
+                return "test"
+            return "validation" if drawn("validation", name) < part.share("validation") else "train"
+        ends = np.cumsum([part.share(split) for split in SPLITS])
+        return SPLITS[min(int(np.searchsorted(ends, drawn("part", name), side="right")), len(SPLITS) - 1)]
+
+    return np.array([of(name) == part.of for name in names], dtype=bool)
 
 
 def _by_time(part: Part, which: np.ndarray, sizes: np.ndarray, times: Sequence[str | None]) -> np.ndarray:

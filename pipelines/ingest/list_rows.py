@@ -30,7 +30,7 @@ from pipelines.ingest.labels import (
 )
 from pipelines.ingest.model_labels import align_predictions, asks_for_all, predictions_file
 from pipelines.ingest.number_labels import mean_of
-from pipelines.sources.cells import Aligned, distinct_cells
+from pipelines.sources.cells import Aligned, distinct_cells, whole_number
 from pipelines.sources.label_names import read_names
 from pipelines.sources.list_source import list_source
 from pipelines.sources.listing import Listing, column
@@ -186,7 +186,11 @@ def _rows_of_part(
     groups = ids
     if part.by is not None:
         together = zip(ids, cells("by", part.by), strict=True)
-        groups = [row_id if cell is None else f"{part.by}={cell}" for row_id, cell in together]
+        # Of a joint split the value alone counts: other tables may call the column otherwise, and write 7 as 7.0.
+        groups = [
+            row_id if cell is None else whole_number(cell) if part.joint else f"{part.by}={cell}"
+            for row_id, cell in together
+        ]
     times = None if part.time is None else cells("time", part.time)
     named = [task for task in part.stratify if task in labels]
     of_tasks = {task: label_array(pa.chunked_array([labels[task]]), tasks[task]) for task in named}

@@ -8,7 +8,9 @@ from mtlcore import Multiclass, Task
 from pipelines.case.case import Case
 from pipelines.evaluate.results import EdgeTrust, Results
 
-MOST_CONFUSIONS, MOST_CELLS = 20, 12
+MOST_CONFUSIONS, MOST_CELLS, MOST_OUTPUTS = 20, 12, 400
+_AT_EACH_END = 50  # of more classes or labels than that: those gained and lost most
+_MOST_LISTED_ROWS = 200
 _MOST_TRUSTED_ROWS, _MOST_DOUBTED_ROWS, _LONGEST_VALUE = 12, 24, 300
 _NO_SETTINGS = {"storage", "logging", "tuning"}
 
@@ -46,6 +48,34 @@ def top_confusions(results: Results, task: Task) -> Confusions | None:
     return Confusions(arm, len(task.classes), pairs)
 
 
+def outputs_shown(results: Results) -> dict[str, list[str]]:
+    """Return, by task, the classes or labels that the page lists, in the task's order.
+
+    All of them, or, of thousands, those whose F1 differs most from the baseline's, to either side; those with most
+    test inputs where the task has no baseline.
+    """
+    shown = {}
+    for task in results.tested:
+        of_arms = results.of_task(task)
+        first = next(iter(of_arms.values())).by_output
+        names = list(first)
+        if len(names) > MOST_OUTPUTS:
+            arm = ([name for name in of_arms if name != results.baseline] or list(of_arms))[-1]
+            other = of_arms.get(results.baseline)
+            if other is None or arm == results.baseline:
+                names = sorted(names, key=lambda name: -first[name].support)[: 2 * _AT_EACH_END]
+            else:
+                compared = [
+                    (of_arms[arm].by_output[name].mean("f1"), other.by_output[name].mean("f1")) for name in names
+                ]
+                gains = [a - b for a, b in compared]
+                defined = sorted((i for i, gain in enumerate(gains) if gain == gain), key=lambda i: gains[i])
+                kept = {*defined[:_AT_EACH_END], *defined[-_AT_EACH_END:]}
+                names = [name for i, name in enumerate(names) if i in kept]
+        shown[task] = names
+    return shown
+
+
 def compared_arm(results: Results) -> str:
     """Return the arm that is shown beside the baseline: the last."""
     return ([arm for arm in results.arms if arm != results.baseline] or [results.baseline])[-1]
@@ -62,7 +92,8 @@ def worst_first(trust: Mapping[str, Mapping[str, EdgeTrust]]) -> dict[str, dict[
             "weighed": edge.weighed,
             "mean": edge.mean(),
             "worst": rows[:cut],
-            "others": rows[cut:],
+            "others": rows[cut : cut + _MOST_LISTED_ROWS],
+            "left_out": max(len(rows) - cut - _MOST_LISTED_ROWS, 0),
             "doubted": edge.doubted,
         }
 
@@ -97,11 +128,17 @@ def settings(case: Case) -> list[tuple[str, str]]:
     content = case.model_dump(mode="json", by_alias=True, exclude=_NO_SETTINGS, exclude_none=True)
     for edge in content.get("relatedness", ()):
         edge.pop("table", None)
+    for name, task in content["tasks"].items():  # numbers by class: of thousands, a line each
+        content["tasks"][name] = {key: _short(value) for key, value in task.items()}
     return [
         (key, text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…")
         for key, value in _flat(content)
         for text in [_text(value)]
     ]
+
+
+def _short(value: Any) -> Any:
+    return f"{len(value):,} entries" if isinstance(value, dict) and len(value) > MOST_OUTPUTS else value
 
 
 def _flat(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -19,7 +19,6 @@ from pipelines.batches.batch import open_readers
 from pipelines.batches.counted_relatedness import with_counted_tables
 from pipelines.case.build import relatedness_of, tasks_of
 from pipelines.case.case import Case
-from pipelines.case.load import as_yaml
 from pipelines.case.metrics import metrics_of
 from pipelines.evaluate.results import Results
 from pipelines.experiment.layout import experiment_folder
@@ -33,6 +32,7 @@ from pipelines.report.page import (
     contents,
     costs,
     is_calibrated,
+    outputs_shown,
     settings,
     top_confusions,
     worst_first,
@@ -64,7 +64,8 @@ def _made_from(case: Case, results: Results) -> str:
     """Return a fingerprint of all that the page depends on."""
     sources = sorted(file for file in Path(__file__).parent.iterdir() if file.suffix in (".py", ".j2", ".css"))
     code = [xxhash.xxh3_128_hexdigest(file.read_bytes()) for file in sources]
-    return fingerprint({"code": code, "case": as_yaml(case), "results": results.model_dump(mode="json")})
+    content = case.model_dump(mode="json", by_alias=True)  # as text, a table of thousands of rows takes a minute
+    return fingerprint({"code": code, "case": content, "results": results.model_dump(mode="json")})
 
 
 def write_report(case: Case, results: Results, folds: Sequence[Case] = ()) -> str:
@@ -110,6 +111,7 @@ def write_report(case: Case, results: Results, folds: Sequence[Case] = ()) -> st
         most_cells=MOST_CELLS,
         costs=costs(results),
         settings=settings(case),
+        shown=outputs_shown(results),
         few_seeds=few_seeds(len(results.seeds)),
         verdicts=[
             (arm, task, result.against_best)

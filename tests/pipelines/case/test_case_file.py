@@ -1,6 +1,7 @@
 """A mistake in a case file is told in one line: file, key, what was found, what would be right."""
 
 import sys
+from collections import Counter
 from importlib.machinery import ModuleSpec
 
 import pytest
@@ -339,4 +340,20 @@ def test_rows_that_the_papers_score_cannot_tell_apart_are_told_and_only_under_it
 def test_equal_rows_are_named_once_and_unknown_cells_are_no_labels():
     A, B = Multiclass("A", ("a", "b", "c", "none")), Multilabel("B", ("l", "m"))
     rows = {"a": {"l": 1}, "b": {"l": 0.5}, "c": {"l": None, "m": 1}, "none": []}
-    assert nested_rows(Relatedness.from_rows(A, B, rows)) == ["a like b"]
+    assert nested_rows(Relatedness.from_rows(A, B, rows)) == (["a like b"], 1)
+
+
+def test_pairs_of_rows_are_counted_among_thousands_of_classes_and_a_few_are_named():
+    generator = torch.Generator().manual_seed(0)
+    table = (torch.rand(2500, 6, generator=generator) < 0.5).double()
+    A, B = Multiclass("A", tuple(f"a{i}" for i in range(2500))), Multilabel("B", tuple("lmnopq"))
+    named, how_many = nested_rows(Relatedness(A, B, table))
+    rows = [frozenset(row.nonzero().flatten().tolist()) for row in table]
+    counted = Counter(rows)
+    within = sum(n * m for a, n in counted.items() for b, m in counted.items() if a and a < b)
+    assert how_many == within + sum(n * (n - 1) // 2 for a, n in counted.items() if a)
+    assert len(named) == 4
+    for words in named:
+        c, how, d = words.split()
+        a, b = rows[int(c[1:])], rows[int(d[1:])]
+        assert a < b if how == "within" else a == b

@@ -17,6 +17,8 @@ from pipelines.case.build import build_loss, relatedness_of, tasks_of
 from pipelines.case.load import as_yaml, find_case_file, load_case
 from pipelines.case.load import case_of as load_content
 from pipelines.evaluate.relate import edges_asked_for
+from pipelines.experiment import kept_case
+from pipelines.experiment.resume import begun_case
 from pipelines.ingest.ingest import ingest, ingested
 from tests.commands import kindred_here
 from tests.pipelines.one_worker import run_here
@@ -355,3 +357,18 @@ def test_relate_estimates_the_digits_traits_without_a_table_and_the_case_can_use
 def test_what_relate_cannot_estimate_is_told_before_anything_starts(edges, overrides, words):
     with pytest.raises(UserError, match=words):
         edges_asked_for(load_case("digits", overrides), edges)
+
+
+def test_a_large_case_is_kept_as_json_too_which_counts_while_case_yaml_is_not_changed(tmp_path, monkeypatch):
+    monkeypatch.setattr(kept_case, "LARGE", 2000)
+    tasks = {"who": {"kind": "multiclass", "classes": [f"p{i}" for i in range(30)]}, "traits": BIRDS["traits"]}
+    table = {f"p{i}": {"black": i % 2, "swims": 0.123456789} for i in range(30)}
+    case = case_of(tmp_path, tasks, [{"from": "who", "to": "traits", "table": table}])
+    folder = tmp_path / "kept"
+    kept_case.write_case(str(folder), case)
+    assert begun_case(str(folder)).relatedness == case.relatedness
+    kept = (folder / "case.yaml").read_text()
+    content = json.loads((folder / "case.json").read_text())["case"]
+    assert content == yaml.load(kept, Loader=yaml.SafeLoader)
+    (folder / "case.yaml").write_text(kept.replace("steps: 1\n", "steps: 77\n"))
+    assert begun_case(str(folder)).training.steps == 77

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.base.errors import UserError
-from pipelines.case.load import load_case
+from pipelines.case.load import case_of, load_case
 from pipelines.case.split import Part
 from pipelines.ingest.divide import part_of_rows
 from pipelines.ingest.groups import check_groups
@@ -83,6 +83,62 @@ def test_every_row_is_tested_in_one_fold_alone_and_validates_in_none_of_it():
     assert all(20 <= (of_fold == 1).sum() <= 60 for of_fold in found)
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.sets(st.integers(0, 999), min_size=1), st.sets(st.integers(0, 999), min_size=1), st.integers(0, 5))
+def test_a_joint_split_puts_a_subject_of_two_tables_in_one_part_whoever_else_is_there(some, others, seed):
+    for kind in ({}, {"folds": 4, "fold": 1, "fractions": {"validation": 0.3}}):
+        joint = {"joint": True, "by": "subject", "seed": seed} | kind
+        a, b = (dict(zip(of, parts([str(s) for s in of], **joint), strict=True)) for of in (some, others))
+        assert all(a[subject] == b[subject] for subject in a.keys() & b.keys())
+
+
+def test_a_joint_split_keeps_its_shares_on_average_and_tests_every_subject_in_one_fold():
+    groups, joint = [f"s{i}" for i in range(4000)], {"joint": True, "by": "subject"}
+    found = parts(groups, **joint)
+    assert all(abs((found == k).mean() - share) < 0.03 for k, share in enumerate(THIRDS.values()))
+    assert (found != parts(groups, **joint, seed=1)).any()
+    folds = [parts(groups, folds=5, fold=fold, fractions={"validation": 0.25}, **joint) for fold in range(5)]
+    assert (np.sum([of_fold == 2 for of_fold in folds], axis=0) == 1).all()
+    assert all(abs((of_fold == 1).mean() - 0.2) < 0.03 for of_fold in folds)
+
+
+def test_tables_that_call_their_subjects_otherwise_are_divided_alike(tmp_path):
+    subjects = np.random.default_rng(0).permutation(60)
+    (tmp_path / "a.csv").write_text("x0,subject,kind\n" + "\n".join(f"{i},{s},u" for i, s in enumerate(subjects)))
+    of_forty = "\n".join(f"{i},{s}.0,v" for i, s in enumerate(subjects[:40]))
+    (tmp_path / "b.csv").write_text(f"x0,patient,mood\n{of_forty}")
+
+    def case(seed_of_b=0):
+        def of(name, by, task, seed):
+            return {
+                "source": {"kind": "csv", "path": f"{name}.csv", "vector_columns": ["x0"]},
+                "labels": {task: {"from": "column", "column": task}},
+                "split": {"fractions": {"train": 0.6, "test": 0.4}, "by": by, "joint": True, "seed": seed},
+            }
+
+        return case_of(
+            {
+                "name": "joint", "data_root": str(tmp_path), "input": {"kind": "vector", "size": 1},
+                "tasks": {
+                    "kind": {"kind": "multiclass", "classes": ["u"]},
+                    "mood": {"kind": "multiclass", "classes": ["v"]},
+                },
+                "datasets": {"a": of("a", "subject", "kind", 0), "b": of("b", "patient", "mood", seed_of_b)},
+                "training": {"steps": 1, "batch_size": 4}, "storage": {"path": str(tmp_path / "store")},
+            }
+        )  # fmt: skip
+
+    loaded = case()
+    of = {
+        name: {int(float(cell)) for cell in list_data_set(loaded, name).fields[column].to_pylist()}
+        for name, column in (("a", "subject"), ("a-test", "subject"), ("b", "patient"), ("b-test", "patient"))
+    }
+    assert not (of["a"] | of["b"]) & (of["a-test"] | of["b-test"])
+    assert of["b"] | of["b-test"] == set(subjects[:40].tolist())
+    with pytest.raises(UserError, match="found another seed"):
+        case(seed_of_b=1)
+
+
 def divided(tmp_path, **split):
     settings = {"fractions": {"train": 0.5, "validation": 0.25, "test": 0.25}} | split
     labels = {"pain": {"from": "column", "column": "pain"}, "age": {"from": "column", "column": "age"}}
@@ -121,6 +177,7 @@ def test_a_group_in_two_splits_is_refused(tmp_path):
         ({"time": "pain", "by": "age"}, "time: found beside by"),
         ({"stratify": "group"}, "found 'group', for which the dataset has no labels"),
         ({"folds": 3}, "fractions: found beside folds"),
+        ({"joint": True}, "joint: found without by"),
         ({"bye": "age"}, "unknown key 'bye'"),
     ],
 )

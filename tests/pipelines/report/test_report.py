@@ -13,9 +13,10 @@ from PIL import Image
 
 from pipelines import commands as steps
 from pipelines.base.errors import UserError
-from pipelines.evaluate.results import Difference, VerificationOfArm, VerificationResult
+from pipelines.evaluate.results import Difference, OutputScores, VerificationOfArm, VerificationResult
 from pipelines.experiment.resume import find_case
 from pipelines.report.headline import headlines
+from pipelines.report.page import outputs_shown
 from pipelines.report.report import current_report, write_report
 from tests.pipelines.report.made_experiment import made_experiment
 
@@ -117,6 +118,35 @@ def test_verification_has_a_section_of_its_own(tmp_path):
     said = text_of(write_report(case, results))
     assert "30 pairs of one identity and 40 of two, of 7 identities" in said
     assert "co-trained 0.800 ▲ +100.0 [+100.0, +100.0] 0.200" in said
+
+
+def test_of_thousands_of_classes_those_that_changed_most_are_listed(tmp_path):
+    case, results = made_experiment(tmp_path)
+
+    def by_output(f1):
+        return {
+            f"class-{i:04d}": OutputScores(support=1, annotated=9, precision=[f], recall=[f], f1=[f])
+            for i, f in enumerate(f1)
+        }
+
+    rng = np.random.default_rng(0)
+    before = rng.uniform(0.3, 0.7, 3000)
+    after = before + rng.uniform(-0.1, 0.1, 3000)
+    after[[7, 2000]] = 1.0, 0.0
+    of_arms = dict.fromkeys(results.arms, by_output(before)) | {"co-trained": by_output(after)}
+    arms = {
+        arm: of | {"species": of["species"].model_copy(update={"by_output": of_arms[arm]})}
+        for arm, of in results.arms.items()
+    }
+    results = results.model_copy(update={"arms": arms})
+    shown = outputs_shown(results)["species"]
+    assert {"class-0007", "class-2000"} < set(shown)
+    assert len(shown) == 100
+    least = min(abs(after - before)[[int(name[-4:]) for name in shown]])
+    assert (abs(after - before) > least + 0.02).sum() < 100
+    content = Path(write_report(case, results)).read_text()
+    assert "3,000 classes; the 100 that differ most from single-task" in content
+    assert content.count("class-") == 100
 
 
 def test_scores_near_each_other_fill_their_axis():
