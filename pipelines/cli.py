@@ -362,6 +362,7 @@ def tune(
         print(json.dumps(finite(result.as_dict()) | told))
     else:
         print(result.table())
+        print(f"page: {result.page}")
         print(f"best case: {result.case_file}" if result.case_file else f"no case is written; records: {result.folder}")
         if confirmed:
             _show_results(confirmed, False)

@@ -1,71 +1,24 @@
 """The report's figures as SVG text. Every arm keeps its colour throughout."""
 
-import io
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipelines.evaluate.results import Confusion, DataSetSummary, PairSeen, TaskResult
+from pipelines.report.drawing import COLOURS, INK, svg
 from pipelines.report.units import has_unit, score_text
 
-_COLOURS = ("#6b7280", "#d97706", "#2563eb", "#059669", "#9333ea", "#dc2626", "#0891b2", "#4d7c0f")
-# They stand for the page's own colours of text and of lines, which follow the reader's light or dark.
-_INK, _LINE = "#010203", "#040506"
-_ON_PAGE = {_INK: "currentColor", _LINE: "var(--line)", "'DejaVu Sans'": "'DejaVu Sans', Verdana, sans-serif"}
 _MOST_IN_A_MATRIX = 60  # rows or columns: more of them nobody can read, and drawing takes minutes
 MOST_CLASSES_DRAWN = 30  # of a confusion; of more, the page lists those that are confused most
-plt.rcParams.update(
-    {
-        "font.size": 10,
-        "font.family": "DejaVu Sans",
-        "text.parse_math": False,  # a label may hold a dollar sign
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.titlesize": 11,
-        "axes.titleweight": "bold",
-        "axes.grid": True,
-        "axes.axisbelow": True,
-        "grid.color": _LINE,
-        "text.color": _INK,
-        "axes.labelcolor": _INK,
-        "axes.titlecolor": _INK,
-        "axes.edgecolor": _INK,
-        "xtick.color": _INK,
-        "ytick.color": _INK,
-        "axes.facecolor": "none",
-        "figure.facecolor": "none",
-        "savefig.facecolor": "none",
-        "svg.fonttype": "none",  # text, which can be searched and read aloud, and is half as large
-        "svg.hashsalt": "kindred",  # the same figure gives the same bytes
-        "figure.constrained_layout.use": True,
-    }
-)
 
 
 def colours(arms: Sequence[str]) -> dict[str, str]:
     """Give every arm a colour."""
-    return {arm: _COLOURS[i % len(_COLOURS)] for i, arm in enumerate(arms)}
-
-
-def _svg(figure: Figure) -> str:
-    buffer = io.StringIO()
-    with warnings.catch_warnings():  # a browser has a font for what DejaVu Sans lacks
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    plt.close(figure)
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    for drawn, on_page in _ON_PAGE.items():
-        text = text.replace(drawn, on_page)
-    return text
+    return {arm: COLOURS[i % len(COLOURS)] for i, arm in enumerate(arms)}
 
 
 def _grid(n: int, colour: Mapping[str, str], height: float) -> tuple[Figure, list[Axes]]:
@@ -112,11 +65,11 @@ def score_figure(task: str, results: Mapping[str, TaskResult], baseline: str) ->
             va="center",
             fontsize=9,
         )
-    right.axvline(0, color=_INK, linewidth=1)
+    right.axvline(0, color=INK, linewidth=1)
     right.set_title(f"difference to {baseline}, {'in its unit' if has_unit(metric) else 'points'}")
     for axes in (left, right):
         axes.grid(axis="y", visible=False)
-    return _svg(figure)
+    return svg(figure)
 
 
 def _range_of(values: Sequence[float]) -> tuple[float, float]:
@@ -158,7 +111,7 @@ def loss_figure(curves: Mapping[str, Sequence[np.ndarray]], window: int, colour:
         axes.set_xlabel("step")
         if axes.get_ylim()[0] > 0:  # a Gaussian likelihood may be negative
             axes.set_ylim(bottom=0)
-    return _svg(figure)
+    return svg(figure)
 
 
 @dataclass(frozen=True)
@@ -201,18 +154,18 @@ def validation_figure(
             axes.plot(longest[: len(mean)], mean, color=colour[arm], linewidth=1.8)
         axes.set(title=f"{task}: {metrics[task].replace('_', '-')}", xlabel="step")
         axes.set_xlim(left=0)
-    return _svg(figure)
+    return svg(figure)
 
 
 def learning_rate_figure(rates: Sequence[float]) -> str:
     """Draw the learning rate of every step."""
     figure, axes = plt.subplots(figsize=(4.6, 1.9))
-    axes.plot(np.arange(len(rates)), rates, color=_COLOURS[2], linewidth=1.8)
+    axes.plot(np.arange(len(rates)), rates, color=COLOURS[2], linewidth=1.8)
     axes.set(title="learning rate", xlabel="step")
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
     axes.ticklabel_format(axis="y", style="plain", useOffset=False)
-    return _svg(figure)
+    return svg(figure)
 
 
 def _mean_of_all(seeds: Sequence[np.ndarray]) -> np.ndarray:
@@ -255,7 +208,7 @@ def relatedness_figure(
         axes.add_patch(plt.Rectangle(corner, 1, 1, fill=False, edgecolor="#dc2626", linewidth=1.6))
     axes.set(title=f"P({target} | {source}){left_out}", xlabel=target, ylabel=source)
     figure.colorbar(image, ax=axes, shrink=0.8)
-    return _svg(figure)
+    return svg(figure)
 
 
 def _largest(
@@ -291,7 +244,7 @@ def confusion_figure(confusion: Confusion, classes: Sequence[str], arms: Sequenc
                     ink = "white" if shares[i, j] > 0.6 else "#374151"
                     axes.text(j, i, f"{100 * shares[i, j]:.0f}", ha="center", va="center", fontsize=7, color=ink)
     figure.colorbar(image, ax=grid[0].tolist(), shrink=0.8, label="share of the true class")
-    return _svg(figure)
+    return svg(figure)
 
 
 def agreement_figure(measured: Mapping[str, Sequence[PairSeen]], arms: Sequence[str]) -> str:
@@ -313,7 +266,7 @@ def agreement_figure(measured: Mapping[str, Sequence[PairSeen]], arms: Sequence[
         rows, columns, figsize=(max(4.6, 3.2 * columns), 2.6 * rows), squeeze=False, sharey=True
     )
     for axes, names in zip(grid.flat, shown, strict=False):
-        axes.axhline(0, color=_INK, linewidth=1)
+        axes.axhline(0, color=INK, linewidth=1)
         for arm, pair in (
             (arm, pair) for arm, pairs in measured.items() for pair in pairs if (pair.a, pair.b) == names
         ):
@@ -327,7 +280,7 @@ def agreement_figure(measured: Mapping[str, Sequence[PairSeen]], arms: Sequence[
         axes.set_visible(False)
     handles = [plt.Line2D([], [], color=colour[arm], label=arm) for arm in measured]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(measured), frameon=False)
-    return _svg(figure)
+    return svg(figure)
 
 
 def sharing_figure(measured: Mapping[str, Sequence[PairSeen]], tasks: Sequence[str]) -> str:
@@ -353,7 +306,7 @@ def sharing_figure(measured: Mapping[str, Sequence[PairSeen]], tasks: Sequence[s
     for axes in list(grid.flat)[len(measured) :]:
         axes.set_visible(False)
     figure.colorbar(image, ax=grid.ravel().tolist(), shrink=0.8, label="hidden units in common")
-    return _svg(figure)
+    return svg(figure)
 
 
 def _name_axes(axes: plt.Axes, rows: Sequence[str], columns: Sequence[str]) -> None:
@@ -368,9 +321,9 @@ def mixing_figure(data_sets: Mapping[str, DataSetSummary], steps: int) -> str:
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 0.55 * len(mixed) + 1.2), sharey=True)
     for i, data_set in enumerate(mixed.values()):
         per_step = data_set.rows_per_step or 0
-        left.barh(i, per_step, color=_COLOURS[2], alpha=0.7, height=0.6)
+        left.barh(i, per_step, color=COLOURS[2], alpha=0.7, height=0.6)
         left.annotate(f" {per_step} (of {data_set.rows:,} in all)", (per_step, i), va="center", fontsize=9)
-        right.barh(i, per_step * steps / max(data_set.rows, 1), color=_COLOURS[1], alpha=0.7, height=0.6)
+        right.barh(i, per_step * steps / max(data_set.rows, 1), color=COLOURS[1], alpha=0.7, height=0.6)
         right.annotate(
             f" {per_step * steps / max(data_set.rows, 1):.1f}",
             (per_step * steps / max(data_set.rows, 1), i),
@@ -383,4 +336,4 @@ def mixing_figure(data_sets: Mapping[str, DataSetSummary], steps: int) -> str:
     left.invert_yaxis()
     for axes in (left, right):
         axes.grid(axis="y", visible=False)
-    return _svg(figure)
+    return svg(figure)

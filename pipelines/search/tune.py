@@ -21,6 +21,7 @@ from pipelines.case.search_spaces import load_space
 from pipelines.case.training import Matching
 from pipelines.search.best_case import settings_words
 from pipelines.search.conclude import conclude
+from pipelines.search.page import write_page
 from pipelines.search.records import SearchRecord, TrialRecord
 from pipelines.search.search import Search
 from pipelines.search.store import SearchStore, search_folder
@@ -38,11 +39,13 @@ class Tuned:
         record: all of it: trials, baselines, and what was found in words.
         case_file: the case file with the best settings; None where nothing beats the baselines.
         folder: where all of it lies.
+        page: the HTML page.
     """
 
     record: SearchRecord
     case_file: str | None
     folder: str
+    page: str
 
     @property
     def all_failed(self) -> bool:
@@ -57,6 +60,7 @@ class Tuned:
             "chosen": self.record.chosen,
             "verdict": self.record.verdict,
             "folder": self.folder,
+            "page": self.page,
             "baselines": [vars(of) for of in self.record.baselines],
             "fresh": self.record.fresh,
             "front": list(self.record.front),
@@ -121,7 +125,7 @@ def tune(case: Case, data_sets: DataSets, verbose: bool = False, extend: int = 0
     if search.has_work():
         search = _run(case, space, tuning_sets, folder, extend, verbose)
     found = conclude(search)
-    return Tuned(found.record, found.case_file, folder)
+    return Tuned(found.record, found.case_file, folder, write_page(found.record, folder, found.case_file))
 
 
 def _run(
