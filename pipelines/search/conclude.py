@@ -10,6 +10,7 @@ from pipelines.search.baselines import SINGLE_TASK
 from pipelines.search.best_case import write_best_case
 from pipelines.search.chance import interval
 from pipelines.search.choice import choose, counts_of, difference
+from pipelines.search.hparams import write_hparams
 from pipelines.search.objective import Objective
 from pipelines.search.records import Baseline, SearchRecord, TrialRecord
 from pipelines.search.score import Counts
@@ -62,6 +63,8 @@ def conclude(search: Search, over: bool = True) -> Conclusion:
     )
     if over:
         store.write_search(record)
+        if case.logging.tensorboard:
+            write_hparams(store.folder, records)
     return Conclusion(record, file)
 
 

@@ -34,6 +34,14 @@ def _folder(experiment: str) -> str:
     return experiment
 
 
+def _group_and_name(experiment: str, run: Run) -> tuple[str, str]:
+    """Return the experiment and the run; of a search's trials, the search and the trial with its run."""
+    place = PurePosixPath(experiment.partition("?")[0])
+    if place.parent.name == "trials":
+        return place.parent.parent.name, f"trial-{place.name}/{run}"
+    return place.name, str(run)
+
+
 class MetricsLog:
     """A wandb run as long as a training run.
 
@@ -52,12 +60,13 @@ class MetricsLog:
         if case.logging.wandb.mode != "disabled":
             import wandb
 
+            group, name = _group_and_name(experiment, run)
             self._run = wandb.init(
                 mode=case.logging.wandb.mode,
                 project=case.logging.wandb.project,
                 dir=_folder(experiment),
-                group=PurePosixPath(experiment.partition("?")[0]).name,
-                name=str(run),
+                group=group,
+                name=name,
                 id=log_id,
                 resume="allow",
                 config=case.model_dump(mode="json", by_alias=True),

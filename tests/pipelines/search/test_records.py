@@ -2,6 +2,7 @@
 
 import json
 
+from pipelines.search.hparams import write_hparams
 from pipelines.search.records import Baseline, CurvePoint, SearchRecord, TrialRecord
 
 
@@ -23,3 +24,11 @@ def test_what_a_newer_version_adds_is_left_out_and_nan_is_null():
     assert TrialRecord.from_dict(newer) == TrialRecord(1)
     record = SearchRecord("c", {}, "mean", trials=(TrialRecord(0, score=float("nan")),))
     assert json.loads(record.json())["trials"][0]["score"] is None
+
+
+def test_tensorboard_gets_a_run_a_trial_that_has_ended_and_gets_it_once(tmp_path):
+    trials = [TrialRecord(1, {"a": 1, "b": [2]}, "finished", 0.5, {"t": 0.5}), TrialRecord(2)]
+    for _ in range(2):
+        write_hparams(str(tmp_path), trials)
+    assert [file.parent.name for file in (tmp_path / "tensorboard").rglob("*/events*")].count("00001") == 1
+    assert not (tmp_path / "tensorboard" / "00002").exists()

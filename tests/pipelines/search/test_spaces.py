@@ -5,6 +5,7 @@ from optuna import distributions as of_optuna
 from ray import tune
 from ray.tune.search import Searcher
 
+from pipelines.case.build import build_loss
 from pipelines.case.checks import check_case
 from pipelines.case.load import load_case
 from pipelines.case.search_parameters import parameter_of
@@ -135,3 +136,13 @@ def test_a_searcher_of_ray_tunes_is_asked_and_told():
     searcher.tell(TrialRecord(4, {}, "finished", 0.25), 0.25)
     searcher.tell(TrialRecord(5, {}, "failed"), None)
     assert TOLD == [("00004", {"score": 0.25}, False), ("00005", None, True)]
+
+
+def test_the_weight_of_a_pair_multiplies_those_of_its_losses(case):
+    weights = {}
+    for weight in (0.0, 0.5, 1.0):
+        tried = with_case_settings(case, {"relatedness.0.weight": weight})
+        (pair,) = build_loss(tried, list(tried.tasks), tried.arms["co-trained"].matching, {}).pairs
+        weights[weight] = (pair.ill.weight, pair.dm.weight)
+        assert pair.has_loss == (weight > 0)
+    assert weights == {0.0: (0, 0), 0.5: (3, 0.15), 1.0: (6, 0.3)}

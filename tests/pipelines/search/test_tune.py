@@ -118,8 +118,8 @@ def test_where_nothing_beats_the_baselines_no_case_is_written_and_the_reason_is_
 def test_the_best_case_is_a_case_whose_comments_say_where_values_came_from(digits_store, ray_local, tmp_path):
     # Trained without couplings for so few steps a network knows little: ILL is a large gain.
     sets = ["training.matching.ill.weight=0", "training.matching.dm.weight=0", f"storage.path={digits_store}"]
-    sets += ["tuning.space={ill.weight: {choice: [6, 10]}}", "tuning.search=grid", "tuning.seeds=[0, 1]"]
-    case = load_case("digits", [*SMALL, "training.steps=40", *sets, "tuning.fresh_seeds=2"])
+    sets += ["tuning.space={ill.weight: {choice: [6, 10]}}", "tuning.search=grid", "tuning.seeds=[0, 1, 2]"]
+    case = load_case("digits", [*SMALL, "training.steps=40", *sets, "tuning.objective=digit"])
     steps.ingest(case)
     _, found = search_here(case, tmp_path)
     assert found.case_file is not None, found.record.verdict
