@@ -6,6 +6,7 @@ it. A reference is made of the public names of mtlcore. Equations become MathML,
 """
 
 import ast
+import json
 import posixpath
 import re
 from pathlib import Path
@@ -101,8 +102,19 @@ def shown_file(path: str) -> str:
             f"{file.name}{'/' if file.is_dir() else ''}" for file in place.iterdir() if file.name[0] not in "._"
         )
         return f"# {path}/\n\n" + "\n".join(f"- `{name}`" for name in names) + "\n"
+    if place.suffix == ".ipynb":
+        return notebook(place)
     language = _LANGUAGES.get(place.suffix, "text")
     return f"# {path}\n\n````{language}\n{place.read_text(encoding='utf-8')}\n````\n"
+
+
+def notebook(place: Path) -> str:
+    """Return a notebook as a page: its text and its code, which are kept without outputs."""
+    parts = []
+    for cell in json.loads(place.read_text(encoding="utf-8"))["cells"]:
+        text = "".join(cell["source"])
+        parts.append(text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```")
+    return "\n\n".join(parts) + "\n"
 
 
 def reference() -> dict[str, str]:

@@ -13,7 +13,7 @@ import yaml
 from mtlcore import load_exported, predicted_numbers, predicted_spread, task_metrics
 from pipelines.base.errors import UserError
 from pipelines.batches.measured_labels import with_measured_labels
-from pipelines.case.build import tasks_of
+from pipelines.case.build import build_network, tasks_of
 from pipelines.case.load import load_case
 from pipelines.evaluate.evaluate import evaluate
 from pipelines.experiment.layout import experiment_folder
@@ -269,3 +269,21 @@ def test_the_card_writes_errors_in_the_labels_unit_and_its_example_runs(finished
 
 def results_at_zero(out, task):
     return load_exported(out).predict(torch.zeros(2, 5))[task][0].tolist()
+
+
+def test_a_start_from_an_export_says_the_same_numbers_whatever_mean_and_spread_labels_have(finished, tmp_path):
+    case, data_sets, _, folder = finished
+    out = export_run(case, data_sets, "naive", None, None, tmp_path / "out")
+    network = f"network={{pretrained: {out}}}"
+    other = ["tasks.age.mean=[3]", "tasks.age.spread=[0.5]", "tasks.affect.mean=[1, 2]", "tasks.affect.spread=[4, 0.1]"]
+    naive = ["arms={naive: {matching: none}}", "evaluation.baseline=naive"]
+    started = load_case(str(folder / "case.yaml"), [network, *other, *naive])
+    assert started.network.widths == (24,)
+    x, tasks, model = torch.from_numpy(np.load(folder / "test.npz")["x"]), tasks_of(started), load_exported(out)
+    z = build_network(started, list(TASKS), 0).eval()(x)
+    expected = model.predict(x)
+    for name in ("age", "affect"):
+        torch.testing.assert_close(predicted_numbers(z[name], tasks[name]), expected[name], rtol=1e-4, atol=1e-4)
+    spread = predicted_spread(model(x)["affect"], model.tasks["affect"])
+    torch.testing.assert_close(predicted_spread(z["affect"], tasks["affect"]), spread, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(z["pain"], model(x)["pain"])
