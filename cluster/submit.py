@@ -15,6 +15,7 @@ from cluster.follow import commands, follow
 from cluster.package import CASE_FILE, Sent, check_own_code, described, gather
 from pipelines.base.errors import UserError
 from pipelines.base.logs import is_json
+from pipelines.base.ray_session import JOB
 from pipelines.cli import EXIT_FAILED, CaseArgument, FreshOption, JsonOption, SetOption, VerboseOption
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def send(client: "JobSubmissionClient", case: "Case", entrypoint: str = ENTRYPOI
             file.write_bytes(sent.content)
         environment = {
             "working_dir": folder,
-            "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(_STOPS_WITHIN_S)},
+            "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(_STOPS_WITHIN_S), JOB: "1"},
         }
         job: str = within(
             lambda: client.submit_job(entrypoint=entrypoint, runtime_env=environment, metadata={"case": case.name}),

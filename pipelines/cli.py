@@ -95,8 +95,10 @@ def run(
         return
     with _on_ray(_loading(case, overrides), verbose, trains=True) as loaded:
         from pipelines import commands as steps
+        from pipelines.base.ray_session import is_job
 
-        outcome = steps.run(loaded, fresh, extend, (case, overrides), wait)
+        # A job's case lies in a folder of its own: nobody asks for it again.
+        outcome = steps.run(loaded, fresh, extend, None if is_job() else (case, overrides), wait)
     _show_results(outcome, as_json)
 
 
@@ -476,10 +478,14 @@ def _on_ray(load: "Callable[[], Case]", verbose: bool, *, trains: bool = False) 
     What only training needs is looked for before anything is ingested, where it is this machine that trains.
     """
     with _interruptible():
-        from pipelines.base.ray_session import is_own_ray, ray_on_demand
+        from pipelines.base.ray_session import is_own_ray, leave_job_folder, ray_on_demand
+        from pipelines.base.shared_storage import check_on_start
 
-        with ray_on_demand(verbose):
+        with ray_on_demand(verbose) as then:
             loaded = load()
+            leave_job_folder()
+            if check := check_on_start(loaded.storage.path):
+                then.append(check)
             if trains and is_own_ray():
                 from pipelines.case.checks import check_machine
 

@@ -21,13 +21,13 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_V2_ENABLED": "1",
     # How often Ray Train's controller looks at its workers; the default of 2 s is what a short run waits for.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
 }
 
 _OF_OWN_RAY = {
+    "RAY_TRAIN_METRICS_ENABLED": "0",  # nobody reads them there
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # it listens on loopback alone; Ray would take the machine's address
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # nobody takes its one node away, so no actor need watch for that
 }
@@ -35,6 +35,7 @@ _OF_OWN_RAY = {
 # What Ray Data 2.60 calls its threads.
 _OF_RAY_DATA = ("StreamingExecutor", "iter_threaded", "Prefetcher", "ray-data-metadata-prefetch")
 _LONGEST_END_S = 10.0
+JOB = "KINDRED_JOB"  # set to 1 in the environment of a job
 _LONGEST_WAIT_S = 8.0  # for a cluster's head to answer
 # RFC 9113: what a client says first, with a SETTINGS frame of nothing; the server's first frame is one too.
 _HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0"
@@ -92,22 +93,28 @@ _to_start: list[Callable[[], None]] = []  # of the blocks of ray_on_demand that 
 
 
 @contextmanager
-def ray_on_demand(verbose: bool = False) -> Iterator[None]:
+def ray_on_demand(verbose: bool = False) -> Iterator[list[Callable[[], None]]]:
     """Have :func:`need_ray` connect to Ray in the block; what was started by then is shut down at its end.
 
     Starting Ray takes seconds, and a command that finds everything done needs none.
 
     Args:
         verbose: let Ray's own log lines through.
+
+    Yields:
+        a list for what is to be called when Ray is there.
     """
+    then: list[Callable[[], None]] = []
     with ExitStack() as session:
 
         def start() -> None:
             session.enter_context(ray_session(verbose))
+            for call in then:
+                call()
 
         _to_start.append(start)
         try:
-            yield
+            yield then
         finally:
             if start in _to_start:
                 _to_start.remove(start)
@@ -123,6 +130,18 @@ def need_ray() -> None:
 def is_own_ray() -> bool:
     """Say whether this command's Ray is one of this machine's own; in the process of the command."""
     return os.environ.get("RAY_ADDRESS", "") in ("", "local")
+
+
+def is_job() -> bool:
+    """Say whether this process is what a cluster runs of a job (``kindred submit``); in the process of the command."""
+    return os.environ.get(JOB) == "1"
+
+
+def leave_job_folder() -> None:
+    """Leave the folder that came with a job, when the case is read: a node that goes may take the folder along, and a
+    process whose working folder is gone fails in unexpected places."""
+    if is_job():
+        os.chdir("/")
 
 
 def private_temporary_folder() -> str:

@@ -1,7 +1,9 @@
-"""Files by path or URL: local paths, ``s3://`` and ``gs://`` through pyarrow's file systems.
+"""Files by path or URL: local paths, ``s3://``, ``gs://`` and ``abfs://`` through pyarrow's file systems.
 
 Endpoint and credentials are read the way those clients read them: the AWS environment variables and profiles, also
-``AWS_ENDPOINT_URL``; Google's application default credentials. Options of pyarrow's own may stand in the URL
+``AWS_ENDPOINT_URL``; Google's application default credentials; Azure's default credential, or AZURE_STORAGE_KEY or
+AZURE_STORAGE_SAS_TOKEN, with the account in the URL (``abfs://container@account.dfs.core.windows.net/path``) or in
+AZURE_STORAGE_ACCOUNT. Options of pyarrow's own may stand in the URL
 (``s3://bucket/images?endpoint_override=localhost:9000&scheme=http``), but no secret: URLs are written down.
 """
 
@@ -26,15 +28,28 @@ from mtlcore.suggestions import did_you_mean
 from pipelines.base.atomic import write_atomically
 from pipelines.base.errors import UserError
 
-REMOTE = ("s3", "gs", "gcs")
+REMOTE = ("s3", "gs", "gcs", "abfs", "abfss")
 _ATTEMPTS = 10  # of one request, with growing waits (a minute or more in all): one bad answer gives up nothing
 _ATTEMPTS_AT_FIRST = 4  # before work starts: who has misspelt an endpoint is told so in seconds
+_SECRETS = (
+    "access_key",
+    "secret_key",
+    "session_token",
+    "access_token",
+    "account_key",
+    "sas_token",
+    "client_secret",
+    "sig",
+)
 _BUFFER = 4 << 20  # bytes asked for at once of a file that is read from front to back
 _TEXT = ("endpoint_override", "scheme", "region", "role_arn", "session_name", "external_id", "tls_ca_file_path")
+_TEXT_OF_AZURE = ["blob_storage_authority", "blob_storage_scheme", "dfs_storage_authority", "dfs_storage_scheme"]
+_TEXT_OF_AZURE += ["client_id", "tenant_id"]
 _OPTIONS: dict[str, dict[str, type]] = {
     "s3": dict.fromkeys(_TEXT, str)
     | {"anonymous": bool, "force_virtual_addressing": bool, "request_timeout": float, "connect_timeout": float},
     "gs": {"endpoint_override": str, "scheme": str, "anonymous": bool, "project_id": str},
+    "abfs": dict.fromkeys(_TEXT_OF_AZURE, str),
 }
 
 
@@ -86,7 +101,9 @@ def file_system(url: str, *, attempts: int = _ATTEMPTS) -> tuple[Any, str]:
     scheme, _, rest = url.partition("://")
     place, _, query = rest.partition("?")
     if scheme.lower() not in REMOTE:
-        raise UserError(f"{url}: found the scheme {scheme!r}; expected a local path, s3:// or gs://")
+        raise UserError(f"{url}: found the scheme {scheme!r}; expected a local path, s3://, gs:// or abfs://")
+    if scheme.lower().startswith("abfs"):
+        return _azure_place(scheme, place, query)
     user, _, path = place.rpartition("@") if "@" in place.partition("/")[0] else ("", "", place)
     if user not in ("", "anonymous"):
         raise UserError(f"{scheme}://...@{path}: credentials do not belong in a URL, which is written down; {_CLIENTS}")
@@ -98,7 +115,38 @@ def file_system(url: str, *, attempts: int = _ATTEMPTS) -> tuple[Any, str]:
     return _remote(kind, bucket, user == "anonymous", query, attempts, endpoint), path.rstrip("/").replace("%3F", "?")
 
 
-_CLIENTS = "expected the environment variables and files that AWS's and Google's own clients read"
+def _azure_place(scheme: str, place: str, query: str) -> tuple[Any, str]:
+    """Return the file system and path of ``CONTAINER@ACCOUNT.dfs.core.windows.net/PATH``, or ``CONTAINER/PATH``."""
+    top, slash, rest = place.partition("/")
+    container, at, host = top.partition("@")
+    account = host.partition(".")[0] if at else os.environ.get("AZURE_STORAGE_ACCOUNT", "")
+    if ":" in top:
+        raise UserError(
+            f"{scheme}://...{slash}{rest}: credentials do not belong in a URL, which is written down; {_CLIENTS}"
+        )
+    if not container or not account:
+        missing = "no container" if not container else "no account, and AZURE_STORAGE_ACCOUNT is not set"
+        raise UserError(
+            f"{scheme}://{place}: found {missing}; expected {scheme}://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH"
+        )
+    return _azure(account, query), f"{container}{slash}{rest}".rstrip("/").replace("%3F", "?")
+
+
+@lru_cache
+def _azure(account: str, query: str) -> Any:
+    options = {name: _option("abfs", name, value) for name, value in parse_qsl(query, keep_blank_values=True)}
+    secrets = {
+        "account_key": os.environ.get("AZURE_STORAGE_KEY"),
+        "sas_token": os.environ.get("AZURE_STORAGE_SAS_TOKEN"),
+    }
+    given = next(((name, secret) for name, secret in secrets.items() if secret), None)
+    try:
+        return pafs.AzureFileSystem(account, **options, **dict([given] if given else []))
+    except (TypeError, ValueError, OSError) as error:
+        raise UserError(f"abfs://: {error}") from None
+
+
+_CLIENTS = "expected the environment variables and files that AWS's, Google's and Azure's own clients read"
 
 
 @lru_cache
@@ -139,7 +187,7 @@ def _region(bucket: str) -> dict[str, str]:
 
 def _option(scheme: str, name: str, value: str) -> Any:
     options = _OPTIONS[scheme]
-    if name in ("access_key", "secret_key", "session_token", "access_token"):
+    if name in _SECRETS:
         raise UserError(f"{scheme}://...?{name}=...: secrets do not belong in a URL, which is written down; {_CLIENTS}")
     if name not in options:
         raise UserError(f"{scheme}://...?{name}=...: unknown option{did_you_mean(name, sorted(options))}")

@@ -1,13 +1,17 @@
 """Random access to the rows of Arrow blocks in memory-mapped files."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from errno import ENOMEM
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from mtlcore import Task
+from pipelines.base.errors import UserError
 from pipelines.blocks.cache import BlockFiles
 from pipelines.blocks.label_bitmaps import LabelColumn, gather_labels, label_column
 
@@ -46,7 +50,7 @@ class BlockReader:
         self._ids: list[pa.Array] = []
         self._labels: dict[str, list[LabelColumn | None]] = {task.name: [] for task in tasks}
         for file in blocks.files:
-            opened = pa.ipc.open_file(pa.memory_map(str(file)))
+            opened = pa.ipc.open_file(_mapped(file, len(blocks.files)))
             assert opened.num_record_batches <= 1  # a row of several would have to be looked for first
             if not opened.num_record_batches or not (block := opened.get_batch(0)).num_rows:
                 continue
@@ -132,3 +136,15 @@ class BlockReader:
             labels[task.name] = np.empty_like(grouped)
             labels[task.name][order] = grouped
         return labels
+
+
+def _mapped(file: Path, blocks: int) -> pa.MemoryMappedFile:
+    try:
+        return pa.memory_map(str(file))
+    except OSError as error:
+        if os.strerror(ENOMEM) not in str(error):  # pyarrow keeps no number of it
+            raise
+        raise UserError(
+            f"{file.parent}: {blocks:,} blocks are more files than this process may map into memory; expected a Linux "
+            f"that allows it: sysctl --write vm.max_map_count={max(262_144, 4 * blocks)}, on every node"
+        ) from None

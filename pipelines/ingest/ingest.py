@@ -15,8 +15,10 @@ no earlier block holds are read.
 """
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import PIL
@@ -25,9 +27,10 @@ import pyarrow.compute as pc
 
 from pipelines.base.errors import UserError
 from pipelines.base.fingerprint import fingerprint
+from pipelines.base.metrics import set_gauge
 from pipelines.base.progress import bar, note
 from pipelines.base.ray_session import need_ray
-from pipelines.base.storage import join, list_folder
+from pipelines.base.storage import is_remote, join, list_folder
 from pipelines.base.waiting import a_processor
 from pipelines.blocks.datasets import DataSets, read_data_sets, write_data_sets
 from pipelines.blocks.layout import blocks_folder, blocks_root
@@ -44,13 +47,12 @@ from pipelines.ingest.label_warnings import label_warnings
 from pipelines.ingest.leakage import without_leaks
 from pipelines.ingest.list_rows import ListedDataSet, list_data_set
 from pipelines.ingest.make_block import ENDINGS, Job, Recipe
-from pipelines.ingest.tasks import ChunkToMake, make_in_tasks
+from pipelines.ingest.tasks import ChunkToMake, chunks_at_once, make_in_tasks
 from pipelines.sources.archives import DECOMPRESSED
 from pipelines.sources.embedded import write_embedded
 
 # What labels depend on of a task; how it is trained and used makes no other blocks.
 _OF_LABELS = {"kind", "classes", "labels", "outputs", "aliases"}
-_CHUNKS_AT_ONCE = 1024  # given to Ray Data at a time: their rows lie in its memory
 
 
 @dataclass(frozen=True)
@@ -217,23 +219,38 @@ def _make_blocks(case: Case, planned: Sequence[_Planned]) -> dict[tuple[str, str
     outcomes: dict[tuple[str, str], str] = {}
     schema = block_schema(case.input.shape, list(tasks_of(case).values()))
     recipe = Recipe(dict(case.datasets), case.input, schema)
-    done = read = 0
+    done = read = failed = 0
+    begun = time.perf_counter()
     if not missing:
         return outcomes
+    for one in planned:  # before any task: on a node that does not see it, it is missing
+        if not is_remote(one.folder):
+            Path(one.folder).mkdir(parents=True, exist_ok=True)
     need_ray()
     with bar("ingest", sum(chunk.rows for _, chunk in missing), "rows", rate=True, waiting=a_processor()) as shown:
         shown.show(0)
-        for start in range(0, len(missing), _CHUNKS_AT_ONCE):
-            wave = missing[start : start + _CHUNKS_AT_ONCE]
+        start = 0
+        while start < len(missing):
+            wave = missing[start : start + chunks_at_once()]
+            start += len(wave)
             for made in make_in_tasks([_item(one, chunk) for one, chunk in wave], recipe):
                 outcomes[made["data_set"], made["key"]] = made["outcome"]
                 done += made["rows"]
                 read += made["read"]
+                failed += len(json.loads(made["outcome"])["failed"])
                 shown.show(done)
+                _tell(case, done, failed, time.perf_counter() - begun)
     kept = done - read
     if kept:
         note(f"{read:,} inputs read; {kept:,} were in blocks already")
     return outcomes
+
+
+def _tell(case: Case, done: int, failed: int, seconds: float) -> None:
+    tags = {"case": case.name}
+    set_gauge("kindred_ingest_rows", done, tags)
+    set_gauge("kindred_ingest_rows_per_second", done / max(1e-9, seconds), tags)
+    set_gauge("kindred_ingest_quarantined_rows", failed, tags)
 
 
 def _item(one: _Planned, chunk: Chunk) -> ChunkToMake:

@@ -8,6 +8,9 @@ from pipelines.base.storage import StorageUnavailableError
 from pipelines.ingest.make_block import Recipe, make_blocks
 
 _CHUNKS_A_TASK = 8
+# Given to Ray Data at a time: their rows lie in its memory, some 150 kB a chunk. At the end of each wave processors
+# wait for the last task, so it has many chunks for each.
+_CHUNKS_AT_ONCE, _CHUNKS_A_PROCESSOR = 1024, 16
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,18 @@ class ChunkToMake:
     in_order: bool
 
 
+def chunks_at_once() -> int:
+    """Return how many chunks to give to Ray Data at a time, by the processors that there are now."""
+    return max(_CHUNKS_AT_ONCE, _CHUNKS_A_PROCESSOR * _processors())
+
+
+def _processors() -> int:
+    import ray
+
+    # Of the cluster as it is now: an autoscaling one grows by tasks that wait, and gets enough of them.
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
 def make_in_tasks(chunks: Sequence[ChunkToMake], recipe: Recipe) -> Iterator[dict[str, Any]]:
     """Make blocks with Ray Data, several a task: it takes up to a fifth of a second to start a worker on its next.
 
@@ -37,8 +52,7 @@ def make_in_tasks(chunks: Sequence[ChunkToMake], recipe: Recipe) -> Iterator[dic
     import ray
     from ray.data import DataContext
 
-    # Of the cluster as it is now: an autoscaling one grows by tasks that wait, and gets enough of them.
-    workers = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    workers = _processors()
     chunks = small_ones_last(chunks, 4 * workers)
     parts = shrinking_parts([chunk.rows for chunk in chunks], workers)
     tasks = [{"chunks": [chunk.given for chunk in chunks[part]]} for part in parts]

@@ -47,6 +47,7 @@ from pipelines.train.checkpoints.store import (
 from pipelines.train.checkpoints.writer import CheckpointWriter
 from pipelines.train.data import TrainingData
 from pipelines.train.failure import forget_failure
+from pipelines.train.logs.gauges import RunGauges
 from pipelines.train.logs.monitor import Monitor
 from pipelines.train.logs.relatedness_log import measured_steps, write_measured
 from pipelines.train.logs.validation_history import chosen
@@ -106,6 +107,7 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
         enter = open_until_the_end.enter_context
         monitor = enter(Monitor(work, run, state, sum(plan.per_step.values()))) if first else None
         writer = enter(CheckpointWriter(checkpoints, training.checkpoints.keep)) if first else None
+        gauges = RunGauges(run, worker, state, sum(plan.per_step.values()), training.steps)
         head_inputs = enter(HeadInputs(state.network.heads)) if state.trust else None
         unlabelled = case.unlabelled_of(run.arm)
         strong = unlabelled.strong if unlabelled.has_losses else None
@@ -161,10 +163,14 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
                 losses = state.history.gather()
                 if validated:
                     last = validation.run_if_due(state) or last
+                if logged:
+                    gauges.tell(losses, learning_rate(training, step))
                 if logged and monitor:
                     monitor.tell(losses, ended=last)
                 # The last step leaves the run's weights themselves, which no checkpoint needs to repeat.
                 why = None if last else pace.due(state.step)
+                if why:
+                    gauges.keep()
                 if why and monitor:
                     monitor.keep()
                 if why and (first or sharded):

@@ -3,12 +3,13 @@
 from typing import Any
 
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchTrainer
 
 from pipelines.base.ray_storage import ray_storage
 from pipelines.train.assignment import WorkerAssignment
 from pipelines.train.malloc import HEAP_ENVIRONMENT
 from pipelines.train.no_process_group import NoProcessGroup
+from pipelines.train.process_group import NamedInterface
 from pipelines.train.worker_loop import train_runs
 
 # Callbacks of Ray Train whose actors have nothing to do on a Ray of the command's own. The cleaner of placement groups
@@ -41,7 +42,7 @@ def group_trainer(work: WorkerAssignment, name: str, *, alone: bool = False) -> 
         alone=alone,
         train_loop_per_worker=train_runs,
         train_loop_config={"work": work},
-        torch_config=TorchConfig() if training.max_workers > 1 else NoProcessGroup(),
+        torch_config=NamedInterface() if training.max_workers > 1 else NoProcessGroup(),
         scaling_config=ScalingConfig(
             num_workers=training.workers,
             elastic_resize_monitor_interval_s=training.resize_every_s,

@@ -17,6 +17,7 @@ from jsonschema import Draft202012Validator, ValidationError, validate
 from ray.autoscaler.sdk.sdk import fillout_defaults
 
 from cluster.submit import load_for_cluster
+from pipelines.base.metrics import GAUGES
 from pipelines.cli import app
 
 ROOT = Path(__file__).parents[2]
@@ -357,3 +358,23 @@ def test_the_image_runs_as_the_user_that_owns_the_storage() -> None:
     name = re.search(rf"useradd --uid {USER} .*?(\w+) &&", made)
     assert name
     assert f"--owner {name[1]} --group {name[1]} {STORAGE}" in made
+
+
+def test_the_dashboard_shows_gauges_that_there_are() -> None:
+    dashboard = json.loads((CLUSTER / "grafana.json").read_text())
+    shown = {
+        name for panel in dashboard["panels"] for of in panel["targets"] for name in re.findall(r"ray_\w+", of["expr"])
+    }
+    assert {f"ray_{name}" for name in GAUGES} == shown
+    ids = [panel["id"] for panel in dashboard["panels"]]
+    assert len(ids) == len(set(ids))
+    for panel in dashboard["panels"]:
+        for of in panel["targets"]:
+            tags = set(re.findall(r"{{(\w+)}}", of["legendFormat"]))
+            names = {name.removeprefix("ray_") for name in re.findall(r"ray_\w+", of["expr"])}
+            assert all(tags <= set(GAUGES[name][1]) for name in names)
+
+
+def test_prometheus_reads_where_ray_lists_its_nodes() -> None:
+    (job,) = yaml.safe_load((CLUSTER / "prometheus.yaml").read_text())["scrape_configs"]
+    assert job["file_sd_configs"] == [{"files": ["/tmp/ray/prom_metrics_service_discovery.json"]}]

@@ -179,6 +179,12 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_stop_it(head: Head, tmp_p
     assert f"job {job} stopped, exit code 143" in stopped.stderr
 
 
+def test_a_job_that_is_not_there_is_a_mistake(head: Head) -> None:
+    done = head.kindred("stop", "--address", head.url, "raysubmit_none")
+    assert done.returncode == 2
+    assert "found 'raysubmit_none', no such job" in done.stderr
+
+
 def test_without_waiting_the_command_ends_when_the_job_is_sent(head: Head, case_with_data: str, tmp_path: Path) -> None:
     done = kindred_submit(head, case_with_data, tmp_path, "--no-wait", "--json")
     assert done.returncode == 0

@@ -270,7 +270,7 @@ def test_an_endpoint_that_is_gone_is_one_message(case_file, tmp_path, ray_local)
             "datasets.folder.source.path: found 's3://pest/cats', nothing lies at s3://pest/cats",
         ),
         ({"storage.path": "s3://pest/store"}, "storage.path: found 's3://pest/store', and there is no bucket 'pest'"),
-        ({"data_root": "ftp://pets/data"}, "found the scheme 'ftp'; expected a local path, s3:// or gs://"),
+        ({"data_root": "ftp://pets/data"}, "found the scheme 'ftp'; expected a local path, s3://, gs:// or abfs://"),
         ({"data_root": "s3:///data"}, "found no bucket; expected s3://BUCKET/PATH"),
         ({"data_root": "s3://pets/data?anonymos=true"}, "unknown option; did you mean 'anonymous'?"),
         ({"data_root": "s3://pets/data?anonymous=maybe"}, "found 'maybe'; expected true or false"),

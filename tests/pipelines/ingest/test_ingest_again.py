@@ -139,7 +139,7 @@ def test_the_order_of_rows_and_of_files_and_the_number_of_tasks_change_nothing(
     for seed in range(3):
         random.Random(seed).shuffle(names)
         monkeypatch.setattr("pipelines.ingest.tasks._CHUNKS_A_TASK", seed + 1)
-        monkeypatch.setattr("pipelines.ingest.ingest._CHUNKS_AT_ONCE", 3 if seed == 1 else 1024)
+        monkeypatch.setattr("pipelines.ingest.ingest.chunks_at_once", lambda most=3 if seed == 1 else 1024: most)
         for part in ("one", "two"):
             rows = [name for name in names if (int(name[-7:-4]) % 3 == 0) == (part == "one")]
             write(root / f"{part}.csv", "file,kind\n" + "".join(f"{name},{name.split('/')[1]}\n" for name in rows))
