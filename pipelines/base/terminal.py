@@ -1,12 +1,17 @@
 """Terminal output: rich tables as text, coloured only on a terminal."""
 
 import io
+import re
 
 from rich.console import Console, RenderableType
 
-from pipelines.base.encoding import is_unicode
+from pipelines.base.encoding import is_unicode, shown
 
 _PLAIN = str.maketrans(dict.fromkeys("▏▎▍▌", "|") | dict.fromkeys("▋▊▉█", "#") | {"…": "~", "·": ".", "×": "x"})
+
+
+# What rich itself writes is colours alone; names of files and cells of tables may hold more.
+_MOVING = re.compile(r"\x1b(?!\[[0-9;]*m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 class _Text(io.StringIO):
@@ -25,5 +30,6 @@ def as_text(*renderables: RenderableType, width: int = 200) -> str:
     )
     for renderable in renderables:
         console.print(renderable)
-    printed = text.getvalue().rstrip()
+    printed = _MOVING.sub(lambda one: shown(one[0]), text.getvalue().rstrip())
+    printed = printed if terminal.is_terminal else shown(printed)
     return printed if is_unicode(terminal.encoding) else printed.translate(_PLAIN)

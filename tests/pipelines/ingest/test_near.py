@@ -50,7 +50,7 @@ def test_copies_look_alike(copy):
     mine = looks(np.stack([at_size(image) for image in images]))
     others = looks(np.stack([at_size(COPIES[copy](image)) for image in images]))
     found = [look_alike(mine[i : i + 1], others[i : i + 1])[0] for i in range(len(images))]
-    assert np.mean(found) >= 0.9
+    assert np.mean(found) >= (0.8 if copy == "next-frame" else 0.95)
 
 
 def test_different_images_do_not_look_alike():
