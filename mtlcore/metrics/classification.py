@@ -14,12 +14,7 @@ _ALMOST_1 = 1 - 2**-24
 
 def multiclass_metrics(logits: Tensor, labels: Tensor, task: Task) -> dict[str, Tensor]:
     """Return every metric of classes by name; at least one input is annotated."""
-    from torchmetrics.functional.classification import (
-        multiclass_accuracy,
-        multiclass_calibration_error,
-        multiclass_f1_score,
-        multiclass_recall,
-    )
+    from torchmetrics.functional.classification import multiclass_calibration_error
 
     annotated = labels != MISSING
     z, true = logits[annotated].double(), labels[annotated].long()
@@ -27,12 +22,15 @@ def multiclass_metrics(logits: Tensor, labels: Tensor, task: Task) -> dict[str, 
         z = torch.cat([z, torch.full_like(z, -torch.inf)], dim=1)
     classes = z.shape[1]
     p, predicted = z.softmax(dim=1), z.argmax(dim=1)
-    occurs = torch.bincount(true, minlength=classes) > 0
+    # Counted here: torchmetrics counts all pairs of classes, 10^8 of 10,000.
+    hits, occurs, claims = (torch.bincount(of, minlength=classes) for of in (true[predicted == true], true, predicted))
+    either = occurs + claims > 0
+    f1 = 2.0 * hits[either] / (occurs + claims)[either]
     return {
-        "accuracy": multiclass_accuracy(predicted, true, classes, average="micro"),
-        # torchmetrics' own average counts a class that is predicted and never occurs with a recall of 0
-        "balanced_accuracy": multiclass_recall(predicted, true, classes, average="none")[occurs].mean(),
-        "macro_f1": multiclass_f1_score(predicted, true, classes, average="macro"),
+        "accuracy": hits.sum().float() / len(true),
+        # over the classes that occur: one that is predicted and never occurs has no recall
+        "balanced_accuracy": (hits.float() / occurs)[occurs > 0].mean(),
+        "macro_f1": (f1 / len(f1)).sum(),
         # in float32, where inputs with equal logits tie: in float64 a vector's lanes may differ in the last digit
         "macro_average_precision": _average_precision(_log_odds(z).float(), one_hot(true, classes)),
         "calibration_error": multiclass_calibration_error(p.clamp(max=_ALMOST_1), true, classes, n_bins=_BINS),
