@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
 
 from pipelines.report.drawing import COLOURS, INK, svg
 from pipelines.search.records import SearchRecord, TrialRecord
@@ -97,6 +98,8 @@ def slices(record: SearchRecord, keys: Sequence[str]) -> str:
             axes.set_xlim(-0.5, len(how["values"]) - 0.5)
         elif how["kind"] == "loguniform":
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_title(_short(key), fontsize=9)
     for row in grid:
         row[0].set_ylabel("score")
