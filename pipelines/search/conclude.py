@@ -40,6 +40,7 @@ def conclude(search: Search, over: bool = True) -> Conclusion:
     """
     case, store, objective = search.case, search.store, search.objective
     records = store.read_trials()
+    state = store.read_state()
     chosen, reasons, front = choose(case, objective, records, store)
     verdict, better = _verdict(case, store, objective, records, chosen, search.state.fresh, reasons)
     file = None
@@ -56,7 +57,7 @@ def conclude(search: Search, over: bool = True) -> Conclusion:
         chosen if better else None,
         verdict,
         search.state.started,
-        search.state.ended,
+        state.ended if state and over else None,
         {seed: float(objective.value(of)) for seed, of in search.state.fresh.items() if of},
         front,
         reasons,
