@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from mtlcore.relatedness.fonts import font_families
+
 _MOST_WRITTEN = 400  # cells that carry their number
 
 
@@ -33,6 +35,8 @@ def heat_map(table: Tensor, rows: Sequence[str], columns: Sequence[str], title: 
     axes.set_facecolor("#d1d5db")
     image = axes.imshow(R, cmap="Blues", vmin=0, vmax=1, aspect="auto")  # NaN is not drawn
     small: dict[str, Any] = {"fontsize": 8 if max(len(rows), len(columns)) <= 40 else 5, "parse_math": False}
+    families = font_families([*rows, *columns, title])
+    small |= {"family": families}
     axes.set_yticks(range(len(rows)), rows, **small)
     axes.set_xticks(range(len(columns)), columns, rotation=90, **small)
     if R.size <= _MOST_WRITTEN:
@@ -41,7 +45,7 @@ def heat_map(table: Tensor, rows: Sequence[str], columns: Sequence[str], title: 
                 value = float(R[i, j])
                 ink = "white" if value > 0.6 else "#374151"
                 axes.text(j, i, cell_text(value), ha="center", va="center", fontsize=7, color=ink)
-    axes.set_title(title, parse_math=False)
+    axes.set_title(title, parse_math=False, family=families)
     figure.colorbar(image, ax=axes, shrink=0.8)
     return figure
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from mtlcore.relatedness.fonts import font_families
 from pipelines.inspection.samples import Caption, Sample, Samples
 
 _WIDTH, _MARGIN, _GAP = 1400, 40, 28  # of a row of images, at most; around the sheet; between images
@@ -148,13 +149,14 @@ class _Page:
         from matplotlib.transforms import Bbox
 
         height = self.y + _MARGIN - _GAP
+        families = font_families(text for _, _, _, text, _ in self._texts)
         figure = Figure((self.width / _DPI, height / _DPI), dpi=_DPI, facecolor=_PAPER)
         for (x, _, _, bottom), pixels in zip(self.boxes, self._pixels, strict=True):
             figure.figimage(pixels, x, height - bottom)  # as they are: no axes, so nothing is resampled
         for x, y, room, text, style in self._texts:
             box = Bbox.from_extents(x, 0, x + room, height)
             look: dict[str, Any] = {"color": style.color, "weight": style.weight, "style": style.style}
-            look |= {"fontsize": style.px * 72 / _DPI, "family": "DejaVu Sans", "va": "top", "parse_math": False}
+            look |= {"fontsize": style.px * 72 / _DPI, "family": families, "va": "top", "parse_math": False}
             figure.text(x / self.width, 1 - y / height, text, clip_on=True, clip_box=box, **look)
         canvas, buffer = FigureCanvasAgg(figure), io.BytesIO()
         with warnings.catch_warnings():

@@ -72,6 +72,7 @@ def test_a_holder_of_another_machine_is_believed_as_long_as_its_number_grows(tmp
     with training_lease(str(tmp_path), look_every_s=0.05):  # it says nothing: it is taken over
         assert json.loads(file.read_text())["holder"] != "x"
 
+    monkeypatch.setattr(lease, "_STALE_AFTER_S", 1000)
     ended = threading.Event()
     far = {"holder": "x", "host": "far", "machine": "far", "process": 1}
 
