@@ -10,7 +10,7 @@ from mtlcore import verification_scores
 from pipelines.base.errors import UserError
 from pipelines.case.load import load_case
 from pipelines.evaluate.evaluate import evaluate
-from pipelines.evaluate.verification import draw_pairs
+from pipelines.evaluate.verification import draw_pairs, verify
 from pipelines.ingest.decode_rows import decode_rows
 from pipelines.ingest.ingest import ingested
 from pipelines.report.report import write_tables
@@ -82,7 +82,7 @@ def test_a_wrong_section_is_refused(tmp_path, change, words):
         load_case("digits", [f"storage.path={tmp_path}", f"evaluation.verification={{{', '.join(sections.values())}}}"])
 
 
-def test_people_that_are_classes_are_refused(case_of):
-    case = case_of("tasks.digit.aliases={person0003: one}", VERIFY)
+def test_people_that_are_classes_are_refused(tmp_path):
+    case = load_case("digits", [f"storage.path={tmp_path}", "tasks.digit.aliases={person0003: '1'}", VERIFY])
     with pytest.raises(UserError, match="person0003"):
-        evaluate(case, ingested(case))
+        verify(case, [], "")
