@@ -47,13 +47,6 @@ class Head:
     def status(self, job: str) -> str:
         return str(self.api(f"/api/jobs/{job}")["status"])
 
-    def stop(self, job: str) -> None:
-        self.api(f"/api/jobs/{job}/stop", "POST")
-        deadline = time.monotonic() + 120
-        while self.status(job) not in ("STOPPED", "FAILED", "SUCCEEDED"):
-            assert time.monotonic() < deadline, "the job does not stop"
-            time.sleep(0.2)
-
     def nodes(self) -> list[str]:
         """Return the ids of the nodes that are alive, as Ray lists them."""
         listed = self.api("/api/v0/nodes?detail=1")["data"]["result"]["result"]

@@ -21,6 +21,7 @@ from cluster.submit import load_for_cluster
 from pipelines.base.errors import UserError
 from pipelines.case.load import SHIPPED_CASES, as_yaml, load_case
 from tests.cluster.head import Head, free_ports, running_head
+from tests.processes import wait_until
 
 pytestmark = pytest.mark.starts_ray
 SMALL = ("training.steps=20", "training.seeds=[0]", "evaluation.replicates=20", "evaluation.baseline=naive")
@@ -72,17 +73,6 @@ def case_with_data(tmp_path: Path) -> str:
     file = tmp_path / "my.yaml"
     file.write_text(text)
     return str(file)
-
-
-def test_the_head_listens_on_loopback_alone(head: Head) -> None:
-    ports = [int(head.url.rpartition(":")[2]), head.gcs_port]
-    addresses = {
-        ipaddress.ip_address(connection.laddr.ip.removeprefix("::ffff:"))
-        for connection in psutil.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port in ports
-    }
-    assert addresses
-    assert all(address.is_loopback for address in addresses)
 
 
 def test_the_digits_case_runs_on_the_cluster(head: Head, tmp_path: Path) -> None:
@@ -156,27 +146,104 @@ def test_a_wrong_token_is_refused_and_the_message_says_what_to_set(
     assert head.jobs() == before
 
 
-def test_ctrl_c_leaves_the_job_running_and_says_how_to_stop_it(head: Head, tmp_path: Path) -> None:
-    command = submit_command(head, "digits", tmp_path, "--set", "training.steps=1000000")
-    process = subprocess.Popen(command, env=head.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def test_a_run_of_two_workers_is_listed_measured_left_and_stopped_with_a_checkpoint(head: Head, tmp_path: Path) -> None:
+    """One run for all of it, as starting it is what takes time."""
+    (tmp_path / "my_nets.py").write_text(
+        "from torch import nn\n\n\ndef build(shape):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(shape[0] * shape[1] * shape[2], 16), nn.ReLU()), 16\n"
+    )
+    overrides = [*SMALL[1:], "training.steps=1000000", "training.workers=2", "network={backbone: my_nets:build}"]
+    more = ["--with", str(tmp_path / "my_nets.py"), *(word for setting in overrides for word in ("--set", setting))]
+    command = submit_command(head, "digits", tmp_path / "store", *more)
+    environment = head.env | {"KINDRED_LOG_FORMAT": "json"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    job = None
+    job, at, lines = None, {}, []
     for line in process.stdout:
+        lines.append(line)
         if found := re.search(r"Running entrypoint for job (\w+)", line):
             job = found[1]
+        at = json.loads(line) if line.startswith("{") else {}
+        if at.get("work") == "train" and at["step"]:
             break
-    assert job
+    assert job, lines
+    assert at.get("work") == "train", lines
+    assert (at["run"], at["rank"], at["total"]) == ("naive/seed-0", 0, 1_000_000)
+
+    (listed,) = (one for one in json.loads(asked(head, "jobs", "--json")) if one["job"] == job)
+    assert (listed["case"], listed["state"], listed["work"], listed["total"]) == (
+        "digits",
+        "RUNNING",
+        "train",
+        1_000_000,
+    )
+    seen = json.loads(head.kindred("status", head.url, "--json").stdout)
+    assert [(node["is_head"], node["total"]["CPU"]) for node in seen["nodes"]] == [(True, 2.0)]
+    assert [one["job"] for one in seen["jobs"]] == [job]
+    told: dict[str, float] = {}
+
+    def all_told() -> bool:
+        told.update(gauges(head))
+        print(sorted(told))  # what is told between two readings stands in one of them alone
+        return len(told) == len(TOLD)
+
+    wait_until(all_told, "the gauges of both workers")
+    assert all(value > 0 for value in told.values())
+    listening = listening_addresses(head.pid)
+    assert len(listening) > 10
+    assert {address for address in listening if not address.is_loopback} == set(), "nothing is for other machines"
+
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
+    assert "sent: case.yaml, my_nets.py" in said
     assert f"job {job} continues" in said
     assert f"kindred stop --address {head.url} {job}" in said
     assert "Traceback" not in said
     assert head.status(job) == "RUNNING"
-    head.stop(job)
-    stopped = following(head, "sys.argv[2]", job)
-    assert stopped.returncode == 143
-    assert f"job {job} stopped, exit code 143" in stopped.stderr
+    stopped = asked(head, "stop", job)
+    assert f"job {job} is stopped" in stopped
+    assert list(tmp_path.rglob("checkpoints/*.safetensors")), "the first is due after a minute"
+    followed = head.kindred("logs", "--follow", "--address", head.url, job)
+    assert followed.returncode == 143
+    assert "interrupted; what was ingested and trained is kept" in followed.stdout
+    assert f"job {job} stopped, exit code 143" in followed.stderr
+
+
+TOLD = {
+    f'ray_{name}{{run="naive/seed-0",worker="{worker}"}}'
+    for name in ("kindred_step", "kindred_rows_per_second")
+    for worker in (0, 1)
+} | {'ray_kindred_loss{part="loss",run="naive/seed-0",worker="0"}'}
+
+
+def gauges(head: Head) -> dict[str, float]:
+    """Return what the metrics endpoint has of ours, as far as the test looks at it, without Ray's own tags."""
+    found = {}
+    for line in head.metrics().splitlines():
+        if line.startswith("ray_kindred_"):
+            name, tags, value = re.fullmatch(r"(\w+)\{(.*)\} (\S+)", line).groups()  # type: ignore[union-attr]
+            ours = sorted(tag for tag in re.findall(r'\w+="[^"]*"', tags) if tag.split("=")[0] in OUR_TAGS)
+            found[f"{name}{{{','.join(ours)}}}"] = float(value)
+    return {name: value for name, value in found.items() if name in TOLD}
+
+
+OUR_TAGS = ("run", "worker", "part")
+
+
+def listening_addresses(pid: int) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    """Return the addresses that a process and all below it listen on."""
+    found = []
+    for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+        with suppress(psutil.Error):
+            found += [c.laddr.ip for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+    return [ipaddress.ip_address(address.removeprefix("::ffff:")) for address in found]
+
+
+def asked(head: Head, command: str, *arguments: str) -> str:
+    done = head.kindred(command, "--address", head.url, *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_a_job_that_is_not_there_is_a_mistake(head: Head) -> None:
