@@ -355,7 +355,7 @@ def tune(
     with _on_ray(_loading(case, overrides), verbose, trains=True) as loaded:
         from pipelines import commands as steps
 
-        result = steps.tune(loaded, verbose, extend)
+        result = steps.tune(loaded, extend)
         confirmed = steps.confirm(result) if confirm and result.case_file else None
     if as_json:
         told = {"confirmed": confirmed.as_dict()} if confirmed else {}

@@ -3,7 +3,6 @@
 What is tried lies in the storage alone; the same command goes on from there, whatever ended the last one.
 """
 
-import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,13 +101,12 @@ def _about(of: TrialRecord) -> str:
     return stopped + settings_words(of.settings)
 
 
-def tune(case: Case, data_sets: DataSets, verbose: bool = False, extend: int = 0) -> Tuned:
+def tune(case: Case, data_sets: DataSets, extend: int = 0) -> Tuned:
     """Run the search of ``case.tuning``, or what of it is left; needs a Ray, or :func:`ray_on_demand` around it.
 
     Args:
         case: the case, with what is measured of its data.
         data_sets: ingested; the test split is left alone.
-        verbose: tell every trial that ends in a line.
         extend: by how many trials it is to be longer, where it has ended.
 
     Raises:
@@ -123,27 +121,23 @@ def tune(case: Case, data_sets: DataSets, verbose: bool = False, extend: int = 0
     folder = search_folder(case, {key: parameter.as_dict() for key, parameter in space.items()})
     search = Search(case, space, SearchStore(folder), extend)
     if search.has_work():
-        search = _run(case, space, tuning_sets, folder, extend, verbose)
+        search = _run(case, space, tuning_sets, folder, extend, search.summary().target)
     found = conclude(search)
     return Tuned(found.record, found.case_file, folder, write_page(found.record, folder, found.case_file))
 
 
-def _run(
-    case: Case, space: dict[str, Parameter], data_sets: DataSets, folder: str, extend: int, verbose: bool
-) -> Search:
+def _run(case: Case, space: dict[str, Parameter], data_sets: DataSets, folder: str, extend: int, target: int) -> Search:
     """Run the trials that are left; say what is there where that is cut short."""
     from pipelines.search.workers import run_trials
 
     need_ray()
     store = SearchStore(folder)
     try:
-        with bar("tune", case.tuning.trials, "trials") as shown:
-            run_trials(case, space, data_sets, folder, extend, shown, lines=verbose or not sys.stderr.isatty())
+        with bar("tune", target, "trials") as shown:
+            run_trials(case, space, data_sets, folder, extend, shown)
     except KeyboardInterrupt:
         trials = store.read_trials()
         ended = sum(of.has_ended for of in trials)
-        state = store.read_state()
-        target = (state.target if state else case.tuning.trials) + sum(of.origin != "suggested" for of in trials)
         note(f"the search was cut: {ended} of {target} trials have ended; {folder} has them")
         raise
     return Search(case, space, store)

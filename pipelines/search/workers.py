@@ -5,7 +5,6 @@ long-lived actors, and those of several by a trainer each, which an actor waits 
 holds the search; everybody asks it.
 """
 
-import sys
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -142,7 +141,7 @@ def trials_at_once(case: Case) -> int:
 
 
 def run_trials(
-    case: Case, space: Mapping[str, Parameter], data_sets: DataSets, folder: str, extend: int, shown: "Bar", lines: bool
+    case: Case, space: Mapping[str, Parameter], data_sets: DataSets, folder: str, extend: int, shown: Bar
 ) -> None:
     """Run a search's trials to its end; needs a running Ray.
 
@@ -153,7 +152,6 @@ def run_trials(
         folder: of the search.
         extend: by how many trials it is to be longer.
         shown: where to show how far it is.
-        lines: tell it in lines on standard error, too.
 
     Raises:
         StorageUnavailableError: object storage does not answer.
@@ -178,7 +176,6 @@ def run_trials(
     summary: Summary = ray.get(desk.summary.remote())
     for i in range(min(at_once, max(1, summary.target - summary.ended))):
         start(f"worker-{i}")
-    told = _Lines(lines)
     while waiting:
         ready, _ = ray.wait(list(waiting), timeout=0.3)
         for reference in ready:
@@ -197,7 +194,6 @@ def run_trials(
                 start(f"{name.partition('+')[0]}+{restarts}")
         summary = ray.get(desk.summary.remote())
         shown.show(summary.ended, summary.words())
-        told.tell(summary)
     ray.get(desk.close.remote(True))
 
 
@@ -212,16 +208,3 @@ def _worker_class(case: Case) -> Any:
         # malloc reads it when a process starts
         runtime_env={"env_vars": HEAP_ENVIRONMENT},
     )(TrialWorker)
-
-
-class _Lines:
-    """Plain lines for who has no terminal, one whenever a trial has ended."""
-
-    def __init__(self, on: bool) -> None:
-        self._on, self._ended = on, -1
-
-    def tell(self, summary: Summary) -> None:
-        """Say how far it is, if that has changed."""
-        if self._on and summary.ended != self._ended:
-            self._ended = summary.ended
-            print(f"tune: {summary.ended} of {summary.target} trials; {summary.words()}", file=sys.stderr, flush=True)
