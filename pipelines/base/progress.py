@@ -30,7 +30,7 @@ _LOOK_EVERY_S = 1.0
 _WAITS_AFTER_S = 5.0  # without progress
 
 _LINE = re.compile(
-    r"(?P<work>[\w ]+): (?P<done>[\d,]+) of (?P<total>[\d,]+) (?P<unit>\w+) \(\d+ %\)(?:, (?P<left>.+?) left)?"
+    r"(?P<work>[\w ]+): (?P<done>[\d,]+) of (?P<total>[\d,]+) (?P<unit>[\w ]+?) \(\d+ %\)(?:, (?P<left>.+?) left)?"
 )
 
 
