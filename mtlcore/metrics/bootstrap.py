@@ -1,6 +1,6 @@
 """The interval of a difference between two arms, paired by seed and test input; few seeds widen it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -87,6 +87,25 @@ def input_weights(generator: np.random.Generator, inputs: int, replicates: int) 
     """Yield how often each input is drawn, float64, (some replicates, inputs), until there are as many as asked for."""
     size = max(1, _ENTRIES_AT_ONCE // max(1, inputs))
     for first in range(0, replicates, size):
-        rows = min(size, replicates - first)
-        indices = generator.integers(inputs, size=(rows, inputs)) + inputs * np.arange(rows)[:, None]
-        yield np.bincount(indices.reshape(-1), minlength=rows * inputs).reshape(rows, inputs).astype(np.float64)
+        yield drawn_weights(generator, inputs, min(size, replicates - first))
+
+
+def drawn_weights(generator: np.random.Generator, inputs: int, replicates: int) -> np.ndarray:
+    """Return how often each input is drawn when as many are drawn as there are, float64, (replicates, inputs)."""
+    indices = generator.integers(inputs, size=(replicates, inputs)) + inputs * np.arange(replicates)[:, None]
+    counted = np.bincount(indices.reshape(-1), minlength=replicates * inputs)
+    return counted.reshape(replicates, inputs).astype(np.float64)
+
+
+def groups_by_annotation(inputs: np.ndarray, annotated: Iterable[np.ndarray]) -> list[np.ndarray]:
+    """Return the places of inputs that are annotated for the same tasks, a group each.
+
+    Args:
+        inputs: all of them, int64, rising, (N,).
+        annotated: for each task, those that are annotated for it.
+    """
+    if not len(inputs):
+        return []
+    by_task = np.stack([np.isin(inputs, of_task) for of_task in annotated], axis=1)
+    _, group_of = np.unique(by_task, axis=0, return_inverse=True)
+    return [np.flatnonzero(group_of.reshape(-1) == group) for group in np.unique(group_of)]

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from torch import Tensor
 
+from mtlcore.metrics.bootstrap import groups_by_annotation
 from mtlcore.metrics.interval import Interval
 from mtlcore.metrics.kinds import summed_metric
 from mtlcore.metrics.student_t import interval_half_width
@@ -143,9 +144,7 @@ def bootstrapped_delta_m(
             return np.nan  # r2 and ccc may be: what is relative to less than nothing says nothing
         return delta_m(scores("arm"), of_baseline, lower_is_better=errors)
 
-    annotated_for = np.stack([np.isin(ids, inputs[task.name].numpy()) for task in tasks], axis=1)
-    _, group_of = np.unique(annotated_for, axis=0, return_inverse=True)
-    groups = [np.flatnonzero(group_of.reshape(-1) == group) for group in np.unique(group_of)]
+    groups = groups_by_annotation(ids, [inputs[task.name].numpy() for task in tasks])
     replicated = np.empty(replicates)
     for r in range(replicates):
         weight = np.zeros(len(ids))

@@ -306,18 +306,19 @@ def predict_runs(
     data_sets: DataSets,
     experiment: str,
     split: str,
+    device: str | torch.device = "cpu",
 ) -> dict[Run, dict[str, Tensor]]:
-    """Predict a split's rows with some runs; logits by run and task, float32, (rows, outputs)."""
+    """Predict a split's rows with some runs, on a device; logits by run and task, float32, (rows, outputs)."""
     readers = open_readers(case, data_sets, split)
     predicted = {}
     for run in runs:
         network = rebuild_network(case.for_arm(run.arm), list(run.tasks))
         network.load_state_dict(read_weights(run.folder(experiment)))
-        predicted[run] = _predict(network.eval(), readers.values(), case)
+        predicted[run] = _predict(network.to(device).eval(), readers.values(), case, device)
     return predicted
 
 
-def _predict(network: Any, readers: Iterable[BlockReader], case: Case) -> dict[str, Tensor]:
+def _predict(network: Any, readers: Iterable[BlockReader], case: Case, device: str | torch.device) -> dict[str, Tensor]:
     def forward(inputs: Tensor) -> dict[str, Tensor]:
         return network(normalize(inputs, case.input))  # type: ignore[no-any-return]
 
@@ -325,7 +326,7 @@ def _predict(network: Any, readers: Iterable[BlockReader], case: Case) -> dict[s
     for reader in readers:
         for start in range(0, len(reader), _ROWS_IN_MEMORY):
             rows = np.arange(start, min(start + _ROWS_IN_MEMORY, len(reader)))
-            parts.append(forward_in_batches(forward, torch.from_numpy(reader.gather(rows).inputs)))
+            parts.append(forward_in_batches(forward, torch.from_numpy(reader.gather(rows).inputs), device))
     return {task: torch.cat([part[task] for part in parts]) for task in parts[0]}
 
 

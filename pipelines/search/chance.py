@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from mtlcore.metrics.bootstrap import drawn_weights, groups_by_annotation
 from mtlcore.metrics.interval import Interval
 from mtlcore.metrics.student_t import interval_half_width
 from pipelines.search.objective import Measure
@@ -59,7 +60,7 @@ def interval(
 
     of_seeds = differences(np.ones((1, len(inputs))))[:, 0]
     generator = np.random.Generator(np.random.PCG64(0))
-    groups = _groups(inputs, rows)
+    groups = groups_by_annotation(inputs, rows.values())
     size = max(1, _ENTRIES_AT_ONCE // max(1, len(inputs)))
     replicated = [
         differences(_drawn(generator, groups, len(inputs), min(size, replicates - first))).mean(axis=0)
@@ -71,19 +72,8 @@ def interval(
     return Interval(middle, middle - half, middle + half)
 
 
-def _groups(inputs: np.ndarray, rows: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    if not len(inputs):
-        return []
-    annotated = np.stack([np.isin(inputs, of) for of in rows.values()], axis=1)
-    _, group = np.unique(annotated, axis=0, return_inverse=True)
-    return [np.flatnonzero(group.reshape(-1) == one) for one in np.unique(group)]
-
-
 def _drawn(generator: np.random.Generator, groups: Sequence[np.ndarray], inputs: int, replicates: int) -> np.ndarray:
     weights = np.zeros((replicates, inputs))
     for group in groups:
-        drawn = generator.integers(len(group), size=(replicates, len(group)))
-        drawn += len(group) * np.arange(replicates)[:, None]
-        counted = np.bincount(drawn.reshape(-1), minlength=replicates * len(group))
-        weights[:, group] = counted.reshape(replicates, len(group))
+        weights[:, group] = drawn_weights(generator, len(group), replicates)
     return weights

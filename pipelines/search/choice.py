@@ -103,11 +103,16 @@ def difference(
     )
 
 
-def pareto_front(records: Sequence[TrialRecord]) -> tuple[int, ...]:
-    """Return the numbers of the trials that no other one beats in every task, or equals in all and beats in one."""
+def pareto_front(records: Sequence[TrialRecord], tasks: Sequence[str] | None = None) -> tuple[int, ...]:
+    """Return the numbers of the trials that no other one beats in every task, or equals in all and beats in one.
+
+    Args:
+        records: the trials.
+        tasks: those that are compared; all by default.
+    """
 
     def beaten(one: TrialRecord, by: TrialRecord) -> bool:
-        pairs = [(one.scores[task], by.scores[task]) for task in one.scores if task in by.scores]
+        pairs = [(one.scores[task], by.scores[task]) for task in tasks or one.scores if task in by.scores]
         return all(mine <= other for mine, other in pairs) and any(mine < other for mine, other in pairs)
 
     return tuple(one.number for one in records if not any(beaten(one, by) for by in records))

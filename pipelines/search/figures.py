@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
 from pipelines.report.drawing import COLOURS, INK, svg
-from pipelines.search.records import SearchRecord, TrialRecord
+from pipelines.search.choice import pareto_front
+from pipelines.search.records import SearchRecord
 
 _BEST, _OTHER, _STOPPED = COLOURS[2], COLOURS[0], COLOURS[1]
 _BASELINES = {"naive": COLOURS[3], "single-task": COLOURS[4], "as it stands": COLOURS[6]}
@@ -20,7 +21,7 @@ _MOST_PAIRS, _MOST_CURVES, _MOST_KEYS = 6, 300, 12
 
 def score_over_time(record: SearchRecord) -> str:
     """Draw every trial's score in the order in which they ended, the best so far, and the baselines."""
-    ended = sorted((of for of in _suggested(record) if of.score is not None), key=lambda of: (of.ended or 0, of.number))
+    ended = sorted((of for of in record.suggested if of.score is not None), key=lambda of: (of.ended or 0, of.number))
     figure, axes = plt.subplots(figsize=(9, 3.4))
     for state, colour, label in (("finished", _OTHER, "trial"), ("stopped", _STOPPED, "stopped early")):
         places = [i for i, of in enumerate(ended) if of.state == state]
@@ -41,7 +42,7 @@ def score_over_time(record: SearchRecord) -> str:
 
 def parallel_coordinates(record: SearchRecord) -> str:
     """Draw every finished trial as a line over the searched keys; the better, the stronger."""
-    trials = sorted((of for of in _finished(record)), key=lambda of: of.score or 0)
+    trials = sorted(record.finished, key=lambda of: of.score or 0)
     keys = list(record.space)[:_MOST_KEYS]
     figure, axes = plt.subplots(figsize=(max(9, 1.2 * len(keys)), 4))
     scores = np.array([of.score for of in trials], dtype=float)
@@ -86,7 +87,7 @@ def slices(record: SearchRecord, keys: Sequence[str]) -> str:
         axes.set_visible(False)
     for key, axes in zip(keys, grid.flat, strict=False):
         how = record.space[key]
-        for of in _finished(record):
+        for of in record.finished:
             if key not in of.settings:
                 continue
             value = of.settings[key]
@@ -116,16 +117,14 @@ def task_scores(record: SearchRecord) -> str:
     for axes in list(grid.flat)[len(pairs) :]:
         axes.set_visible(False)
     for (a, b), axes in zip(pairs, grid.flat, strict=False):
-        trials = [of for of in _finished(record) if a in of.scores and b in of.scores]
+        trials = [of for of in record.finished if a in of.scores and b in of.scores]
         axes.plot([of.scores[a] for of in trials], [of.scores[b] for of in trials], "o", color=_OTHER, markersize=4)
-        best = sorted(
-            (of for of in trials if not any(_dominates(other, of, (a, b)) for other in trials)),
-            key=lambda of: of.scores[a],
-        )
+        unbeaten = pareto_front(trials, (a, b))
+        best = sorted((of for of in trials if of.number in unbeaten), key=lambda of: of.scores[a])
         front = [of.scores[a] for of in best], [of.scores[b] for of in best]
         axes.plot(*front, color=_BEST, marker="o", markersize=4, linewidth=1, label="front")
         for of in record.trials:
-            name = _fixed_name(of)
+            name = of.fixed_name
             if name and a in of.scores and b in of.scores:
                 mark = {"color": _BASELINES.get(name, INK), "marker": "D", "markersize": 6, "linestyle": "none"}
                 axes.plot([of.scores[a]], [of.scores[b]], label=name, **mark)
@@ -138,7 +137,7 @@ def task_scores(record: SearchRecord) -> str:
 def learning_curves(record: SearchRecord) -> str:
     """Draw what trials came to as they trained; a cross is where the scheduler ended one."""
     figure, axes = plt.subplots(figsize=(9, 3.4))
-    with_curves = [of for of in _suggested(record) if len(of.curve) > 1][:_MOST_CURVES]
+    with_curves = [of for of in record.suggested if len(of.curve) > 1][:_MOST_CURVES]
     for of in with_curves:
         best, stopped = of.number == record.chosen, of.state == "stopped"
         colour = _BEST if best else _STOPPED if stopped else _OTHER
@@ -152,36 +151,14 @@ def learning_curves(record: SearchRecord) -> str:
 
 def has_curves(record: SearchRecord) -> bool:
     """Say whether trials validated as they trained."""
-    return any(len(of.curve) > 1 for of in _suggested(record))
-
-
-def finished_trials(record: SearchRecord) -> int:
-    """Return how many of the suggested trials came to their end."""
-    return len(_finished(record))
-
-
-def _suggested(record: SearchRecord) -> list[TrialRecord]:
-    return [of for of in record.trials if of.origin == "suggested"]
-
-
-def _finished(record: SearchRecord) -> list[TrialRecord]:
-    return [of for of in _suggested(record) if of.state == "finished" and of.score is not None]
-
-
-def _fixed_name(of: TrialRecord) -> str:
-    return of.name or ("as it stands" if of.origin == "shipped" else "")
+    return any(len(of.curve) > 1 for of in record.suggested)
 
 
 def _mark_baselines(axes: Axes, record: SearchRecord) -> None:
     for of in record.trials:
-        name = _fixed_name(of)
+        name = of.fixed_name
         if name and of.score is not None:
             axes.axhline(of.score, color=_BASELINES.get(name, INK), linestyle="--", linewidth=1.2, label=name)
-
-
-def _dominates(one: TrialRecord, other: TrialRecord, tasks: tuple[str, ...]) -> bool:
-    pairs = [(one.scores[task], other.scores[task]) for task in tasks]
-    return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
 
 
 def _height(how: Mapping[str, Any], value: Any) -> float:

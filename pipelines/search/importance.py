@@ -15,11 +15,8 @@ def importances(record: SearchRecord) -> dict[str, float]:
     where scikit-learn is installed; else PED-ANOVA (S. Watanabe et al., IJCAI 2023). Keys that are searched under a
     condition take no part.
     """
-    trials = [
-        of for of in record.trials if of.state == "finished" and of.score is not None and of.origin == "suggested"
-    ]
     keys = [key for key, how in record.space.items() if not how.get("when")]
-    trials = [of for of in trials if all(key in of.settings for key in keys)]
+    trials = [of for of in record.finished if all(key in of.settings for key in keys)]
     if len(trials) < _LEAST_TRIALS or len(keys) < 2 or len({of.score for of in trials}) < 2:
         return {}
     return _anova(trials, keys, record.space)

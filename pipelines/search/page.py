@@ -38,7 +38,6 @@ def render_page(record: SearchRecord, case_file: str | None = None) -> str:
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
     trials = sorted(record.trials, key=_order)
-    suggested = [of for of in record.trials if of.origin == "suggested"]
     states = ("finished", "stopped", "failed", "running", "waiting")
     return environment.get_template(TEMPLATE).render(
         record=record,
@@ -46,7 +45,7 @@ def render_page(record: SearchRecord, case_file: str | None = None) -> str:
         figures=_figures(record),
         trials=trials[:_MOST_ROWS],
         left_out=max(0, len(trials) - _MOST_ROWS),
-        counts={state: n for state in states if (n := sum(of.state == state for of in suggested))},
+        counts={state: n for state in states if (n := sum(of.state == state for of in record.suggested))},
         seconds=sum(of.seconds for of in record.trials),
         about=_about,
         name=_name,
@@ -58,9 +57,9 @@ def _figures(record: SearchRecord) -> list[tuple[str, str, Markup]]:
     from pipelines.search import figures as draw
 
     found: list[tuple[str, str, str]] = []
-    if any(of.score is not None for of in record.trials if of.origin == "suggested"):
+    if any(of.score is not None for of in record.suggested):
         found.append(("Score over time", "the score of every trial, and the best so far", draw.score_over_time(record)))
-    if draw.finished_trials(record) > 1:
+    if len(record.finished) > 1:
         shares = importances(record)
         if shares:
             found.append(("What matters", "the share of each key", draw.importance_figure(shares)))
@@ -83,7 +82,7 @@ def _order(of: TrialRecord) -> tuple[Any, ...]:
 
 
 def _name(of: TrialRecord) -> str:
-    return of.name or ("as it stands" if of.origin == "shipped" else f"trial {of.number}")
+    return of.fixed_name or f"trial {of.number}"
 
 
 def _about(of: TrialRecord) -> str:

@@ -65,6 +65,11 @@ class TrialRecord:
     ended: float | None = None
 
     @property
+    def fixed_name(self) -> str:
+        """What one that is always scored is called in tables and figures; empty of a suggested one."""
+        return self.name or ("as it stands" if self.origin == "shipped" else "")
+
+    @property
     def has_ended(self) -> bool:
         """Whether nothing of it is left to do."""
         return self.state in ("finished", "stopped", "failed")
@@ -136,6 +141,16 @@ class SearchRecord:
     fresh: dict[int, float] = field(default_factory=dict)
     front: tuple[int, ...] = ()
     reasons: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def suggested(self) -> list[TrialRecord]:
+        """The searcher's trials, by number: no baseline, not the case as it stands."""
+        return [of for of in self.trials if of.origin == "suggested"]
+
+    @property
+    def finished(self) -> list[TrialRecord]:
+        """Of these, the ones that came to their end."""
+        return [of for of in self.suggested if of.state == "finished" and of.score is not None]
 
     def json(self) -> str:
         """Return it as JSON; what is not a number is null."""

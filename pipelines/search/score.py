@@ -7,21 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import safetensors.numpy
 import torch
-from torch import Tensor
 
-from mtlcore import is_annotated
 from pipelines.base.storage import join, read_bytes, write_whole
-from pipelines.batches.batch import open_readers
-from pipelines.batches.normalize import normalize
 from pipelines.blocks.datasets import DataSets
-from pipelines.case.build import build_network
 from pipelines.case.case import Case
 from pipelines.case.metrics import metrics_of
-from pipelines.evaluate.forward import forward_in_batches
-from pipelines.experiment.run import Run, read_weights
+from pipelines.evaluate.evaluate import predict_runs, split_tests
+from pipelines.experiment.run import Run
 from pipelines.search.objective import Objective
-
-_ROWS_IN_MEMORY = 1024
 
 
 @dataclass(frozen=True)
@@ -55,39 +48,24 @@ def score_runs(
     Returns:
         the counts, and every metric of every task by ``<task>.<metric>``.
     """
-    readers = open_readers(case, data_sets, "validation")
+    tests = split_tests(
+        case, predict_runs(case, runs, data_sets, folder, "validation", device), data_sets, "validation"
+    )
+    metrics_by_task = metrics_of(case)
     scores: dict[str, float] = {}
     counts: dict[str, np.ndarray] = {}
     rows: dict[str, np.ndarray] = {}
     metrics: dict[str, float] = {}
-    for run in runs:
-        network = build_network(case.for_arm(run.arm), list(run.tasks), run.seed)
-        network.load_state_dict(read_weights(run.folder(folder)))
-        network.to(device).eval()
-
-        def forward(inputs: Tensor, network: torch.nn.Module = network) -> dict[str, Tensor]:
-            return network(normalize(inputs, case.input).to(device))  # type: ignore[no-any-return]
-
-        parts = [
-            forward_in_batches(forward, torch.from_numpy(reader.gather(np.arange(first, last)).inputs))
-            for reader in readers.values()
-            for first in range(0, len(reader), _ROWS_IN_MEMORY)
-            for last in (min(first + _ROWS_IN_MEMORY, len(reader)),)
-        ]
-        for name in run.tasks:
-            labels = torch.from_numpy(np.concatenate([reader.labels(name) for reader in readers.values()]))
-            annotated = is_annotated(labels).reshape(len(labels), -1).any(dim=1)
-            if not annotated.any():
-                continue  # an auxiliary task
-            logits, labels = torch.cat([part[name] for part in parts])[annotated], labels[annotated]
-            of_task = metrics_of(case)[name].scores(logits, labels)
+    for name, test in tests.items():
+        for logits in test.logits.values():  # of the one run that serves the task, if one does
+            of_task = metrics_by_task[name].scores(logits, test.labels)
             metrics |= {f"{name}.{metric}": value for metric, value in of_task.items()}
             if (measure := objective.measures.get(name)) is None:
                 continue
             scores[name] = measure.sign * of_task[measure.name]
             if measure.metric is not None:
-                counts[name] = measure.metric.contributions(logits, labels, measure.task)
-                rows[name] = annotated.nonzero().flatten().numpy()
+                counts[name] = measure.metric.contributions(logits, test.labels, measure.task)
+                rows[name] = test.rows.numpy()
     return Counts(scores, counts, rows), metrics
 
 

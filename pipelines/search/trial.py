@@ -37,16 +37,12 @@ def run_case_trial(settings: dict[str, Any], case: Case, data_sets: DataSets) ->
     """
     tried = with_case_settings(case, settings)
     place = join(experiment_folder(case), "tuning", "trials", fingerprint(settings))
-    _train_and_score(tried, data_sets, place, alone=False)
-
-
-def _train_and_score(tried: Case, data_sets: DataSets, place: str, alone: bool) -> None:
     arms = {tried.tuning.arm: tried.arms[tried.tuning.arm]}
     tried = tried.model_copy(
         update={"arms": arms, "training": tried.training.model_copy(update={"seeds": tried.tuning.seeds})}
     )
     runs = list_runs(tried)
-    group_trainer(WorkerAssignment(tried, tuple(runs), data_sets, place, uuid.uuid4().hex), "trial", alone=alone).fit()
+    group_trainer(WorkerAssignment(tried, tuple(runs), data_sets, place, uuid.uuid4().hex), "trial", alone=False).fit()
     check_trained(runs, place, data_sets)
     tests = split_tests(tried, predict_runs(tried, runs, data_sets, place, "validation"), data_sets, "validation")
     scores = {}

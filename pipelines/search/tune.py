@@ -69,7 +69,7 @@ class Tuned:
     def table(self) -> str:
         """Return the baselines, the case as it stands, and the trials, the best first, as a table."""
         trials = self.record.trials
-        suggested = [of for of in trials if of.origin == "suggested"]
+        suggested = self.record.suggested
         states = {state: sum(of.state == state for of in suggested) for state in ("finished", "stopped", "failed")}
         words = f"{len(suggested)} trials, {states['stopped']} stopped early, {states['failed']} failed"
         table = Table(title=f"{words}; scored on the validation split", title_justify="left")
@@ -83,7 +83,7 @@ class Tuned:
         shown = suggested[: max(0, _LONGEST_TABLE - len(failed))]
         for of in [*fixed, *shown, *(of for of in failed if of not in shown)]:
             mark = "*" if of.number == self.record.chosen else ""
-            label = of.name or ("as it stands" if of.origin == "shipped" else str(of.number))
+            label = of.fixed_name or str(of.number)
             scores = [_score(of.score), *(_score(of.scores.get(task)) for task in tasks)]
             table.add_row(f"{mark}{label}", *scores, str(of.seeds), _about(of))
         left_out = len(suggested) - len(shown)

@@ -7,6 +7,7 @@ import torch
 
 from pipelines.base.metrics import set_gauge
 from pipelines.experiment.run import Run
+from pipelines.train.logs.rate_meter import RateMeter
 from pipelines.train.state import TrainingState
 from pipelines.train.worker import Worker
 
@@ -25,31 +26,23 @@ class RunGauges:
     def __init__(self, run: Run, worker: Worker, state: TrainingState, rows_per_step: int, steps: int) -> None:
         self._tags = {"run": str(run), "worker": str(worker.rank)}
         self._worker, self._state, self._steps = worker, state, steps
-        self._rows = rows_per_step / worker.world_size
+        self._meter = RateMeter(state, rows_per_step / worker.world_size)
         self._kept = time.perf_counter()
-        self._look()
-
-    def _look(self) -> None:
-        state = self._state
-        self._step, self._waited, self._validated = state.step, state.waited_for_data_s, state.validation_s
-        self._looked = time.perf_counter()
 
     def tell(self, losses: Mapping[str, float], learning_rate: float) -> None:
         """Tell how the worker stands; of the whole run, only the first tells."""
-        state, now = self._state, time.perf_counter()
-        between = max(1e-9, now - self._looked - (state.validation_s - self._validated))
-        self._set("kindred_step", state.step)
+        rates = self._meter.read()
+        self._set("kindred_step", self._state.step)
         self._set("kindred_steps", self._steps)
-        self._set("kindred_rows_per_second", (state.step - self._step) * self._rows / between)
-        self._set("kindred_data_wait", min(1.0, (state.waited_for_data_s - self._waited) / between))
+        self._set("kindred_rows_per_second", rates.rows_per_s)
+        self._set("kindred_data_wait", rates.data_wait)
         if self._worker.device.type == "cuda":
             self._set("kindred_gpu_memory_bytes", torch.cuda.memory_allocated(self._worker.device))
         if self._worker.rank == 0:
             self._set("kindred_learning_rate", learning_rate)
-            self._set("kindred_checkpoint_age_seconds", now - self._kept)
+            self._set("kindred_checkpoint_age_seconds", time.perf_counter() - self._kept)
             for part, value in losses.items():
                 set_gauge("kindred_loss", value, self._tags | {"part": part})
-        self._look()
 
     def keep(self) -> None:
         """Take note that a checkpoint is being written."""

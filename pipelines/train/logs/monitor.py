@@ -1,12 +1,12 @@
 """The monitor: sends a run's metrics to its log, wandb, TensorBoard and the progress line."""
 
-import time
 from contextlib import ExitStack
 from types import TracebackType
 
 from pipelines.experiment.run import Run
 from pipelines.train.assignment import WorkerAssignment
 from pipelines.train.logs.jsonl_log import RunLog
+from pipelines.train.logs.rate_meter import RateMeter
 from pipelines.train.logs.step_metrics import StepMetrics
 from pipelines.train.logs.tensorboard_log import TensorBoardLog
 from pipelines.train.logs.validation_history import error_columns, scored_columns
@@ -27,7 +27,7 @@ class Monitor:
 
     def __init__(self, work: WorkerAssignment, run: Run, state: TrainingState, rows_per_step: int) -> None:
         self._work, self._run, self._state = work, run, state
-        self._rows_per_step, self._scored = rows_per_step, scored_columns(work.case, run)
+        self._meter, self._scored = RateMeter(state, rows_per_step), scored_columns(work.case, run)
         self._errors = error_columns(work.case)
         self._open = ExitStack()
         self._log = self._open.enter_context(RunLog(work.folder(run), state.log))
@@ -36,20 +36,13 @@ class Monitor:
         self._tensorboard = None
         if work.case.logging.tensorboard:
             self._tensorboard = self._open.enter_context(TensorBoardLog(work.folder(run), state.step))
-        self._look()
-
-    def _look(self) -> None:
-        state = self._state
-        self._step, self._waited, self._validated = state.step, state.waited_for_data_s, state.validation_s
-        self._looked = time.perf_counter()
 
     def tell(self, losses: dict[str, float], ended: bool) -> None:
         """Tell how the run stands; ``losses`` are the last step's."""
         state, training = self._state, self._work.case.training
         validations = state.validation
         validated = bool(validations.steps) and validations.steps[-1] == state.step
-        # Validating is no training: it would show as a drop of the rows a second.
-        between = time.perf_counter() - self._looked - (state.validation_s - self._validated)
+        rates = self._meter.read()
         metrics = StepMetrics(
             run=str(self._run),
             step=state.step,
@@ -57,13 +50,12 @@ class Monitor:
             loss=losses["loss"],
             parts={name: value for name, value in losses.items() if name != "loss"},
             lr=learning_rate(training, state.step - 1),
-            rows_per_s=(state.step - self._step) * self._rows_per_step / between,
-            data_wait=min(1.0, (state.waited_for_data_s - self._waited) / between),
+            rows_per_s=rates.rows_per_s,
+            data_wait=rates.data_wait,
             validation=dict(zip(validations.columns, validations.rows[-1], strict=True)) if validated else {},
             score=validations.scores(self._scored, self._errors)[-1] if validated else None,
             ended=ended,
         )
-        self._look()
         self._log.note(state.events)
         self._log.tell(metrics)
         self._wandb.write(state.step, metrics.by_name())
