@@ -107,8 +107,8 @@ def ask(address: str, path: str) -> dict[str, Any]:
         UserError: it does not answer in time, or not in JSON.
     """
     request = Request(f"{address}{path}")  # noqa: S310 - http(s), checked
-    if os.environ.get("RAY_AUTH_MODE", "").lower() == "token" and (token := _token()):
-        request.add_header("Authorization", f"Bearer {token}")
+    if os.environ.get("RAY_AUTH_MODE", "").lower() == "token" and (known := token()):
+        request.add_header("Authorization", f"Bearer {known}")
     try:
         with urlopen(request, timeout=_LONGEST_ANSWER_S) as answer:  # noqa: S310
             found: dict[str, Any] = json.load(answer)
@@ -117,10 +117,10 @@ def ask(address: str, path: str) -> dict[str, Any]:
         raise UserError(f"{address}: no answer that can be read ({error}); expected Ray's dashboard") from None
 
 
-def _token() -> str:
+def token() -> str:
     """Return the token, from where Ray looks for it, in its order."""
-    if token := os.environ.get("RAY_AUTH_TOKEN", "").strip():
-        return token
+    if known := os.environ.get("RAY_AUTH_TOKEN", "").strip():
+        return known
     file = os.environ.get("RAY_AUTH_TOKEN_PATH") or str(Path("~/.ray/auth_token").expanduser())
     try:
         return Path(file).read_text(encoding="utf-8").strip()

@@ -90,7 +90,7 @@ def stop(job: JobArgument, address: AddressOption, as_json: JsonOption = False) 
     if not details.status.is_terminal():
         within(lambda: client.stop_job(job))
         deadline = time.monotonic() + _LONGEST_STOP_S
-        while not (details := _details(client, job)).status.is_terminal():
+        while not (details := within(lambda: client.get_job_info(job))).status.is_terminal():
             if time.monotonic() > deadline:
                 typer.echo(
                     f"job {job} has not stopped within {_LONGEST_STOP_S:g} seconds\n{commands(client, job)}", err=True

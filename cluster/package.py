@@ -61,7 +61,7 @@ def gather(places: Sequence[str], token: str | None = None) -> list[Sent]:
     Raises:
         UserError: one is not there, holds a secret, stands in the place of Kindred's own, or all are too large.
     """
-    found: dict[PurePosixPath, Sent] = {}
+    listed: dict[PurePosixPath, Path] = {}
     for place in places:
         path = Path(place)
         if not path.exists():
@@ -69,18 +69,23 @@ def gather(places: Sequence[str], token: str | None = None) -> list[Sent]:
         for file in _files(path):
             name = PurePosixPath(path.resolve().name, *(file.relative_to(path).parts if path.is_dir() else ()))
             _check_name(place, name)
-            sent = Sent(file, name, file.read_bytes())
-            _check_secrets(sent, token)
-            found[name] = sent
-    size = sum(len(sent.content) for sent in found.values())
+            if listed.setdefault(name, file).resolve() != file.resolve():
+                raise UserError(
+                    f"--with: found {listed[name]} and {file}, both {name} in the job; expected one of them"
+                )
+    sizes = {file: file.stat().st_size for file in listed.values()}  # before any is read: a folder of data has no end
+    size = sum(sizes.values())
     if size > _MOST_BYTES:
-        largest = max(found.values(), key=lambda sent: len(sent.content))
+        largest = max(sizes, key=lambda file: sizes[file])
         raise UserError(
-            f"--with: found {size / 1e6:,.0f} MB, the largest {largest.source} with {len(largest.content) / 1e6:,.0f} "
+            f"--with: found {size / 1e6:,.0f} MB, the largest {largest} with {sizes[largest] / 1e6:,.0f} "
             f"MB; expected code, {_MOST_BYTES >> 20} MiB at most: data does not travel with a job; copy it to where "
             "every node reads it, and name it as data_root"
         )
-    return list(found.values())
+    found = [Sent(file, name, file.read_bytes()) for name, file in listed.items()]
+    for sent in found:
+        _check_secrets(sent, token)
+    return found
 
 
 def described(sent: Sequence[Sent]) -> str:

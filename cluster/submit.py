@@ -1,7 +1,6 @@
 """The command `kindred submit`: runs a case on a Ray cluster through its job API."""
 
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cluster.connection import AddressOption, NoAnswerError, connect, within
+from cluster.connection import AddressOption, NoAnswerError, connect, token, within
 from cluster.follow import commands, follow
 from cluster.package import CASE_FILE, Sent, check_own_code, described, gather
 from pipelines.base.errors import UserError
@@ -53,7 +52,7 @@ def submit(
     token in RAY_AUTH_TOKEN, or in the file that RAY_AUTH_TOKEN_PATH names, or in ~/.ray/auth_token.
     """
     loaded = load_for_cluster(case, overrides)
-    code = gather(with_code, os.environ.get("RAY_AUTH_TOKEN", "").strip() or None)
+    code = gather(with_code, token() or None)
     check_own_code(loaded, code, [Path.cwd(), Path(case).absolute().parent])
     client = connect(address.rstrip("/"), verbose)
     options = ("--fresh" if fresh else "", "--verbose" if verbose else "")

@@ -543,11 +543,12 @@ def main() -> None:
     import_own_packages()
     accept_any_encoding()
     _add_commands_from_above()
+    verbose = not {"--verbose", "-v"}.isdisjoint(sys.argv)
     sys.path.append(os.getcwd())  # a case's own modules may lie there; Ray's workers look there too
     try:
         app()
     except UserError as error:
-        if error.__cause__ is not None and ("--verbose" in sys.argv or "-v" in sys.argv):
+        if error.__cause__ is not None and verbose:
             traceback.print_exception(error.__cause__)
         say(f"error: {error}", level="error")
         sys.exit(EXIT_USAGE)
@@ -557,7 +558,7 @@ def main() -> None:
         )
         sys.exit(interruption.args[0])
     except Exception as error:
-        if "--verbose" in sys.argv or "-v" in sys.argv:
+        if verbose:
             raise
         say(f"failed: {type(error).__name__}: {error}\n(--verbose shows the traceback)", level="error")
         sys.exit(EXIT_FAILED)

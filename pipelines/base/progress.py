@@ -135,7 +135,7 @@ class Bar:
         unit: str,
         rate: bool = False,
         console: Console | None = None,
-        waiting: Callable[[], str] | None = None,
+        waiting: Callable[[bool], str] | None = None,
     ) -> None:
         looked_at = console is not None or (sys.stderr.isatty() and not is_json())
         console = console or Console(stderr=True)
@@ -181,7 +181,7 @@ class Bar:
     def _look(self) -> None:
         while not self._ended.wait(_LOOK_EVERY_S):
             now, note = time.monotonic(), self._note
-            if self._waiting and now - self._moved >= _WAITS_AFTER_S and (words := self._waiting()):
+            if self._waiting and now - self._moved >= _WAITS_AFTER_S and (words := self._waiting(self._done > 0)):
                 note = words
                 self._progress.update(self._task, note=note)
             if self._lines and (line := self._lines.line(self._done, note, now)) and not self._ended.is_set():
@@ -199,7 +199,7 @@ class Bar:
 
 @contextmanager
 def bar(
-    description: str, total: int | None, unit: str, rate: bool = False, waiting: Callable[[], str] | None = None
+    description: str, total: int | None, unit: str, rate: bool = False, waiting: Callable[[bool], str] | None = None
 ) -> Iterator[Bar]:
     """Show a :class:`Bar` while the block runs."""
     shown = Bar(description, total, unit, rate, waiting=waiting)

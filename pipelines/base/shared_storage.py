@@ -1,11 +1,13 @@
 """Whether every node of a cluster sees the storage: each is asked once, before work begins."""
 
+import os
 import uuid
+from collections.abc import Iterable
 from functools import partial
 
 from pipelines.base.errors import UserError
 from pipelines.base.ray_session import is_own_ray
-from pipelines.base.storage import StorageUnavailableError, delete, join, parent, read_bytes, write_whole
+from pipelines.base.storage import StorageUnavailableError, delete, is_remote, join, parent, read_bytes, write_whole
 
 _LONGEST_ANSWER_S = 30.0
 
@@ -59,6 +61,17 @@ def this_node() -> str:
     import ray
 
     return f"node {ray.util.get_node_ip_address()} ({ray.get_runtime_context().get_node_id()[-12:]})"
+
+
+def unseen(folders: Iterable[str]) -> str:
+    """Say which of some folders, made by the driver, this node does not see; an empty text where it sees all.
+
+    Object storage is the same for all, and is not asked.
+    """
+    for folder in folders:
+        if not is_remote(folder) and not os.path.isdir(folder):
+            return f"{this_node()} cannot see storage.path: {folder} is not there"
+    return ""
 
 
 def _problem(mark: str, name: str) -> str:

@@ -22,31 +22,35 @@ class Waiting:
 
     def __init__(self, workers: int, each: Mapping[str, float], change: str = "", tells_of_start: bool = True) -> None:
         self._workers, self._each, self._change, self._tells_of_start = workers, each, change, tells_of_start
-        self._begun = self._asked = time.monotonic()
+        self._asked = time.monotonic() - _ASK_EVERY_S
+        self._lacks_since: float | None = None
         self._words, self._warned = "", False
-        self._asked -= _ASK_EVERY_S
 
-    def __call__(self) -> str:
-        """Return what is waited for; an empty text where all is there."""
+    def __call__(self, begun: bool) -> str:
+        """Return what is waited for; an empty text where all is there.
+
+        ``begun``: whether any of the work is done, so that it is not its workers' start that takes so long.
+        """
         now = time.monotonic()
         if now - self._asked < _ASK_EVERY_S:
             return self._words
         self._asked = now
         nodes, free = _cluster()
         words = missing(self._workers, self._each, nodes)
-        if words and now - self._begun > _WARN_AFTER_S and not self._warned:
+        self._lacks_since = (self._lacks_since or now) if words else None
+        if self._lacks_since and now - self._lacks_since > _WARN_AFTER_S and not self._warned:
             self._warned = True
             note(
                 f"warning: {words}; a cluster that does not start such nodes by itself never has them: start "
                 f"nodes{self._change}"
             )
-        if not words and self._tells_of_start:
+        if not words and self._tells_of_start and not begun:
             words = starting(self._workers, self._each, nodes, free)
         self._words = words
         return words
 
 
-def a_processor() -> Callable[[], str] | None:
+def a_processor() -> Callable[[bool], str] | None:
     """Return who says so while a cluster has no processor at all; None on a Ray of one's own."""
     if is_own_ray():
         return None

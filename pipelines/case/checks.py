@@ -743,7 +743,7 @@ def _tuning(case: Case) -> Iterator[str]:
         # The default arm may be missing from a case that is never tuned; `kindred tune` checks it.
         yield _unknown("tuning.arm", "arm", tuning.arm, case.arms)
     try:
-        check_space(tuning.space, case.model_dump(mode="json", by_alias=True), tuning.arm)
+        check_space(tuning.space, case, tuning.arm)
     except ValueError as error:
         yield f"tuning.space: {error}"
     objectives = ("safe", "mean", "delta_m", "pareto", *case.tasks)

@@ -2,12 +2,15 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mtlcore.registry import Registry
 from mtlcore.suggestions import did_you_mean
 from pipelines.case.search_parameters import Parameter, parameter_of
 from tune_spaces import space_names
+
+if TYPE_CHECKING:
+    from pipelines.case.case import Case
 
 # The protocol: a function without arguments, or of the case as plain values, that returns by dotted key of the case how
 # its values are drawn: as a case file says it, as sampling functions of ray.tune, or as distributions of Optuna.
@@ -129,7 +132,7 @@ def _in_order(space: Mapping[str, Parameter]) -> dict[str, Parameter]:
     return ordered
 
 
-def check_space(space: str | Mapping[str, Any], content: Mapping[str, Any], arm: str) -> None:
+def check_space(space: str | Mapping[str, Any], case: "Case", arm: str) -> None:
     """Check a search space against a case.
 
     Raises:
@@ -139,4 +142,4 @@ def check_space(space: str | Mapping[str, Any], content: Mapping[str, Any], arm:
         SEARCH_SPACES.check_name(space)
         if space in SEARCH_SPACES:
             return  # ours: they fit, and are looked at where they are used
-    load_space(space, content, arm)
+    load_space(space, case.model_dump(mode="json", by_alias=True), arm)

@@ -34,7 +34,7 @@ def score_arms(
         fitted: calibrations by arm and task, seed by seed; empty where there are no validation labels.
     """
     tasks, by_task = tasks_of(case), {}
-    with bar("evaluate", len(case.arms) * len(tasks), "arm and task") as shown:
+    with bar("evaluate", len(case.arms) * len(tasks), "scores") as shown:
         for name, task in tasks.items():
             if name in tested:
                 of_arms = {arm: of_tasks.get(name, []) for arm, of_tasks in fitted.items()}

@@ -14,8 +14,9 @@ from mtlcore import verification_difference, verification_scores
 from pipelines.base.errors import UserError
 from pipelines.base.progress import bar
 from pipelines.base.ray_session import need_ray
+from pipelines.base.waiting import a_processor
 from pipelines.batches.normalize import normalize
-from pipelines.case.build import build_network
+from pipelines.case.build import rebuild_network
 from pipelines.case.case import Case
 from pipelines.case.data import outputs_of
 from pipelines.case.verification import Verification
@@ -169,7 +170,7 @@ def _similarities(
     kept = ray.put(inputs)
     waiting = {compare.remote(case, task, run, experiment, kept, pairs.first, pairs.second): run for run in runs}
     alike: dict[Run, np.ndarray] = {}
-    with bar("verify", len(runs), "runs") as shown:
+    with bar("verify", len(runs), "runs", waiting=a_processor()) as shown:
         while waiting:
             ready, _ = ray.wait(list(waiting), timeout=0.2)
             for one in ready:
@@ -181,7 +182,7 @@ def _similarities(
 def _compare(
     case: Case, task: str, run: Run, experiment: str, inputs: Tensor, first: np.ndarray, second: np.ndarray
 ) -> np.ndarray:
-    network = build_network(case.for_arm(run.arm), list(run.tasks), run.seed)
+    network = rebuild_network(case.for_arm(run.arm), list(run.tasks))
     network.load_state_dict(read_weights(run.folder(experiment)))
     network.eval()
 

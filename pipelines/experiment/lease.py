@@ -75,8 +75,7 @@ def _take(file: str, own: dict[str, Any], wait: bool, look_every_s: float) -> No
             if now != seen:
                 seen, changed = now, time.monotonic()
             elif time.monotonic() - changed > _STALE_AFTER_S and not _is_here(other):
-                with suppress(FileNotFoundError):
-                    delete(file)  # it has said nothing for long
+                delete(file)  # it has said nothing for long
                 continue
             shown.show(0, f"process {other.get('process')} on {other.get('host')}")
             time.sleep(look_every_s)

@@ -7,7 +7,6 @@ be read).
 
 import json
 import math
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from pipelines.base.shared_storage import this_node
+from pipelines.base.shared_storage import unseen
 from pipelines.base.storage import StorageUnavailableError, is_remote, join, read_bytes, write_whole
 from pipelines.blocks.write_buffer import WriteBuffer
 from pipelines.blocks.writer import input_type, write_block
@@ -103,8 +102,8 @@ def make_blocks(task: dict[str, Any], recipe: Recipe) -> list[dict[str, Any]]:
         object storage let nothing more be read. Ray Data would make of an exception many lines of text.
     """
     room, made = _block_buffers(), []
-    if unseen := _unseen_folder(task):
-        return [{"data_set": "", "key": "", "outcome": "", "rows": 0, "read": 0, "unavailable": unseen}]
+    if lost := unseen({json.loads(item["job"])["folder"] for item in task["chunks"]}):
+        return [{"data_set": "", "key": "", "outcome": "", "rows": 0, "read": 0, "unavailable": lost}]
     try:
         for item in task["chunks"]:
             rows = pa.ipc.open_stream(item["rows"]).read_all().combine_chunks()
@@ -115,14 +114,6 @@ def make_blocks(task: dict[str, Any], recipe: Recipe) -> list[dict[str, Any]]:
     finally:
         room.inputs.lend()
         room.file.lend()
-
-
-def _unseen_folder(task: dict[str, Any]) -> str:
-    """Say which folder, made by the driver, this node does not see: it would make one of its own in its place."""
-    for folder in {json.loads(item["job"])["folder"] for item in task["chunks"]}:
-        if not is_remote(folder) and not os.path.isdir(folder):
-            return f"{this_node()} cannot see storage.path: {folder} is not there"
-    return ""
 
 
 def make_block(encoded_job: str, rows: pa.Table, recipe: Recipe, room: BlockBuffers) -> dict[str, Any]:

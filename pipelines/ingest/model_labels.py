@@ -48,7 +48,7 @@ def predictions_file(case: Case, name: str, rule: LabelRule, listing: Listing, *
     """
     source = case.datasets[name].source.model_dump(mode="json")
     key = fingerprint([_VERSION, rule.sha256, full, source, digest(listing.rows)])
-    return join(blocks_root(case), _FOLDER, f"{name}-{key}.parquet")
+    return join(blocks_root(case), _FOLDER, f"{key}.parquet")
 
 
 def align_predictions(

@@ -22,9 +22,11 @@ def inspection_html(content: Mapping[str, Any]) -> str:
     rows = "".join(row for data_set in content["data_sets"] for row in _rows(data_set))
     parts.append(f"<table><tr>{header}</tr>{rows}</table>")
     for leak in content["leakage"] or ():
+        related, too = ("look like some of", "") if leak["near"] else ("stand in", " too")
         parts.append(
-            f"<p>{leak['rows']:,} rows of {escape(leak['data_set'])} stand in {escape(leak['also_in'])} "
-            f"({escape(leak['also_in_split'])}) too: {escape(leak['done'])}</p>"
+            f"<p>{leak['rows']:,} rows of {escape(leak['data_set'])} {related} {escape(leak['also_in'])} "
+            f"({escape(leak['also_in_split'])}){too}: "
+            f"{escape(leak['done'])}</p>"
         )
     return "".join(parts)
 
@@ -44,7 +46,10 @@ def _rows(data_set: Mapping[str, Any]) -> Iterator[str]:
         labels = sorted(task["labels"], key=lambda label: -label["holds"])
         said = [f"{escape(label['label'])} {label['holds']:,}" for label in labels[:_MOST_LABELS]]
         said += [f"and {len(labels) - _MOST_LABELS} more"] if len(labels) > _MOST_LABELS else []
-        said += [f"{escape(one['name'])} {one['quantiles'][2]:g} ± {one['spread']:g}" for one in task["numbers"]]
+        said += [
+            f"{escape(one['name'])} " + (f"{one['quantiles'][2]:g} ± {one['spread']:g}" if one["quantiles"] else "-")
+            for one in task["numbers"]
+        ]
         yield (
             f"<tr>{whole}<td>{escape(task['task'])}</td><td>{task['annotated']:,}</td>"
             f"<td style='text-align:left'>{', '.join(said)}</td></tr>"

@@ -71,8 +71,10 @@ class ParquetTable(SourceSettings):
                 if "*" in path:
                     raise
                 found += _files_in_folder(root, path)
-        several = len(self.path) > 1
-        return [replace(place, alone=False) for place in found] if several else found
+        if len(self.path) == 1:
+            return found
+        unique = {(place.url.rstrip("/"), place.below, place.file): replace(place, alone=False) for place in found}
+        return sorted(unique.values(), key=lambda place: (place.name, place.url))
 
     def list_rows(self, place: Place) -> Listing:
         """List the rows of a Parquet file."""

@@ -77,7 +77,7 @@ def train(
     for name, arm in case.arms.items():
         batch_sampler(case.for_arm(name), training_sizes(data_sets), 0, case.tasks_of_arm(name), arm.batch)
     experiment = experiment_folder(case)
-    if not fresh and not [run for run in list_runs(case) if not is_done(run, experiment, data_sets)]:
+    if not fresh and all(is_done(run, experiment, data_sets) for run in list_runs(case)):
         return 0
     with training_lease(experiment, wait=wait):
         return _train_what_is_left(case, data_sets, experiment, fresh, allow_version_mismatch, extend)

@@ -20,7 +20,7 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 _IFNAME = "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"
 _SIOCGIFADDR = 0x8915  # Linux: the address of an interface
-_kept: list[tuple[socket.socket, TCPStore]] = []  # the first worker's
+_kept: list[TCPStore] = []  # the first worker's
 
 
 @dataclass
@@ -58,7 +58,7 @@ def listen(workers: int) -> tuple[str, int]:
     bound = socket.create_server((address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
     port = int(bound.getsockname()[1])
     store = TCPStore(address, port, workers, is_master=True, wait_for_workers=False, master_listen_fd=bound.detach())
-    _kept[:] = [(bound, store)]
+    _kept[:] = [store]
     return address, port
 
 
@@ -70,7 +70,7 @@ def join(backend: str, rank: int, workers: int, address: str, port: int, timeout
             os.environ.setdefault(variable, f"={name}" if variable.startswith("NCCL") else name)
     os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1")  # as Ray Train's own: a collective that hangs ends
     timeout = timedelta(seconds=timeout_s)
-    store = _kept[0][1] if rank == 0 else TCPStore(address, port, workers, is_master=False, timeout=timeout)
+    store = _kept[0] if rank == 0 else TCPStore(address, port, workers, is_master=False, timeout=timeout)
     dist.init_process_group(backend, store=store, rank=rank, world_size=workers, timeout=timeout)
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from pipelines.base.shared_storage import this_node
-from pipelines.base.storage import StorageUnavailableError, kind_of
+from pipelines.base.shared_storage import unseen
+from pipelines.base.storage import StorageUnavailableError
 from pipelines.experiment.run import is_done
 from pipelines.train.assignment import WorkerAssignment
 from pipelines.train.data import open_training_data
@@ -29,8 +29,8 @@ def train_runs(config: dict[str, Any]) -> None:
     if worker.device.type == "cpu":
         disable_malloc_trim()
     allow_tf32(work.case.training.precision != "float32")
-    if unseen := next((folder for folder in work.data_sets.folders.values() if kind_of(folder) == "none"), None):
-        raise StorageUnavailableError(f"{this_node()} cannot see storage.path: {unseen} is not there")
+    if lost := unseen(work.data_sets.folders.values()):
+        raise StorageUnavailableError(lost)
     data = None
     for run in work.runs:
         if failure_of(work, run):  # it would come again: Ray Train is given nothing to retry

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.connection import token
 from cluster.package import check_own_code, described, gather
 from pipelines.base.errors import UserError
 from pipelines.case.load import load_case
@@ -71,3 +72,20 @@ def test_a_case_whose_module_lies_here_and_is_not_sent_is_told_the_option(tmp_pa
         check_own_code(case, [], [tmp_path])
     check_own_code(case, gather([str(tmp_path / "nets.py")]), [tmp_path])
     check_own_code(case, [], [tmp_path / "elsewhere"])  # the cluster may have it installed
+
+
+def test_two_files_of_one_name_are_refused_and_one_named_twice_goes_once(code: Path) -> None:
+    (other := code.parent / "other").mkdir()
+    (other / "big.py").write_text("# another\n")
+    with pytest.raises(UserError, match=r"both big\.py in the job"):
+        gather([str(code / "nets" / "big.py"), str(other / "big.py")])
+    assert len(gather([str(other / "big.py")] * 2)) == 1
+
+
+def test_a_token_in_a_file_of_rays_does_not_travel_either(code: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (kept := code.parent / "token").write_text("f00dfeedf00dfeedf00dfeedf00dfeed\n")
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(kept))
+    (code / "settings.py").write_text('KEY = "f00dfeedf00dfeedf00dfeedf00dfeed"\n')
+    with pytest.raises(UserError, match=r"settings\.py"):
+        gather([str(code)], token())

@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.base.logs import FORMAT, say
 from pipelines.base.progress import Bar, Lines, bar, read_line
-from pipelines.base.waiting import missing
+from pipelines.base.waiting import Waiting, missing
 from tests.processes import wait_until
 
 
@@ -53,7 +53,7 @@ def quick(monkeypatch, capsys):
 
 
 def test_what_work_waits_for_stands_in_the_line(quick):
-    with bar("train", 10, "steps", waiting=lambda: "waiting for 2 CPUs; the cluster has 0"):
+    with bar("train", 10, "steps", waiting=lambda _: "waiting for 2 CPUs; the cluster has 0"):
         wait_until(lambda: "the cluster has 0" in quick(), "a line", 10)
     assert quick().splitlines()[0] == "train: 0 of 10 steps (0 %); waiting for 2 CPUs; the cluster has 0"
 
@@ -83,3 +83,26 @@ def test_as_json_a_line_has_run_rank_and_step(quick, monkeypatch):
 def test_what_a_cluster_lacks_is_named(workers, each, nodes, says):
     found = missing(workers, each, nodes)
     assert says in found if says else found == ""
+
+
+def test_workers_are_said_to_start_before_any_work_is_done_and_not_later(monkeypatch):
+    monkeypatch.setattr("pipelines.base.waiting._cluster", lambda: ([{"CPU": 4.0}], 1.0))
+    monkeypatch.setattr("pipelines.base.waiting._ASK_EVERY_S", 0.0)
+    waiting = Waiting(2, {"CPU": 1.0})
+    assert waiting(begun=False).startswith("starting 2 workers")
+    assert waiting(begun=True) == ""
+
+
+def test_a_node_that_is_lost_late_is_no_request_that_was_never_met(monkeypatch, capsys):
+    moment, nodes = [1000.0], [[{"CPU": 4.0}]]
+    monkeypatch.setattr("pipelines.base.waiting._cluster", lambda: (nodes[0], 1.0))
+    monkeypatch.setattr("pipelines.base.waiting.time.monotonic", lambda: moment[0])
+    waiting = Waiting(2, {"CPU": 1.0})
+    assert waiting(begun=True) == ""
+    nodes[0] = []
+    for moment[0] in (2000.0, 2030.0):
+        assert "the cluster has 0" in waiting(begun=True)
+        assert capsys.readouterr().err == ""
+    moment[0] = 2050.0
+    waiting(begun=True)
+    assert "never has them" in capsys.readouterr().err

@@ -20,6 +20,7 @@ from pipelines.ingest.ingest import ingest, ingested
 from pipelines.ingest.leakage import input_digests
 from pipelines.inspection.contact_sheet import draw_sheet
 from pipelines.inspection.inspection import Inspection, inspection_of, open_data_sets
+from pipelines.inspection.notebook import inspection_html
 from pipelines.inspection.samples import Caption, Sample, Samples, draw_samples
 from pipelines.inspection.tables import inspection_text
 from tests.commands import environment, kindred_here
@@ -248,6 +249,18 @@ def test_a_notebook_shows_counts_and_what_would_stop(before):
         for task in data_set.tasks:
             assert f"<td>{task.task}</td><td>{task.annotated:,}</td>" in html
             assert all(f"{label.label} {label.holds:,}" in html for label in task.labels[:3])
+
+
+def test_a_notebook_shows_a_number_that_no_row_has_and_says_of_alike_that_it_is_not_the_same():
+    number = {"name": "age", "annotated": 0, "quantiles": (), "spread": 0.0}
+    task = {"task": "age", "annotated": 0, "labels": (), "numbers": (number,)}
+    leak = {"rows": 3, "data_set": "a", "also_in": "b", "also_in_split": "test", "done": "kept", "near": True}
+    data_set = {"name": "a", "split": "train", "rows": 9, "quarantined": 0, "tasks": (task,), "stops": ()}
+    content = {"case": "c", "ingested": True, "warnings": (), "data_sets": (data_set,), "leakage": (leak,)}
+    html = inspection_html(content)
+    assert "age -" in html
+    assert "look like some of b" in html
+    assert "stand in b" in inspection_html(content | {"leakage": (leak | {"near": False},)})
 
 
 def test_not_annotated_is_not_no(before):

@@ -530,3 +530,12 @@ def test_a_column_may_be_an_input_and_a_label_where_the_source_says_so(tmp_path,
     assert alone.fields.column_names == ["y"]
     assert sorted(both.fields.column_names) == ["x2", "y"]
     assert [float(value) for value in both.fields["x2"].to_pylist()] == [3, 4]
+
+
+def test_a_parquet_file_that_several_paths_name_is_read_once(tmp_path):
+    (tmp_path / "written").mkdir()
+    for name in ("a", "b", "written/part-0"):
+        pq.write_table(pa.table({"kind": ["cat"]}), tmp_path / f"{name}.parquet")
+    source = TypeAdapter(Source).validate_python({"kind": "parquet", "path": ["written", "*.parquet", "a.parquet"]})
+    found = [place.name for place in source.find_places(str(tmp_path))]
+    assert found == ["a.parquet", "b.parquet", "written/part-0.parquet"]
