@@ -237,7 +237,7 @@ def test_mixup_blends_a_row_with_its_partner_and_brings_both_labels(opened, vect
 
 def test_evaluation_sees_inputs_as_they_are(opened):
     case, _, readers, _ = opened("{flip: 1, crop: 2, brightness: 0.4, erasing: 1, mixup: 0.4}")
-    seen = _predict(lambda x: {"x": x}, readers.values(), case)["x"]
+    seen = _predict(lambda x: {"x": x}, readers.values(), case, "cpu")["x"]
     stored = np.concatenate([reader.gather(np.arange(len(reader))).inputs for reader in readers.values()])
     assert torch.equal(seen, (torch.from_numpy(stored) / 255 - case.input.mean) / case.input.std)
 

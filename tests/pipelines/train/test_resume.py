@@ -141,7 +141,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(case, processes, un
     assert events == []
     draw = np.random.Generator(np.random.PCG64(1))
     kills, went_on, longest = 0, 0, 1.0
-    while kills < KILLS:
+    while kills < KILLS or went_on < KILLS // 4:  # where a step takes long, most are killed before a checkpoint
         experiment = tmp_path / "killed"
         while True:
             process = processes.Process(target=train_alone, args=(case, experiment))
@@ -161,7 +161,6 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(case, processes, un
         went_on += sum("resumed" in event["what"] for event in its_events)
         assert not checkpoints_of(case, experiment)
         shutil.rmtree(experiment)
-    assert went_on >= KILLS // 4, "most were killed before their first checkpoint"
 
 
 @pytest.mark.parametrize("sharded", [False, True], ids=["whole", "sharded"])
