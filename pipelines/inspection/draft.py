@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipelines.base.errors import UserError
 from pipelines.base.storage import is_remote, join
-from pipelines.case.checks import RESERVED
+from pipelines.case.check_tasks import RESERVED
 from pipelines.inspection.look import Found, look
 from pipelines.sources.archives import archive_kind
 
