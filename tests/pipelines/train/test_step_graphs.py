@@ -5,6 +5,7 @@ is done only when it is replayed, it reads the tensors that it was recorded with
 """
 
 import pytest
+import safetensors.torch
 import torch
 
 from mtlcore import MixedLabels
@@ -73,16 +74,23 @@ REPLAYED = {
 }
 
 
-@pytest.mark.parametrize("settings", REPLAYED.values(), ids=REPLAYED)
-def test_replayed_steps_end_with_the_same_bits(fit, settings, monkeypatch):  # noqa: F811
-    plain = fit(*settings)
+@pytest.fixture
+def recorder(monkeypatch):
+    """A recorder that all steps are replayed by once `recorder.starts` was called."""
     recorder, made = Recorder(), Step.__init__
 
     def replaying(step, *arguments):
         made(step, *arguments)
         step.replay(recorder)
 
-    monkeypatch.setattr(Step, "__init__", replaying)
+    recorder.starts = lambda: monkeypatch.setattr(Step, "__init__", replaying)
+    return recorder
+
+
+@pytest.mark.parametrize("settings", REPLAYED.values(), ids=REPLAYED)
+def test_replayed_steps_end_with_the_same_bits(fit, settings, recorder):  # noqa: F811
+    plain = fit(*settings)
+    recorder.starts()
     # A share of a blend is a number of float32 in a buffer.
     close = {"rtol": 1e-5, "atol": 1e-6} if "mixup" in str(settings) else {"rtol": 0, "atol": 0}
     assert_same(plain, fit(*settings, store="replayed"), **close)
@@ -92,6 +100,21 @@ def test_replayed_steps_end_with_the_same_bits(fit, settings, monkeypatch):  # n
         assert recorder.replayed == after_warm_up
     else:
         assert 0 < recorder.replayed < after_warm_up, "a measured step is not replayed"
+
+
+def test_what_is_recorded_trains_a_backbone_that_was_frozen_before(fit, recorder, tmp_path):  # noqa: F811
+    _, weights, _ = fit(store="before")
+    safetensors.torch.save_file(weights, tmp_path / "start.safetensors")
+    frozen = {"backbone": "small_cnn", "widths": [8, 16], "freeze_steps": 5}
+    settings = [
+        f"network={frozen | {'pretrained': str(tmp_path / 'start.safetensors')}}",
+        "logging.relatedness_every=0",
+    ]
+    plain = fit(*settings)
+    recorder.starts()
+    assert_same(plain, fit(*settings, store="replayed"), rtol=0, atol=0)
+    assert recorder.recorded == 2
+    assert recorder.replayed == 12 - 5 - step_graphs._WARM_UP
 
 
 def test_a_learning_rate_in_a_tensor_is_changed_where_it_lies():
