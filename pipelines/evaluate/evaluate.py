@@ -23,7 +23,7 @@ from pipelines.base.errors import UserError
 from pipelines.base.progress import bar, note
 from pipelines.base.ray_session import need_ray
 from pipelines.base.waiting import a_processor
-from pipelines.batches.batch import batch_sampler, open_readers, training_sizes
+from pipelines.batches.batch import open_readers
 from pipelines.batches.coverage import unseen_classes
 from pipelines.batches.normalize import normalize
 from pipelines.blocks.datasets import DataSets
@@ -32,11 +32,11 @@ from pipelines.case.build import rebuild_network, tasks_of
 from pipelines.case.case import Case
 from pipelines.case.metrics import metrics_of
 from pipelines.evaluate.calibrate import Fitted, calibrations
+from pipelines.evaluate.data_summary import summaries
 from pipelines.evaluate.forward import ROWS_AT_ONCE, forward_in_batches
 from pipelines.evaluate.predictions import write_predictions
 from pipelines.evaluate.results import (
     Confusion,
-    DataSetSummary,
     Difference,
     DoubtedCell,
     EdgeTrust,
@@ -137,7 +137,7 @@ def evaluate_folds(folds: Sequence[tuple[Case, DataSets]]) -> Results:
         auxiliary=[name for name, task in tasks.items() if task.auxiliary],
         trust=_trust(case, ran),
         visible_relatedness=_visible_relatedness(ran),
-        data_sets=_summaries(case, data_sets),
+        data_sets=summaries(case, data_sets),
         folds=None if whole else len(folds),
         warnings=label_warnings(case, {name: manifest.labels for name, manifest in data_sets.manifests.items()}),
         confusion=_confusion(case, tested, main_task),
@@ -429,21 +429,6 @@ def _doubted(of_seeds: Sequence[Sequence[dict[str, Any]]]) -> list[DoubtedCell]:
         means = {key: statistics.fmean(cell[key] for cell in cells) for key in ("table", "observed", "low", "high")}
         doubted.append(DoubtedCell(source=source, target=target, trust=trust, **means))
     return sorted((cell for cell in doubted if cell.trust < DOUBTED), key=lambda cell: cell.trust)
-
-
-def _summaries(case: Case, data_sets: DataSets) -> dict[str, DataSetSummary]:
-    per_step = batch_sampler(case, training_sizes(data_sets), 0, list(case.tasks)).per_step
-    return {
-        name: DataSetSummary(
-            split=manifest.split,
-            rows=manifest.rows_used,
-            quarantined=manifest.quarantined,
-            annotated={task: counts.annotated for task, counts in manifest.labels.items()},
-            content_hash=manifest.used_hash,
-            rows_per_step=per_step.get(name),
-        )
-        for name, manifest in data_sets.manifests.items()
-    }
 
 
 def _timing(run: Run, experiment: str, fold: str = "") -> Timing:

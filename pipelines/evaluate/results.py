@@ -216,6 +216,20 @@ class DataSetSummary(_Part):
     annotated: dict[str, int] = Field(description="annotated rows by task")
     content_hash: str
     rows_per_step: int | None = Field(description="rows of it in every batch; null where it is not trained on")
+    quarantined_for: dict[str, int] = Field(default={}, description="quarantined rows by kind of reason")
+    taken_out: int = Field(default=0, description="rows in no batch: their inputs stand in a later split too")
+    leakage: dict[str, int] = Field(
+        default={}, description="rows whose inputs stand in a later split too, by its dataset; taken out or not"
+    )
+    near: dict[str, int] = Field(
+        default={}, description="rows that look like one of a later split, and are not the same, by its dataset"
+    )
+
+    @property
+    def leaks(self) -> list[str]:
+        """How many rows leak, by reason; empty where none does."""
+        same = [f"{n:,} the same as in {other}" for other, n in self.leakage.items()]
+        return same + [f"{n:,} look like one of {other}" for other, n in self.near.items()]
 
 
 class Confusion(_Part):

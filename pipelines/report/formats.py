@@ -52,8 +52,11 @@ def as_markdown(results: Results) -> str:
         ]
         lines += _md_table(["arm", "pairs of", "AUC", "equal error rate"], verified)
     lines += ["", "## Data", ""]
-    data = [[name, of.split, f"{of.rows:,}", f"{of.quarantined:,}"] for name, of in results.data_sets.items()]
-    lines += _md_table(["dataset", "split", "rows", "quarantined"], data)
+    data = [
+        [name, of.split, f"{of.rows:,}", f"{of.quarantined:,}", f"{of.taken_out:,}", _md("; ".join(of.leaks))]
+        for name, of in results.data_sets.items()
+    ]
+    lines += _md_table(["dataset", "split", "rows", "quarantined", "taken out for leakage", "leaks"], data)
     lines += ["", f"Experiment `{results.experiment}`, code {results.git_commit or 'not a git checkout'}."]
     return "\n".join(lines) + "\n"
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 from pipelines.base.errors import UserError
 from pipelines.batches.batch import class_priors, open_readers
+from pipelines.evaluate.data_summary import summaries
 from pipelines.ingest.ingest import ingest
 from tests.pipelines.ingest_case import KINDS, case_of, picture, pixels, read, write
 
@@ -56,13 +57,19 @@ def root(tmp_path):
 
 def test_leaked_rows_are_counted_by_where_they_stand_and_taken_out(root, tmp_path, ray_local):
     case = case_of(root, tmp_path, SETS, ingest={})
-    made = ingest(case).manifests
+    data_sets = ingest(case)
+    made = data_sets.manifests
     assert made["traits"].leakage == {"validation": 1, "test": 2}
     assert made["validation"].leakage == {"test": 1}
     assert made["kinds"].leakage == made["test"].leakage == {}
     assert (made["traits"].rows, made["traits"].rows_used, made["validation"].rows_used) == (9, 6, 6)
     assert made["traits"].labels["traits"].annotated == 6
     assert made["validation"].labels["kind"].histogram == {"cat": 3, "dog": 3}
+
+    told = summaries(case, data_sets)  # as results.json and the report have it
+    assert (told["traits"].rows, told["traits"].taken_out, told["traits"].leakage) == (6, 3, made["traits"].leakage)
+    assert told["traits"].leaks == ["2 the same as in test", "1 the same as in validation"]
+    assert (told["validation"].taken_out, told["kinds"].taken_out, told["kinds"].leaks) == (1, 0, [])
 
     reader, batch = read(case, "traits")
     assert reader.ids == [f"{i}.png" for i in range(6)]

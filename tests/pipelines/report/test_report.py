@@ -14,6 +14,7 @@ from PIL import Image
 from pipelines import commands as steps
 from pipelines.base.errors import UserError
 from pipelines.evaluate.results import Difference, OutputScores, VerificationOfArm, VerificationResult
+from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.resume import find_case
 from pipelines.report.headline import headlines
 from pipelines.report.page import outputs_shown
@@ -118,6 +119,19 @@ def test_verification_has_a_section_of_its_own(tmp_path):
     said = text_of(write_report(case, results))
     assert "30 pairs of one identity and 40 of two, of 7 identities" in said
     assert "co-trained 0.800 ▲ +100.0 [+100.0, +100.0] 0.200" in said
+
+
+def test_rows_that_leakage_took_out_stand_by_dataset_and_reason(tmp_path):
+    case, results = made_experiment(tmp_path)
+    leaky = results.data_sets["train"].model_copy(
+        update={"taken_out": 5, "leakage": {"test": 4}, "near": {"test": 1}, "quarantined_for": {"empty file": 2}}
+    )
+    results = results.model_copy(update={"data_sets": results.data_sets | {"train": leaky}})
+    said = text_of(write_report(case, results))
+    assert "2 empty file 5 4 the same as in test 1 look like one of test" in said
+    results.write(experiment_folder(case))
+    (file,) = steps.report(find_case(experiment_folder(case)), ["md"])
+    assert "| 5 | 4 the same as in test; 1 look like one of test |" in Path(file).read_text()
 
 
 def test_of_thousands_of_classes_those_that_changed_most_are_listed(tmp_path):
