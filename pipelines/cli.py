@@ -75,6 +75,10 @@ ExtendOption = Annotated[
 WaitOption = Annotated[
     bool, typer.Option("--wait", help="Where another process trains the same, wait until it has ended.")
 ]
+RunCodeOption = Annotated[
+    bool,
+    typer.Option("--run-code", help="Run code that a storage or an export names; only where you trust who wrote it."),
+]
 FreshOption = Annotated[bool, typer.Option("--fresh", help="Train again what is already trained.")]
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
@@ -206,14 +210,14 @@ def resume(
         bool,
         typer.Option("--allow-version-mismatch", help="Resume what another version of Kindred or torch has written."),
     ] = False,
-    wait: WaitOption = False,
+    wait: WaitOption = False, run_code: RunCodeOption = False,
 ) -> None:  # fmt: skip
     """Resume what was killed, to its report: from its storage alone, on as many workers as there are now."""
 
     def load() -> "Case":
         from pipelines.experiment.resume import begun_case
 
-        return begun_case(run, overrides)
+        return begun_case(run, overrides, run_code=run_code)
 
     with _on_ray(load, verbose, trains=True) as begun:
         from pipelines import commands as steps
@@ -224,10 +228,11 @@ def resume(
 
 @app.command()
 def evaluate(
-    case: CaseOrFolder, overrides: SetOption = [], as_json: JsonOption = False, verbose: VerboseOption = False
-) -> None:
+    case: CaseOrFolder, overrides: SetOption = [], as_json: JsonOption = False, verbose: VerboseOption = False,
+    run_code: RunCodeOption = False,
+) -> None:  # fmt: skip
     """Score the trained arms on the test split, with intervals, into results.json."""
-    with _on_ray(_finding(case, overrides), verbose) as loaded:
+    with _on_ray(_finding(case, overrides, run_code), verbose) as loaded:
         from pipelines import commands as steps
 
         outcome = steps.evaluate(loaded)
@@ -240,11 +245,12 @@ def report(
     formats: Annotated[
         str, typer.Option("--format", metavar="html,md,tex", help="What to write: the page, or its tables as text.")
     ] = "html",
+    run_code: RunCodeOption = False,
 ) -> None:  # fmt: skip
     """Write the report of results.json: an HTML page, its tables as Markdown or LaTeX, or several of them."""
     from pipelines import commands as steps
 
-    files = steps.report(_finding(case, overrides)(), formats.split(","))
+    files = steps.report(_finding(case, overrides, run_code)(), formats.split(","))
     print(json.dumps({"report": files[0], "files": files}) if as_json else "\n".join(files))
 
 
@@ -256,12 +262,12 @@ def export(
     seed: Annotated[int | None, typer.Option(help="The run's seed; the best on validation by default.")] = None,
     task: Annotated[str | None, typer.Option(help="One task alone, of an arm with a network for each.")] = None,
     formats: Annotated[list[str], typer.Option("--format", help="Write onnx or torch_export too; repeatable.")] = [],
-    overrides: SetOption = [], as_json: JsonOption = False,
+    overrides: SetOption = [], as_json: JsonOption = False, run_code: RunCodeOption = False,
 ) -> None:  # fmt: skip
     """Write a trained arm for use, without auxiliary tasks: weights, description and model card in a folder."""
     from pipelines import commands as steps
 
-    folder = steps.export(_finding(case, overrides)(), arm, seed, task, out, formats)
+    folder = steps.export(_finding(case, overrides, run_code)(), arm, seed, task, out, formats)
     print(json.dumps({"exported": str(folder)}) if as_json else folder)
 
 
@@ -273,9 +279,6 @@ SeedOption = Annotated[
     int | None, typer.Option(help="Of an experiment, the seed; the best on the validation split by default.")
 ]
 EnsembleOption = Annotated[bool, typer.Option("--ensemble", help="Of an experiment, all seeds: their mean.")]
-RunCodeOption = Annotated[
-    bool, typer.Option("--run-code", help="Run a backbone of somebody's own; only where you trust who made MODEL.")
-]
 
 
 @app.command()
@@ -462,11 +465,11 @@ def _loading(case: str, overrides: list[str]) -> "Callable[[], Case]":
     return load
 
 
-def _finding(case: str, overrides: list[str]) -> "Callable[[], Case]":
+def _finding(case: str, overrides: list[str], run_code: bool) -> "Callable[[], Case]":
     def find() -> "Case":
         from pipelines.experiment.resume import find_case
 
-        return find_case(case, overrides)
+        return find_case(case, overrides, run_code=run_code)
 
     return find
 

@@ -52,7 +52,8 @@ class Trainer:
             raise UserError("\n".join(problems))
         with ray_session():
             outcome = run_commands(self.case, self.fresh)
-        return Result(begun_case(outcome.folder), outcome)  # as it was trained: with what was measured
+        # As it was trained: with what was measured. What code it names has just run.
+        return Result(begun_case(outcome.folder, run_code=True), outcome)
 
 
 def run(

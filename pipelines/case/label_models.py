@@ -13,6 +13,7 @@ from mtlcore.suggestions import did_you_mean
 from pipelines.base.storage import join, kind_of, open_file, read_bytes
 from pipelines.case.case import Case
 from pipelines.case.data import LabelRule, MulticlassTask, MultilabelTask, OrdinalTask, TaskSection, outputs_of
+from pipelines.case.named_code import named_code
 
 if TYPE_CHECKING:  # torch takes a second to import
     from mtlcore.exported import Description
@@ -106,6 +107,13 @@ def label_model_problems(case: Case) -> Iterator[str]:
             except ValueError as error:
                 yield f"{key}.model: {rule.model}: {error}; expected what `kindred export` of this version writes"
                 continue
+            if described.network.get("backbone") != case.network.backbone and (
+                code := named_code({"network": described.network})
+            ):
+                yield (
+                    f"{key}.model: {rule.model}: the backbone is {code[0][1]!r}, code that would be imported and run; "
+                    "expected a model without, or the same network.backbone in this case, where you trust it"
+                )
             yield from _differences(key, case.tasks[task], task, rule, described)
             yield from _other_inputs(key, case, data_set.source, described)
 

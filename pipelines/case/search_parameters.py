@@ -1,5 +1,6 @@
 """One searched key of a case: how its values are drawn, in the forms of the case file, of ray.tune and of Optuna."""
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -57,6 +58,12 @@ class Parameter:
             return any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in self.values)
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         return number and self.low <= value <= self.high
+
+    def may_hold(self, value: Any) -> bool:
+        """Say whether a value, as JSON gives it back, is of a choice, or else a number: no searcher goes beyond."""
+        if self.kind == "choice":
+            return any(json.dumps(value) == json.dumps(one) for one in self.values)
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def parameter_of(how: Any) -> Parameter:

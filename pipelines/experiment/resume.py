@@ -1,29 +1,33 @@
 """An experiment from its storage alone, without the case file or the sources: to resume it, or to use it."""
 
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pipelines.base.errors import UserError
+from pipelines.base.plain_yaml import parse_yaml
 from pipelines.base.storage import is_remote, join, kind_of, parent, read_bytes
 from pipelines.blocks.datasets import DataSets, read_data_sets
 from pipelines.blocks.layout import blocks_root
 from pipelines.case.case import Case
 from pipelines.case.load import load_case, load_content
+from pipelines.case.named_code import named_code
 from pipelines.experiment.kept_case import read_content
 from pipelines.experiment.layout import CASE_FILE, DATA_SETS, WHO_TRAINS, experiment_folder
 
 
-def begun_case(run: str, overrides: Sequence[str] = ()) -> Case:
+def begun_case(run: str, overrides: Sequence[str] = (), *, run_code: bool = False) -> Case:
     """Return the case of an experiment that was begun, by this version of Kindred or an earlier one.
 
     Args:
         run: the experiment's folder, or one below it.
         overrides: ``training.workers=1`` and other settings that do not make it another experiment.
+        run_code: whether code that the case in the folder names, ``package.module:callable``, may be imported and
+            called. Whoever wrote the folder chose it.
 
     Raises:
-        UserError: there is no experiment, or an override makes it another one.
+        UserError: there is no experiment, an override makes it another one, or it names code and ``run_code`` is False.
     """
     folder = _experiment_at(run)
     if folder is None:
@@ -31,19 +35,16 @@ def begun_case(run: str, overrides: Sequence[str] = ()) -> Case:
             f"RUN: found {run!r}, and no {CASE_FILE} there or in a folder above; expected the folder of an "
             "experiment, STORAGE/CASE-FINGERPRINT"
         )
-    text = read_bytes(join(folder, CASE_FILE))
-    content = read_content(folder, text)
-    with tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch) / CASE_FILE
-        file.write_bytes(text)
+    file = join(folder, CASE_FILE)
+    content = _content_of(folder, file)
+    if not run_code:
+        _refuse_code(file, content)
 
-        def load(changes: Sequence[str]) -> Case:
-            if content is None:
-                return load_case(str(file), changes, check_paths=False)
-            return load_content(content, str(file), changes, check_paths=False)
+    def load(changes: Sequence[str]) -> Case:
+        return load_content(content, file, changes, check_paths=False)
 
-        case = load(overrides)
-        as_begun = load(()) if overrides else case
+    case = load(overrides)
+    as_begun = load(()) if overrides else case
     storage = case.storage.model_copy(update={"path": parent(folder)})
     case, as_begun = (of.model_copy(update={"storage": storage}) for of in (case, as_begun))
     if experiment_folder(case) != experiment_folder(as_begun):
@@ -55,14 +56,19 @@ def begun_case(run: str, overrides: Sequence[str] = ()) -> Case:
     return case.of_experiment(folder)
 
 
-def find_case(name: str, overrides: Sequence[str] = ()) -> Case:
+def find_case(name: str, overrides: Sequence[str] = (), *, run_code: bool = False) -> Case:
     """Return the case in a case file, or that of an experiment's folder (a path or a URL), for what reads alone.
 
+    Args:
+        name: the file or the folder.
+        overrides: as for :func:`begun_case`.
+        run_code: whether code that the folder's case names may be run; what the file names is run.
+
     Raises:
-        UserError: there is neither, or it is wrong.
+        UserError: there is neither, or it is wrong, or the folder names code and ``run_code`` is False.
     """
     if is_remote(name) or Path(name).is_dir():
-        return begun_case(name, overrides)
+        return begun_case(name, overrides, run_code=run_code)
     return load_case(name, overrides)
 
 
@@ -81,6 +87,30 @@ def begun_data_sets(case: Case) -> DataSets:
     root = blocks_root(case)
     folders = {name: join(root, folder.rstrip("/").rpartition("/")[2]) for name, folder in data_sets.folders.items()}
     return replace(data_sets, folders=folders)
+
+
+def _content_of(folder: str, file: str) -> Mapping[str, Any]:
+    """Return what the case of an experiment's folder holds, as plain values."""
+    text = read_bytes(file)
+    if (kept := read_content(folder, text)) is not None:
+        return kept
+    try:
+        content = parse_yaml(text.decode(), file)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: not valid YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: found {type(content).__name__}; expected a mapping with the keys of a case")
+    return content
+
+
+def _refuse_code(file: str, content: Mapping[str, Any]) -> None:
+    """Raise UserError where a storage's case names code, before anything that it names is imported."""
+    if found := named_code(content):
+        told = ", ".join(f"{key} {name!r}" for key, name in found[:4]) + ", ..." * (len(found) > 4)
+        raise UserError(
+            f"{file}: found code that would be imported and run: {told}; expected --run-code where you trust who wrote "
+            "that storage (in Python: run_code=True), or a case file of your own in its place"
+        )
 
 
 def _experiment_at(run: str) -> str | None:

@@ -39,7 +39,7 @@ def conclude(search: Search, over: bool = True) -> Conclusion:
         over: whether it has ended.
     """
     case, store, objective = search.case, search.store, search.objective
-    records = store.read_trials()
+    records = search.read_trials()
     state = store.read_state()
     chosen, reasons, front = choose(case, objective, records, store)
     verdict, better = _verdict(case, store, objective, records, chosen, search.state.fresh, reasons)

@@ -12,13 +12,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pipelines.base.progress import note
 from pipelines.case.case import Case
 from pipelines.case.search_parameters import Parameter
 from pipelines.search.baselines import SINGLE_TASK, baselines_of
 from pipelines.search.choice import choose, value_to_search
 from pipelines.search.find_searcher import searcher_of
 from pipelines.search.objective import Objective, objective_of
-from pipelines.search.records import CurvePoint, TrialRecord
+from pipelines.search.records import CurvePoint, TrialRecord, finite
 from pipelines.search.schedulers import scheduler_of
 from pipelines.search.search_plan import SearchPlan
 from pipelines.search.settings import current_values
@@ -123,7 +124,7 @@ class Search:
         self._gpu_seconds = 0.0
         self._chosen: int | None = None
         self._state_written = 0.0
-        trials = store.read_trials()
+        trials = self.read_trials()
         state = store.read_state() or SearchState(case.tuning.trials, now())
         self.state = replace(state, target=_target(state, trials, case.tuning.trials, extend), ended=None)
         self._take_up(trials)
@@ -269,6 +270,23 @@ class Search:
             target = fixed + (self._suggested if self._exhausted else max(self.state.target, self._suggested))
             return Summary(target, self._counted["ended"], len(self._running), self._counted["stopped"],
                            self._counted["failed"], self._best, self._phase)  # fmt: skip
+
+    def read_trials(self) -> list[TrialRecord]:
+        """Return the storage's records by number; one whose settings this search cannot have drawn is passed over.
+
+        Settings become keys of a case, which may name code; a storage is no case file that the user has read.
+        """
+        found, shipped = [], current_values(self.case, self.space)
+        for record in self.store.read_trials():
+            expected = {} if record.origin == "baseline" else shipped
+            drawn = record.origin == "suggested" and all(
+                key in self.space and self.space[key].may_hold(value) for key, value in record.settings.items()
+            )
+            if drawn or finite(record.settings) == finite(expected):
+                found.append(record)
+            else:
+                note(f"{self.store.folder}: trial {record.number} has settings that are not searched; it is made again")
+        return found
 
     def chosen(self) -> int | None:
         """Return the number of the trial that is the best so far, as the objective chooses."""

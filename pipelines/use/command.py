@@ -38,7 +38,7 @@ def predict_command(
     """
     ending_of(out)
     settings = source_options(options)
-    models = find_model(model, arm, seed, ensemble=ensemble)
+    models = find_model(model, arm, seed, ensemble=ensemble, run_code=run_code)
     with ray_session(verbose):
         return predict(models, inputs, out, Asked(full, embeddings, calibrated), options=settings, run_code=run_code)
 
@@ -74,7 +74,7 @@ def serve_command(
     if no_token and host not in _LOOPBACK:
         raise UserError(f"--no-token: found with --host {host}, where others can reach it; expected a token there")
     import_serve()
-    models = find_model(model, arm, seed, ensemble=ensemble)
+    models = find_model(model, arm, seed, ensemble=ensemble, run_code=run_code)
     _check_free(host, port)
     token = None if no_token else os.environ.get(TOKEN_VARIABLE) or secrets.token_urlsafe(24)
     settings = ServeSettings(token=token, replicas=replicas, gpus=gpus, run_code=run_code)

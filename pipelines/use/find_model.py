@@ -4,12 +4,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mtlcore.exported import ExportedModel, load_exported
+from mtlcore.exported import Description, ExportedModel, load_exported
 from mtlcore.exported.folder import BACKBONE, DESCRIPTION, WEIGHTS
 from mtlcore.suggestions import did_you_mean
 from pipelines.base.errors import UserError
 from pipelines.base.storage import join, kind_of, read_bytes
 from pipelines.case.case import Case
+from pipelines.case.named_code import named_code
 from pipelines.experiment.resume import begun_case, begun_data_sets
 from pipelines.use.choose import Choice
 from pipelines.use.export import build_export
@@ -18,7 +19,14 @@ Files = Mapping[str, bytes]
 _DEFAULT_ARM = "co-trained"
 
 
-def find_model(place: str, arm: str | None = None, seed: int | None = None, *, ensemble: bool = False) -> list[Files]:
+def find_model(
+    place: str,
+    arm: str | None = None,
+    seed: int | None = None,
+    *,
+    ensemble: bool = False,
+    run_code: bool = False,
+) -> list[Files]:
     """Return the files of an exported model, or of each of an ensemble's.
 
     Args:
@@ -26,18 +34,21 @@ def find_model(place: str, arm: str | None = None, seed: int | None = None, *, e
         arm: of an experiment, the arm; co-trained by default.
         seed: of an experiment, the run's seed; the best on the validation split by default.
         ensemble: of an experiment, all seeds of the arm.
+        run_code: whether code that the place names, ``package.module:callable``, may be imported and called.
 
     Raises:
-        UserError: there is neither, or no such run.
+        UserError: there is neither, or no such run, or it names code and ``run_code`` is False.
     """
     if kind_of(join(place, DESCRIPTION)) == "file":
         if arm is not None or seed is not None or ensemble:
             raise UserError(f"MODEL: found {place!r}, an export, which is one arm and seed; expected no --arm, --seed")
         optional = join(place, BACKBONE, "config.json")
         files = {name: read_bytes(join(place, name)) for name in (WEIGHTS, DESCRIPTION)}
+        if not run_code:
+            _refuse_code(place, files[DESCRIPTION])
         return [files | ({f"{BACKBONE}/config.json": read_bytes(optional)} if kind_of(optional) == "file" else {})]
     try:
-        case = begun_case(place)
+        case = begun_case(place, run_code=run_code)
     except UserError as error:
         if "no case.yaml" in str(error):
             raise UserError(
@@ -48,6 +59,19 @@ def find_model(place: str, arm: str | None = None, seed: int | None = None, *, e
     if ensemble and seed is not None:
         raise UserError(f"--ensemble: found with --seed {seed}; expected one of the two")
     return files_of_arm(case, arm, seed, ensemble=ensemble)
+
+
+def _refuse_code(place: str, description: bytes) -> None:
+    """Raise UserError where an export's backbone is code; who reads its description tells what is wrong with that."""
+    try:
+        network = Description.from_json(description).network
+    except ValueError:
+        return
+    if found := named_code({"network": network}):
+        raise UserError(
+            f"MODEL: {join(place, DESCRIPTION)}: the backbone is {found[0][1]!r}, code that would be imported and run; "
+            "expected --run-code where you trust who made it (in Python: run_code=True)"
+        )
 
 
 def files_of_arm(case: Case, arm: str | None, seed: int | None, *, ensemble: bool = False) -> list[Files]:

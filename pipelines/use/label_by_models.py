@@ -8,8 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtlcore.exported import Description
-from mtlcore.exported.folder import DESCRIPTION
 from pipelines.base.errors import UserError
 from pipelines.base.progress import note
 from pipelines.base.ray_session import need_ray
@@ -17,7 +15,7 @@ from pipelines.base.storage import kind_of
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
 from pipelines.case.data import LabelRule
-from pipelines.case.label_models import model_digest, takes_columns
+from pipelines.case.label_models import description_of, model_digest, takes_columns
 from pipelines.ingest.list_rows import selected_rows
 from pipelines.ingest.model_labels import asks_for_all, predictions_file
 from pipelines.sources.embedded import write_embedded
@@ -57,16 +55,16 @@ def _predict(case: Case, name: str, task: str, rule: LabelRule, listing: Listing
     if found != rule.sha256:
         raise UserError(f"{key}.model: the model at {place} has changed since the case was read; expected the same")
     need_ray()
-    models = find_model(place)
-    described = Description.from_json(models[0][DESCRIPTION])
+    described = description_of(rule)
+    # A backbone of somebody's own is run where the case's own networks run it anyway.
+    run_code = described.network.get("backbone") == case.network.backbone
+    models = find_model(place, run_code=run_code)
     source = case.datasets[name].source
     if takes_columns(source, described):
         columns = [one.model_dump() for one in input_of(described).table_columns]  # type: ignore[union-attr]
         source = type(source).model_validate(source.model_dump(by_alias=True) | {"vector_columns": columns})
         datasets = case.datasets | {name: case.datasets[name].model_copy(update={"source": source})}
         listing = selected_rows(case.model_copy(update={"datasets": datasets}), name)
-    # A backbone of somebody's own is run where the case's own networks run it anyway.
-    run_code = described.network.get("backbone") == case.network.backbone
     done = predict_listed(models, [Listed(source, _one_each(listing))], file, Asked(full=full), run_code=run_code)
     note(f"{name}: {done.rows:,} rows labelled by {place} ({described.case}, {described.arm}, seed {described.seed})")
 

@@ -211,12 +211,13 @@ def load_model(
         arm: of an experiment, the arm; co-trained by default.
         seed: of an experiment, the run's seed; the best on the validation split by default.
         ensemble: of an experiment, all seeds of the arm: their probabilities' mean.
-        run_code: whether a backbone ``package.module:callable`` may be imported and called.
+        run_code: whether code that the place names, ``package.module:callable``, may be imported and called: a
+            backbone, and of an experiment whatever its case names. Say so where you trust who made it.
 
     Raises:
-        UserError: there is neither, or no such run.
+        UserError: there is neither, or no such run, or it names code and ``run_code`` is False.
     """
-    return Model(find_model(str(place), arm, seed, ensemble=ensemble), run_code=run_code)
+    return Model(find_model(str(place), arm, seed, ensemble=ensemble, run_code=run_code), run_code=run_code)
 
 
 def _is_list(data: Any) -> bool:

@@ -172,7 +172,8 @@ def application(settings: Mapping[str, Any]) -> Any:
     if (token_file is None) == (not no_token):
         raise UserError("args: expected either token_file or no_token: true")
     token = Path(token_file).read_text().strip() if token_file else None
-    return build_app(find_model(str(model), **choice), ServeSettings(token=token, **given))
+    models = find_model(str(model), **choice, run_code=given.get("run_code") is True)
+    return build_app(models, ServeSettings(token=token, **given))
 
 
 def import_serve() -> Any:
