@@ -350,6 +350,7 @@ def tune(
     confirm: Annotated[
         bool, typer.Option("--confirm", help="Run the best case, all arms, and score it once on the test split.")
     ] = False,
+    wait: WaitOption = False,
 ) -> None:  # fmt: skip
     """Search weights, temperatures and any other settings on the validation split; write the best as a case file.
 
@@ -358,7 +359,7 @@ def tune(
     with _on_ray(_loading(case, overrides), verbose, trains=True) as loaded:
         from pipelines import commands as steps
 
-        result = steps.tune(loaded, extend)
+        result = steps.tune(loaded, extend, wait)
         confirmed = steps.confirm(result) if confirm and result.case_file else None
     if as_json:
         told = {"confirmed": confirmed.as_dict()} if confirmed else {}

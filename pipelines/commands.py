@@ -170,11 +170,11 @@ def resume(case: Case, allow_version_mismatch: bool, wait: bool = False) -> Outc
     return _reported([(case, data_sets)])
 
 
-def tune(case: Case, extend: int = 0) -> Tuned:
+def tune(case: Case, extend: int = 0, wait: bool = False) -> Tuned:
     """Search, and write the best configuration as a case file; Ray is not started where nothing is left to do."""
     check_tunable(case)
     data_sets = _ingest(case)
-    return _tune(_with_measured(case, data_sets), data_sets, extend)
+    return _tune(_with_measured(case, data_sets), data_sets, extend, wait)
 
 
 def confirm(tuned: Tuned) -> Outcome:

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from mtlcore.metrics.interval import Interval
 from pipelines.case.case import Case
 from pipelines.search.baselines import SINGLE_TASK
@@ -107,12 +109,21 @@ def pareto_front(records: Sequence[TrialRecord], tasks: Sequence[str] | None = N
     """Return the numbers of the trials that no other one beats in every task, or equals in all and beats in one.
 
     Args:
-        records: the trials.
-        tasks: those that are compared; all by default.
+        records: the trials, in the order in which those of the front are returned.
+        tasks: those that are compared; by default those that all trials have a score of.
     """
-
-    def beaten(one: TrialRecord, by: TrialRecord) -> bool:
-        pairs = [(one.scores[task], by.scores[task]) for task in tasks or one.scores if task in by.scores]
-        return all(mine <= other for mine, other in pairs) and any(mine < other for mine, other in pairs)
-
-    return tuple(one.number for one in records if not any(beaten(one, by) for by in records))
+    if not records:
+        return ()
+    compared = tasks or [task for task in records[0].scores if all(task in of.scores for of in records)]
+    scores = np.array([[of.scores[task] for task in compared] for of in records], dtype=np.float64)
+    # From the greatest on, by the first task, then the next: who beats a trial stands before it, is no worse in the
+    # first task, and if anybody does, somebody of the front does.
+    order = np.lexsort(-scores.T[::-1]) if compared else np.arange(len(records))
+    front, numbers = np.empty(scores.T.shape), list[int]()
+    for score, place in zip(scores[order], order, strict=True):
+        of_front = front[:, : len(numbers)]
+        no_worse = np.flatnonzero((of_front[1:] >= score[1:, None]).all(axis=0))
+        if not (of_front[:, no_worse] > score[:, None]).any():
+            front[:, len(numbers)] = score
+            numbers.append(int(place))
+    return tuple(records[place].number for place in sorted(numbers))

@@ -48,7 +48,6 @@ def render_page(record: SearchRecord, case_file: str | None = None) -> str:
         counts={state: n for state in states if (n := sum(of.state == state for of in record.suggested))},
         seconds=sum(of.seconds for of in record.trials),
         about=_about,
-        name=_name,
     )
 
 
@@ -79,10 +78,6 @@ def _order(of: TrialRecord) -> tuple[Any, ...]:
     place = {"baseline": 0, "shipped": 1}.get(of.origin, 2)
     state = ("finished", "running", "waiting", "stopped", "failed").index(of.state)
     return place, state if place == 2 else 0, -of.seeds, -(of.score if of.score is not None else -1e9), of.number
-
-
-def _name(of: TrialRecord) -> str:
-    return of.fixed_name or f"trial {of.number}"
 
 
 def _about(of: TrialRecord) -> str:

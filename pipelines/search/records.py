@@ -70,6 +70,11 @@ class TrialRecord:
         return self.name or ("as it stands" if self.origin == "shipped" else "")
 
     @property
+    def title(self) -> str:
+        """What it is called in a line: what is always scored by its name, others by their number."""
+        return self.fixed_name or f"trial {self.number}"
+
+    @property
     def has_ended(self) -> bool:
         """Whether nothing of it is left to do."""
         return self.state in ("finished", "stopped", "failed")

@@ -16,6 +16,7 @@ from pipelines.base.progress import note
 from pipelines.case.case import Case
 from pipelines.case.search_parameters import Parameter
 from pipelines.search.baselines import SINGLE_TASK, baselines_of
+from pipelines.search.best_case import settings_words
 from pipelines.search.choice import choose, value_to_search
 from pipelines.search.find_searcher import searcher_of
 from pipelines.search.objective import Objective, objective_of
@@ -64,19 +65,25 @@ class Summary:
         failed: how many failed.
         best: the number and score of the best that has come to its end; None where none has.
         phase: what is being done.
+        best_name: what the best one is called.
+        best_settings: its settings, in a line.
+        last_failure: which trial failed last, and why.
     """
 
     target: int
-    ended: int
-    running: int
-    stopped: int
-    failed: int
-    best: tuple[int, float] | None
-    phase: str
+    ended: int = 0
+    running: int = 0
+    stopped: int = 0
+    failed: int = 0
+    best: tuple[int, float] | None = None
+    phase: str = "trials"
+    best_name: str = ""
+    best_settings: str = ""
+    last_failure: str = ""
 
     def words(self) -> str:
         """Return it as a line."""
-        best = f"best {self.best[1]:.4f} (trial {self.best[0]}), " if self.best else ""
+        best = f"best {self.best[1]:.4f} ({self.best_name}), " if self.best else ""
         return f"{best}{self.running} running, {self.stopped} stopped early, {self.failed} failed; {self.phase}"
 
 
@@ -118,6 +125,7 @@ class Search:
         self._over = False
         self._counted = {"ended": 0, "stopped": 0, "failed": 0}
         self._best: tuple[int, float] | None = None
+        self._last_failure = ""
         self._suggested = 0
         self._next_number = 0
         self._single_number: int | None = None
@@ -268,8 +276,19 @@ class Search:
         with self._lock:
             fixed = len(self.records) - self._suggested
             target = fixed + (self._suggested if self._exhausted else max(self.state.target, self._suggested))
-            return Summary(target, self._counted["ended"], len(self._running), self._counted["stopped"],
-                           self._counted["failed"], self._best, self._phase)  # fmt: skip
+            best = self.records[self._best[0]] if self._best else None
+            return Summary(
+                target,
+                self._counted["ended"],
+                len(self._running),
+                self._counted["stopped"],
+                self._counted["failed"],
+                self._best,
+                self._phase,
+                best.title if best else "",
+                settings_words(best.settings) if best else "",
+                self._last_failure,
+            )
 
     def read_trials(self) -> list[TrialRecord]:
         """Return the storage's records by number; one whose settings this search cannot have drawn is passed over.
@@ -459,6 +478,7 @@ class Search:
                 self._tell(record)
             elif record.state == "failed" and before.state != "failed":
                 self._counted["failed"] += 1
+                self._last_failure = _failure(record)
             self._lock.notify_all()
         self._write_state()
 
@@ -482,11 +502,10 @@ class Search:
         self._counted["ended"] += 1
         if record.state in ("stopped", "failed"):
             self._counted[record.state] += 1
+            self._last_failure = _failure(record) if record.state == "failed" else self._last_failure
         elif record.score is not None and (self._best is None or record.score > self._best[1]):
             self._best = (record.number, record.score)
-        if self.case.training.device == "cuda":
-            share = self.case.tuning.gpus_per_trial if self.case.training.max_workers == 1 else 1.0
-            self._gpu_seconds += record.seconds * share * self.case.training.max_workers
+        self._gpu_seconds += record.seconds * gpus_of_trial(self.case)
 
     def _write_state(self, now: bool = False) -> None:
         with self._lock:
@@ -500,12 +519,23 @@ class Search:
         self.store.write_state(state)
 
 
+def gpus_of_trial(case: Case) -> float:
+    """Return how many GPUs a trial takes: ``tuning.gpus_per_trial`` of one worker, one each of several."""
+    if case.training.device != "cuda":
+        return 0.0
+    return case.tuning.gpus_per_trial if case.training.max_workers == 1 else float(case.training.max_workers)
+
+
 def _target(state: SearchState, trials: list[TrialRecord], asked: int, extend: int) -> int:
     """Return how many trials there are to be: what a killed ``--extend`` asked for, where that has not been reached."""
     suggested = [record for record in trials if record.origin == "suggested"]
     target = max(state.target, asked) if trials else asked
     all_there = len(suggested) >= target and all(record.has_ended for record in suggested)
     return target + extend if extend and all_there and state.ended is not None else target
+
+
+def _failure(record: TrialRecord) -> str:
+    return f"{record.title}: {record.reason or 'no reason known'}"
 
 
 def _key(settings: Mapping[str, Any]) -> str:

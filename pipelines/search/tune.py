@@ -9,20 +9,23 @@ from typing import Any
 from rich.table import Table
 
 from pipelines.base.errors import UserError
-from pipelines.base.progress import bar, note
-from pipelines.base.ray_session import need_ray
+from pipelines.base.progress import note
+from pipelines.base.ray_session import is_own_ray, need_ray
 from pipelines.base.terminal import as_text
+from pipelines.base.waiting import Waiting
 from pipelines.batches.counted_relatedness import check_counted
 from pipelines.blocks.datasets import DataSets
 from pipelines.case.case import Case
 from pipelines.case.search_parameters import Parameter
 from pipelines.case.search_spaces import load_space
 from pipelines.case.training import Matching
+from pipelines.experiment.lease import training_lease
 from pipelines.search.best_case import settings_words
 from pipelines.search.conclude import conclude
+from pipelines.search.live import live_search
 from pipelines.search.page import write_page
 from pipelines.search.records import SearchRecord, TrialRecord
-from pipelines.search.search import Search
+from pipelines.search.search import Search, gpus_of_trial
 from pipelines.search.store import SearchStore, search_folder
 from pipelines.train.logs.wandb_log import check_wandb
 from pipelines.train.prepare import check_compiler
@@ -101,16 +104,17 @@ def _about(of: TrialRecord) -> str:
     return stopped + settings_words(of.settings)
 
 
-def tune(case: Case, data_sets: DataSets, extend: int = 0) -> Tuned:
+def tune(case: Case, data_sets: DataSets, extend: int = 0, wait: bool = False) -> Tuned:
     """Run the search of ``case.tuning``, or what of it is left; needs a Ray, or :func:`ray_on_demand` around it.
 
     Args:
         case: the case, with what is measured of its data.
         data_sets: ingested; the test split is left alone.
         extend: by how many trials it is to be longer, where it has ended.
+        wait: where another process is at the same search, wait until it has ended.
 
     Raises:
-        UserError: a task has no validation data, or the search cannot be as it is asked for.
+        UserError: a task has no validation data, the search cannot be as it is asked for, or another process is at it.
     """
     check_tunable(case)
     check_wandb(case)
@@ -121,7 +125,10 @@ def tune(case: Case, data_sets: DataSets, extend: int = 0) -> Tuned:
     folder = search_folder(case, {key: parameter.as_dict() for key, parameter in space.items()})
     search = Search(case, space, SearchStore(folder), extend)
     if search.has_work():
-        search = _run(case, space, tuning_sets, folder, extend, search.summary().target)
+        with training_lease(folder, wait=wait):
+            search = Search(case, space, SearchStore(folder), extend)  # as another process has left it
+            if search.has_work():
+                search = _run(case, space, tuning_sets, folder, extend, search.summary().target)
     found = conclude(search)
     return Tuned(found.record, found.case_file, folder, write_page(found.record, folder, found.case_file))
 
@@ -133,7 +140,7 @@ def _run(case: Case, space: dict[str, Parameter], data_sets: DataSets, folder: s
     need_ray()
     store = SearchStore(folder)
     try:
-        with bar("tune", target, "trials") as shown:
+        with live_search(case.name, target, _waiting(case)) as shown:
             run_trials(case, space, data_sets, folder, extend, shown)
     except KeyboardInterrupt:
         trials = store.read_trials()
@@ -141,6 +148,15 @@ def _run(case: Case, space: dict[str, Parameter], data_sets: DataSets, folder: s
         note(f"the search was cut: {ended} of {target} trials have ended; {folder} has them")
         raise
     return Search(case, space, store)
+
+
+def _waiting(case: Case) -> Waiting | None:
+    """Return who says what trials wait for; on a cluster alone, for a Ray of one's own has all there at once."""
+    if is_own_ray():
+        return None
+    training = case.training
+    each = {"CPU": float(training.threads_per_worker), "GPU": gpus_of_trial(case) / training.max_workers}
+    return Waiting(training.min_workers, each, ", or ask for less (training.workers, threads_per_worker, device)")
 
 
 def space_of(case: Case) -> dict[str, Parameter]:

@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from pipelines.base.progress import Bar
 from pipelines.base.ray_session import is_own_ray
 from pipelines.base.storage import StorageUnavailableError
 from pipelines.blocks.datasets import DataSets
 from pipelines.case.case import Case
 from pipelines.case.search_parameters import Parameter
 from pipelines.experiment.run import Run
-from pipelines.search.search import Job, Search, Summary
+from pipelines.search.live import LiveSearch
+from pipelines.search.search import Job, Search, Summary, gpus_of_trial
 from pipelines.search.store import SearchStore
 from pipelines.train.launch import TrainingFailedError, trainers_that_fit
 from pipelines.train.malloc import HEAP_ENVIRONMENT, disable_malloc_trim
@@ -126,22 +126,45 @@ def trials_at_once(case: Case) -> int:
     """
     import ray
 
-    tuning, training, room = case.tuning, case.training, ray.cluster_resources()
-    if training.min_workers < training.max_workers:
+    if case.training.min_workers < case.training.max_workers:
         return 1  # it takes all that there is
     trainers_that_fit(case)
-    if tuning.concurrency is not None:
-        return tuning.concurrency
-    fit = room.get("CPU", 1) // (training.max_workers * training.threads_per_worker)
+    return case.tuning.concurrency or trials_that_fit(case, ray.cluster_resources())
+
+
+def trials_that_fit(case: Case, room: Mapping[str, float]) -> int:
+    """Return how many trials find room at once, one at least.
+
+    Args:
+        case: the case.
+        room: what there is, by Ray's names of resources.
+    """
+    training, workers = case.training, case.training.max_workers
+    fit = room.get("CPU", 1) // (workers * training.threads_per_worker)
     if training.device == "cuda":
-        share = tuning.gpus_per_trial if training.max_workers == 1 else training.max_workers
-        fit = min(fit, room.get("GPU", 0) // share)
-    bytes_each = _BYTES_PER_TRIAL if training.max_workers == 1 else _BYTES_PER_TRAINER
+        fit = min(fit, _whole_shares(room.get("GPU", 0), gpus_of_trial(case)))
+    bytes_each = _BYTES_PER_TRIAL if workers == 1 else _BYTES_PER_TRAINER
     return max(1, int(min(fit, room.get("memory", bytes_each) // bytes_each)))
 
 
+def _whole_shares(gpus: float, each: float) -> int:
+    """Return how many trials GPUs have room for; a share that divides no GPU evenly leaves some of each unused."""
+    return int(gpus) * int(1 / each + 1e-9) if each < 1 else int(gpus / each)
+
+
+def worker_request(case: Case) -> dict[str, float]:
+    """Return what a worker of the search asks Ray for, for as long as it lives.
+
+    One that has a trial's only worker within it asks for that one's processors and share of a GPU; one that waits for a
+    trainer asks for nothing, since the trainer asks for its workers itself.
+    """
+    if case.training.max_workers > 1:
+        return {"num_cpus": 0, "num_gpus": 0}
+    return {"num_cpus": case.training.threads_per_worker, "num_gpus": gpus_of_trial(case)}
+
+
 def run_trials(
-    case: Case, space: Mapping[str, Parameter], data_sets: DataSets, folder: str, extend: int, shown: Bar
+    case: Case, space: Mapping[str, Parameter], data_sets: DataSets, folder: str, extend: int, shown: LiveSearch
 ) -> None:
     """Run a search's trials to its end; needs a running Ray.
 
@@ -174,6 +197,7 @@ def run_trials(
         waiting[actor.work.remote(name)] = (name, actor)
 
     summary: Summary = ray.get(desk.summary.remote())
+    shown.show(summary)
     for i in range(min(at_once, max(1, summary.target - summary.ended))):
         start(f"worker-{i}")
     while waiting:
@@ -193,18 +217,12 @@ def run_trials(
                     raise TrainingFailedError(f"workers of the search die: {error}") from None
                 start(f"{name.partition('+')[0]}+{restarts}")
         summary = ray.get(desk.summary.remote())
-        shown.show(summary.ended, summary.words())
+        shown.show(summary)
     ray.get(desk.close.remote(True))
 
 
 def _worker_class(case: Case) -> Any:
     import ray
 
-    training = case.training
-    alone = training.max_workers == 1
-    return ray.remote(
-        num_cpus=training.threads_per_worker if alone else 0,
-        num_gpus=case.tuning.gpus_per_trial if alone and training.device == "cuda" else 0,
-        # malloc reads it when a process starts
-        runtime_env={"env_vars": HEAP_ENVIRONMENT},
-    )(TrialWorker)
+    # malloc reads its environment when a process starts
+    return ray.remote(**worker_request(case), runtime_env={"env_vars": HEAP_ENVIRONMENT})(TrialWorker)

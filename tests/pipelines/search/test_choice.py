@@ -117,3 +117,26 @@ def test_the_front_holds_what_no_other_beats():
     scores = [(0.9, 0.1), (0.5, 0.5), (0.4, 0.5), (0.1, 0.9), (0.1, 0.8), (0.5, 0.5)]
     records = [TrialRecord(i, {}, "finished", 0.5, {"a": a, "b": b}) for i, (a, b) in enumerate(scores)]
     assert pareto_front(records) == (0, 1, 3, 5)
+
+
+def beaten(one, other):
+    """Say whether a trial is beaten by another, as the front is defined."""
+    pairs = [(score, other.scores[task]) for task, score in one.scores.items()]
+    return all(mine <= theirs for mine, theirs in pairs) and any(mine < theirs for mine, theirs in pairs)
+
+
+@pytest.mark.parametrize("tasks", [1, 2, 3, 5])
+def test_the_front_is_as_it_is_defined(tasks):
+    draw = np.random.Generator(np.random.PCG64(tasks))
+    for values in (3, 10**6):  # with many ties, and with none
+        scores = draw.integers(values, size=(150, tasks)) / values
+        named = [dict(zip("abcde", map(float, of), strict=False)) for of in scores]
+        records = [TrialRecord(number, {}, "finished", 0.5, of) for number, of in enumerate(named)]
+        expected = [one.number for one in records if not any(beaten(one, other) for other in records)]
+        assert list(pareto_front(records)) == expected
+    assert pareto_front([]) == ()
+
+
+def test_the_front_of_ten_thousand_trials_none_of_which_beats_another_is_all_of_them():
+    records = [TrialRecord(i, {}, "finished", 0.5, {"a": i / 1e4, "b": 1 - i / 1e4}) for i in range(10_000)]
+    assert len(pareto_front(records)) == 10_000
