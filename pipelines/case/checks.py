@@ -16,6 +16,7 @@ from pipelines.base.storage import is_remote, join, missing_bucket
 from pipelines.case.build_network import builds_anywhere
 from pipelines.case.case import Arm, Case, RelatednessEdge, Tuning
 from pipelines.case.data import (
+    DataSet,
     LabelRule,
     MulticlassTask,
     MultilabelTask,
@@ -209,6 +210,7 @@ def _datasets(case: Case) -> Iterator[str]:
                 near = did_you_mean(by, data_set.labels)
                 yield f"{key}.split.stratify: found {by!r}, for which the dataset has no labels{near}"
         yield from _source_and_input(case, f"{key}.source", data_set.source)
+        yield from _crop(case, name, data_set)
         for task_name, rule in data_set.labels.items():
             if task_name not in case.tasks:
                 yield _unknown(f"{key}.labels", "task", task_name, case.tasks)
@@ -225,6 +227,19 @@ def _datasets(case: Case) -> Iterator[str]:
                     f"datasets: found none of split {split!r} labelled for task {task_name!r}; "
                     "expected one to learn from and one to test on for every task"
                 )
+
+
+def _crop(case: Case, name: str, data_set: DataSet) -> Iterator[str]:
+    """A model takes parts of images as it was trained to, so that the case says it once for all of its datasets."""
+    key = f"datasets.{name}.crop"
+    whole = isinstance(case.input, VectorInput) or case.input.crop is None
+    if data_set.crop and whole:
+        yield f"{key}: found; expected input.crop too: what is predicted is cropped by it"
+    elif not whole and data_set.crop is None and data_set.source.labels_in_folders:
+        yield (
+            f"{key}: missing; input.crop takes a part of each image by columns, and a source of kind "
+            f"{data_set.source.kind!r} has none; expected a table, or false where images are cropped already"
+        )
 
 
 def _source_and_input(case: Case, key: str, source: Source) -> Iterator[str]:
