@@ -10,6 +10,7 @@ from pipelines.base.storage import is_remote, join, missing_bucket
 from pipelines.case.case import Case
 from pipelines.case.check_tasks import names_of_outputs
 from pipelines.case.data import (
+    DataSet,
     LabelRule,
     MulticlassTask,
     MultilabelTask,
@@ -41,6 +42,7 @@ def check_datasets(case: Case) -> Iterator[str]:
                 near = did_you_mean(by, data_set.labels)
                 yield f"{key}.split.stratify: found {by!r}, for which the dataset has no labels{near}"
         yield from check_source(case, f"{key}.source", data_set.source)
+        yield from _crop(case, name, data_set)
         for task_name, rule in data_set.labels.items():
             if task_name not in case.tasks:
                 yield no_such(f"{key}.labels", "task", task_name, case.tasks)
@@ -57,6 +59,19 @@ def check_datasets(case: Case) -> Iterator[str]:
                     f"datasets: found none of split {split!r} labelled for task {task_name!r}; "
                     "expected one to learn from and one to test on for every task"
                 )
+
+
+def _crop(case: Case, name: str, data_set: DataSet) -> Iterator[str]:
+    """A model takes parts of images as it was trained to, so that the case says it once for all of its datasets."""
+    key = f"datasets.{name}.crop"
+    whole = isinstance(case.input, VectorInput) or case.input.crop is None
+    if data_set.crop and whole:
+        yield f"{key}: found; expected input.crop too: what is predicted is cropped by it"
+    elif not whole and data_set.crop is None and data_set.source.labels_in_folders:
+        yield (
+            f"{key}: missing; input.crop takes a part of each image by columns, and a source of kind "
+            f"{data_set.source.kind!r} has none; expected a table, or false where images are cropped already"
+        )
 
 
 def check_source(case: Case, key: str, source: Source) -> Iterator[str]:

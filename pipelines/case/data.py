@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from mtlcore.tasks import OrdinalLoss, RegressionLoss
 from pipelines.base.section import Number, Positive, PositiveFloat, Section, Weight, kind_alone, one_or_more
+from pipelines.case.crop import Crop
 from pipelines.case.split import Part
 from pipelines.sources.registry import Source
 from pipelines.sources.table_columns import Columns, TableColumn
@@ -250,6 +251,10 @@ class Select(Section):
     """Decides the order."""
 
 
+def _crop_form(value: Any) -> str:
+    return "section" if isinstance(value, dict | Crop) else "false"
+
+
 class DataSet(Section):
     """A source, the tasks that it is labelled for, and what it is used for."""
 
@@ -265,6 +270,18 @@ class DataSet(Section):
     """Which part of a divided source this is: made of a ``split`` with ``fractions`` or ``folds``."""
     groups: str | None = None
     """A column (a subject, a video) none of whose values may stand in two splits; that of ``split.by`` by default."""
+
+    crop: (
+        Annotated[Annotated[Crop, Tag("section")] | Annotated[Literal[False], Tag("false")], Discriminator(_crop_form)]
+        | None
+    ) = None
+    """In the place of ``input.crop``, such as other columns; false: its images are cropped already."""
+
+    @model_serializer(mode="wrap")
+    def _as_before_there_were_crops(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what says nothing: blocks are named by what a section holds."""
+        content: dict[str, Any] = plain(self)
+        return content if self.crop is not None else {key: value for key, value in content.items() if key != "crop"}
 
     @property
     def group_column(self) -> str | None:
@@ -284,6 +301,7 @@ class PictureInput(Section):
     ``mean`` and ``std`` are one number, one a channel, ``imagenet``, ``measured`` (over the rows for training) or
     ``pretrained``: those that the network's weights were trained with, which is the default where there are any.
 
+    ``crop`` names columns of tables that say which part of an image is used: a face's box, or its eyes.
     ``fit`` says what becomes of another aspect: ``squash`` changes it, ``crop`` keeps the middle, ``pad`` adds
     ``background`` at the sides. Transparent parts show ``background`` (a name, or #rrggbb). ``range`` is what black and
     white are in grey images of more than 8 bits and in floating point; without it, what the format says.
@@ -297,6 +315,8 @@ class PictureInput(Section):
     """In pixels."""
     channels: Literal[1, 3] = 3
     """3: red, green, blue; 1: grey."""
+    crop: Crop | None = None
+    """The part of every image that is used, by columns of its table; all of it by default."""
     fit: Literal["squash", "crop", "pad"] = "squash"
     """What becomes of images of another aspect."""
     background: str = "white"
@@ -342,6 +362,12 @@ class PictureInput(Section):
         if self.range is not None and not self.range[0] < self.range[1]:
             raise PydanticCustomError("range", "range: found no rising numbers; expected [LOW, HIGH]")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_before_there_were_crops(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what says nothing: blocks and runs are named by what a section holds."""
+        content: dict[str, Any] = plain(self)
+        return content if self.crop is not None else {key: value for key, value in content.items() if key != "crop"}
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -21,6 +21,7 @@ from pipelines.case.network_paths import KEYS as NETWORK_PATHS
 from pipelines.case.network_paths import absolute_network_path, resolve_network_paths
 from pipelines.case.pretrained_scaling import with_pretrained_scaling
 from pipelines.case.relatedness import with_plain_tables
+from pipelines.case.same_as import with_shared_keys
 from pipelines.case.split import with_divided_datasets
 from pipelines.case.vocabulary import with_listed_vocabularies
 from pipelines.sources.table_columns import columns_alone
@@ -117,6 +118,8 @@ def _validated(raw_case: Any, path: Path, overrides: Sequence[str], *, check_pat
         raw_case["arms"] = _default_arms(raw_case)  # they are added to, and changed, as if the file named them
     for override in of_an_arm:
         _apply(raw_case, override, path, resolve=check_paths)
+    if problems := with_shared_keys(raw_case):
+        raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
     _resolve_paths(raw_case, path, resolve=check_paths)
     if check_paths and (problems := fill_from_export(raw_case)):
         raise UserError("\n".join(f"{path}: {problem}" for problem in problems))

@@ -27,6 +27,7 @@ _SHORT_FORMS: dict[Any, tuple[Schema, ...]] = {
 }
 
 
+_FROM = "Another dataset, of which every key is taken that is not said here: one table as several datasets."
 _VOCABULARIES: tuple[Schema, ...] = (
     {"type": "object", "properties": {"file": _WORD}, "required": ["file"], "additionalProperties": False},
     {"type": "object", "properties": {"from": {"const": "data"}}, "required": ["from"], "additionalProperties": False},
@@ -55,6 +56,8 @@ def case_schema() -> Schema:
     data_set = definitions["DataSet"]["properties"]
     data_set["split"]["anyOf"] = [{"enum": data_set["split"].pop("enum")}, {"$ref": "#/$defs/Split"}]
     data_set["split"].pop("type", None)
+    data_set["from"] = {"type": "string", "description": _FROM}
+    definitions["DataSet"].pop("required", None)  # may come from the other
     _finish(definitions["Split"], definitions)
     for place in _all(definitions["Split"]["properties"]):
         _finish(place, definitions)

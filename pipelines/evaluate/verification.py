@@ -24,6 +24,7 @@ from pipelines.evaluate.forward import forward_in_batches, one_thread
 from pipelines.evaluate.results import Difference, VerificationOfArm, VerificationResult
 from pipelines.evaluate.task_test import or_null
 from pipelines.experiment.run import Run, read_weights
+from pipelines.ingest.boxes import with_boxes
 from pipelines.ingest.decode_rows import decode_rows
 from pipelines.sources.cells import distinct_cells
 from pipelines.sources.list_source import list_source
@@ -96,6 +97,7 @@ def _read(case: Case, settings: Verification) -> tuple[Tensor, Pairs]:
     """Return the inputs of the pairs, as they are read, (n, ...), and the pairs."""
     listing = list_source(str(case.data_root), settings.source)
     listing = listing.take(pc.sort_indices(listing.rows["id"]))
+    listing = with_boxes(listing, case.input, f"{_KEY}.source")
     which, words = distinct_cells(column(listing.fields, settings.column, _KEY))
     names = np.array([*words, None], dtype=object)[which]
     known = set(outputs_of(settings.task, case.tasks[settings.task])) | set(case.tasks[settings.task].aliases)

@@ -8,9 +8,11 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageChops, ImageColor, ImageOps
+from PIL import ExifTags, Image, ImageChops, ImageOps
 
 from pipelines.case.data import PictureInput, VectorInput
+from pipelines.ingest.framing import Box, background_of, framed, wanted_size
+from pipelines.ingest.unusable import UnusableInputError
 from pipelines.sources.signatures import is_heif
 
 # Formats of images, and none that starts another program (EPS) or is a document.
@@ -25,16 +27,15 @@ FIRST_FRAME = "several frames: the first is used"
 NOT_SRGB = "a colour profile other than sRGB: values are used as they are"
 
 
-class UnusableInputError(ValueError):
-    """An input that is whole, but that nobody can say how to read; the message begins with its kind and a colon."""
-
-
-def decode_input(found: bytes | np.ndarray, declared: PictureInput | VectorInput) -> tuple[np.ndarray, str | None]:
+def decode_input(
+    found: bytes | np.ndarray, declared: PictureInput | VectorInput, box: Box | None = None
+) -> tuple[np.ndarray, str | None]:
     """Return an input as the blocks hold it.
 
     Args:
         found: an encoded image, pixels (height x width or height x width x channels), or numbers.
         declared: what the case says that inputs are.
+        box: of images, where ``declared.crop`` takes a part of each: see framing.py; None for the whole image.
 
     Returns:
         uint8 (channels, height, width), or float32 (size,); and what was left out of it, None where nothing was.
@@ -46,10 +47,11 @@ def decode_input(found: bytes | np.ndarray, declared: PictureInput | VectorInput
         assert isinstance(found, np.ndarray)
         return _vector(found, declared), None
     if isinstance(found, bytes):
-        return decode_picture(found, declared)
+        return decode_picture(found, declared, box)
     if found.ndim == 1:
         found = _square(found)
-    return _fitted(_flat(_picture_of(found, declared), declared), declared), None
+    picture = _flat(_picture_of(found, declared), declared)
+    return framed(picture, declared, picture.size, box)
 
 
 def _square(numbers: np.ndarray) -> np.ndarray:
@@ -66,7 +68,7 @@ def _square(numbers: np.ndarray) -> np.ndarray:
     return pixels.astype(np.int64) if whole else pixels
 
 
-def decode_picture(encoded: bytes, declared: PictureInput) -> tuple[np.ndarray, str | None]:
+def decode_picture(encoded: bytes, declared: PictureInput, box: Box | None = None) -> tuple[np.ndarray, str | None]:
     """Decode an image, turn it the way up that every viewer shows, and bring it to the declared size.
 
     Transparent parts show ``declared.background``. Grey values of more than 8 bits are brought to 0 to 255 linearly,
@@ -76,6 +78,7 @@ def decode_picture(encoded: bytes, declared: PictureInput) -> tuple[np.ndarray, 
     Args:
         encoded: JPEG, PNG or another format that Pillow reads.
         declared: the image's shape, and how it is brought to it.
+        box: of the part that is used; None for all of it.
 
     Returns:
         uint8 (channels, height, width); and what was left out of it, None where nothing was.
@@ -91,13 +94,17 @@ def decode_picture(encoded: bytes, declared: PictureInput) -> tuple[np.ndarray, 
         if picture.width * picture.height > _MOST_PIXELS:
             raise Image.DecompressionBombError(f"{picture.width} x {picture.height} pixels")
         remark = _remark(picture)
-        size = declared.width, declared.height
-        if picture.getexif().get(ExifTags.Base.Orientation, 1) in _ON_ITS_SIDE:
-            size = size[1], size[0]
+        turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in _ON_ITS_SIDE
+        whole = picture.size[::-1] if turned else picture.size
+        size = wanted_size(declared, whole, box)
         # lets the JPEG decoder skip work that the resize would throw away
-        picture.draft("L" if declared.channels == 1 else "RGB", size)
+        picture.draft("L" if declared.channels == 1 else "RGB", size[::-1] if turned else size)
+        drafted = picture.format in ("JPEG", "MPO")
         picture.load()
-        return _fitted(_flat(_upright(picture), declared), declared), remark
+        flat = _flat(_upright(picture), declared)
+        # others, such as TIFF, may have been turned by Pillow
+        pixels, left_out = framed(flat, declared, whole if drafted else flat.size, box)
+        return pixels, left_out or remark
 
 
 @cache
@@ -149,12 +156,6 @@ def _on_background(picture: Image.Image, declared: PictureInput) -> Image.Image:
         return layer.convert("RGB")
     ground = Image.new("RGBA", layer.size, (*background_of(declared), 255))
     return Image.alpha_composite(ground, layer).convert("RGB")
-
-
-def background_of(declared: PictureInput) -> tuple[int, int, int]:
-    """Return the ground's colour, red, green and blue."""
-    red, green, blue = ImageColor.getrgb(declared.background)[:3]
-    return red, green, blue
 
 
 def _eight_bits(picture: Image.Image, declared: PictureInput) -> Image.Image:
@@ -220,37 +221,6 @@ def scaled(values: np.ndarray, limits: tuple[float, float] | None) -> np.ndarray
         share = (values[start : start + step].astype(np.float64) - low) / (high - low)
         grey[start : start + step] = np.rint(np.clip(share, 0, 1) * 255)
     return grey
-
-
-def _fitted(pixels: Image.Image, declared: PictureInput) -> np.ndarray:
-    """Bring an L or RGB image to the declared size."""
-    width, height = declared.width, declared.height
-    if pixels.size != (width, height):
-        if declared.fit == "pad":
-            pixels = _padded(pixels, declared)
-        else:
-            box = _middle(pixels.size, width / height) if declared.fit == "crop" else None
-            # Reduced by whole numbers first, and filtered from there: several times as fast on large photos.
-            pixels = pixels.resize((width, height), Image.Resampling.BILINEAR, box, reducing_gap=2.0)
-    array = np.asarray(pixels, dtype=np.uint8)
-    return array[None] if declared.channels == 1 else array.transpose(2, 0, 1)
-
-
-def _middle(size: tuple[int, int], aspect: float) -> tuple[float, float, float, float]:
-    """Return the largest box of an aspect (width / height) in the middle of an image."""
-    width, height = size
-    cut = min(width, height * aspect), min(height, width / aspect)
-    left, top = (width - cut[0]) / 2, (height - cut[1]) / 2
-    return left, top, left + cut[0], top + cut[1]
-
-
-def _padded(pixels: Image.Image, declared: PictureInput) -> Image.Image:
-    scale = min(declared.width / pixels.width, declared.height / pixels.height)
-    inside = max(1, round(pixels.width * scale)), max(1, round(pixels.height * scale))
-    ground = Image.new("RGB", (declared.width, declared.height), background_of(declared)).convert(pixels.mode)
-    small = pixels.resize(inside, Image.Resampling.BILINEAR, reducing_gap=2.0)
-    ground.paste(small, ((declared.width - inside[0]) // 2, (declared.height - inside[1]) // 2))
-    return ground
 
 
 def _picture_of(pixels: np.ndarray, declared: PictureInput) -> Image.Image:

@@ -6,6 +6,7 @@ import pyarrow as pa
 from pipelines.base.storage import StorageUnavailableError
 from pipelines.blocks.writer import input_type
 from pipelines.case.data import DataSet, PictureInput, VectorInput
+from pipelines.ingest.boxes import box_list
 from pipelines.ingest.decode import decode_input
 from pipelines.ingest.make_block import read_inputs, reason_of
 from pipelines.sources.source import SourceSettings
@@ -24,13 +25,14 @@ def decode_rows(
     ids, sources = rows["id"].to_pylist(), rows["source"].to_pylist()
     kept: list[int] = []
     failed: list[dict[str, str]] = []
+    boxes = box_list(rows)
     found = read_inputs(rows, DataSet.model_construct(source=source))
     for i in range(len(rows)):
         try:
             content = next(found)
             if isinstance(content, Exception):
                 raise content
-            inputs[len(kept)], _ = decode_input(content, declared)
+            inputs[len(kept)], _ = decode_input(content, declared, boxes[i])
         except Exception as error:  # whatever a broken image raises, the row goes to quarantine
             if isinstance(error, StorageUnavailableError | MemoryError | StopIteration):
                 raise

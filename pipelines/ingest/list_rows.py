@@ -19,6 +19,7 @@ from pipelines.case.build import relatedness_of, tasks_of
 from pipelines.case.case import Case
 from pipelines.case.data import DataSet, MultilabelTask, Select
 from pipelines.case.split import Part
+from pipelines.ingest.boxes import input_of_data_set, with_boxes
 from pipelines.ingest.chunks import Chunk, chunk_bounds, digest, rows_per_chunk
 from pipelines.ingest.divide import part_of_rows
 from pipelines.ingest.labels import (
@@ -155,6 +156,8 @@ def _list_data_set(case: Case, name: str) -> ListedDataSet:
 def selected_rows(case: Case, name: str) -> Listing:
     """List the rows of a dataset's source that it selects, sorted by id; of a divided one, those of all parts.
 
+    Where images are cropped, every row has its box.
+
     Raises:
         UserError: the source cannot be read, or is empty.
     """
@@ -170,7 +173,7 @@ def selected_rows(case: Case, name: str) -> Listing:
         listing = _selected(name, data_set, listing)
     if not len(listing):
         raise UserError(f"datasets.{name}: found no input in {', '.join(data_set.source.path)}; at least one is needed")
-    return listing
+    return with_boxes(listing, input_of_data_set(case.input, data_set), f"datasets.{name}.source")
 
 
 def _rows_of_part(

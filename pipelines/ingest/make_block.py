@@ -24,8 +24,11 @@ from pipelines.base.storage import StorageUnavailableError, is_remote, join, rea
 from pipelines.blocks.write_buffer import WriteBuffer
 from pipelines.blocks.writer import input_type, write_block
 from pipelines.case.data import DataSet, PictureInput, VectorInput
-from pipelines.ingest.decode import UnusableInputError, decode_input
+from pipelines.ingest.boxes import BOX, box_list, input_of_data_set
+from pipelines.ingest.decode import decode_input
+from pipelines.ingest.framing import Box
 from pipelines.ingest.near import LOOK_BYTES, can_look_alike, looks
+from pipelines.ingest.unusable import UnusableInputError
 from pipelines.sources.fetch import fetch
 
 ENDINGS = (".arrow", ".inputs.arrow", ".json")
@@ -131,7 +134,8 @@ def make_block(encoded_job: str, rows: pa.Table, recipe: Recipe, room: BlockBuff
     given = json.loads(encoded_job)
     job = Job(given["data_set"], given["folder"], given["key"], tuple(given["older"]))
     data_set = recipe.data_sets[job.data_set]
-    ids, origins = rows["id"].to_pylist(), source_digests(rows)
+    declared = input_of_data_set(recipe.input, data_set)
+    ids, origins, boxes = rows["id"].to_pylist(), source_digests(rows), box_list(rows)
     known = _known_inputs(job, ids, origins)
     # Only what no earlier block holds is fetched: a label that has changed makes a new block of the same inputs.
     unknown = [i for i in range(len(ids)) if i not in known]
@@ -146,7 +150,7 @@ def make_block(encoded_job: str, rows: pa.Table, recipe: Recipe, room: BlockBuff
     failed: list[dict[str, str]] = []
     for i in range(len(ids)):
         try:
-            inputs[len(kept)], note = known[i] if i in known else _made(next(found), recipe.input)
+            inputs[len(kept)], note = known[i] if i in known else _made(next(found), declared, boxes[i])
         except Exception as error:  # whatever a broken image raises, the row goes to quarantine
             if isinstance(error, StorageUnavailableError | MemoryError | StopIteration):
                 raise
@@ -200,10 +204,12 @@ def looks_column(inputs: np.ndarray) -> pa.Array:
     return pa.Array.from_buffers(kind, len(inputs), [None, pa.py_buffer(looks(inputs).tobytes())])
 
 
-def _made(found: bytes | np.ndarray | Exception, declared: PictureInput | VectorInput) -> tuple[np.ndarray, str | None]:
+def _made(
+    found: bytes | np.ndarray | Exception, declared: PictureInput | VectorInput, box: Box | None
+) -> tuple[np.ndarray, str | None]:
     if isinstance(found, Exception):
         raise found
-    return decode_input(found, declared)
+    return decode_input(found, declared, box)
 
 
 def reason_of(error: Exception) -> str:
@@ -236,7 +242,8 @@ def reason_of(error: Exception) -> str:
 
 def source_digests(rows: pa.Table) -> pa.Array:
     """Return a digest of where every input comes from and of what changes when it does: 16 bytes each."""
-    parts = rows.select(["file", "codec", "offset", "size", "stamp", "row", "vector"]).to_pylist()
+    of_box = [BOX] if BOX in rows.column_names else []
+    parts = rows.select(["file", "codec", "offset", "size", "stamp", "row", "vector", *of_box]).to_pylist()
     return pa.array([xxhash.xxh3_128_digest(repr(list(part.values())).encode()) for part in parts], pa.binary(16))
 
 

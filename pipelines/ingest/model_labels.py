@@ -21,6 +21,7 @@ from pipelines.blocks.label_encoding import arrow_labels, lists_of_truths
 from pipelines.blocks.layout import blocks_root
 from pipelines.case.case import Case
 from pipelines.case.data import LabelRule
+from pipelines.ingest.boxes import crop_of, input_of_data_set
 from pipelines.ingest.chunks import digest
 from pipelines.sources.cells import Aligned
 from pipelines.sources.listing import Listing
@@ -47,7 +48,9 @@ def predictions_file(case: Case, name: str, rule: LabelRule, listing: Listing, *
         full: whether all probabilities are in it.
     """
     source = case.datasets[name].source.model_dump(mode="json")
-    key = fingerprint([_VERSION, rule.sha256, full, source, digest(listing.rows)])
+    crop = crop_of(input_of_data_set(case.input, case.datasets[name]))
+    cropped = [] if crop is None else [crop.model_dump(mode="json")]
+    key = fingerprint([_VERSION, rule.sha256, full, source, digest(listing.rows), *cropped])
     return join(blocks_root(case), _FOLDER, f"{key}.parquet")
 
 

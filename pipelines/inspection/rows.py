@@ -18,6 +18,7 @@ from pipelines.blocks.manifest import Manifest
 from pipelines.blocks.reader import BlockReader
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
+from pipelines.ingest.boxes import box_list, input_of_data_set
 from pipelines.ingest.decode import decode_input
 from pipelines.ingest.finish import count_labels
 from pipelines.ingest.leakage import input_digests
@@ -40,7 +41,8 @@ class ListedRows:
     def __init__(self, case: Case, name: str) -> None:
         lenient = case.ingest.model_copy(update={"unknown_labels": "quarantine"})
         self.listed: ListedDataSet = list_data_set(case.model_copy(update={"ingest": lenient}), name)
-        self._data_set, self._declared = case.datasets[name], case.input
+        self._data_set = case.datasets[name]
+        self._declared = input_of_data_set(case.input, self._data_set)
         tasks = tasks_of(case)
         self.labels = {task: label_array(self.listed.rows[task], tasks[task]) for task in self._data_set.labels}
         self.counts = {task: count_labels(self.listed.rows[task], tasks[task]) for task in self._data_set.labels}
@@ -60,9 +62,10 @@ class ListedRows:
         Args:
             rows: integer, shape (n,), ascending.
         """
-        for raw in read_inputs(self.listed.rows.take(pa.array(rows, pa.int64())), self._data_set):
+        taken = self.listed.rows.take(pa.array(rows, pa.int64()))
+        for raw, box in zip(read_inputs(taken, self._data_set), box_list(taken), strict=True):
             try:
-                yield raw if isinstance(raw, Exception) else decode_input(raw, self._declared)[0]
+                yield raw if isinstance(raw, Exception) else decode_input(raw, self._declared, box)[0]
             except Exception as error:  # whatever a broken image raises, as in the ingest
                 if isinstance(error, StorageUnavailableError):
                     raise

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from pipelines.base.errors import UserError
 from pipelines.base.storage import is_remote, kind_of
 from pipelines.case.data import PictureInput, VectorInput
+from pipelines.ingest.boxes import check_there, crop_of, with_boxes
 from pipelines.sources.archives import archive_kind
 from pipelines.sources.image_folder import is_picture
 from pipelines.sources.list_source import list_source
@@ -73,18 +74,25 @@ def list_inputs(
     Args:
         paths: folders, archives, tables, arrays, images, patterns or URLs.
         declared: what the model takes; of a vector, the columns are taken by their names.
-        options: keys of the sources (``file_column``, ``id_column``, ``delimiter``, ...).
+        options: keys of the sources (``file_column``, ``id_column``, ``delimiter``, ...); and ``crop``: false where
+            the model takes a part of each image, and these are cropped already.
 
     Raises:
         UserError: nothing lies there, it cannot be read, or lacks a column.
     """
     root, found = str(Path.cwd()), []
+    options = dict(options or {})
+    crop = crop_of(declared) if options.pop("crop", True) else None
     for path in paths:
-        source = source_of(path, declared, dict(options or {}))
+        source = source_of(path, declared, dict(options))
         try:
             listing = list_source(root, source, quarantine_broken_archives=True)
         except UserError as error:
             raise UserError(f"INPUT {path}: {error}") from None
+        if crop is not None:
+            if pc.any(pc.is_null(listing.rows["refused"])).as_py():
+                check_there(crop, listing.fields.column_names, f"INPUT {path}")
+            listing = with_boxes(listing, declared, f"INPUT {path}")
         if len(paths) > 1:
             ids = listing.rows["id"]
             whole = pc.if_else(pc.starts_with(ids, path), ids, pc.binary_join_element_wise(path, ids, "/"))

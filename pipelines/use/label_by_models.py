@@ -14,8 +14,9 @@ from pipelines.base.ray_session import need_ray
 from pipelines.base.storage import kind_of
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
-from pipelines.case.data import LabelRule
+from pipelines.case.data import LabelRule, PictureInput, VectorInput
 from pipelines.case.label_models import description_of, model_digest, takes_columns
+from pipelines.ingest.boxes import crop_of, input_of_data_set
 from pipelines.ingest.list_rows import selected_rows
 from pipelines.ingest.model_labels import asks_for_all, predictions_file
 from pipelines.sources.embedded import write_embedded
@@ -65,8 +66,29 @@ def _predict(case: Case, name: str, task: str, rule: LabelRule, listing: Listing
         source = type(source).model_validate(source.model_dump(by_alias=True) | {"vector_columns": columns})
         datasets = case.datasets | {name: case.datasets[name].model_copy(update={"source": source})}
         listing = selected_rows(case.model_copy(update={"datasets": datasets}), name)
-    done = predict_listed(models, [Listed(source, _one_each(listing))], file, Asked(full=full), run_code=run_code)
+    declared = _cropped_alike(case, name, input_of(described), f"{key}.model")
+    done = predict_listed(
+        models,
+        [Listed(source, _one_each(listing))],
+        file,
+        Asked(full=full),
+        run_code=run_code,
+        declared=declared,
+    )
     note(f"{name}: {done.rows:,} rows labelled by {place} ({described.case}, {described.arm}, seed {described.seed})")
+
+
+def _cropped_alike(case: Case, name: str, declared: PictureInput | VectorInput, key: str) -> PictureInput | VectorInput:
+    """Return what a model takes, of each image the part that the case takes: the model sees the same inputs."""
+    if not isinstance(declared, PictureInput):
+        return declared
+    crop = crop_of(input_of_data_set(case.input, case.datasets[name]))
+    if crop is None and declared.crop is not None and case.datasets[name].crop is None:
+        raise UserError(
+            f"{key}: found one that takes a part of each image, by the columns {', '.join(declared.crop.columns)}; "
+            f"expected input.crop, or datasets.{name}.crop: false where images are cropped already"
+        )
+    return declared.model_copy(update={"crop": crop})
 
 
 def _one_each(listing: Listing) -> Listing:

@@ -14,9 +14,12 @@ from mtlcore import Task
 from mtlcore.exported import ExportedModel
 from pipelines.base.errors import UserError
 from pipelines.case.data import Input, PictureInput, VectorInput
+from pipelines.ingest.boxes import boxes_of, check_there, crop_of
 from pipelines.ingest.decode import decode_input
 from pipelines.ingest.decode_rows import decode_rows
+from pipelines.ingest.framing import Box
 from pipelines.ingest.make_block import reason_of
+from pipelines.ingest.unusable import UnusableInputError
 from pipelines.sources.table_columns import encode, resolved
 from pipelines.use.answers import Asked, answer, check_alike
 from pipelines.use.find_model import Files, find_model, load_files
@@ -51,7 +54,14 @@ class Model:
         self.input: PictureInput | VectorInput = TypeAdapter(Input).validate_python(self.members[0].description.input)
 
     def predict(
-        self, data: Any, *, full: bool = False, embeddings: bool = False, calibrated: bool = True, device: str = "cpu"
+        self,
+        data: Any,
+        *,
+        full: bool = False,
+        embeddings: bool = False,
+        calibrated: bool = True,
+        device: str = "cpu",
+        crop: bool = True,
     ) -> "pd.DataFrame":
         """Predict inputs; return a row each, in their order.
 
@@ -64,6 +74,8 @@ class Model:
             embeddings: what goes into the heads too.
             calibrated: divide by the temperature and decide at the thresholds that the validation split chose.
             device: where to compute.
+            crop: of a model that takes a part of each image by columns of its table (``input.crop``), whether it does
+                so here; false where images are cropped already. A torch.Tensor is the model's input as it is.
 
         Returns:
             by task ``<task>`` (the class, or the list of labels that hold) and ``<task>.probability``; and ``problem``,
@@ -80,7 +92,7 @@ class Model:
         for member in self.members:
             member.to(device)
         at = 0
-        for inputs, kept, names, failed in self._batches(data):
+        for inputs, kept, names, failed in self._batches(data, crop=crop):
             if len(kept):
                 said = answer(self.members, inputs, asked, device).to_pandas()
                 said.index = pd.Index([at + place for place in kept])
@@ -117,14 +129,15 @@ class Model:
         takes = " x ".join(map(str, self.input.shape))
         return f"Model({first.case}: {first.arm}{several}; {', '.join(self.tasks)}; inputs {takes})"
 
-    def _batches(self, data: Any) -> Iterable[tuple[Tensor, list[int], list[Any], dict[int, str]]]:
+    def _batches(self, data: Any, *, crop: bool) -> Iterable[tuple[Tensor, list[int], list[Any], dict[int, str]]]:
         """Yield inputs, their places in the part, the part's names, and why others of it cannot be read."""
         if isinstance(data, str | Path) or (
             _is_list(data) and data and all(isinstance(one, str | Path) for one in data)
         ):
-            yield from self._of_paths([data] if isinstance(data, str | Path) else data)
+            yield from self._of_paths([data] if isinstance(data, str | Path) else data, crop=crop)
             return
         frame = _as_table(data)
+        boxes = self._boxes(frame) if crop and not isinstance(data, Tensor) else None
         if frame is not None and isinstance(self.input, VectorInput):
             yield from self._of_columns(frame)
             return
@@ -141,10 +154,22 @@ class Model:
         if isinstance(whole, np.ndarray) and whole.ndim == (1 if isinstance(self.input, VectorInput) else 2):
             whole = whole[None]
         for start in range(0, len(whole), _AT_ONCE):
-            yield self._of_arrays(whole[start : start + _AT_ONCE], start)
+            yield self._of_arrays(whole[start : start + _AT_ONCE], start, boxes)
 
-    def _of_paths(self, paths: Sequence[str | Path]) -> Iterable[tuple[Tensor, list[int], list[Any], dict[int, str]]]:
-        for one in list_inputs([str(path) for path in paths], self.input):
+    def _boxes(self, frame: pa.Table | None) -> tuple[Sequence[Box], Sequence[str | None]] | None:
+        """Return the boxes of a table's rows, and why a row has none; None where the model takes whole images."""
+        crop = crop_of(self.input)
+        if crop is None:
+            return None
+        check_there(crop, [] if frame is None else frame.column_names, "predict")
+        assert frame is not None
+        boxes, reasons = boxes_of(frame, crop, "predict")
+        return [(a, b, c, d) for a, b, c, d in boxes.tolist()], reasons
+
+    def _of_paths(
+        self, paths: Sequence[str | Path], *, crop: bool
+    ) -> Iterable[tuple[Tensor, list[int], list[Any], dict[int, str]]]:
+        for one in list_inputs([str(path) for path in paths], self.input, {} if crop else {"crop": False}):
             rows = one.listing.rows
             for start in range(0, len(rows), _AT_ONCE):
                 part = rows.slice(start, _AT_ONCE)
@@ -183,11 +208,16 @@ class Model:
             part = data[start : start + _AT_ONCE].cpu()
             yield part, list(range(len(part))), list(range(start, start + len(part))), {}
 
-    def _of_arrays(self, values: Any, start: int) -> tuple[Tensor, list[int], list[Any], dict[int, str]]:
+    def _of_arrays(
+        self, values: Any, start: int, boxes: tuple[Sequence[Box], Sequence[str | None]] | None
+    ) -> tuple[Tensor, list[int], list[Any], dict[int, str]]:
         made, kept, failed = [], [], {}
         for i, value in enumerate(values):
             try:
-                made.append(decode_input(_encoded_or_pixels(value), self.input)[0])
+                if boxes is not None and (problem := boxes[1][start + i]) is not None:
+                    raise UnusableInputError(problem)
+                box = None if boxes is None else boxes[0][start + i]
+                made.append(decode_input(_encoded_or_pixels(value), self.input, box)[0])
                 kept.append(i)
             except Exception as error:  # whatever a broken image raises; it is told beside its row
                 failed[i] = reason_of(error)
@@ -241,7 +271,7 @@ def _objects(values: Any) -> pa.Array | None:
     try:
         return pa.array(values, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError):
-        cells = [None if one is None or one != one else str(one) for one in values]
+        cells = [None if one is None or (isinstance(one, float) and one != one) else str(one) for one in values]
         return pa.array(cells, pa.string())
 
 

@@ -4,6 +4,7 @@ from importlib.metadata import version
 from typing import Any
 
 from mtlcore.exported import Description
+from pipelines.case.crop import Crop
 from pipelines.use.service import Limits
 
 
@@ -17,7 +18,7 @@ def openapi(description: Description, limits: Limits, needs_token: bool) -> dict
     }
     refused = {"description": "Refused", "content": _json({"type": "object", "properties": {"error": _TEXT}})}
     content = _json(_body(description, limits))
-    if pictures:
+    if pictures and not description.input.get("crop"):
         content |= {"image/*": {"schema": {"type": "string", "format": "binary"}}}
     security: dict[str, Any] = {"security": [{"token": []}]} if needs_token else {}
     return {
@@ -54,12 +55,18 @@ def _json(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _body(description: Description, limits: Limits) -> dict[str, Any]:
-    def of(key: str, item: dict[str, Any]) -> dict[str, Any]:
+    def of(key: str, item: dict[str, Any]) -> Any:
         values = {"type": "array", "items": item, "minItems": 1, "maxItems": limits.most_inputs}
         return {"type": "object", "properties": {key: values}, "required": [key]}
 
     if description.input["kind"] == "picture":
-        return of("pictures", {"type": "string", "contentEncoding": "base64"})
+        body = of("pictures", {"type": "string", "contentEncoding": "base64"})
+        if crop := description.input.get("crop"):
+            boxes = Crop.model_validate(crop).columns
+            numbers = {name: {"type": "number"} for name in boxes}
+            rows = of("rows", {"type": "object", "properties": numbers, "required": list(boxes)})
+            body["properties"] |= rows["properties"] | {"crop": {"type": "boolean"}}
+        return body  # type: ignore[no-any-return]
     size, columns = description.input["size"], description.input.get("columns") or []
     vector = {"type": "array", "items": {"type": "number"}, "minItems": size, "maxItems": size}
     forms = [of("vectors", vector)]

@@ -135,10 +135,16 @@ def predict(
 
 
 def predict_listed(
-    models: Sequence[Files], listed: Sequence[Listed], out: str, asked: Asked, *, run_code: bool = False
+    models: Sequence[Files],
+    listed: Sequence[Listed],
+    out: str,
+    asked: Asked,
+    *,
+    run_code: bool = False,
+    declared: PictureInput | VectorInput | None = None,
 ) -> Predicted:
-    """Predict rows that are listed already; see :func:`predict`."""
-    declared = input_of(Description.from_json(models[0][DESCRIPTION]))
+    """Predict rows that are listed already; see :func:`predict`. ``declared`` stands in for the models' own input."""
+    declared = declared or input_of(Description.from_json(models[0][DESCRIPTION]))
     parts, refused = _parts(listed, declared)
     folder = _beside(out, ".parts")
     recipe = Recipe(tuple(one.source for one in listed), declared, asked, folder, run_code)

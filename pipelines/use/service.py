@@ -14,7 +14,9 @@ from torch import Tensor
 
 from mtlcore import Multilabel, Regression, Task, decided_class
 from pipelines.case.data import PictureInput, VectorInput
+from pipelines.ingest.boxes import boxes_of
 from pipelines.ingest.decode import decode_input
+from pipelines.ingest.framing import Box
 from pipelines.ingest.make_block import reason_of
 from pipelines.sources.table_columns import encode
 
@@ -68,7 +70,8 @@ def inputs_of_request(
 
     Args:
         body: one encoded image; or JSON: ``{"pictures": [BASE64, ...]}``, ``{"vectors": [[...], ...]}`` or ``{"rows":
-            [{COLUMN: VALUE}, ...]}``.
+            [{COLUMN: VALUE}, ...]}``. Of a model that takes a part of each picture, ``pictures`` and ``rows`` with the
+            columns of their boxes, or ``"crop": false`` where they are cropped already.
         content_type: of the body.
         declared: what the model takes.
         limits: what a request may hold.
@@ -82,7 +85,7 @@ def inputs_of_request(
         raise RefusedError(400, "found an empty body; expected an image, or JSON")
     kind = content_type.partition(";")[0].strip().lower()
     if kind.startswith(PICTURE_TYPES) and isinstance(declared, PictureInput):
-        return _decoded([body], declared)
+        return _decoded([body], declared, _boxes({}, 1, declared))
     if kind != "application/json":
         right = "an image (image/png, ...) or application/json" if isinstance(declared, PictureInput) else "JSON"
         raise RefusedError(415, f"found the content type {content_type!r}; expected {right}")
@@ -99,7 +102,8 @@ def inputs_of_request(
         status = 400 if not values else 413
         raise RefusedError(status, f"{key}: found {len(values):,}; expected from 1 to {limits.most_inputs:,}")
     if isinstance(declared, PictureInput):
-        return _decoded([_from_base64(value, i) for i, value in enumerate(values)], declared)
+        boxes = _boxes(content, len(values), declared)
+        return _decoded([_from_base64(value, i) for i, value in enumerate(values)], declared, boxes)
     return (
         _of_rows(values, declared)
         if key == "rows"
@@ -126,12 +130,38 @@ def _vector(value: Any, i: int) -> np.ndarray:
     return vector
 
 
-def _decoded(values: Sequence[bytes | np.ndarray], declared: PictureInput | VectorInput) -> np.ndarray:
+def _boxes(content: Mapping[str, Any], n: int, declared: PictureInput) -> Sequence[Box | None]:
+    """Return the box of every picture; None where the whole of it is taken."""
+    crop = declared.crop
+    if crop is None or content.get("crop") is False:
+        return [None] * n
+    rows = content.get("rows")
+    columns = ", ".join(crop.columns)
+    if not isinstance(rows, list) or len(rows) != n or not all(isinstance(row, dict) for row in rows):
+        raise RefusedError(
+            400,
+            f"the model takes a part of each picture; expected JSON with 'pictures' and as many 'rows', objects with "
+            f"the keys {columns}; or 'crop': false where they are cropped already",
+        )
+    for i, row in enumerate(rows):
+        if lacking := [name for name in crop.columns if name not in row]:
+            raise RefusedError(400, f"rows[{i}]: there is no {lacking[0]!r}; expected {columns}")
+    table = pa.table({name: _column([row[name] for row in rows]) for name in crop.columns})
+    boxes, reasons = boxes_of(table, crop, "rows")
+    for i, reason in enumerate(reasons):
+        if reason is not None:
+            raise RefusedError(400, f"rows[{i}]: {reason}")
+    return [(a, b, c, d) for a, b, c, d in boxes.tolist()]
+
+
+def _decoded(
+    values: Sequence[bytes | np.ndarray], declared: PictureInput | VectorInput, boxes: Sequence[Box | None] = ()
+) -> np.ndarray:
     key = "pictures" if isinstance(declared, PictureInput) else "vectors"
     made = []
     for i, value in enumerate(values):
         try:
-            made.append(decode_input(value, declared)[0])
+            made.append(decode_input(value, declared, boxes[i] if boxes else None)[0])
         except Exception as error:  # whatever a broken image raises
             raise RefusedError(400, f"{key}[{i}]: {reason_of(error)}") from None
     return np.stack(made)

@@ -13,7 +13,7 @@ from pipelines.base.errors import UserError
 from pipelines.case.build import build_loss
 from pipelines.case.case import Case
 from pipelines.case.checks import check_machine
-from pipelines.case.load import as_yaml, find_case_file, load_case
+from pipelines.case.load import as_yaml, find_case_file, load_case, load_content
 from pipelines.case.notes import nested_rows
 from pipelines.search.tune import check_tunable
 from pipelines.sources.list_source import list_source
@@ -357,3 +357,63 @@ def test_pairs_of_rows_are_counted_among_thousands_of_classes_and_a_few_are_name
         c, how, d = words.split()
         a, b = rows[int(c[1:])], rows[int(d[1:])]
         assert a < b if how == "within" else a == b
+
+
+FACES = {
+    "source": {"kind": "csv", "path": "wide.csv"},
+    "labels": {"kind": {"from": "column", "column": "kind"}},
+    "split": {"fractions": {"train": 0.5, "test": 0.5}, "by": "person", "seed": 3},
+    "select": {"where": {"set": "lab"}},
+}
+OF_TRAITS = {"traits": {"from": "columns"}}
+
+
+def of_one_table(folder, **datasets):
+    (folder / "wide.csv").write_text("file,kind,furry,person,set\na.png,cat,1,p,lab\n")
+    return load_content(
+        {
+            "name": "wide",
+            "data_root": str(folder),
+            "input": {"height": 4, "width": 4},
+            "tasks": {
+                "kind": {"kind": "multiclass", "classes": ["cat", "dog"]},
+                "traits": {"kind": "multilabel", "labels": ["furry"]},
+            },
+            "datasets": datasets,
+            "network": {"backbone": "mlp", "widths": [4]},
+            "training": {"steps": 1, "batch_size": 2},
+        },
+        str(folder / "wide.yaml"),
+    )
+
+
+def test_one_table_is_several_datasets_without_being_written_down_twice(tmp_path):
+    short = of_one_table(tmp_path, faces=FACES, units={"from": "faces", "labels": OF_TRAITS, "select": None})
+    long = of_one_table(
+        tmp_path,
+        faces=FACES,
+        units={key: value for key, value in FACES.items() if key != "select"} | {"labels": OF_TRAITS},
+    )
+    assert short == long
+    assert list(short.datasets) == ["faces", "faces-test", "units", "units-test"]
+    assert short.datasets["units"].part.by == short.datasets["faces"].part.by == "person"
+    chained = of_one_table(
+        tmp_path, third={"from": "units", "split": "test"}, units={"from": "faces", "labels": OF_TRAITS}, faces=FACES
+    )
+    assert chained.datasets["third"].source == chained.datasets["faces"].source
+    assert set(chained.datasets["third"].labels) == {"traits"}
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ("face", "datasets.units.from: found 'face'; expected another dataset; did you mean 'faces'?"),
+        ("units", "datasets.units.from: found a circle, units -> units"),
+        ("third", "datasets.units.from: found a circle, units -> third -> units"),
+    ],
+)
+def test_a_dataset_from_nowhere_is_told(tmp_path, other, words):
+    third = {"from": "units"}
+    with pytest.raises(UserError) as told:
+        of_one_table(tmp_path, faces=FACES, units={"from": other, "labels": OF_TRAITS}, third=third)
+    assert words in str(told.value)
