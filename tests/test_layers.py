@@ -48,7 +48,7 @@ ORDER = (
 )
 PACKAGES = ("mtlcore", "tune_spaces", "pipelines", "cluster")
 # Third-party packages that mtlcore imports when a function that needs them is called, and never before.
-ON_DEMAND = {"safetensors", "timm", "transformers", "matplotlib"}
+ON_DEMAND = {"safetensors", "timm", "transformers", "huggingface_hub", "matplotlib"}
 
 
 def module_of(file):

@@ -36,6 +36,7 @@ def build_multi_task_network(
     widths: Sequence[int] | None = None,
     options: Mapping[str, Any] | None = None,
     pretrained: bool | str | None = None,
+    pretrained_sha256: str | None = None,
     sharing: Mapping[str, Any] | None = None,
     head_hidden: Sequence[int] = (),
 ) -> MultiTaskNetwork:
@@ -44,10 +45,11 @@ def build_multi_task_network(
     Args:
         input_shape: the shape of one input.
         tasks: the tasks; one task alone shares nothing, whatever ``sharing`` says.
-        backbone: as for :func:`mtlcore.build_backbone`, as ``widths``, ``options`` and ``pretrained`` are.
+        backbone: as for :func:`mtlcore.build_backbone`, as ``widths``, ``options``, ``pretrained`` and its digest are.
         widths: hidden sizes, or channels by stage; (32, 64, 128) for a built-in backbone.
         options: further arguments of the backbone.
         pretrained: the backbone's first weights.
+        pretrained_sha256: of their file, where it has to be that one.
         sharing: ``kind``: ``hard`` (the default), ``cross_stitch``, ``mtan``, ``ltb``, ``mmoe``, ``dselect_k``, ``cgc``
             or ``ple``, and its settings: the arguments of the trunk's class.
         head_hidden: hidden widths of every head.
@@ -69,6 +71,7 @@ def build_multi_task_network(
         widths=widths or _BUILT_IN_WIDTHS.get(backbone),
         options=options,
         pretrained=pretrained,
+        pretrained_sha256=pretrained_sha256,
     )
     if len(tasks) > 1:
         built, features = _shared(dict(sharing or {"kind": "hard"}), built, features, [task.name for task in tasks])

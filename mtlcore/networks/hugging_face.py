@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlcore.networks.from_elsewhere import validate_backbone
+from mtlcore.networks.hugging_face_files import check_configuration, check_weights, model_folder
 from mtlcore.suggestions import did_you_mean
 
 POOLS = ("auto", "pooler", "cls", "mean")
@@ -96,16 +97,22 @@ def hugging_face_model(
     if pool not in POOLS:
         raise ValueError(f"options.pool: found {pool!r}; expected one of {', '.join(POOLS)}")
     config = _configuration(name, called, input_shape, options, transformers, sized=not pretrained)
+    check_configuration(config, called)
     missing: set[str] = set()
     try:
         if pretrained:
-            source = name if pretrained is True else pretrained
+            explicit = getattr(config, "transformers_weights", None)
+            source = Path(name if pretrained is True else pretrained)
+            if not source.exists():
+                source = model_folder(str(source), weights=True, explicit=explicit)
+            else:
+                check_weights(source, explicit)
             model, report = transformers.AutoModel.from_pretrained(
-                source,
+                str(source),
                 config=config,
                 use_safetensors=True,
                 trust_remote_code=False,
-                local_files_only=Path(source).exists(),
+                local_files_only=True,
                 output_loading_info=True,
             )
             missing = set(report["missing_keys"])
@@ -138,8 +145,9 @@ def _configuration(
     def configured(settings: dict[str, Any]) -> Any:
         if kind_alone:
             return kinds[name](**settings)
+        place = name if local else str(model_folder(name, weights=False))
         return transformers.AutoConfig.from_pretrained(
-            name, trust_remote_code=False, local_files_only=local, **settings
+            place, trust_remote_code=False, local_files_only=True, **settings
         )
 
     if not local and name.startswith((".", "/", "~")):

@@ -35,6 +35,7 @@ def build_backbone(
     widths: Sequence[int] | None = None,
     options: Mapping[str, Any] | None = None,
     pretrained: bool | str | None = None,
+    pretrained_sha256: str | None = None,
 ) -> tuple[nn.Module, int]:
     """Build a backbone by its name; returns it and its number of features.
 
@@ -58,6 +59,7 @@ def build_backbone(
         options: further arguments (``blocks`` of resnet_small); ``hf:`` takes its configuration's keys and ``pool``.
         pretrained: a safetensors file with the backbone's weights; or, for ``hf:`` and ``timm:``, True for those of
             the name, and for ``hf:`` a folder or another name on the hub. Otherwise the weights are drawn at random.
+        pretrained_sha256: of the safetensors file, which then has to be that one.
 
     Raises:
         ValueError: the name, an option or the weights are wrong, or the backbone does not take such inputs. The
@@ -91,7 +93,7 @@ def build_backbone(
         else:
             backbone, features = from_callable(name, input_shape, options)
     if from_file:
-        load_pretrained(backbone, str(pretrained))
+        load_pretrained(backbone, str(pretrained), sha256=pretrained_sha256)
     return backbone, features
 
 

@@ -1,5 +1,6 @@
 """Pretrained weights from a safetensors file, all of them or none."""
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 _PREFIXES = ("", "backbone.", "backbone.backbone.", "model.", "backbone.model.")
 
 
-def load_pretrained(backbone: nn.Module, file: str | Path) -> None:
+def load_pretrained(backbone: nn.Module, file: str | Path, *, sha256: str | None = None) -> None:
     """Load a backbone's weights from a safetensors file, strictly. Nothing is unpickled.
 
     The file holds the backbone's own weights, or a whole :class:`mtlcore.MultiTaskNetwork` around it
@@ -18,10 +19,11 @@ def load_pretrained(backbone: nn.Module, file: str | Path) -> None:
     Args:
         backbone: any module; changed in place.
         file: the file.
+        sha256: of the file, where it has to be that one.
 
     Raises:
-        ValueError: there is no such file, it is no safetensors file, or a weight is missing, unexpected or of
-            another shape; the message names it.
+        ValueError: there is no such file, it is no safetensors file or another than ``sha256`` says, or a weight is
+            missing, unexpected or of another shape; the message names it.
 
     Example:
         >>> import tempfile
@@ -40,7 +42,13 @@ def load_pretrained(backbone: nn.Module, file: str | Path) -> None:
     if not Path(file).is_file():
         raise ValueError(f"pretrained: found {str(file)!r}, no such file; expected a safetensors file")
     try:
-        weights = safetensors.torch.load_file(file)
+        if sha256 is None:
+            weights = safetensors.torch.load_file(file)
+        else:
+            content = Path(file).read_bytes()  # once: what is hashed is what is loaded
+            if (found := hashlib.sha256(content).hexdigest()) != sha256:
+                raise ValueError(f"pretrained: {str(file)!r}: found other weights, sha256 {found}; expected {sha256}")
+            weights = safetensors.torch.load(content)
     except safetensors.SafetensorError as error:
         raise ValueError(f"pretrained: found {str(file)!r}, no safetensors file ({error})") from None
     load_whole(backbone, weights, str(file), _PREFIXES)

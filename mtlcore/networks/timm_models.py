@@ -28,6 +28,11 @@ def timm_model(
     called = f"timm:{name}"
     if len(input_shape) != 3:
         raise ValueError(f"backbone: {called!r} takes images, and an input has {math.prod(input_shape)} numbers")
+    if unpickled := sorted({"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"} & set(options or {})):
+        raise ValueError(
+            f"options: found {unpickled[0]!r}, which may name a pickle for timm to read; expected pretrained: "
+            "FILE.safetensors"
+        )
     try:
         import timm
     except Exception as error:  # torchvision beside another build of torch raises a RuntimeError

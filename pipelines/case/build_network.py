@@ -31,6 +31,7 @@ def network_of(settings: Network, input_shape: Sequence[int], tasks: Sequence[Ta
         widths=settings.widths,
         options=settings.options,
         pretrained=settings.pretrained,
+        pretrained_sha256=settings.pretrained_sha256,
         sharing=settings.sharing.model_dump(),
         head_hidden=settings.head.hidden,
     )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from mtlcore.exported import is_exported, read_description
+from mtlcore.networks.hugging_face_files import hub_file
 from pipelines.case.case import Case
 from pipelines.case.data import PictureInput
 from pipelines.case.network import Network
@@ -96,20 +97,14 @@ def _of_export(folder: str, channels: int) -> Scaling | None:
 
 
 def _of_hugging_face(source: str) -> Any:
-    if Path(source).exists():
-        folder = Path(source) if Path(source).is_dir() else Path(source).parent
-        try:
-            config = json.loads((folder / _FILE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-    else:
-        try:
-            from transformers.models.auto.image_processing_auto import get_image_processor_config
-
-            config = get_image_processor_config(source)
-        except Exception:  # no such package, no network, no such file: building the network says what matters
-            return None
-    return (config["image_mean"], config["image_std"]) if {"image_mean", "image_std"} <= set(config) else None
+    place = Path(source)
+    try:
+        file = (place if place.is_dir() else place.parent) / _FILE if place.exists() else hub_file(source, _FILE)
+        config = json.loads(file.read_bytes()) if file and file.is_file() else {}
+    except (OSError, ValueError, RecursionError, ImportError):
+        return None  # no such package, no network, no such file: building the network says what matters
+    known = isinstance(config, dict) and {"image_mean", "image_std"} <= set(config)
+    return (config["image_mean"], config["image_std"]) if known else None
 
 
 def _of_timm(name: str) -> Any:

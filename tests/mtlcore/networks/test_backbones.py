@@ -1,9 +1,13 @@
 """A backbone by its name: built in, from transformers, timm, or anybody's; weights from a file; what is refused."""
 
+import hashlib
 import json
 import os
+import pickle
+import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 import safetensors.torch
@@ -159,6 +163,56 @@ def test_pickled_weights_of_a_transformer_are_not_read(tmp_path):
         build_backbone(f"hf:{tmp_path}", (1, 8, 8), pretrained=True)
 
 
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        (
+            {"model.safetensors.index.json": {"weight_map": {"a": "pytorch_model.bin"}}},
+            r"index\.json: names 'pytorch_mo",
+        ),
+        (
+            {"model.safetensors.index.json": {"weight_map": {"a": "../b.safetensors"}}},
+            r"names '\.\./b\.safetensors', a p",
+        ),
+        (
+            {"model.safetensors.index.json": {"weight_map": {"a": "b.safetensors"}}},
+            r"b\.safetensors', which is not ther",
+        ),
+        ({"model.safetensors.index.json": []}, "cannot be read as an index"),
+        (
+            {"config.json": {"transformers_weights": "pytorch_model.bin"}},
+            "transformers_weights: found 'pytorch_model.b",
+        ),
+        (
+            {"config.json": {"transformers_weights": "adapter_model.bin"}},
+            "transformers_weights: found 'adapter_model.b",
+        ),
+        ({"adapter_config.json": {}}, "adapter_config.json: found an adapter"),
+        ({"config.json": {"quantization_config": {"quant_method": "bitsandbytes"}}}, "has a quantization_config"),
+        ({}, r"_model\.bin: found weights as a pickle.*model\.safetensors.*save_pretrained"),
+    ],
+)
+def test_no_file_of_a_model_leads_to_a_pickle(files, told, tmp_path):
+    """``pytorch_model.bin`` leaves a mark when it is unpickled, with whatever leads to it."""
+    mark = tmp_path / "ran"
+    build_backbone("hf:vit", (1, 8, 8), options=VIT)[0].model.save_pretrained(tmp_path / "m")
+    (tmp_path / "m" / "model.safetensors").unlink()
+
+    class Planted:
+        def __reduce__(self):
+            return open, (str(mark), "w")
+
+    for name in ("pytorch_model.bin", "adapter_model.bin"):
+        (tmp_path / "m" / name).write_bytes(pickle.dumps(Planted()))
+    for name, content in files.items():
+        if name == "config.json":
+            content = json.loads((tmp_path / "m" / name).read_text()) | content
+        (tmp_path / "m" / name).write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=told):
+        build_backbone(f"hf:{tmp_path / 'm'}", (1, 8, 8), pretrained=True)
+    assert not mark.exists()
+
+
 def test_code_beside_a_configuration_is_not_run(tmp_path):
     (tmp_path / "config.json").write_text(
         json.dumps({"model_type": "own", "auto_map": {"AutoConfig": "own.Own", "AutoModel": "own.OwnModel"}})
@@ -195,6 +249,12 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
         load_pretrained(mlp((4,), (8, 8))[0], file)
     with pytest.raises(ValueError, match="no such file"):
         load_pretrained(mlp((4,), (8, 8))[0], tmp_path / "elsewhere.safetensors")
+    file = tmp_path / "right.safetensors"
+    safetensors.torch.save_file(mlp((4,), (8,))[0].state_dict(), file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    build_backbone("mlp", (4,), widths=(8,), pretrained=str(file), pretrained_sha256=digest)
+    with pytest.raises(ValueError, match=f"pretrained: .*found other weights, sha256 {digest}; expected {'0' * 64}"):
+        build_backbone("mlp", (4,), widths=(8,), pretrained=str(file), pretrained_sha256="0" * 64)
 
 
 def test_a_parameter_that_nothing_depends_on_is_frozen():
@@ -266,6 +326,35 @@ def test_a_name_that_no_hub_can_be_asked_for_is_told():
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
     assert "backbone: found 'hf:nobody/nothing', and no configuration of that name can be read" in shown.stdout
+
+
+def test_a_hub_that_does_not_answer_is_asked_once(tmp_path):
+    """Its own client asks six times, with pauses that grow: half a minute."""
+    asked = []
+    with socket.create_server(("127.0.0.1", 0)) as hub:
+
+        def refuse():
+            while True:
+                try:
+                    connection, _ = hub.accept()
+                except OSError:
+                    return
+                asked.append(connection.close())
+
+        listening = threading.Thread(target=refuse, daemon=True)
+        listening.start()
+        shown = subprocess.run(
+            [sys.executable, "-c", "from mtlcore import build_backbone\n"
+             "try: build_backbone('hf:nobody/nothing', (1, 8, 8))\n"
+             "except ValueError as error: print(error)"],
+            capture_output=True, text=True, check=True,
+            env={**os.environ, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path), "HF_ENDPOINT":
+                 f"http://127.0.0.1:{hub.getsockname()[1]}"},
+        )  # fmt: skip
+        hub.shutdown(socket.SHUT_RDWR)
+    listening.join()
+    assert "not in this machine's cache, and http://127.0.0.1" in shown.stdout
+    assert len(asked) == 1
 
 
 def test_without_timm_the_extra_is_named(monkeypatch):
