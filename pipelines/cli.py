@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipelines.base.disk import full_disk
 from pipelines.base.encoding import accept_any_encoding
 from pipelines.base.errors import UserError
 from pipelines.base.logs import FORMAT, say
@@ -564,5 +565,8 @@ def main() -> None:
     except Exception as error:
         if verbose:
             raise
+        if (words := full_disk(error)) is not None:
+            say(f"failed: {words}", level="error")
+            sys.exit(EXIT_FAILED)
         say(f"failed: {type(error).__name__}: {error}\n(--verbose shows the traceback)", level="error")
         sys.exit(EXIT_FAILED)

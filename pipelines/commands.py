@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipelines.base.disk import check_writable
 from pipelines.base.errors import UserError
 from pipelines.base.fingerprint import fingerprint
 from pipelines.base.ray_session import need_ray
@@ -64,6 +65,8 @@ def inspect(case: Case, pictures: int = 12, seed: int = 0, sheet: str | None = N
     Raises:
         UserError: a source cannot be listed, or the sheet cannot be written where it should be.
     """
+    if sheet is None and pictures:
+        _check_writable(case)
     file = _sheet_file(case, sheet)
     opened = open_data_sets(case)
     inspection = inspection_of(case, opened)
@@ -199,8 +202,15 @@ def relate(case: Case, edges: Sequence[str] = ()) -> list[EstimatedEdge]:
 
 def _ingest(case: Case) -> DataSets:
     """Ask the models that label datasets, and make the blocks that are not there."""
+    _check_writable(case)
     label_by_models(case)
     return _ingest_labelled(case)
+
+
+def _check_writable(case: Case) -> None:
+    for key, place in (("storage.path", case.storage.path), ("storage.blocks", case.storage.blocks)):
+        if place is not None and not is_remote(place):
+            check_writable(place, key)
 
 
 def _with_measured(case: Case, data_sets: DataSets) -> Case:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from pipelines.base.disk import naming
+
 
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Write ``content`` to ``path``; a reader, or a crash at any moment, meets the old file or the new one."""
@@ -21,9 +23,10 @@ def writing_atomically(path: Path) -> Iterator[BinaryIO]:
     # In the same folder: a rename is atomic only within one file system.
     scratch = path.parent / f".{path.name}.{secrets.token_hex(4)}"
     # Not as mkstemp does: who may read it is for the umask to say. Shared storage has other readers, faces have none.
-    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    with naming(path):
+        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
-        with open(descriptor, "wb") as file:
+        with naming(path), open(descriptor, "wb") as file:
             yield file
             # Before the rename: after a power failure the name must not lead to data that never reached the disk.
             file.flush()

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 import shutil
 import socket
 import sys
@@ -43,6 +44,7 @@ _FRAME_HEADER, _SETTINGS_FRAME = 9, 4
 # A socket's path has 107 bytes; of these /kindred-<8>/r are ours, and Ray's are
 # /session_<date>_<time>_<microseconds>_<process>/sockets/<name>
 _LONGEST_BASE = 22
+_TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"  # noqa: S105 - a name
 
 
 @contextmanager
@@ -65,6 +67,7 @@ def ray_session(verbose: bool = False) -> Iterator[None]:
         return
     level = logging.INFO if verbose else logging.ERROR
     folder = private_temporary_folder() if is_local else None
+    token = folder is not None and set_own_token(folder)
     with bar("start Ray" if is_local else "join Ray", None, ""), sigterm_kept():
         ray.init(
             # Ray opens its own folder to everybody; the one around it stays this user's.
@@ -87,6 +90,8 @@ def ray_session(verbose: bool = False) -> Iterator[None]:
             ray.shutdown()
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
+            if token:
+                del os.environ[_TOKEN_PATH]
 
 
 _to_start: list[Callable[[], None]] = []  # of the blocks of ray_on_demand that have needed none yet, the innermost last
@@ -168,6 +173,31 @@ def private_temporary_folder() -> str:
         f"{variable or 'temporary folder'}: found {base!r}, {len(os.fsencode(base))} bytes; expected a folder that can "
         f"be written to, of at most {_LONGEST_BASE} bytes for the paths of Ray's sockets (RAY_TMPDIR sets one for Ray)"
     )
+
+
+def set_own_token(folder: str) -> bool:
+    """Keep the token of a Ray of one's own beside it, where Ray's place for it, ~/.ray, cannot be written to.
+
+    Args:
+        folder: the session's, open to this user alone.
+
+    Returns:
+        whether it had to be; then the environment says where it is.
+    """
+    if any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", _TOKEN_PATH)):
+        return False
+    place = os.path.join(os.path.expanduser("~"), ".ray")
+    try:
+        os.makedirs(place, exist_ok=True)
+        if os.access(os.path.join(place, "auth_token"), os.R_OK) or os.access(place, os.W_OK | os.X_OK):
+            return False
+    except OSError:  # a home of no rights, or none
+        pass
+    file = os.path.join(folder, "token")
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
+        opened.write(secrets.token_hex(32))
+    os.environ[_TOKEN_PATH] = file
+    return True
 
 
 def check_somebody_answers(address: str) -> None:

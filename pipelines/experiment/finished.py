@@ -72,10 +72,13 @@ def note_finished(
     except (_InDoubtError, OSError, ValueError, yaml.YAMLError):
         return
     file = _note_file(case_file, overrides, storage)
-    file.parent.mkdir(parents=True, exist_ok=True)
     scratch = file.with_suffix(f".{os.getpid()}")
-    scratch.write_text(json.dumps(noted))
-    scratch.replace(file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        scratch.write_text(json.dumps(noted))
+        scratch.replace(file)
+    except OSError:  # a full disk: the next call looks at everything again
+        scratch.unlink(missing_ok=True)
 
 
 def finished(case_name: str, shipped: Path, overrides: Sequence[str]) -> str | None:

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
+from pipelines.base.disk import full_disk
 from pipelines.base.shared_storage import unseen
 from pipelines.base.storage import StorageUnavailableError, is_remote, join, read_bytes, write_whole
 from pipelines.blocks.write_buffer import WriteBuffer
@@ -112,8 +113,12 @@ def make_blocks(task: dict[str, Any], recipe: Recipe) -> list[dict[str, Any]]:
             rows = pa.ipc.open_stream(item["rows"]).read_all().combine_chunks()
             made.append(make_block(item["job"], rows, recipe, room) | {"unavailable": ""})
         return made
-    except StorageUnavailableError as error:
-        return [{"data_set": "", "key": "", "outcome": "", "rows": 0, "read": 0, "unavailable": str(error)}]
+    except (StorageUnavailableError, OSError) as error:
+        # a full disk is no fault of these rows either
+        why = str(error) if isinstance(error, StorageUnavailableError) else full_disk(error)
+        if why is None:
+            raise
+        return [{"data_set": "", "key": "", "outcome": "", "rows": 0, "read": 0, "unavailable": why}]
     finally:
         room.inputs.lend()
         room.file.lend()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from pipelines.base.disk import naming
 from pipelines.base.storage import is_remote, join, kind_of, write_whole
 
 _FILES_AT_ONCE = 16
@@ -25,7 +26,8 @@ def write_embedded(name: str | None, root: str | None) -> None:
 def _write(root: str, write: Callable[[Path], None]) -> None:
     """Write sources below a path or URL; in object storage, what is listed last is there when all is."""
     if not is_remote(root):
-        write(Path(root))
+        with naming(root):
+            write(Path(root))
         return
     with tempfile.TemporaryDirectory() as scratch:
         local = Path(scratch) / "sources"

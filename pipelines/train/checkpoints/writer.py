@@ -91,7 +91,7 @@ class CheckpointWriter:
         try:
             write_checkpoint(self._folder, checkpoint, self._keep)
         except (OSError, StorageUnavailableError) as error:
-            return str(error)
+            return getattr(error, "strerror", None) or str(error)  # the folder is told with it
         return None
 
     def __enter__(self) -> "CheckpointWriter":
