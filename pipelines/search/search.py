@@ -22,12 +22,13 @@ from pipelines.search.find_searcher import searcher_of
 from pipelines.search.objective import Objective, objective_of
 from pipelines.search.records import CurvePoint, TrialRecord, finite
 from pipelines.search.schedulers import scheduler_of
-from pipelines.search.search_plan import SearchPlan
+from pipelines.search.search_plan import SearchPlan, settings_key
 from pipelines.search.settings import current_values
 from pipelines.search.store import SearchState, SearchStore
 
 _LEAST_SURVIVORS = 3  # so many get all seeds, that a winner may turn out unsafe or lucky
 _MOST_DEATHS = 2  # of its worker, before a trial counts as what kills it
+_DONE = "done"
 _REDRAWS = 20  # of settings that have been tried
 _STATE_EVERY_S = 10.0
 
@@ -80,6 +81,11 @@ class Summary:
     best_name: str = ""
     best_settings: str = ""
     last_failure: str = ""
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.phase == _DONE
 
     def words(self) -> str:
         """Return it as a line."""
@@ -348,7 +354,7 @@ class Search:
                 self._scheduler.report(record.number, point.step, point.score, judged=False)
             if record.origin == "suggested":
                 self._suggested += 1
-            self._tried.add(_key(record.settings) if record.origin != "baseline" else record.name)
+            self._tried.add(settings_key(record.settings) if record.origin != "baseline" else record.name)
             self._next_number = record.number + 1
             self._single_number = record.number if record.name == SINGLE_TASK else self._single_number
         for record in list(self.records.values()):
@@ -378,7 +384,7 @@ class Search:
         elif further := self._fresh_jobs():
             self._phase = "fresh seeds of the winner"
         if not further:
-            self._over, self._phase = True, "done"
+            self._over, self._phase = True, _DONE
             return None
         self._waiting.extend(further)
         return self._waiting.popleft()
@@ -401,14 +407,14 @@ class Search:
             settings = self._searcher.suggest(asked)
             if settings is None:
                 break
-            if _key(settings) in self._tried:
+            if settings_key(settings) in self._tried:
                 self._searcher.tell(TrialRecord(asked, settings, "failed"), None)
                 continue
             if attempt:  # the searcher knows it by the number that it was asked for
                 self._searcher.tell(TrialRecord(asked, settings, "failed"), None)
             record = TrialRecord(number, settings)
             self._searcher.tell(record, None)
-            self._tried.add(_key(settings))
+            self._tried.add(settings_key(settings))
             self.records[number] = record
             self._suggested += 1
             self._next_number += 1
@@ -536,7 +542,3 @@ def _target(state: SearchState, trials: list[TrialRecord], asked: int, extend: i
 
 def _failure(record: TrialRecord) -> str:
     return f"{record.title}: {record.reason or 'no reason known'}"
-
-
-def _key(settings: Mapping[str, Any]) -> str:
-    return repr(sorted(settings.items(), key=lambda item: item[0]))

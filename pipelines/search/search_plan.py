@@ -44,3 +44,8 @@ class Searcher(Protocol):
             value: by the search's objective, higher is better; None where there is none.
         """
         ...
+
+
+def settings_key(settings: Mapping[str, Any]) -> str:
+    """Return what two trials of the same settings have in common, and no others."""
+    return repr(sorted(settings.items(), key=lambda item: item[0]))

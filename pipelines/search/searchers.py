@@ -8,7 +8,7 @@ import numpy as np
 
 from pipelines.case.search_parameters import Parameter
 from pipelines.search.records import TrialRecord
-from pipelines.search.search_plan import SearchPlan
+from pipelines.search.search_plan import SearchPlan, settings_key
 
 _POINTS = 5  # of a grid over a range
 
@@ -48,7 +48,7 @@ class GridSearcher:
         self._keys = list(plan.space)
         self._axes = [_points(parameter) for parameter in plan.space.values()]
         self._space = plan.space
-        self._given: list[dict[str, Any]] = []
+        self._given: set[str] = set()
         self._left = self._combinations()
 
     def _combinations(self) -> Iterator[dict[str, Any]]:
@@ -62,15 +62,14 @@ class GridSearcher:
     def suggest(self, number: int) -> dict[str, Any] | None:
         """Return the next one that no trial has had."""
         for settings in self._left:
-            if settings not in self._given:  # conditions make some of them alike
-                self._given.append(settings)
-                return dict(settings)
+            if settings_key(settings) not in self._given:  # conditions make some of them alike
+                self._given.add(settings_key(settings))
+                return settings
         return None
 
     def tell(self, trial: TrialRecord, value: float | None) -> None:
         """Note that a combination has been had."""
-        if trial.settings not in self._given:
-            self._given.append(dict(trial.settings))
+        self._given.add(settings_key(trial.settings))
 
 
 def _points(parameter: Parameter) -> Sequence[Any]:

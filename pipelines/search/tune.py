@@ -137,9 +137,9 @@ def _run(case: Case, space: dict[str, Parameter], data_sets: DataSets, folder: s
     """Run the trials that are left; say what is there where that is cut short."""
     from pipelines.search.workers import run_trials
 
-    need_ray()
     store = SearchStore(folder)
     try:
+        need_ray()
         with live_search(case.name, target, _waiting(case)) as shown:
             run_trials(case, space, data_sets, folder, extend, shown)
     except KeyboardInterrupt:

@@ -200,7 +200,7 @@ def run_trials(
     shown.show(summary)
     for i in range(min(at_once, max(1, summary.target - summary.ended))):
         start(f"worker-{i}")
-    while waiting:
+    while waiting and not summary.over:  # a worker for which there never was room is not waited for
         ready, _ = ray.wait(list(waiting), timeout=0.3)
         for reference in ready:
             name, _actor = waiting.pop(reference)
