@@ -22,6 +22,7 @@ from pipelines.batches.augmentation import (
 )
 from pipelines.batches.mixing_rates import capped, capped_rows, proportional, rows_per_step, temperature, uniform
 from pipelines.batches.sampler import BatchSampler
+from pipelines.batches.votes import with_drawn_votes
 from pipelines.blocks.cache import local_blocks
 from pipelines.blocks.datasets import DataSets
 from pipelines.blocks.reader import BlockReader
@@ -226,13 +227,17 @@ def stored_batch(
     settings = case.training.augmentation
     rows = plan.worker_rows(step, rank, world_size)
 
-    def stored(rows: Mapping[str, np.ndarray], draws: list[np.ndarray] | None) -> StoredRows:
+    def stored(rows: Mapping[str, np.ndarray], draws: list[np.ndarray] | None, part: int = 0) -> StoredRows:
         # Labels are read on the host in any case: a few bytes a row, wanted by task and not by dataset.
         if resident:
             inputs = _places(readers, rows)
             parts = [readers[name].gather_labels(of_dataset) for name, of_dataset in rows.items()]
         else:
             inputs, parts = _gathered(readers, rows, pinned)
+        for i, (name, of_dataset) in enumerate(rows.items()):
+            if shares := readers[name].gather_shares(of_dataset):
+                key = (plan.seed % 2**63, step, zlib.crc32(name.encode()), part)
+                parts[i] = with_drawn_votes(parts[i], shares, of_dataset, key)
         labels = {
             task.name: _pinned(torch.from_numpy(np.concatenate([part[task.name] for part in parts])), pinned)
             for task in tasks
@@ -252,7 +257,7 @@ def stored_batch(
     if not settings.mixup:
         return StoredBatch(own, strong=strong_view)
     partners = {name: partner_rows(draws[name], of_dataset, plan.sizes[name]) for name, of_dataset in rows.items()}
-    of_partners = stored(partners, [of_dataset.of_partner for of_dataset in draws.values()])
+    of_partners = stored(partners, [of_dataset.of_partner for of_dataset in draws.values()], part=1)
     return StoredBatch(own, of_partners, own_share(plan.seed, step, settings.mixup))
 
 

@@ -39,6 +39,10 @@ class ShuffledReader(BlockReader):
         """Return the labels of some rows by task."""
         return self._dealt(self._reader.gather_labels(rows), rows)
 
+    def gather_shares(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what annotators say of some rows; of the tasks that are permuted nothing: their labels count alone."""
+        return {task: of for task, of in self._reader.gather_shares(rows).items() if task not in self._shuffled}
+
     def label_parts(self, tasks: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:
         """Yield the labels of some tasks part by part."""
         start = 0

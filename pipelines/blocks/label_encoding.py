@@ -39,6 +39,16 @@ def label_type(task: Task) -> pa.DataType:
     return ENCODINGS[task.encoding].arrow_type(len(task.outputs))
 
 
+def shares_column(task: str) -> str:
+    """Return the column that holds annotators' shares beside a task's labels; no task is called so."""
+    return f"{task}.shares"
+
+
+def shares_type(task: Task) -> pa.DataType:
+    """Return the Arrow type of annotators' shares: a number a class or label, null where they agree."""
+    return pa.list_(pa.float32(), len(task.outputs))
+
+
 def label_array(column: pa.ChunkedArray, task: Task) -> np.ndarray:
     """Return a column of a task's labels as int64 (n,), int8 (n, L) or float32 (n, K); -1 or NaN: not annotated."""
     return ENCODINGS[task.encoding].to_array(column.combine_chunks(), len(task.outputs))

@@ -1,7 +1,7 @@
 """Random access to the rows of Arrow blocks in memory-mapped files."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from errno import ENOMEM
 from itertools import pairwise
@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from mtlcore import Task
+from mtlcore import Regression, Task
 from pipelines.base.errors import UserError
 from pipelines.blocks.cache import BlockFiles
 from pipelines.blocks.label_bitmaps import LabelColumn, gather_labels, label_column
+from pipelines.blocks.label_encoding import shares_column
 
 _ROWS_OF_A_PART = 1 << 16
 
@@ -49,6 +50,7 @@ class BlockReader:
         self._inputs: list[np.ndarray] = []
         self._ids: list[pa.Array] = []
         self._labels: dict[str, list[LabelColumn | None]] = {task.name: [] for task in tasks}
+        self._shares: dict[str, list[LabelColumn | None]] = {}
         for file in blocks.files:
             opened = pa.ipc.open_file(_mapped(file, len(blocks.files)))
             assert opened.num_record_batches <= 1  # a row of several would have to be looked for first
@@ -58,6 +60,9 @@ class BlockReader:
             self._ids.append(block.column("id"))
             for task in tasks:
                 self._labels[task.name].append(label_column(block.column(task.name), task))
+                if shares_column(task.name) in block.schema.names:
+                    column = label_column(block.column(shares_column(task.name)), _as_numbers(task))
+                    self._shares.setdefault(task.name, []).append(column)
         self._starts = np.cumsum([0, *(len(part) for part in self._inputs)])
         left_out = np.unique(np.asarray(excluded, dtype=np.int64))
         self._shifts_at = left_out - np.arange(len(left_out))  # from which row on one more lies before it
@@ -99,6 +104,16 @@ class BlockReader:
         """Return the labels of some rows by task, as :class:`Batch` has them."""
         return self._labels_at(*self._places(rows), self._tasks)
 
+    def gather_shares(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the shares of some rows' annotators, of the tasks that have any: float32 (n, outputs).
+
+        NaN where annotators agree, or say nothing.
+        """
+        if not self._shares:
+            return {}
+        tasks = [_as_numbers(task) for task in self._tasks if task.name in self._shares]
+        return self._columns_at(*self._places(rows), tasks, self._shares)
+
     def labels(self, task: str) -> np.ndarray:
         """Return a task's labels of every row, as :class:`Batch` has them."""
         return np.concatenate([labels[task] for labels in self.label_parts([task])])
@@ -124,6 +139,15 @@ class BlockReader:
         return blocks, stored - self._starts[blocks]
 
     def _labels_at(self, blocks: np.ndarray, places: np.ndarray, tasks: Sequence[Task]) -> dict[str, np.ndarray]:
+        return self._columns_at(blocks, places, tasks, self._labels)
+
+    def _columns_at(
+        self,
+        blocks: np.ndarray,
+        places: np.ndarray,
+        tasks: Sequence[Task],
+        columns: Mapping[str, Sequence[LabelColumn | None]],
+    ) -> dict[str, np.ndarray]:
         # Block by block: bitmaps are read in one call a block, however its rows are spread over the batch.
         order = np.argsort(blocks, kind="stable")
         of_block = blocks[order]
@@ -132,10 +156,15 @@ class BlockReader:
         groups = [(int(of_block[start]), start, end) for start, end in pairwise(bounds)]
         labels = {}
         for task in tasks:
-            grouped = gather_labels(self._labels[task.name], task, groups, places[order])
+            grouped = gather_labels(columns[task.name], task, groups, places[order])
             labels[task.name] = np.empty_like(grouped)
             labels[task.name][order] = grouped
         return labels
+
+
+def _as_numbers(task: Task) -> Task:
+    """Return a task's stand-in whose labels are numbers, one an output: shares lie in blocks as these do."""
+    return Regression(task.name, task.outputs)
 
 
 def _mapped(file: Path, blocks: int) -> pa.MemoryMappedFile:

@@ -43,6 +43,10 @@ def check_datasets(case: Case) -> Iterator[str]:
                 yield f"{key}.split.stratify: found {by!r}, for which the dataset has no labels{near}"
         yield from check_source(case, f"{key}.source", data_set.source)
         yield from _crop(case, name, data_set)
+        if any(rule.long for rule in data_set.labels.values()):
+            for task_name, rule in data_set.labels.items():
+                if rule.where == "annotators" and rule.soft:
+                    yield f"{key}.labels.{task_name}.soft: found true beside long: true; expected one of them"
         for task_name, rule in data_set.labels.items():
             if task_name not in case.tasks:
                 yield no_such(f"{key}.labels", "task", task_name, case.tasks)
@@ -241,6 +245,11 @@ def _rule_keys(key: str, rule: LabelRule, task: TaskSection) -> Iterator[str]:
     if (rule.where == "annotators") != bool(rule.columns):
         problem = "missing; expected" if not rule.columns else "found; expected only"
         yield f"{key}.columns: {problem} with from: annotators"
+    if rule.soft and rule.where == "annotators":
+        if isinstance(task, RegressionTask):
+            yield f"{key}.soft: found true for a regression task, which takes the mean; expected no such key"
+        elif rule.through is not None:
+            yield f"{key}.soft: found true with through; expected one of the two"
     if rule.separator is not None and (rule.where not in ("column", "annotators") or isinstance(task, one_class)):
         yield f"{key}.separator: found; expected only for labels, or numbers, of one task in one column"
     if rule.value_column is not None and (not rule.long or isinstance(task, one_class)):

@@ -174,7 +174,9 @@ class LabelRule(Section):
     (a list, or text with ``separator`` between them: ``|`` by default, a blank for any white space). ``columns``: a
     column a label, true or false, empty where unknown; of a multiclass task's columns exactly one may hold.
     ``annotators``: ``columns``, each as a ``column`` of one annotator; a class or label is what more than half of those
-    who say anything say, and not annotated where nothing is; a number is the mean of what they say.
+    who say anything say, and not annotated where nothing is; a number is the mean of what they say. With ``soft`` the
+    label is the same, and what a network trains on is drawn from the annotators' shares anew in every step, so that in
+    the mean over steps it trains on these shares (J. Peterson et al., ICCV 2019).
     With ``through`` what is found is a class of that task, and the relatedness table's row is the label.
 
     An empty cell means "not annotated", as do the codes in ``not_annotated`` (-1, 9, 999, ...). ``values`` says what
@@ -224,7 +226,8 @@ class LabelRule(Section):
     task: str | None = None
     """With ``from: model``, what the model calls the task, where it is not called as here."""
     soft: bool = False
-    """With ``from: model``, log-odds as numbers in the place of a class or labels."""
+    """With ``from: annotators``, train on the annotators' shares; with ``from: model``, on log-odds as numbers in the
+    place of a class or labels."""
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     """With ``from: model``, of its network.json and weights: filled in when the case is read; another is refused."""
 
@@ -233,7 +236,9 @@ class LabelRule(Section):
         """Leave out what says nothing: blocks are named by what a section holds."""
         content: dict[str, Any] = plain(self)
         of_models = ("model", "task", "soft", "sha256")
-        return content if self.where == "model" else {k: v for k, v in content.items() if k not in of_models}
+        if self.where == "model":
+            return content
+        return {k: v for k, v in content.items() if k not in of_models or (k == "soft" and v)}
 
 
 class Select(Section):

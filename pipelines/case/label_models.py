@@ -168,8 +168,9 @@ def label_model_keys(key: str, name: str, rule: LabelRule, task: TaskSection, *,
     """Yield which keys of a rule do not go together with ``from: model``, or without it."""
     if rule.where != "model":
         for of_models in ("model", "task", "soft", "sha256"):
-            if getattr(rule, of_models):
-                yield f"{key}.{of_models}: found; expected only with from: model"
+            if getattr(rule, of_models) and not (of_models == "soft" and rule.where == "annotators"):
+                also = ", or from: annotators" if of_models == "soft" else ""
+                yield f"{key}.{of_models}: found; expected only with from: model{also}"
         return
     if rule.model is None:
         yield f"{key}.model: missing; expected the folder of `kindred export` with from: model"

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from mtlcore import Task
 from mtlcore.suggestions import did_you_mean
 from pipelines.base.errors import UserError
-from pipelines.blocks.label_encoding import label_type, lists_of_truths
+from pipelines.blocks.label_encoding import label_type, lists_of_truths, shares_type
 from pipelines.case.data import LabelRule
 from pipelines.ingest.number_labels import align_numbers, binned
 from pipelines.sources.cells import (
@@ -260,7 +260,24 @@ def _of_annotators(rule: LabelRule, task: Task, words: _Words, fields: pa.Table,
             [majority([vote[k] for vote in row if vote is not None]) for k in range(width)] if any(row) else None
             for row in votes
         ]
-    return Aligned(pa.array(labels, label_type(task)), wrong, pa.nulls(len(wrong), pa.string()))
+    undecided = pa.nulls(len(wrong), pa.string())
+    shares = _shares([aligned.labels.to_pylist() for aligned in each], task) if rule.soft else None
+    return Aligned(pa.array(labels, label_type(task)), wrong, undecided, shares)
+
+
+def _shares(each: Sequence[Sequence[Any]], task: Task) -> pa.Array:
+    """Return how many of those annotators who say anything say each class or label, null where they agree."""
+    rows: list[list[float] | None] = []
+    for votes in zip(*each, strict=True):
+        said = [vote for vote in votes if vote is not None]
+        if task.encoding == "class":
+            row = [said.count(k) / len(said) for k in range(len(task.outputs))] if len(set(said)) > 1 else None
+        else:
+            by_label = [[vote[k] for vote in said if vote[k] is not None] for k in range(len(task.outputs))]
+            shares = [sum(of) / len(of) if len(set(of)) > 1 else math.nan for of in by_label]
+            row = None if all(map(math.isnan, shares)) else shares
+        rows.append(row)
+    return pa.array(rows, shares_type(task))
 
 
 def _with_values(aligned: Aligned, fields: pa.Table, words: _Words, where: object) -> Aligned:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from mtlcore import MISSING, Task
 from pipelines.base.errors import UserError, one_line
 from pipelines.base.storage import StorageUnavailableError, join
-from pipelines.blocks.label_encoding import arrow_labels, label_array, label_type
+from pipelines.blocks.label_encoding import arrow_labels, label_array, label_type, shares_column, shares_type
 from pipelines.case.build import relatedness_of, tasks_of
 from pipelines.case.case import Case
 from pipelines.case.data import DataSet, MultilabelTask, Select
@@ -142,6 +142,10 @@ def _list_data_set(case: Case, name: str) -> ListedDataSet:
     with_labels = listing.rows
     for task, of_rows in labels.items():
         with_labels = with_labels.append_column(pa.field(task, label_type(tasks[task])), of_rows)
+    for task, of_task in aligned.items():
+        if of_task.shares is not None:
+            name_of_shares = pa.field(shares_column(task), shares_type(tasks[task]))
+            with_labels = with_labels.append_column(name_of_shares, of_task.shares)
     reasons = _without_duplicates(with_labels, reasons)
 
     kept = pc.is_null(reasons)

@@ -22,6 +22,7 @@ import xxhash
 from pipelines.base.disk import full_disk
 from pipelines.base.shared_storage import unseen
 from pipelines.base.storage import StorageUnavailableError, is_remote, join, read_bytes, write_whole
+from pipelines.blocks.label_encoding import shares_column
 from pipelines.blocks.write_buffer import WriteBuffer
 from pipelines.blocks.writer import input_type, write_block
 from pipelines.case.data import DataSet, PictureInput, VectorInput
@@ -166,6 +167,8 @@ def make_block(encoded_job: str, rows: pa.Table, recipe: Recipe, room: BlockBuff
         notes.append(note)
         kept.append(i)
     at = pa.array(kept, pa.int64())
+    of_shares = {shares_column(task) for task in data_set.labels}
+    shares = [field for field in rows.schema if field.name in of_shares]
     taken = rows.take(at).combine_chunks()
     block = pa.table(
         [
@@ -180,8 +183,9 @@ def make_block(encoded_job: str, rows: pa.Table, recipe: Recipe, room: BlockBuff
             ),
             taken["source"],
             pa.repeat(pa.scalar(data_set.split), len(kept)),
+            *(taken[field.name] for field in shares),
         ],
-        schema=recipe.schema,
+        schema=pa.schema([*recipe.schema, *shares]),
     )
     columns = [
         origins.take(at),

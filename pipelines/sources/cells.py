@@ -21,15 +21,19 @@ class Aligned:
         labels: as blocks hold them, see label_encoding.py; null, or NaN among numbers, where not annotated.
         wrong: string, what is wrong with a row's label; null where nothing is.
         undecided: string, why the words of a row, each of them right, make no label together; null where they do.
+        shares: where annotators differ, how many of those who say anything say each class or label, as float32 lists;
+            null where they agree. None where nobody asks for it.
     """
 
     labels: pa.Array
     wrong: pa.Array
     undecided: pa.Array
+    shares: pa.Array | None = None
 
     def take(self, rows: pa.Array) -> "Aligned":
         """Return some rows' labels, in the order asked for."""
-        return Aligned(self.labels.take(rows), self.wrong.take(rows), self.undecided.take(rows))
+        shares = None if self.shares is None else self.shares.take(rows)
+        return Aligned(self.labels.take(rows), self.wrong.take(rows), self.undecided.take(rows), shares)
 
 
 def text_of(value: Any) -> str | None:

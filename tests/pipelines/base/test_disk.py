@@ -95,3 +95,41 @@ def test_a_home_as_usual_keeps_the_token_where_ray_has_it(tmp_path, no_token):
     no_token.setenv("RAY_AUTH_TOKEN", "somebody's")
     no_token.setenv("HOME", "/nonexistent")
     assert not set_own_token(str(tmp_path))
+
+
+# A block is the first file of an ingest that is larger.
+INGEST_WITH_A_LIMIT = """
+import json, pathlib, resource, sys
+import pyarrow as pa
+from pipelines.blocks.schema import block_schema
+from pipelines.case.build import tasks_of
+from pipelines.ingest.list_rows import list_data_set
+from pipelines.ingest.make_block import Recipe, make_blocks
+from tests.pipelines.ingest_case import FOLDER, REST, case_of, picture, write, write_what_every_case_needs
+
+root = pathlib.Path(sys.argv[1])
+write_what_every_case_needs(root / "data")
+for i in range(40):
+    write(root / "data" / "pets" / "cat" / f"{i:02}.png", picture(i))
+case = case_of(root / "data", root, REST | {"pets": FOLDER})
+rows = list_data_set(case, "pets").rows
+sink = pa.BufferOutputStream()
+with pa.ipc.new_stream(sink, rows.schema) as writer:
+    writer.write_table(rows)
+(root / "blocks").mkdir()
+job = json.dumps({"data_set": "pets", "folder": str(root / "blocks"), "key": "k", "older": []})
+recipe = Recipe(dict(case.datasets), case.input, block_schema(case.input.shape, list(tasks_of(case).values())))
+task = {"chunks": [{"job": job, "rows": sink.getvalue().to_pybytes()}]}
+resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
+(told,) = make_blocks(task, recipe)
+print(told["unavailable"])
+"""
+
+
+def test_a_disk_that_is_full_amid_an_ingest_ends_it_and_quarantines_no_row(tmp_path):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", INGEST_WITH_A_LIMIT, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300, env=environment)
+    assert done.stdout.startswith(f"{tmp_path / 'blocks'}/k"), done.stdout
+    assert os.strerror(errno.EFBIG).lower() in done.stdout
+    assert not [file.name for file in (tmp_path / "blocks").iterdir() if file.suffix == ".json"], "it is not done"
