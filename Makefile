@@ -9,7 +9,9 @@ INSTALLED := $(VENV)/.installed
 run: $(INSTALLED)
 	$(BIN)/kindred run pipelines/cases/digits.yaml
 
+# What is tested beside what `make run` installs: the solver of nash_mtl, which is under the GPL.
 test: lint
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[nash-mtl]'
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED)

@@ -31,6 +31,7 @@ class TorchJDAggregator:
         by_norm: it looks at absolute sizes where the paper does not, so it is given a matrix of norm 1.
         state: attributes that hold its state.
         needs: packages beyond TorchJD's own requirements.
+        extra: of this project, the one that brings them.
         fewest: the fewest objectives that it takes, given its options.
     """
 
@@ -43,6 +44,7 @@ class TorchJDAggregator:
     by_norm: bool = False
     state: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    extra: str = "solvers"
     fewest: Callable[[Mapping[str, Any]], int] = lambda options: 1
 
 
@@ -84,6 +86,7 @@ AGGREGATORS: dict[str, TorchJDAggregator] = {
         {"max_norm": 1.0, "update_weights_every": 1, "optim_niter": 20},
         state=("prvs_alpha", "step"),
         needs=("cvxpy", "ecos"),
+        extra="nash-mtl",  # apart from the other solvers: ecos is under the GPL
     ),
     "pcd": TorchJDAggregator(
         "PCD", {"tau": 0.02, "beta": 0.999, "eps": 1e-8}, by_objective=("tau",), state=("_sq_norm_ema", "_n_steps")
@@ -116,7 +119,7 @@ def build_aggregator(
     missing = [package for package in entry.needs if find_spec(package) is None]
     if missing:
         raise ValueError(
-            f"method: {name!r} needs {', '.join(missing)}, not installed here; pip install 'kindred-mtl[solvers]'"
+            f"method: {name!r} needs {', '.join(missing)}, not installed here; pip install 'kindred-mtl[{entry.extra}]'"
         )
     settings = {**entry.defaults, **options}
     like = torch.zeros(()) if like is None else like

@@ -1,12 +1,12 @@
 """The ingested datasets of a case: each one's block folder and manifest."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pydantic import BaseModel
 
 from pipelines.base.progress import note
-from pipelines.base.storage import read_bytes, write_whole
+from pipelines.base.storage import join, read_bytes, write_whole
 from pipelines.blocks.manifest import Manifest
 
 
@@ -33,6 +33,12 @@ class DataSets:
         return DataSets({name: self.folders[name] for name in manifests}, manifests)
 
 
+def at_root(data_sets: DataSets, root: str) -> DataSets:
+    """Return datasets whose block folders lie below a root, by their own names: a storage may have been moved since."""
+    folders = {name: join(root, folder.rstrip("/").rpartition("/")[2]) for name, folder in data_sets.folders.items()}
+    return replace(data_sets, folders=folders)
+
+
 class _Record(BaseModel):
     data_sets: dict[str, tuple[str, Manifest]]
 
@@ -52,6 +58,6 @@ def read_data_sets(file: str) -> DataSets | None:
     except ValueError:
         note(f"{file}: cut short or damaged; `kindred ingest` makes it again")
         return None
-    # Where they lay when they were written down; `kindred resume` looks below the storage of today.
+    # Where they lay when they were written down; see at_root.
     folders = {name: folder for name, (folder, _) in pairs.items()}
     return DataSets(folders, {name: manifest for name, (_, manifest) in pairs.items()})

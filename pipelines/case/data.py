@@ -24,7 +24,10 @@ from pipelines.sources.registry import Source
 from pipelines.sources.table_columns import Columns, TableColumn
 
 _Side = Annotated[int, Field(ge=1, le=65_535), Number]  # of an image: formats' own bound
-_Finite = Annotated[float, Field(allow_inf_nan=False), Number]
+# What float32 holds, in which inputs and numbers are computed: beyond, they would become infinite, or a divisor 0.
+_LARGEST, _SMALLEST = 3e38, 1e-37
+_Finite = Annotated[float, Field(ge=-_LARGEST, le=_LARGEST, allow_inf_nan=False), Number]
+_Spread = Annotated[float, Field(ge=_SMALLEST, le=_LARGEST, allow_inf_nan=False), Number]
 
 
 def _several_numbers(value: object) -> object:
@@ -128,7 +131,7 @@ class RegressionTask(Section):
     """Of ``huber``: from how many spreads on an error counts linearly."""
     mean: Annotated[tuple[_Finite, ...] | None, BeforeValidator(_several_numbers)] = None
     """Subtracted, one number an output; that of the training labels by default."""
-    spread: Annotated[tuple[PositiveFloat, ...] | None, BeforeValidator(_several_numbers)] = None
+    spread: Annotated[tuple[_Spread, ...] | None, BeforeValidator(_several_numbers)] = None
     """What numbers are divided by then; the training labels' standard deviation by default."""
 
 
@@ -297,7 +300,7 @@ class DataSet(Section):
 # Of the images of ImageNet, red, green and blue, as torchvision's models are trained with them.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-_PerChannel = Annotated[float, Field(allow_inf_nan=False), Number]
+_PerChannel = _Finite
 
 
 class PictureInput(Section):
@@ -330,7 +333,7 @@ class PictureInput(Section):
     """Black and white in images of more than 8 bits; by default from the format."""
     mean: _PerChannel | tuple[_PerChannel, ...] | Literal["measured", "pretrained"] = 0.5
     """Subtracted from values in [0, 1]."""
-    std: PositiveFloat | tuple[PositiveFloat, ...] | Literal["measured", "pretrained"] = 0.25
+    std: _Spread | tuple[_Spread, ...] | Literal["measured", "pretrained"] = 0.25
     """What they are divided by then."""
 
     @model_validator(mode="before")
@@ -399,7 +402,7 @@ class VectorInput(Section):
     """What an empty cell of a column is."""
     mean: _PerChannel | tuple[_PerChannel, ...] | Literal["measured"] = 0.0
     """Subtracted."""
-    std: PositiveFloat | tuple[PositiveFloat, ...] | Literal["measured"] = 1.0
+    std: _Spread | tuple[_Spread, ...] | Literal["measured"] = 1.0
     """What they are divided by then."""
 
     @model_validator(mode="before")

@@ -10,9 +10,10 @@ from pydantic import ValidationError
 
 from mtlcore.suggestions import did_you_mean
 from pipelines.base.errors import UserError
+from pipelines.base.plain_json import read_small
 from pipelines.base.plain_yaml import parse_yaml
 from pipelines.base.progress import note
-from pipelines.base.storage import join
+from pipelines.base.storage import NoFileError, join
 from pipelines.case.case import Case
 from pipelines.case.device import with_device
 from pipelines.case.exported_start import cold_baselines, fill_from_export, with_named_weights
@@ -36,9 +37,13 @@ def read_yaml(path: Path) -> Any:
         UserError: no such file, or it is not plain YAML within the bounds; names line and column.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_small(str(path)).decode()
+    except NoFileError:
+        raise UserError(f"{path}: no regular file; expected one in YAML") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not valid YAML: {error}") from None
+    except ValueError as error:  # too large
+        raise UserError(str(error)) from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     return parse_yaml(text, str(path))

@@ -16,6 +16,7 @@ key of an edge                   what it gives
 """
 
 import csv
+import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from mtlcore import (
 from mtlcore.relatedness.relatedness import known_rows
 from mtlcore.relatedness.rows import expanded_row
 from mtlcore.suggestions import did_you_mean
+from pipelines.base.plain_json import read_small
 
 _BUILT_IN = ("expression_to_au",)
 _WAYS = ("table", "file", "hierarchy", "through", "bins")
@@ -239,7 +241,7 @@ def read_csv_table(file: Path) -> dict[str, dict[str, float | None]]:
             file and line, cell and row.
     """
     try:
-        with file.open(newline="", encoding="utf-8-sig") as opened:
+        with io.StringIO(read_small(str(file)).decode("utf-8-sig"), newline="") as opened:
             lines = list(csv.reader(opened, delimiter="\t" if file.suffix == ".tsv" else ",", strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{file}: not a table in UTF-8: {error}") from None

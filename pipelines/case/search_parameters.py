@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pipelines.base.section import number_of
 
+_LARGEST_WHOLE = 2**53
 _FORMS = (
     "expected {loguniform: [low, high]}, {uniform: [low, high]}, {randint: [low, high]} or {choice: [value, ...]}, and "
     "perhaps when: {KEY: VALUE}"
@@ -107,8 +108,10 @@ def _of_mapping(how: Mapping[str, Any]) -> Parameter:
 
 
 def _range(kind: Any, low: float, high: float, when: Mapping[str, tuple[Any, ...]] | None = None) -> Parameter:
-    if kind == "randint" and (low != int(low) or high != int(high)):
+    if kind == "randint" and math.isfinite(low) and math.isfinite(high) and (low != int(low) or high != int(high)):
         raise ValueError(f"randint: found ends {low:g} and {high + 1:g}; expected whole numbers")
+    if kind == "randint" and max(abs(low), abs(high)) > _LARGEST_WHOLE:
+        raise ValueError(f"randint: found ends {low:g} and {high + 1:g}; expected whole numbers of at most 2^53")
     if not (math.isfinite(low) and math.isfinite(high)) or low > high or (low == high and kind != "randint"):
         raise ValueError(f"{kind}: found [{low:g}, {high:g}]; expected a low end and a higher one")
     if kind == "loguniform" and low <= 0:
@@ -119,13 +122,26 @@ def _range(kind: Any, low: float, high: float, when: Mapping[str, tuple[Any, ...
 def _choice(values: Any, when: Mapping[str, tuple[Any, ...]] | None = None) -> Parameter:
     if not isinstance(values, (list, tuple)) or not values:
         raise ValueError(f"choice: found {values!r}; expected a list of values")
-    return Parameter("choice", values=tuple(_plain(value) for value in values), when=when or {})
+    plain = tuple(_plain(value) for value in values)
+    for value in plain:
+        if not _is_finite(value):
+            raise ValueError(f"choice: found {value!r}; expected values that JSON can hold")
+    return Parameter("choice", values=plain, when=when or {})
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(one) for one in value]
     return number_of(value) if isinstance(value, str) else value
+
+
+def _is_finite(value: Any) -> bool:
+    """Say whether a value holds no number that is none: it would be equal to nothing, and null in the records."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (ValueError, TypeError):
+        return False
+    return True
 
 
 def _is_number(value: object) -> bool:

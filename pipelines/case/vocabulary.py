@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from pipelines.base.errors import UserError
+from pipelines.base.plain_json import read_small
 from pipelines.sources.cells import distinct_cells, whole_number
 from pipelines.sources.embedded import write_embedded
 from pipelines.sources.label_names import read_names
@@ -57,9 +58,11 @@ def with_listed_vocabularies(raw_case: dict[str, Any], folder: Path, *, look_up:
 
 def _of_file(file: Path) -> list[str]:
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"found {str(file)!r}, which cannot be read: {getattr(error, 'strerror', error)}") from None
+        text = read_small(str(file)).decode()
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"found {str(file)!r}, which cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from None
     names = read_names(file.name, text)
     return [names[number] for number in sorted(names, key=_natural)]
 

@@ -17,11 +17,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import yaml
+from pipelines.base.errors import UserError
+from pipelines.base.plain_yaml import parse_yaml
 
 FINISHED = ".finished"
 _PACKAGES = Path(__file__).parents[2]
 _OWN_CODE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_MOST_BYTES = 1 << 20  # of a case file: reading a larger one takes as long as what is saved
 _MOST_FILES = 200_000  # listing more of them takes as long as what is saved
 
 
@@ -50,7 +52,7 @@ def note_finished(
         begun: when the command began, in seconds since the epoch; a source that changed since may not be in the blocks.
     """
     try:
-        raw = yaml.safe_load(case_file.read_text(encoding="utf-8"))
+        raw = _plain(case_file)
         words = [*_words(raw), *(word for override in overrides for word in _words(_value(override)))]
         if any(_OWN_CODE.fullmatch(word) for word in words) or any("://" in word for word in words):
             raise _InDoubtError
@@ -69,7 +71,7 @@ def note_finished(
             "experiment": experiment,
             "watched": {path: state for path, (state, _) in states.items()},
         }
-    except (_InDoubtError, OSError, ValueError, yaml.YAMLError):
+    except (_InDoubtError, OSError, ValueError, UserError):
         return
     file = _note_file(case_file, overrides, storage)
     scratch = file.with_suffix(f".{os.getpid()}")
@@ -97,7 +99,7 @@ def finished(case_name: str, shipped: Path, overrides: Sequence[str]) -> str | N
         if any(_state(path, storage)[0] != was for path, was in watched):
             return None
         return str(noted["experiment"])
-    except (_InDoubtError, OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+    except (_InDoubtError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, UserError):
         return None
 
 
@@ -111,7 +113,7 @@ def _storage_of(case_file: Path, overrides: Sequence[str]) -> str:
         elif key.split(".")[0] == "storage":
             raise _InDoubtError
     if given is None:
-        section = (yaml.safe_load(case_file.read_text(encoding="utf-8")) or {}).get("storage") or {}
+        section = (_plain(case_file) or {}).get("storage") or {}
         given = section.get("path", "kindred-runs")
     if not isinstance(given, str) or "://" in given:
         raise _InDoubtError
@@ -129,8 +131,14 @@ def _note_file(case_file: Path, overrides: Sequence[str], storage: str) -> Path:
     return Path(storage) / FINISHED / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
 
 
+def _plain(case_file: Path) -> Any:
+    if case_file.stat().st_size > _MOST_BYTES:
+        raise _InDoubtError
+    return parse_yaml(case_file.read_text(encoding="utf-8"), str(case_file))
+
+
 def _value(override: str) -> Any:
-    return yaml.safe_load(override.partition("=")[2])
+    return parse_yaml(override.partition("=")[2], override)
 
 
 def _words(value: Any) -> Iterator[str]:

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.base.errors import UserError
+from pipelines.base.plain_json import read_json
 from pipelines.base.progress import bar
-from pipelines.base.storage import StorageUnavailableError, delete, join, read_bytes, write_whole
+from pipelines.base.storage import StorageUnavailableError, delete, join, write_whole
 
 LEASE = ".training.json"
 _BEAT_S = 5.0
@@ -93,7 +94,7 @@ def _beat(file: str, own: dict[str, Any], ended: threading.Event) -> None:
 
 def _read(file: str) -> dict[str, Any] | None:
     try:
-        found = json.loads(read_bytes(file))
+        found = read_json(file)
     except (FileNotFoundError, ValueError):
         return None
     return found if isinstance(found, dict) else None

@@ -1,14 +1,13 @@
 """An experiment from its storage alone, without the case file or the sources: to resume it, or to use it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipelines.base.errors import UserError
 from pipelines.base.plain_yaml import parse_yaml
 from pipelines.base.storage import is_remote, join, kind_of, parent, read_bytes
-from pipelines.blocks.datasets import DataSets, read_data_sets
+from pipelines.blocks.datasets import DataSets, at_root, read_data_sets
 from pipelines.blocks.layout import blocks_root
 from pipelines.case.case import Case
 from pipelines.case.load import load_case, load_content
@@ -45,8 +44,7 @@ def begun_case(run: str, overrides: Sequence[str] = (), *, run_code: bool = Fals
 
     case = load(overrides)
     as_begun = load(()) if overrides else case
-    storage = case.storage.model_copy(update={"path": parent(folder)})
-    case, as_begun = (of.model_copy(update={"storage": storage}) for of in (case, as_begun))
+    case, as_begun = (_moved(of, parent(folder)) for of in (case, as_begun))
     if experiment_folder(case) != experiment_folder(as_begun):
         right = ", ".join(f"training.{key}" for key in WHO_TRAINS)
         raise UserError(
@@ -84,9 +82,16 @@ def begun_data_sets(case: Case) -> DataSets:
         raise UserError(
             f"RUN: found no {file}: nothing has been trained; expected an experiment that `kindred run` has begun"
         )
-    root = blocks_root(case)
-    folders = {name: join(root, folder.rstrip("/").rpartition("/")[2]) for name, folder in data_sets.folders.items()}
-    return replace(data_sets, folders=folders)
+    return at_root(data_sets, blocks_root(case))
+
+
+def _moved(case: Case, path: str) -> Case:
+    """Return a case whose storage lies elsewhere now; blocks that lay below it were moved along."""
+    below = case.storage.path.rstrip("/") + "/"
+    blocks = case.storage.blocks
+    if blocks is not None and blocks.startswith(below):
+        blocks = join(path, *blocks.removeprefix(below).split("/"))
+    return case.model_copy(update={"storage": case.storage.model_copy(update={"path": path, "blocks": blocks})})
 
 
 def _content_of(folder: str, file: str) -> Mapping[str, Any]:

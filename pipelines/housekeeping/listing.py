@@ -1,6 +1,5 @@
 """`kindred list`: the experiments of a storage, how far they are, how large, and what they came to."""
 
-import json
 from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict
@@ -8,7 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.base.errors import UserError
-from pipelines.base.storage import join, kind_of, list_folder, read_bytes
+from pipelines.base.plain_json import read_json
+from pipelines.base.storage import join, kind_of, list_folder
 from pipelines.base.terminal import as_text
 from pipelines.evaluate.results import read_results
 from pipelines.experiment.layout import CASE_FILE, EXPERIMENT
@@ -70,7 +70,7 @@ def _look_at(storage: str, name: str) -> Experiment:
     folder = join(storage, name)
     ended = sum(kind_of(join(run, "run.json")) == "file" for run in run_folders(folder))
     try:
-        runs = len(json.loads(read_bytes(join(folder, EXPERIMENT)))["runs"])
+        runs = len(read_json(join(folder, EXPERIMENT))["runs"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         runs = None
     came_to: tuple[str, ...] = ()

@@ -32,7 +32,7 @@ from pipelines.base.progress import bar, note
 from pipelines.base.ray_session import need_ray
 from pipelines.base.storage import is_remote, join, list_folder
 from pipelines.base.waiting import a_processor
-from pipelines.blocks.datasets import DataSets, read_data_sets, write_data_sets
+from pipelines.blocks.datasets import DataSets, at_root, read_data_sets, write_data_sets
 from pipelines.blocks.layout import blocks_folder, blocks_root
 from pipelines.blocks.manifest import Manifest, read_manifest
 from pipelines.blocks.schema import BLOCK_VERSION, block_schema
@@ -142,7 +142,7 @@ def ingested(case: Case) -> DataSets:
             f"{case.name}: not ingested with these settings (there is no {_record_file(case)}); "
             "`kindred ingest` with the same case and --set comes first"
         )
-    return found
+    return at_root(found, blocks_root(case))
 
 
 def _settings(case: Case, name: str) -> dict[str, Any]:

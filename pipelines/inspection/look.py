@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.base.errors import UserError
-from pipelines.base.storage import join, kind_of, parent, read_bytes
+from pipelines.base.errors import UserError, one_line
+from pipelines.base.storage import StorageUnavailableError, join, kind_of, parent, read_bytes
 from pipelines.sources.archives import archive_kind
 from pipelines.sources.image_folder import is_picture
 from pipelines.sources.tree import Tree
@@ -70,6 +70,18 @@ def look(place: str) -> tuple[str, list[Found]]:
     """
     if kind_of(place) == "none":
         raise UserError(f"PLACE: found {place!r}, and nothing there; expected a folder, an archive or a table")
+    try:
+        return _looked_at(place)
+    except (UserError, StorageUnavailableError):
+        raise
+    except Exception as error:  # whatever damaged bytes bring a library to
+        raise UserError(
+            f"PLACE: {place} cannot be looked at ({type(error).__name__}: {one_line(error)}); expected a folder, an "
+            "archive or a table"
+        ) from error
+
+
+def _looked_at(place: str) -> tuple[str, list[Found]]:
     table = _table_kind(place)
     if table is not None:
         root = parent(place) or "."

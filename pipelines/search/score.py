@@ -8,6 +8,8 @@ import numpy as np
 import safetensors.numpy
 import torch
 
+from pipelines.base.plain_json import parse_json
+from pipelines.base.progress import note
 from pipelines.base.storage import join, read_bytes, write_whole
 from pipelines.blocks.datasets import DataSets
 from pipelines.case.case import Case
@@ -90,11 +92,15 @@ def read_counts(folder: str, seed: int) -> Counts | None:
         content = read_bytes(join(folder, f"counts-{seed}.safetensors"))
     except FileNotFoundError:
         return None
-    arrays = safetensors.numpy.load(content)
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    scores = json.loads(header["__metadata__"]["scores"])
     by_kind: dict[str, dict[str, np.ndarray]] = {"counts": {}, "rows": {}}
-    for name, array in arrays.items():
-        kind, _, task = name.partition(".")
-        by_kind[kind][task] = array.astype(np.float64) if kind == "counts" else array
+    try:
+        arrays = safetensors.numpy.load(content)
+        header = parse_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        scores = parse_json(header["__metadata__"]["scores"])
+        for name, array in arrays.items():
+            kind, _, task = name.partition(".")
+            by_kind[kind][task] = array.astype(np.float64) if kind == "counts" else array
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+        note(f"{folder}: counts-{seed}.safetensors cannot be read ({error}); the seed is compared with nothing")
+        return None
     return Counts(scores, by_kind["counts"], by_kind["rows"])

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from pipelines.base.fingerprint import fingerprint
+from pipelines.base.plain_json import read_json
 from pipelines.base.progress import note
 from pipelines.base.storage import join, list_folder, read_bytes, write_whole
 from pipelines.case.case import Case
@@ -95,10 +96,10 @@ class SearchStore:
     def _read(self, name: str) -> TrialRecord | None:
         file = join(self.folder, TRIALS, name)
         try:
-            return TrialRecord.from_dict(json.loads(read_bytes(file)))
+            return TrialRecord.from_dict(read_json(file))
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, AttributeError):
             note(f"{file}: cut short or damaged; the trial is made again")
             return None
 
@@ -109,7 +110,7 @@ class SearchStore:
     def read_state(self) -> SearchState | None:
         """Return the search's state; None where there is none."""
         try:
-            content = json.loads(read_bytes(join(self.folder, STATE)))
+            content = read_json(join(self.folder, STATE))
             known = {name: content[name] for name in (one.name for one in fields(SearchState)) if name in content}
             known["fresh"] = {int(seed): scores for seed, scores in known.get("fresh", {}).items()}
             return SearchState(**known)
@@ -126,6 +127,9 @@ class SearchStore:
         try:
             return SearchRecord.from_json(read_bytes(join(self.folder, SEARCH)))
         except FileNotFoundError:
+            return None
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            note(f"{join(self.folder, SEARCH)}: cut short or damaged; `kindred tune` makes it again")
             return None
 
 

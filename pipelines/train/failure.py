@@ -2,7 +2,8 @@
 
 import json
 
-from pipelines.base.storage import delete, join, read_bytes, write_whole
+from pipelines.base.plain_json import read_json
+from pipelines.base.storage import delete, join, write_whole
 from pipelines.experiment.run import Run
 from pipelines.train.assignment import WorkerAssignment
 
@@ -28,10 +29,10 @@ def note_failure(work: WorkerAssignment, run: Run, error: Exception) -> None:
 def failure_of(work: WorkerAssignment, run: Run) -> str | None:
     """Return why a run failed in this attempt, or None."""
     try:
-        noted = json.loads(read_bytes(join(work.folder(run), FAILURE)))
-    except (FileNotFoundError, ValueError):
+        noted = read_json(join(work.folder(run), FAILURE))
+        return str(noted["error"]) if noted["attempt"] == work.attempt else None
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    return str(noted["error"]) if noted["attempt"] == work.attempt else None
 
 
 def forget_failure(work: WorkerAssignment, run: Run) -> None:

@@ -1,5 +1,6 @@
 """What `kindred predict` and `kindred serve` do, from the words of their calls."""
 
+import math
 import os
 import secrets
 import signal
@@ -71,6 +72,8 @@ def serve_command(
     """
     from pipelines.use.serve import ServeSettings, import_serve, serving
 
+    if not math.isfinite(gpus):
+        raise UserError(f"--gpus: found {gpus}; expected a number")
     if no_token and host not in _LOOPBACK:
         raise UserError(f"--no-token: found with --host {host}, where others can reach it; expected a token there")
     import_serve()

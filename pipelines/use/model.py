@@ -13,6 +13,7 @@ from torch import Tensor
 from mtlcore import Task
 from mtlcore.exported import ExportedModel
 from pipelines.base.errors import UserError
+from pipelines.base.plain_json import read_small
 from pipelines.case.data import Input, PictureInput, VectorInput
 from pipelines.ingest.boxes import boxes_of, check_there, crop_of
 from pipelines.ingest.decode import decode_input
@@ -144,7 +145,7 @@ class Model:
         if frame is not None:
             data = _column_of_images(data, frame)
             if all(isinstance(one, str | Path) for one in data):
-                data = [Path(one).read_bytes() for one in data]
+                data = [Path(one) for one in data]  # each is read where what is wrong with it is told
         if isinstance(data, Tensor):
             yield from self._of_tensor(data)
             return
@@ -288,6 +289,8 @@ def _column_of_images(data: Any, table: pa.Table) -> list[Any]:
 def _encoded_or_pixels(value: Any) -> bytes | np.ndarray:
     if isinstance(value, bytes | np.ndarray):
         return value
+    if isinstance(value, Path):
+        return read_small(str(value))
     if isinstance(value, Mapping) and value.get("bytes"):  # as Hugging Face keeps an image
         return bytes(value["bytes"])
     if type(value).__module__.startswith("PIL."):

@@ -29,12 +29,14 @@ from mtlcore.exported import Description
 from mtlcore.exported.folder import DESCRIPTION
 from pipelines.base.errors import UserError
 from pipelines.base.fingerprint import fingerprint
+from pipelines.base.plain_json import read_json
 from pipelines.base.progress import bar, note
 from pipelines.base.storage import (
     StorageUnavailableError,
     delete,
     is_remote,
     join,
+    kind_of,
     list_folder,
     read_bytes,
     write_whole,
@@ -160,7 +162,7 @@ def predict_listed(
             done += n
             shown.show(done)
     seconds = time.monotonic() - start
-    outcomes = [json.loads(read_bytes(outcome_file(folder, part.key))) for part in parts]
+    outcomes = [outcome for part in parts if (outcome := _outcome(folder, part.key)) is not None]
     failed = pa.Table.from_pylist([row for outcome in outcomes for row in outcome["failed"]], schema=QUARANTINED)
     quarantined = pa.concat_tables([refused, failed])
     predicted = sum(outcome["rows"] for outcome in outcomes)
@@ -208,10 +210,21 @@ def _begin(folder: str, models: Sequence[Files], asked: Asked) -> set[str]:
         _clear(folder)
         write_whole(join(folder, _ABOUT), about)
         return set()
-    there = {name.removesuffix(".json") for name in list_folder(folder) if name.endswith(".json")} - {"about"}
+    named = {name.removesuffix(".json") for name in list_folder(folder) if name.endswith(".json")} - {"about"}
+    there = {key for key in named if _outcome(folder, key) is not None}
     if there:
         note(f"{folder}: {len(there)} parts are there already")
     return there
+
+
+def _outcome(folder: str, key: str) -> dict[str, Any] | None:
+    """Return what a part came to; None of one whose record is damaged, or whose rows are not there."""
+    try:
+        outcome = read_json(outcome_file(folder, key))
+        whole = isinstance(outcome["rows"], int) and isinstance(outcome["failed"], list)
+    except (ValueError, KeyError, TypeError):
+        return None
+    return outcome if whole and (not outcome["rows"] or kind_of(part_file(folder, key)) == "file") else None
 
 
 def _clear(folder: str) -> None:

@@ -8,6 +8,7 @@ import yaml
 
 from mtlcore.exported import Description, is_exported, read_description
 from pipelines.base.errors import UserError
+from pipelines.base.plain_json import read_small
 from pipelines.base.plain_yaml import parse_yaml
 from pipelines.case.training import Training
 
@@ -34,7 +35,7 @@ def draft_start(export: str, out: str) -> str:
         raise UserError(f"EXPORT: found {export!r}, and no network.json there; expected the folder of `kindred export`")
     try:
         description = read_description(place)
-        case = parse_yaml((place / "case.yaml").read_text(encoding="utf-8"), str(place / "case.yaml"))
+        case = parse_yaml(read_small(str(place / "case.yaml")).decode(), str(place / "case.yaml"))
     except (OSError, ValueError) as error:
         raise UserError(f"EXPORT: {error}") from None
     if not isinstance(case, dict):

@@ -12,7 +12,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import xxhash
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from mtlcore import PairMeasured
@@ -93,7 +93,10 @@ def unpack(name: str, content: bytes) -> Checkpoint:
     """
     about = about_in(name, content)
     # In one order on all workers, who go through them together; safetensors has another in every process.
-    tensors = dict(sorted(safetensors.torch.load(content).items()))
+    try:
+        tensors = dict(sorted(safetensors.torch.load(content).items()))
+    except safetensors.SafetensorError as error:
+        raise NotACheckpointError(f"{name}: its tensors cannot be read: {error}") from None
     return Checkpoint(about=about, tensors=tensors)
 
 
@@ -113,11 +116,14 @@ def about_in(name: str, content: bytes) -> About:
     try:
         text = json.loads(content[8 : 8 + size])["__metadata__"][_ABOUT]
         file_format = json.loads(text)["format"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise NotACheckpointError(f"{name}: not a checkpoint of Kindred") from None
     if file_format != FORMAT:
         raise NotACheckpointError(f"{name}: found format {file_format}; expected format {FORMAT}")
-    return About.model_validate_json(text)
+    try:
+        return About.model_validate_json(text)
+    except ValidationError as error:
+        raise NotACheckpointError(f"{name}: not what a checkpoint says of itself: {error.errors()[0]['msg']}") from None
 
 
 def step_of(name: str) -> int | None:

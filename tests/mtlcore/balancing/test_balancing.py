@@ -19,16 +19,24 @@ from mtlcore.losses.joint_loss import JointLossValue
 from mtlcore.losses.objective import Objective
 from tests.mtlcore.balancing.balancing_problem import (
     JOINT,
-    NAMES,
     A,
     B,
     balancer_of,
     batch,
     gradients,
+    is_installed,
     network_and_balancer,
     train_each,
     trained,
 )
+
+
+def methods(*names):
+    """Return names of methods to test; of one that needs what is not installed a test is skipped, and says so."""
+    return [
+        pytest.param(name, marks=pytest.mark.skipif(not is_installed(name), reason=f"what {name} needs is not here"))
+        for name in names
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +62,7 @@ def step(balancer, shares, absent=()):
     balancer.backward(JointLossValue(sum(shares.values()), {}, objectives))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", methods(*BALANCING_METHODS))
 def test_one_and_two_workers_make_the_same_updates(on_two, name):
     one, first, second = trained(name), on_two(name, False, 0), on_two(name, False, 1)
     assert one.keys() == first.keys() == second.keys()
@@ -63,7 +71,7 @@ def test_one_and_two_workers_make_the_same_updates(on_two, name):
         torch.testing.assert_close(first[key], expected, rtol=2e-3, atol=2e-4, msg=lambda m, key=key: f"{key} {m}")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", methods(*BALANCING_METHODS))
 def test_under_bf16_autocast_updates_are_finite_close_to_full_precision_and_the_same_on_all_workers(on_two, name):
     full, half = trained(name, steps=1), trained(name, bf16=True, steps=1)
     first, second = on_two(name, True, 0), on_two(name, True, 1)
@@ -78,7 +86,7 @@ def test_under_bf16_autocast_updates_are_finite_close_to_full_precision_and_the_
         assert (other - flat[0]).norm() < 0.1 * flat[0].norm()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", methods(*BALANCING_METHODS))
 def test_a_saved_state_goes_on_to_the_same_update(name):
     network, balancer = network_and_balancer(name)
     for t in range(3):
@@ -96,7 +104,8 @@ def test_a_saved_state_goes_on_to_the_same_update(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["gradvac", "excess_mtl", "pcd", "nash_mtl", "dwa", "uncertainty", "gradnorm", "imtl_l", "famo", "db_mtl"]
+    "name",
+    methods("gradvac", "excess_mtl", "pcd", "nash_mtl", "dwa", "uncertainty", "gradnorm", "imtl_l", "famo", "db_mtl"),
 )
 def test_what_is_learned_on_the_way_changes_the_update(name):
     network, balancer = network_and_balancer(name)
@@ -224,12 +233,13 @@ def test_pcgrad_of_two_objectives_projects_each_from_the_other():
     np.testing.assert_allclose(aggregated("pcgrad", np.stack([g, h])).numpy(), expected)
 
 
-def test_nash_mtl_solves_its_bargain_and_fairgrad_at_alpha_1_the_same():
+@pytest.mark.parametrize("name", methods("nash_mtl", "fairgrad"))
+def test_nash_mtl_solves_its_bargain_and_fairgrad_at_alpha_1_the_same(name):
     J = np.array([[1.0, 0.2, 0.0], [-0.3, 2.0, 0.1], [0.1, -0.2, 0.7]])
-    for name, options in (("nash_mtl", {"max_norm": 0.0, "optim_niter": 200}), ("fairgrad", {"alpha": 1.0})):
-        alpha = np.linalg.solve(J.T, aggregated(name, J, **options).numpy())
-        product = (J @ J.T @ alpha) * alpha
-        np.testing.assert_allclose(product, product[0], rtol=2e-2, err_msg=name)
+    options = {"nash_mtl": {"max_norm": 0.0, "optim_niter": 200}, "fairgrad": {"alpha": 1.0}}
+    alpha = np.linalg.solve(J.T, aggregated(name, J, **options[name]).numpy())
+    product = (J @ J.T @ alpha) * alpha
+    np.testing.assert_allclose(product, product[0], rtol=2e-2, err_msg=name)
 
 
 def test_cagrad_betters_the_worst_objective_within_its_ball_even_where_gradients_are_small():
@@ -263,12 +273,12 @@ def test_an_objective_that_no_input_counts_for_does_not_stop_the_others(name):
     assert sum(g.abs().sum() for key, g in gradients(network, balancer, 1).items() if "backbone" in key) > 0.1
 
 
-def test_gradients_that_are_not_finite_reach_the_callers_check():
+@pytest.mark.parametrize("name", methods(*AGGREGATORS))
+def test_gradients_that_are_not_finite_reach_the_callers_check(name):
     J = torch.ones(3, 4)
     J[1, 2] = math.inf
-    for name in AGGREGATORS:
-        options = {"weights": {"t0": 1, "t1": 1, "t2": 1}} if name == "constant" else {}
-        assert not aggregated(name, J, **options).isfinite().all(), name
+    options = {"weights": {"t0": 1, "t1": 1, "t2": 1}} if name == "constant" else {}
+    assert not aggregated(name, J, **options).isfinite().all()
 
 
 def test_uncertainty_follows_the_gradient_of_its_objective():
@@ -449,7 +459,7 @@ def test_wrong_settings_are_refused_with_what_was_found(name, objectives, option
 
 def test_a_package_that_is_missing_is_named_with_how_to_install_it(monkeypatch):
     monkeypatch.setattr("mtlcore.balancing.torchjd_aggregators.find_spec", lambda package: None)
-    with pytest.raises(ValueError, match=r"'nash_mtl' needs cvxpy, ecos, .* pip install 'kindred-mtl\[solvers\]'"):
+    with pytest.raises(ValueError, match=r"'nash_mtl' needs cvxpy, ecos, .* pip install 'kindred-mtl\[nash-mtl\]'"):
         build_aggregator("nash_mtl", "abc", {})
     assert build_balancer("upgrad", "abc", [torch.zeros(2, requires_grad=True)], []), "needs no solver"
 
