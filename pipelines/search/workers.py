@@ -188,12 +188,12 @@ def run_trials(
     this_node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     hosted = ray.remote(num_cpus=0, max_concurrency=2 * at_once + 4, scheduling_strategy=this_node)(Desk)
     desk = hosted.remote(case, space, folder, extend)
-    shared = ray.put((case, data_sets))
+    shared, worker_class = ray.put((case, data_sets)), _worker_class(case, this_node)
     waiting: dict[Any, tuple[str, Any]] = {}
     restarts = 0
 
     def start(name: str) -> None:
-        actor = _worker_class(case).remote(*ray.get(shared), folder, desk, is_own_ray())
+        actor = worker_class.remote(*ray.get(shared), folder, desk, is_own_ray())
         waiting[actor.work.remote(name)] = (name, actor)
 
     summary: Summary = ray.get(desk.summary.remote())
@@ -221,8 +221,11 @@ def run_trials(
     ray.get(desk.close.remote(True))
 
 
-def _worker_class(case: Case) -> Any:
+def _worker_class(case: Case, this_node: Any) -> Any:
     import ray
 
+    # One that waits for a trainer stands beside the driver: a node that an autoscaler takes away must not end it.
+    where = this_node if case.training.max_workers > 1 else "DEFAULT"
     # malloc reads its environment when a process starts
-    return ray.remote(**worker_request(case), runtime_env={"env_vars": HEAP_ENVIRONMENT})(TrialWorker)
+    environment = {"env_vars": HEAP_ENVIRONMENT}
+    return ray.remote(**worker_request(case), scheduling_strategy=where, runtime_env=environment)(TrialWorker)

@@ -2,9 +2,11 @@
 
     python tests/benchmarks/search.py bookkeeping               10,000 trials that train nothing: time a report, memory
     python tests/benchmarks/search.py halving CASE [--set ...]  the same configurations with asha and all to the end
+    python tests/benchmarks/search.py wall CASE [--set ...]     a search on Ray, and the same trials trained bare
 
 The second trains every configuration twice, in this process, one after the other, and prints how near the best of asha
-comes to the best of all, at what share of the steps, and both wall times beside the time of the bare training alone.
+comes to the best of all, at what share of the steps. The third runs a search as `kindred tune` does, one trial at a
+time, then trains and scores its trials in this process without it, and prints both wall times; ``--rounds`` times.
 """
 
 import argparse
@@ -13,6 +15,7 @@ import resource
 import sys
 import tempfile
 import time
+import uuid
 from contextlib import redirect_stderr
 from pathlib import Path
 
@@ -20,11 +23,14 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from pipelines import commands
 from pipelines.case.load import load_case
+from pipelines.experiment.run import list_runs
 from pipelines.ingest.ingest import ingested
-from pipelines.search.job import work_here
+from pipelines.search.job import fit_here, score_here, trial_case, work_here
 from pipelines.search.search import Job, Search
 from pipelines.search.store import SearchStore
-from pipelines.search.tune import space_of
+from pipelines.search.tune import space_of, tune
+from pipelines.train.assignment import WorkerAssignment
+from pipelines.train.worker import Worker
 
 REPORTS, STEPS = 16, 64
 
@@ -120,19 +126,54 @@ def halving(name, overrides):
     print(f"wall time over that of the trials themselves: {seconds / inside:.3f}")
 
 
+def wall(name, overrides, rounds):
+    """Run a search on Ray, then its trials bare; print both wall times, every round in folders of its own."""
+    for i in range(rounds):
+        # Every trial to its end, one at a time: what is left beside training is the search.
+        more = ["tuning.search=random", "tuning.scheduler=none", "tuning.concurrency=1", f"tuning.search_seed={i}"]
+        case = load_case(name, [*more, *overrides])
+        commands.ingest(case)
+        data_sets = ingested(case)
+        begun = time.perf_counter()
+        with redirect_stderr(io.StringIO()):
+            found = tune(case, data_sets)
+        searched = time.perf_counter() - begun
+        data_sets = data_sets.of_split("train", "validation")
+        trials = [(of, seed) for of in found.record.trials for seed in of.by_seed]
+        chosen = next((of for of in found.record.trials if found.record.fresh and of.number == _fresh_of(found)), None)
+        trials += [(chosen, seed) for seed in found.record.fresh if chosen]
+        begun = time.perf_counter()
+        with tempfile.TemporaryDirectory() as scratch, redirect_stderr(io.StringIO()):
+            for number, (of, seed) in enumerate(trials):
+                tried = trial_case(case, Job(of.number, of.settings, of.name, (seed,), False), seed)
+                folder, runs = f"{scratch}/{number}", list_runs(tried)
+                fit_here(Worker(), WorkerAssignment(tried, tuple(runs), data_sets, folder, uuid.uuid4().hex))
+                score_here(Worker().device, data_sets, tried, runs, folder)
+        bare = time.perf_counter() - begun
+        print(f"{len(trials)} trainings: search {searched:.0f} s, bare {bare:.0f} s, ratio {searched / bare:.3f}")
+
+
+def _fresh_of(found):
+    return SearchStore(found.folder).read_state().fresh_of
+
+
 def main():
     """Run what the arguments say."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["bookkeeping", "halving"])
+    parser.add_argument("what", choices=["bookkeeping", "halving", "wall"])
     parser.add_argument("case", nargs="?", default="digits")
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     parser.add_argument("--trials", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=2)
     arguments = parser.parse_args()
-    if arguments.what == "halving":
+    if arguments.what != "bookkeeping":
         from pipelines.base.ray_session import ray_on_demand
 
         with ray_on_demand():
-            halving(arguments.case, arguments.overrides)
+            if arguments.what == "halving":
+                halving(arguments.case, arguments.overrides)
+            else:
+                wall(arguments.case, arguments.overrides, arguments.rounds)
         return
     for scheduler in ("none", "asha", "median", "hyperband"):
         bookkeeping(arguments.trials, scheduler)

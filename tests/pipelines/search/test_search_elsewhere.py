@@ -2,7 +2,6 @@
 
 import os
 import random
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,19 +13,29 @@ from tests.object_storage import CREDENTIALS, make_bucket, proxy, s3_server, url
 from tests.pipelines.search.simulated import Events, search_of, simulated_case, work
 
 ROOT = Path(__file__).parents[3]
-DRIVER = """
+# Each search is a process of its own, of one program that has imported everything; it tells every write of a record,
+# and is killed at whatever it is at when so many have been told.
+DRIVERS = """
 import os, signal, sys
 from pipelines.search.store import SearchStore
 from tests.pipelines.search.simulated import Events, search_of, simulated_case, work
-left = int(sys.argv[2])
-class Dying(SearchStore):
+class Telling(SearchStore):
     def write_trial(self, record):
-        global left
         super().write_trial(record)
-        left -= 1
-        if not left:
-            os.kill(os.getpid(), signal.SIGKILL)
-work(search_of(simulated_case(), sys.argv[1], store=Dying), Events(), workers=1)
+        os.write(tell, b".")
+for left in map(int, sys.argv[2:]):
+    told, tell = os.pipe()
+    driver = os.fork()
+    if not driver:
+        work(search_of(simulated_case(), sys.argv[1], store=Telling), Events(), workers=1)
+        os._exit(0)
+    os.close(tell)
+    while left and (read := os.read(told, left)):
+        left -= len(read)
+    os.kill(driver, signal.SIGKILL)
+    os.waitpid(driver, 0)
+    os.close(told)
+    assert not left, "it had ended before"
 """
 
 
@@ -41,15 +50,17 @@ def undisturbed(tmp_path_factory):
     return found_in(folder)
 
 
-def test_a_driver_that_is_killed_at_a_random_moment_is_gone_on_from(undisturbed, tmp_path):
-    writes = random.randrange(2, 90)
+def test_a_driver_that_is_killed_five_times_at_random_moments_is_gone_on_from(undisturbed, tmp_path):
+    writes = [str(random.randrange(2, 16)) for _ in range(5)]  # of 98 in all
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", DRIVER, str(tmp_path), str(writes)]
-    assert subprocess.run(command, env=environment, cwd=ROOT, check=False).returncode == -signal.SIGKILL, writes
+    command = [sys.executable, "-c", DRIVERS, str(tmp_path), *writes]
+    killed = subprocess.run(command, env=environment, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert killed.returncode == 0, (writes, killed.stderr)
     before = {number: of for number, of in found_in(tmp_path).items() if of[1] in ("finished", "stopped")}
+    assert before
     search, events = search_of(simulated_case(), tmp_path), Events()
     work(search, events, workers=1)
-    assert found_in(tmp_path) == undisturbed
+    assert found_in(tmp_path) == undisturbed, writes
     repeated = {number for number, seed in events.scored() if number in before and seed < before[number][3]}
     assert not repeated, "what was finished is never run again"
 
