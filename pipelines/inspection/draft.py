@@ -188,7 +188,7 @@ def _training(found: Sequence[Found]) -> Iterator[str]:
     rows = sum(one.rows for one in found if one.split in (None, "train"))
     batch = 64 if rows >= 640 else 16
     yield "training:"
-    yield "  steps: 1000               # updates of every network"
+    yield "  steps: 1000               # updates of every network; a shared one needs more than one of a single task"
     yield f"  batch_size: {batch}"
     yield "  device: auto              # a GPU where there is one"
     yield "  seeds: [0, 1, 2]          # five or more before you judge"
