@@ -1,6 +1,8 @@
 """Align a source's own words to a task's vocabulary: classes to numbers, labels to true, false and not annotated."""
 
+import ast
 import csv
+import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,6 +34,8 @@ from pipelines.sources.listing import column
 _MOST_LOOKED_UP = 100  # words outside the vocabulary, for the nearest inside: nobody reads more
 _TRUE, _FALSE = {"1", "true", "yes", "y", "t", "on"}, {"0", "false", "no", "n", "f", "off"}
 _UNKNOWN = {"unknown", "not annotated"}
+_NOBODYS = {"na", "n/a", "nan", "null", "none", "?", "-", "unk", "unknown", "missing", "nil", "#n/a"}
+_LONGEST_LIST = 10_000  # characters
 _BAR, _BLANK = "|", " "
 _SEPARATORS = (_BLANK, ",", ";", "|", "/", "+", "&", "\t")  # looked for where a cell is no label
 
@@ -144,7 +148,8 @@ class _Words:
         self._looked_up += 1
         if self._looked_up > _MOST_LOOKED_UP:
             return Wrong(found_word)
-        return Wrong(found_word + (self._several(text) or did_you_mean(text, [*self.number, *self.aliases])))
+        hint = self._several(text) or _meaning_of(text) or did_you_mean(text, [*self.number, *self.aliases])
+        return Wrong(found_word + hint)
 
     def _several(self, text: str) -> str:
         """Propose a separator between whose parts all words are known."""
@@ -186,6 +191,15 @@ class _Words:
         return None if math.isnan(intensity) else intensity >= threshold
 
 
+def _meaning_of(text: str) -> str:
+    """Say which key a word asks for that stands for nobody's answer, or for a class by its number."""
+    if text.lower() in _NOBODYS:
+        return f"; if nobody said anything there, set labels.<task>.not_annotated: [{text!r}]"
+    if text.isdecimal():
+        return "; labels.<task>.names or labels.<task>.values says what numbers mean"
+    return ""
+
+
 def _classes(cells: Any, words: _Words) -> Aligned:
     which, means = meanings(cells, words.place)
     return Aligned(taken_labels(means, which, pa.int32()), wrong_of(means, which), pa.nulls(len(which), pa.string()))
@@ -203,11 +217,29 @@ def _split(text: str, separator: str) -> list[str]:
     return [part.strip() for part in parts]
 
 
+def _listed(text: str) -> list[str] | None:
+    """Read a list as pandas or a JSON writer puts it into a cell, ['a', 'b']; None where it is none of words."""
+    if not text.startswith("[") or not text.endswith("]") or len(text) > _LONGEST_LIST:
+        return None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        try:
+            found = ast.literal_eval(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return None
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        return None
+    return [one.strip() for one in found]
+
+
 def _parts(text: str, words: _Words) -> list[str]:
     """Return the words of a cell; what is a label as a whole, with a separator in it, is one."""
     separator = words.rule.separator or _BAR
     if text in words.number or text in words.aliases:
         return [text]
+    if (listed := _listed(text)) is not None:
+        return listed
     parts = _split(text, separator)
     found: list[str] = []
     start = 0

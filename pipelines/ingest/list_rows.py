@@ -19,7 +19,7 @@ from pipelines.case.build import relatedness_of, tasks_of
 from pipelines.case.case import Case
 from pipelines.case.data import DataSet, MultilabelTask, Select
 from pipelines.case.split import Part
-from pipelines.ingest.boxes import input_of_data_set, with_boxes
+from pipelines.ingest.boxes import BOX, input_of_data_set, with_boxes
 from pipelines.ingest.chunks import Chunk, chunk_bounds, digest, rows_per_chunk
 from pipelines.ingest.divide import part_of_rows
 from pipelines.ingest.labels import (
@@ -343,6 +343,7 @@ def _without_duplicates(rows: pa.Table, reasons: pa.ChunkedArray) -> pa.ChunkedA
     if not same.any():
         return reasons
     refused: list[str | None] = reasons.to_pylist()
+    boxes = "; of several boxes in an image source.id_column tells which is which" if BOX in rows.column_names else ""
     for group in _groups(np.flatnonzero(same)):
         usable = [i for i in group if refused[i] is None]
         contents = {json.dumps(row, default=str) for row in rows.take(pa.array(usable, pa.int64())).to_pylist()}
@@ -353,7 +354,7 @@ def _without_duplicates(rows: pa.Table, reasons: pa.ChunkedArray) -> pa.ChunkedA
                 refused[i] = "duplicate id: the same row again"
         else:
             for i in usable:
-                refused[i] = f"duplicate id: {len(usable)} rows that differ"
+                refused[i] = f"duplicate id: {len(usable)} rows that differ{boxes}"
     return pa.chunked_array([pa.array(refused, pa.string())])
 
 

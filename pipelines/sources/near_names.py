@@ -95,16 +95,21 @@ def _spelt(wanted: Sequence[str], stored: Sequence[str]) -> tuple[dict[str, str]
     return spelt, differs
 
 
+def _last(name: str) -> str:
+    """Return a path's last part, as it is written here or on Windows."""
+    return posixpath.basename(name.replace("\\", "/"))
+
+
 def _with_hints(found: pa.Table, unknown: set[str], stored: Sequence[str]) -> pa.Table:
     """Say of a missing file where one of its name lies, if one does."""
     by_name: dict[str, list[str]] = {}
-    wanted = {posixpath.basename(name) for name in unknown if name}
+    wanted = {_last(name) for name in unknown if name}
     for name in stored:
         if (last := posixpath.basename(name)) in wanted:
             by_name.setdefault(last, []).append(name)
     reasons = []
     for name, reason in zip(found["name"].to_pylist(), found["refused"].to_pylist(), strict=True):
-        near = by_name.get(posixpath.basename(name or ""), []) if reason == _MISSING else []
+        near = by_name.get(_last(name or ""), []) if reason == _MISSING else []
         if near:
             folder = near[0].removesuffix(name or "")
             add = f"; set source.file_prefix: {folder!r}" if len(near) == 1 and near[0] == folder + (name or "") else ""

@@ -32,6 +32,7 @@ from pipelines.sources.places import Place
 from pipelines.sources.settings import Columns as ColumnNames
 from pipelines.sources.source import SourceSettings
 from pipelines.sources.table_columns import Columns, encode, named_numbers, resolved
+from pipelines.sources.text_encoding import not_a_text_table
 
 
 def _one_byte(given: str) -> str:
@@ -119,7 +120,7 @@ def list_csv(place: Place, source: CsvTable) -> Listing:
     content = place.tree().read(place.file)
     if not content.strip():
         raise UserError(f"{place}: the file is empty; expected a line with the columns' names")
-    if (problem := _not_utf8(content)) is not None:
+    if (problem := not_a_text_table(content)) is not None:
         raise UserError(f"{place}: {problem}")
     # a table between tabs has captions and inches, not quotes
     quotes = source.delimiter != "\t" and source.quoting != "none"
@@ -159,14 +160,6 @@ def _header(content: bytes, delimiter: str, quotes: bool) -> list[str]:
         return content[: end - 1].decode().split(delimiter)
     options = pacsv.ParseOptions(delimiter=delimiter, quote_char='"' if quotes else False)
     return pacsv.open_csv(pa.BufferReader(content[:end]), parse_options=options).schema.names  # type: ignore[no-any-return]
-
-
-def _not_utf8(content: bytes) -> str | None:
-    try:
-        content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        return f"byte {error.start} is not UTF-8; expected a table in UTF-8"
-    return None
 
 
 def list_json_lines(place: Place, source: JsonLines) -> Listing:

@@ -32,6 +32,7 @@ from pipelines.base.storage import (
 )
 from pipelines.sources.archives import DECOMPRESSED, archive_kind, is_folder
 from pipelines.sources.fetch import fetch
+from pipelines.sources.text_encoding import not_a_text_table
 
 FILES = pa.schema(
     [
@@ -145,10 +146,10 @@ class Tree:
         Raises:
             UserError: there is no such file, or it is not UTF-8.
         """
-        try:
-            return self.read(name).decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise UserError(f"{self}: {name!r}: byte {error.start} is not UTF-8; expected a table in UTF-8") from None
+        content = self.read(name)
+        if (problem := not_a_text_table(content)) is not None:
+            raise UserError(f"{self}: {name!r}: {problem}")
+        return content.decode("utf-8-sig")
 
     def find(self, names: pa.Array) -> pa.Table:
         """Find files by name.

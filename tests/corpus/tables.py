@@ -97,6 +97,12 @@ TABLES = [
         beside={"names.csv": 'id,name\n7,"cat"\n3,dog\n'},
     ),
     Table(
+        "lists-as-pandas-writes-them",
+        columns("\"['furry', 'flies']\"", "\"['furry']\"", "[]", '"[""flies""]"', names="traits"),
+        cell(),
+        [BOTH, FURRY, NONE, FLIES],
+    ),
+    Table(
         "annotators",
         columns("cat,cat,dog", "dog,,", "cat,dog,", ",,", names="x,y,z"),
         {"kind": {"from": "annotators", "columns": ["x", "y", "z"]}},
@@ -219,6 +225,11 @@ REFUSED = [
         "set labels.<task>.separator: ' '",
         labels={"traits": IN_ONE_CELL},
     ),
+    Refused("web-page", "<!DOCTYPE html><html>404</html>\n", "found a web page"),
+    Refused("lfs-pointer", "version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "git lfs pull"),
+    Refused("workbook", "PK\x03\x04xl/workbook.xml\n", "save the sheet as CSV"),
+    Refused("nobody-said", "file,kind\na.png,N/A\n", "set labels.<task>.not_annotated: ['N/A']"),
+    Refused("numbers-without-names", "file,kind\na.png,3\n", "labels.<task>.names or labels.<task>.values"),
     Refused(
         "minus-one-proposed",
         "file,furry,flies\na.png,1,-1\n",

@@ -144,3 +144,14 @@ def test_files_in_folders_are_images_by_content_and_the_rest_is_counted(any_case
         left_out + "*.db": 1,
         left_out + "without an ending": 1,
     }
+
+
+@pytest.mark.parametrize(("encoding", "told"), [("utf-16", "iconv -f UTF-16"), ("latin-1", "iconv -f ISO-8859-1")])
+def test_a_table_in_another_encoding_is_told_with_what_makes_it_utf8(any_case, tmp_path, encoding, told):
+    write(tmp_path / "a.png", picture(0))
+    data_set = DataSet.model_validate({"source": {"kind": "csv", "path": "pets.csv"}, "labels": REFUSED[0].labels})
+    write(tmp_path / "pets.csv", "file,kind,note\na.png,cat,é\n".encode(encoding))
+    case = any_case.model_copy(update={"data_root": str(tmp_path), "datasets": {"pets": data_set}})
+    with pytest.raises(UserError) as problem:
+        list_data_set(case, "pets")
+    assert told in str(problem.value)

@@ -217,6 +217,16 @@ def test_columns_may_be_called_otherwise_in_a_dataset_and_a_wrong_name_is_told(t
         cropped_case(tmp_path, crop=None, more={"crop": corners})
 
 
+def test_several_boxes_of_an_image_are_several_rows_where_a_column_tells_them_apart(tmp_path):
+    table = "face,file,kind,x,y,w,h\n1,a.png,cat,1,2,12,10\n2,a.png,dog,30,2,12,10\n"
+    source = {"kind": "csv", "path": "pets/pets.csv"}
+    case, _ = cropped_case(tmp_path, table=table, more={"source": source})
+    assert all("source.id_column" in reason for reason in list_data_set(case, "pets").refused["reason"].to_pylist())
+    case, _ = cropped_case(tmp_path, table=table, more={"source": source | {"id_column": "face"}})
+    rows = list_data_set(case, "pets").rows
+    assert rows["input.box"].to_pylist() == [[1, 2, 13, 12], [30, 2, 42, 12]]
+
+
 def test_exchanged_eyes_are_told_before_every_face_stands_on_its_head(tmp_path):
     table = "file,kind,lx,ly,rx,ry\na.png,cat,40,10,20,10\nb.png,dog,41,9,20,10\nc.png,dog,10,9,20,10\n"
     case, _ = cropped_case(tmp_path, crop=EYES, table=table)

@@ -1,0 +1,32 @@
+"""What is told of a text file that is not UTF-8: what it seems to be instead, and how it becomes one that is."""
+
+import codecs
+
+_BINARY = (
+    (b"PK\x03\x04", "an Excel workbook or another zip archive: save the sheet as CSV"),
+    (b"\xd0\xcf\x11\xe0", "an Excel workbook: save the sheet as CSV"),
+    (b"\x1f\x8b", "compressed by gzip: unpack it"),
+    (b"PAR1", "Parquet: set source.kind: parquet"),
+    (b"\x93NUMPY", "an array of NumPy: set source.kind: numpy"),
+)
+_POINTER = b"version https://git-lfs.github.com/"
+
+
+def not_a_text_table(content: bytes) -> str | None:
+    """Say it where the bytes of a table are no text in UTF-8, or text of another kind; None where they may be one."""
+    for begins, what in _BINARY:
+        if content.startswith(begins):
+            return f"found {what}; expected a table as text in UTF-8"
+    if content.startswith(_POINTER):
+        return "found a pointer of Git LFS in the place of the file; `git lfs pull` brings it"
+    if content[:200].lstrip(b"\xef\xbb\xbf \r\n\t").lower().startswith((b"<!doctype html", b"<html")):
+        return "found a web page, perhaps a download that was refused; expected a table as text"
+    try:
+        content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        other = "UTF-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "ISO-8859-1"
+        return (
+            f"byte {error.start} is not UTF-8; expected a table in UTF-8 (`iconv -f {other} -t UTF-8 FILE` writes it, "
+            f"if it is {other})"
+        )
+    return None
