@@ -15,8 +15,13 @@ from pipelines.case.problems import no_such
 from pipelines.sources.listing import ROWS
 
 # Columns of every block and of the rows that a source lists, the whole loss in a run's history, the objective of
-# related pairs, and the mean over tasks.
-RESERVED = ("id", "input", "source", "split", "loss", "matching", "mean", *sorted({*ROWS.names} - {"id", "source"}))
+# related pairs, the mean over tasks and the other objectives of a search, what stands beside the losses in logs, and
+# why an input has no prediction.
+RESERVED = (
+    *("id", "input", "source", "split", "loss", "matching", "mean", "safe", "delta_m", "pareto"),
+    *("step", "event", "lr", "rows_per_s", "data_wait", "problem", "embedding"),
+    *sorted({*ROWS.names} - {"id", "source"}),
+)
 
 
 def check_tasks(case: Case) -> Iterator[str]:

@@ -37,7 +37,7 @@ def test_a_value_that_would_fail_later_is_refused(override, words):
     assert words in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["mean", *ROWS.names])
+@pytest.mark.parametrize("name", ["mean", "safe", "pareto", "step", "lr", "data_wait", "problem", *ROWS.names])
 def test_no_task_has_the_name_of_a_column_of_ours(name):
     with pytest.raises(UserError, match=rf"tasks\.{name}: the name is taken"):
         load_case("digits", [f"tasks.{name}={{kind: multiclass, classes: [a, b]}}"])
