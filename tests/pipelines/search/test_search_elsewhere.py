@@ -4,11 +4,18 @@ import os
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pipelines.case.load import load_case
+from pipelines.ingest.ingest import ingest, ingested
+from pipelines.search.job import work_here
+from pipelines.search.score import read_counts
+from pipelines.search.search import Search
 from pipelines.search.store import SearchStore
+from pipelines.search.tune import space_of
 from tests.object_storage import CREDENTIALS, make_bucket, proxy, s3_server, url_at
 from tests.pipelines.search.simulated import Events, search_of, simulated_case, work
 
@@ -84,3 +91,36 @@ def test_records_in_a_bucket_that_fails_every_tenth_request_are_the_same(undistu
     assert {number: of[:3] for number, of in found.items() if of[1] == "stopped"}
     assert all(of[1] in ("finished", "stopped") for of in found.values())
     assert all(events.scored().count(event) == 1 for event in events.scored() if event[1] < 3)
+
+
+def test_trials_in_a_bucket_that_fails_every_tenth_request_come_to_what_they_do_on_a_disk(
+    digits_store, ray_local, tmp_path, monkeypatch
+):
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    sets = [f"storage.path={digits_store}", "training.steps=15", "training.validation.every_steps=5"]
+    sets += ["training.checkpoints.every_steps=8", "evaluation.replicates=50", "tuning.objective=mean"]
+    # One network for one task, and so no baselines beside the two trials.
+    sets += ["arms={alone: {matching: none, tasks: digit}}", "tuning.arm=alone", "evaluation.baseline=alone"]
+    sets += ["tuning.space={training.optimizer.lr: {choice: [0.001, 0.002]}}", "evaluation.main_task=digit"]
+    sets += ["tuning.trials=1", "tuning.seeds=[0]", "tuning.fresh_seeds=1", "tuning.search=random"]
+    case = load_case("digits", sets)
+    ingest(case)
+    data_sets = ingested(case).of_split("train", "validation")
+
+    def searched(folder):
+        store = SearchStore(folder)
+        work_here("worker", Search(case, space_of(case), store), case, data_sets, store)
+        trials = [replace(of, seconds=0.0, ended=None) for of in store.read_trials()]
+        counts = [read_counts(store.trial_folder(of.number), 0) for of in trials]
+        return trials, [counted.scores for counted in counts if counted], store.read_state()
+
+    with s3_server() as port:
+        make_bucket(port, "pets")
+        with proxy(port, fail_every=10) as passing:
+            found = searched(url_at(passing.port, "pets/search", anonymous=False))
+        assert passing.failed.total() > 3
+    expected = searched(str(tmp_path))
+    assert found[:2] == expected[:2]
+    assert [of.state for of in found[0]] == ["finished", "finished"]
+    assert found[2].fresh == expected[2].fresh

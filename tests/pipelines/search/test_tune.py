@@ -1,6 +1,7 @@
 """`kindred tune` on real trials: validation alone, what failed is told, and its best case is one that runs."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,14 @@ from pipelines import commands as steps
 from pipelines.base.errors import UserError
 from pipelines.case.load import load_case
 from pipelines.evaluate.evaluate import predict_runs, split_tests
+from pipelines.experiment.lease import training_lease
 from pipelines.experiment.run import list_runs, read_record
 from pipelines.ingest.ingest import ingested
 from pipelines.search.conclude import conclude
 from pipelines.search.job import trial_case, work_here
 from pipelines.search.search import Job, Search
 from pipelines.search.settings import with_case_settings
-from pipelines.search.store import SearchStore
+from pipelines.search.store import SearchStore, search_folder
 from pipelines.search.tune import space_of, tune
 from tests.commands import kindred_here
 
@@ -62,6 +64,10 @@ def test_a_search_on_ray_scores_on_validation_and_finds_its_trials_again_without
                 assert record.scores[name] == pytest.approx(expected)
     told = kindred_here("tune", "digits", "--json", *(f"--set={setting}" for setting in sets))
     assert told.returncode == 0, told.stderr
+    with training_lease(found.folder):
+        refused = kindred_here("tune", "digits", "--extend=1", *(f"--set={setting}" for setting in sets))
+    assert refused.returncode == 2
+    assert f"process {os.getpid()} on" in refused.stderr
     again = json.loads(told.stdout)
     assert again["trials"] == json.loads(json.dumps([of.as_dict() for of in found.record.trials]))
 
@@ -115,13 +121,17 @@ def test_where_nothing_beats_the_baselines_no_case_is_written_and_the_reason_is_
     assert len(found.record.fresh) == 2
 
 
-def test_the_best_case_is_a_case_whose_comments_say_where_values_came_from(digits_store, ray_local, tmp_path):
+def test_the_best_case_says_where_values_came_from_and_confirm_scores_its_arms_on_the_test_split(
+    digits_store, ray_local
+):
     # Trained without couplings for so few steps a network knows little: ILL is a large gain.
     sets = ["training.matching.ill.weight=0", "training.matching.dm.weight=0", f"storage.path={digits_store}"]
     sets += ["tuning.space={ill.weight: {choice: [6, 10]}}", "tuning.search=grid", "tuning.seeds=[0, 1, 2]"]
-    case = load_case("digits", [*SMALL, "training.steps=40", *sets, "tuning.objective=digit"])
+    sets = [*SMALL, "training.steps=40", *sets, "tuning.objective=digit"]
+    case = load_case("digits", sets)
     steps.ingest(case)
-    _, found = search_here(case, tmp_path)
+    # Where the command will look for it, and find it done.
+    _, found = search_here(case, search_folder(case, {key: of.as_dict() for key, of in space_of(case).items()}))
     assert found.case_file is not None, found.record.verdict
     chosen = found.record.trials[found.record.chosen]
     best = load_case(found.case_file)
@@ -131,6 +141,39 @@ def test_the_best_case_is_a_case_whose_comments_say_where_values_came_from(digit
     text = Path(found.case_file).read_text()
     assert text.count(f"weight: {float(weight)}  # trial {chosen.number}; was 0.0") == 2
     assert "with fresh seeds" in text.splitlines()[1]
+
+    command = "tune", "digits", "--json", "--confirm", *(f"--set={setting}" for setting in sets)
+    told = kindred_here(*command)
+    assert told.returncode == 0, told.stderr
+    result = json.loads(told.stdout)
+    assert result["chosen"] == chosen.number
+    assert set(result["confirmed"]["results"]["arms"]) == set(case.arms)
+    assert Path(result["confirmed"]["report"]).is_file()
+    runs = {file: file.stat().st_mtime_ns for file in Path(result["confirmed"]["experiment"]).glob("runs/**/run.json")}
+    assert len(runs) == len({run.folder("") for run in list_runs(best)})
+    assert json.loads(kindred_here(*command).stdout)["confirmed"] == result["confirmed"]
+    assert {file: file.stat().st_mtime_ns for file in runs} == runs, "nothing is trained a second time"
+
+
+def test_trials_of_two_workers_are_trained_by_both_and_end_early_together(digits_store, ray_local):
+    arms = "{alone: {matching: none, tasks: digit}}"  # one network, and no baselines to train beside it
+    space = "{training.optimizer.lr: {choice: [1.0e-7]}}"
+    sets = [*SMALL, f"storage.path={digits_store}", f"arms={arms}", "tuning.arm=alone", f"tuning.space={space}"]
+    sets += ["evaluation.baseline=alone", "evaluation.main_task=digit", "tuning.search=grid", "tuning.trials=1"]
+    sets += ["training.workers=2", "training.validation.every_steps=5", "tuning.grace_steps=5", "tuning.reduction=2"]
+    case = load_case("digits", [*sets, "tuning.seeds=[0]", "tuning.fresh_seeds=0", "tuning.concurrency=1"])
+    steps.ingest(case)
+    found = tune(case, ingested(case))
+    shipped, other = found.record.trials
+    assert (shipped.state, shipped.origin) == ("finished", "shipped")
+    assert [point.step for point in shipped.curve] == [5, 10, 15]
+    assert (other.state, [point.step for point in other.curve]) == ("stopped", [5])
+    for of in (shipped, other):
+        tried = trial_case(case, Job(of.number, of.settings, "", (0,), True), 0)
+        (run,) = list_runs(tried)
+        record = read_record(run.folder(SearchStore(found.folder).trial_folder(of.number)))
+        assert record["workers"] == 2
+        assert record["steps"] == of.curve[-1].step
 
 
 def test_every_trial_failed_is_exit_code_1_and_they_stay_in_the_table(digits_store, ray_local):
