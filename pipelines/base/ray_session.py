@@ -10,11 +10,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 
 from pipelines.base.errors import UserError
 from pipelines.base.own_packages import worker_environment
 from pipelines.base.progress import bar
+from pipelines.base.ray_watch import RayLostError, ending_with_ray, own_processes
 from pipelines.base.termination import sigterm_kept
 
 # Read by Ray when it is imported, and by Ray Train in the processes that it starts.
@@ -68,6 +69,7 @@ def ray_session(verbose: bool = False) -> Iterator[None]:
     level = logging.INFO if verbose else logging.ERROR
     folder = private_temporary_folder() if is_local else None
     token = folder is not None and set_own_token(folder)
+    others = own_processes()
     with bar("start Ray" if is_local else "join Ray", None, ""), sigterm_kept():
         ray.init(
             # Ray opens its own folder to everybody; the one around it stays this user's.
@@ -81,11 +83,17 @@ def ray_session(verbose: bool = False) -> Iterator[None]:
             logging_level=level,
         )
         _quiet_loggers(level)
+    is_lost = False
     try:
-        yield
+        with ending_with_ray(others) if is_local else nullcontext():
+            yield
+    except RayLostError:
+        is_lost = True
+        raise
     finally:
         try:
-            _wait_for_ray_data()
+            if not is_lost:
+                _wait_for_ray_data()
         finally:
             ray.shutdown()
             if folder is not None:

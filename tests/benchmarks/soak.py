@@ -3,9 +3,11 @@
     python tests/benchmarks/soak.py                                        100 kills, some minutes
     python tests/benchmarks/soak.py --processes 500 --workers 0 --drivers 0
 
-Three victims: a process that trains alone, which starts in an instant; one of two workers under Ray Train, which
-starts another; a driver with the Ray that it started, after which `kindred train` goes on. Every run that ends is
-compared with one that nobody disturbed: weights, losses, trust, and how often each row was trained on.
+Victims: a process that trains alone, which starts in an instant; one of two workers under Ray Train, which starts
+another; a driver with the Ray that it started, after which `kindred train` goes on; the control service (GCS) or the
+raylet of a driver's Ray, after which the driver has to end by itself within half a minute, with no process left; a
+search's driver, GCS or raylet. Every run that ends is compared with one that nobody disturbed: weights, losses, trust,
+and how often each row was trained on; of a search, what every trial drew and came to.
 """
 
 import argparse
@@ -17,10 +19,12 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -28,6 +32,7 @@ from pipelines.base.ray_session import ray_session
 from pipelines.case.load import load_case
 from pipelines.experiment.layout import experiment_folder
 from pipelines.ingest.ingest import ingest, ingested
+from pipelines.search.records import TrialRecord
 from pipelines.train.launch import train
 from tests.commands import environment
 from tests.pipelines.counted_case import write_counted_case
@@ -105,6 +110,96 @@ def soak_drivers(case, file, kills, draw, expected, tally):
         judge(same(case, experiment_folder(case), expected), tally)
 
 
+SERVICES = ("gcs_server", "raylet")
+
+
+def kill_under(driver, victim, tally):
+    """Kill a driver, or a service of its Ray; wait until all is gone, and count who took longer than half a minute."""
+    below = psutil.Process(driver.pid).children(recursive=True)
+    started = ending_with(driver) if victim == "driver" else below
+    if victim == "driver":
+        driver.kill()
+    else:
+        next(process for process in below if process.name() == victim).kill()
+    killed = time.monotonic()
+    driver.wait()
+    wait_until(lambda: not any(map(lives, started)), "its processes ended")
+    tally["killed: " + victim] += 1
+    tally["longer than 30 s to the end"] += time.monotonic() - killed > 30
+
+
+def lives(process):
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def soak_services(case, file, kills, draw, expected, tally):
+    command = [sys.executable, "-m", "pipelines", "train", str(file), "--set", f"storage.path={case.storage.path}"]
+    while min(tally["killed: " + service] for service in SERVICES) < kills:
+        shutil.rmtree(experiment_folder(case), ignore_errors=True)
+        for service, moment in zip(SERVICES, sorted(draw.integers(5, STEPS - 20, size=2).tolist()), strict=True):
+            driver = subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL)
+            wait_until(
+                lambda at=moment: newest_step(case) >= at,
+                f"step {moment}",
+                600,
+                still=lambda of=driver: of.poll() is None,
+            )
+            kill_under(driver, service, tally)
+        subprocess.run(command, env=environment(), stdout=subprocess.DEVNULL, check=True)
+        judge(same(case, experiment_folder(case), expected), tally)
+
+
+def soak_searches(folder, kills, draw, tally):
+    settings = [
+        "training.steps=40",
+        "tuning.trials=4",
+        "tuning.search=random",
+        "tuning.seeds=[0]",
+        "tuning.fresh_seeds=0",
+    ]
+    settings += ["evaluation.replicates=10", "training.device=cpu", "tuning.concurrency=1", "tuning.objective=mean"]
+
+    def command(store):
+        given = [*settings, f"storage.path={folder / store}"]
+        return [
+            sys.executable,
+            "-m",
+            "pipelines",
+            "tune",
+            "digits",
+            *(word for one in given for word in ("--set", one)),
+        ]
+
+    def found(store):
+        trials = [TrialRecord.from_dict(json.loads(file.read_text())) for file in files(store)]
+        return {of.number: (of.settings, of.state, of.by_seed) for of in trials}
+
+    def files(store):
+        return sorted((folder / store).glob("digits-*/tuning/*/trials/*.json"))
+
+    subprocess.run(command("search"), env=environment(), stdout=subprocess.DEVNULL, check=True)
+    expected, done = found("search"), 0
+    while done < kills:
+        for victim in ("driver", *SERVICES):
+            ended = int(draw.integers(1, len(expected)))
+            driver = subprocess.Popen(command("killed"), env=environment(), stderr=subprocess.DEVNULL)
+            over = driver.poll
+            wait_until(
+                lambda n=ended, over=over: len(files("killed")) >= n or over() is not None, f"{ended} trials", 600
+            )
+            if over() is not None:
+                break
+            kill_under(driver, victim, tally)
+            tally["of a search"] += 1
+            done += 1
+        subprocess.run(command("killed"), env=environment(), stdout=subprocess.DEVNULL, check=True)
+        judge(found("killed") == expected, tally)
+        shutil.rmtree(folder / "killed")
+
+
 def judge(as_undisturbed, tally):
     tally["runs that ended as undisturbed" if as_undisturbed else "runs that ended otherwise"] += 1
     print(dict(tally), file=sys.stderr)
@@ -115,6 +210,8 @@ def main():
     parser.add_argument("--processes", type=int, default=84, help="kills of a process that trains alone")
     parser.add_argument("--workers", type=int, default=12, help="kills of one of two workers under Ray Train")
     parser.add_argument("--drivers", type=int, default=4, help="kills of a driver with its Ray")
+    parser.add_argument("--services", type=int, default=2, help="kills of a driver's GCS, and as many of its raylet")
+    parser.add_argument("--searches", type=int, default=3, help="kills of a search: its driver, GCS, raylet in turn")
     parser.add_argument("--seed", type=int, default=None, help="of the moments; another each time by default")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
@@ -137,9 +234,14 @@ def main():
         if given.drivers:
             case_with("alone")
             soak_drivers(alone, folder / "counted.yaml", given.drivers, draw, expected, tally)
+        if given.services:
+            case_with("alone")
+            soak_services(alone, folder / "counted.yaml", given.services, draw, expected, tally)
+        if given.searches:
+            soak_searches(folder, given.searches, draw, tally)
     kills = sum(number for what, number in tally.items() if what.startswith("killed"))
     print(json.dumps({"seed": seed, **tally}) if given.json else f"seed {seed}: {kills} kills; {dict(tally)}")
-    sys.exit(bool(tally["runs that ended otherwise"]))
+    sys.exit(bool(tally["runs that ended otherwise"] or tally["longer than 30 s to the end"]))
 
 
 if __name__ == "__main__":
