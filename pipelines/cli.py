@@ -506,6 +506,13 @@ def _interruptible() -> Iterator[None]:
             yield
         except KeyboardInterrupt:  # typer would make it exit code 1
             raise _InterruptedError(EXIT_TERMINATED if terminated.is_set() else EXIT_INTERRUPTED) from None
+        except Exception as error:
+            from pipelines.base.ray_watch import RayLostError
+
+            # Where SIGTERM is sent to the whole group of processes, Ray's services end before this one has.
+            if terminated.is_set() and isinstance(error, RayLostError):
+                raise _InterruptedError(EXIT_TERMINATED) from None
+            raise
 
 
 def _finished(case: str, overrides: list[str]) -> Any:

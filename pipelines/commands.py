@@ -208,9 +208,8 @@ def _ingest(case: Case) -> DataSets:
 
 
 def _check_writable(case: Case) -> None:
-    for key, place in (("storage.path", case.storage.path), ("storage.blocks", case.storage.blocks)):
-        if place is not None and not is_remote(place):
-            check_writable(place, key)
+    if not is_remote(case.storage.path):
+        check_writable(case.storage.path, "storage.path")
 
 
 def _with_measured(case: Case, data_sets: DataSets) -> Case:

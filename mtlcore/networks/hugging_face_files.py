@@ -42,7 +42,8 @@ def model_folder(name: str, *, weights: bool, explicit: str | None = None) -> Pa
     if not weights:
         return folder
     wanted = [explicit] if explicit else [_WHOLE, _INDEX]
-    found = next((file for file in wanted if hub_file(name, file, revision)), None)
+    cached = (file for file in wanted if (folder / file).is_file())
+    found = next(cached, None) or next((file for file in wanted if hub_file(name, file, revision)), None)
     if found is not None and found.endswith(".index.json"):
         for shard in _shards(folder / found):
             hub_file(name, shard, revision)

@@ -56,7 +56,8 @@ def check_writable(folder: str, key: str) -> None:
         UserError: says which folder it is that cannot be written to.
     """
     path = Path(folder).absolute()
-    there = next((one for one in (path, *path.parents) if one.exists()), path)
+    # os.path.exists is false, and Path.exists raises, where a folder above must not be looked into.
+    there = next((one for one in (path, *path.parents) if os.path.exists(one)), path)
     if os.access(there, os.W_OK | os.X_OK):
         return
     raise UserError(

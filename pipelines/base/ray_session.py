@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import cache
 
 from pipelines.base.errors import UserError
 from pipelines.base.own_packages import worker_environment
@@ -183,6 +184,12 @@ def private_temporary_folder() -> str:
     )
 
 
+@cache
+def _own_token() -> str:
+    """Return this process's token: Ray keeps the first one that a process has read."""
+    return secrets.token_hex(32)
+
+
 def set_own_token(folder: str) -> bool:
     """Keep the token of a Ray of one's own beside it, where Ray's place for it, ~/.ray, cannot be written to.
 
@@ -203,7 +210,7 @@ def set_own_token(folder: str) -> bool:
         pass
     file = os.path.join(folder, "token")
     with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
-        opened.write(secrets.token_hex(32))
+        opened.write(_own_token())
     os.environ[_TOKEN_PATH] = file
     return True
 

@@ -12,6 +12,9 @@ from contextlib import contextmanager, suppress
 
 import psutil
 
+from pipelines.base.disk import full_disk
+from pipelines.base.errors import UserError
+
 # Between two looks: at the services, and at which processes there are, which costs a look at all of the machine.
 _EVERY_S, _PROCESSES_EVERY_S = 0.5, 5.0
 _AGAIN_S = 2.0  # between two interruptions
@@ -51,10 +54,12 @@ def ending_with_ray(others: frozenset[psutil.Process]) -> Iterator[None]:
     looking.start()
     try:
         yield
-    except KeyboardInterrupt:
-        if watch.lost is None:
+    except (KeyboardInterrupt, Exception) as error:  # also an error of Ray's that came before the next look
+        watch.lost = watch.lost or watch.dead()
+        if watch.lost is None or isinstance(error, UserError) or full_disk(error) is not None:
             raise
-        raise RayLostError(f"{watch.lost} has died; what was written is kept, and the same command goes on") from None
+        cause = None if isinstance(error, KeyboardInterrupt) else error
+        raise RayLostError(f"{watch.lost} has died; what was written is kept, and the same command goes on") from cause
     finally:
         watch.over.set()
         looking.join()
@@ -72,6 +77,10 @@ class _Watch:
         self._roots, self._below = roots, set[psutil.Process]()
         self._services = {one: _SERVICES[name] for one in roots if (name := _name(one)) in _SERVICES}
 
+    def dead(self) -> str | None:
+        """Return what a service that has died is called; None where all of them live."""
+        return next((what for one, what in self._services.items() if not _lives(one)), None)
+
     def on_signal(self, *_: object) -> None:
         """Raise in the main thread, where Ray is lost."""
         if self.lost is not None and not self.over.is_set():
@@ -81,7 +90,7 @@ class _Watch:
         """Look until the block has ended; where a service has died, wake the main thread until it has left it."""
         noted = float("-inf")
         while not self.over.wait(_EVERY_S if self.lost is None else _AGAIN_S):
-            self.lost = self.lost or next((what for one, what in self._services.items() if not _lives(one)), None)
+            self.lost = self.lost or self.dead()
             if self.lost is not None:
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGURG)
             elif time.monotonic() - noted > _PROCESSES_EVERY_S:

@@ -9,6 +9,7 @@ from pipelines.case.check_network import check_warm_start
 from pipelines.case.check_training import check_mixing
 from pipelines.case.data import (
     MulticlassTask,
+    PictureInput,
 )
 from pipelines.case.problems import no_such
 from pipelines.case.search_spaces import SEARCHERS, check_space
@@ -60,6 +61,11 @@ def _verification(case: Case) -> Iterator[str]:
     if settings.task not in case.tasks:
         yield no_such(f"{key}.task", "task", settings.task, case.tasks)
     yield from check_source(case, f"{key}.source", settings.source)
+    if settings.source.labels_in_folders and isinstance(case.input, PictureInput) and case.input.crop is not None:
+        yield (
+            f"{key}.source: found kind {settings.source.kind!r}, which has no columns, and input.crop takes a part of "
+            "each image by columns; expected a table with them"
+        )
     if settings.source.labels_in_folders and settings.column != "folder":
         yield f"{key}.column: found {settings.column!r} for images in folders; expected folder"
     if case.folds:

@@ -1,6 +1,7 @@
 """Checks of datasets: their sources, what lies there, and the rules that say where labels come from."""
 
 import difflib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -108,7 +109,7 @@ def check_source_paths(case: Case) -> Iterator[str]:
         )
     if not is_remote(case.storage.path):
         storage = Path(case.storage.path)
-        blocking = next((p for p in (storage, *storage.parents) if p.exists() and not p.is_dir()), None)
+        blocking = next((p for p in (storage, *storage.parents) if os.path.exists(p) and not p.is_dir()), None)
         if blocking is not None:
             yield (
                 f"storage.path: found {str(storage)!r}, and {blocking} is a file; "

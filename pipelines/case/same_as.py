@@ -39,9 +39,9 @@ def _whole(name: str, datasets: Mapping[str, Any], problems: list[str]) -> Any:
         if KEY not in datasets[other]:
             break
         following = datasets[other][KEY]
-        if following not in datasets:
+        if not isinstance(following, str) or following not in datasets:
             others = [known for known in datasets if known not in seen]
-            near = did_you_mean(following, others)
+            near = did_you_mean(str(following), others)
             problems.append(f"datasets.{other}.from: found {following!r}; expected another dataset{near}")
             break
         if following in seen:

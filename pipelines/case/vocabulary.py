@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from pipelines.base.errors import UserError
 from pipelines.base.plain_json import read_small
-from pipelines.sources.cells import distinct_cells, whole_number
+from pipelines.sources.cells import distinct_cells, listed_words, whole_number
 from pipelines.sources.embedded import write_embedded
 from pipelines.sources.label_names import read_names
 from pipelines.sources.list_source import list_source
@@ -101,7 +101,11 @@ def _words(text: str | None, rule: Mapping[str, Any], *, multilabel: bool) -> It
         return
     codes = {str(code) for code in rule.get("not_annotated") or ()}
     values = {str(cell): meaning for cell, meaning in (rule.get("values") or {}).items()}
-    for part in text.split(rule.get("separator") or "|") if multilabel else [text]:
+    parts = [text]
+    if multilabel:
+        listed = listed_words(text)
+        parts = text.split(rule.get("separator") or "|") if listed is None else listed
+    for part in parts:
         word = whole_number(part.strip())
         if word in codes or part.strip() in codes:
             continue

@@ -123,6 +123,8 @@ def _flat_boxes(boxes: np.ndarray, crop: Crop) -> np.ndarray:
 
 def _numbers(cells: Any, name: str) -> tuple[np.ndarray, list[str | None]]:
     """Return a column's numbers, NaN where there is none, and why there is none."""
+    if pa.types.is_nested(cells.type):
+        raise UserError(f"column {name!r}: found {cells.type}; expected a number in each cell")
     which, texts = distinct_cells(cells)
     numbers = np.full(len(texts) + 1, np.nan)
     told: list[str | None] = [f"no box: column {name!r} is empty"] * (len(texts) + 1)

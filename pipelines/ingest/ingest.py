@@ -25,6 +25,7 @@ import PIL
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.base.disk import check_writable
 from pipelines.base.errors import UserError
 from pipelines.base.fingerprint import fingerprint
 from pipelines.base.metrics import set_gauge
@@ -197,6 +198,8 @@ def _tell_what_changed(case: Case, name: str, folder: str, settings: dict[str, A
 
 def _change(key: str, before: Any, now: Any) -> str:
     if key == "input" and isinstance(before, dict):
+        if _size(before) == _size(now):
+            return "inputs read in another way (input.fit, input.crop and the like)"
         return f"inputs of {_size(before)}, now {_size(now)}"
     words = {
         "source": "another source or labels",
@@ -216,6 +219,9 @@ def _size(of: Mapping[str, Any]) -> str:
 def _make_blocks(case: Case, planned: Sequence[_Planned]) -> dict[tuple[str, str], str]:
     """Make the chunks that are missing; return what came of each, by dataset and key."""
     missing = [(one, chunk) for one in planned for chunk in one.missing]
+    blocks = case.storage.blocks
+    if missing and blocks is not None and not is_remote(blocks):
+        check_writable(blocks, "storage.blocks")
     outcomes: dict[tuple[str, str], str] = {}
     schema = block_schema(case.input.shape, list(tasks_of(case).values()))
     recipe = Recipe(dict(case.datasets), case.input, schema)

@@ -1,8 +1,6 @@
 """Align a source's own words to a task's vocabulary: classes to numbers, labels to true, false and not annotated."""
 
-import ast
 import csv
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +20,7 @@ from pipelines.ingest.number_labels import align_numbers, binned
 from pipelines.sources.cells import (
     Aligned,
     Wrong,
+    listed_words,
     meanings,
     plain_text,
     taken_labels,
@@ -35,7 +34,6 @@ _MOST_LOOKED_UP = 100  # words outside the vocabulary, for the nearest inside: n
 _TRUE, _FALSE = {"1", "true", "yes", "y", "t", "on"}, {"0", "false", "no", "n", "f", "off"}
 _UNKNOWN = {"unknown", "not annotated"}
 _NOBODYS = {"na", "n/a", "nan", "null", "none", "?", "-", "unk", "unknown", "missing", "nil", "#n/a"}
-_LONGEST_LIST = 10_000  # characters
 _BAR, _BLANK = "|", " "
 _SEPARATORS = (_BLANK, ",", ";", "|", "/", "+", "&", "\t")  # looked for where a cell is no label
 
@@ -217,28 +215,12 @@ def _split(text: str, separator: str) -> list[str]:
     return [part.strip() for part in parts]
 
 
-def _listed(text: str) -> list[str] | None:
-    """Read a list as pandas or a JSON writer puts it into a cell, ['a', 'b']; None where it is none of words."""
-    if not text.startswith("[") or not text.endswith("]") or len(text) > _LONGEST_LIST:
-        return None
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        try:
-            found = ast.literal_eval(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            return None
-    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
-        return None
-    return [one.strip() for one in found]
-
-
 def _parts(text: str, words: _Words) -> list[str]:
     """Return the words of a cell; what is a label as a whole, with a separator in it, is one."""
     separator = words.rule.separator or _BAR
     if text in words.number or text in words.aliases:
         return [text]
-    if (listed := _listed(text)) is not None:
+    if (listed := listed_words(text)) is not None:
         return listed
     parts = _split(text, separator)
     found: list[str] = []

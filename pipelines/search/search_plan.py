@@ -48,4 +48,13 @@ class Searcher(Protocol):
 
 def settings_key(settings: Mapping[str, Any]) -> str:
     """Return what two trials of the same settings have in common, and no others."""
-    return repr(sorted(settings.items(), key=lambda item: item[0]))
+    return repr(sorted((key, _plain(value)) for key, value in settings.items()))
+
+
+def _plain(value: Any) -> Any:
+    """Return 1 for 1.0, as a case and JSON may say either; True stays apart from both."""
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    return int(value) if isinstance(value, float) and value.is_integer() else value

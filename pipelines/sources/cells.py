@@ -1,5 +1,7 @@
 """The cells of a source's columns: their text, each different one looked at once, and labels read from them."""
 
+import ast
+import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+_LONGEST_LIST = 10_000  # characters
 _WHOLE = re.compile(r"^(-?\d+)\.0+$")
 
 
@@ -97,3 +100,19 @@ def column_of_output(output: str, aliases: Mapping[str, str], fields: pa.Table) 
     """Return the name of an output's column: its own, or the first of its aliases that is there."""
     others = [alias for alias, name in aliases.items() if name == output]
     return next((called for called in (output, *others) if called in fields.column_names), output)
+
+
+def listed_words(text: str) -> list[str] | None:
+    """Read a list as pandas or a JSON writer puts it into a cell, ['a', 'b']; None where it is none of words."""
+    if not text.startswith("[") or not text.endswith("]") or len(text) > _LONGEST_LIST:
+        return None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        try:
+            found = ast.literal_eval(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return None
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        return None
+    return [one.strip() for one in found]

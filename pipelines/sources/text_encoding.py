@@ -2,11 +2,12 @@
 
 import codecs
 
+_PARQUET = b"PAR1"  # at both ends
 _BINARY = (
     (b"PK\x03\x04", "an Excel workbook or another zip archive: save the sheet as CSV"),
     (b"\xd0\xcf\x11\xe0", "an Excel workbook: save the sheet as CSV"),
     (b"\x1f\x8b", "compressed by gzip: unpack it"),
-    (b"PAR1", "Parquet: set source.kind: parquet"),
+    (_PARQUET, "Parquet: set source.kind: parquet"),
     (b"\x93NUMPY", "an array of NumPy: set source.kind: numpy"),
 )
 _POINTER = b"version https://git-lfs.github.com/"
@@ -15,7 +16,7 @@ _POINTER = b"version https://git-lfs.github.com/"
 def not_a_text_table(content: bytes) -> str | None:
     """Say it where the bytes of a table are no text in UTF-8, or text of another kind; None where they may be one."""
     for begins, what in _BINARY:
-        if content.startswith(begins):
+        if content.startswith(begins) and (begins != _PARQUET or content.endswith(_PARQUET)):
             return f"found {what}; expected a table as text in UTF-8"
     if content.startswith(_POINTER):
         return "found a pointer of Git LFS in the place of the file; `git lfs pull` brings it"

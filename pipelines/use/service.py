@@ -146,6 +146,8 @@ def _boxes(content: Mapping[str, Any], n: int, declared: PictureInput) -> Sequen
     for i, row in enumerate(rows):
         if lacking := [name for name in crop.columns if name not in row]:
             raise RefusedError(400, f"rows[{i}]: there is no {lacking[0]!r}; expected {columns}")
+        if several := [name for name in crop.columns if isinstance(row[name], list | dict)]:
+            raise RefusedError(400, f"rows[{i}]: {several[0]!r}: found several values; expected a number")
     table = pa.table({name: _column([row[name] for row in rows]) for name in crop.columns})
     boxes, reasons = boxes_of(table, crop, "rows")
     for i, reason in enumerate(reasons):

@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,11 @@ def soak_drivers(case, file, kills, draw, expected, tally):
 SERVICES = ("gcs_server", "raylet")
 
 
+def name_of(process):
+    with suppress(psutil.Error):  # one that was there for a moment
+        return process.name()
+
+
 def kill_under(driver, victim, tally):
     """Kill a driver, or a service of its Ray; wait until all is gone, and count who took longer than half a minute."""
     below = psutil.Process(driver.pid).children(recursive=True)
@@ -120,7 +126,7 @@ def kill_under(driver, victim, tally):
     if victim == "driver":
         driver.kill()
     else:
-        next(process for process in below if process.name() == victim).kill()
+        next(process for process in below if name_of(process) == victim).kill()
     killed = time.monotonic()
     driver.wait()
     wait_until(lambda: not any(map(lives, started)), "its processes ended")

@@ -368,7 +368,8 @@ def test_importing_mtlcore_imports_none_of_the_extras():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
-def test_a_hubs_name_gives_the_hubs_weights_from_what_was_fetched_of_it_before(tmp_path):
+@pytest.mark.parametrize("shard", ["1GB", "8KB"], ids=["one file", "shards"])
+def test_a_hubs_name_gives_the_hubs_weights_from_what_was_fetched_of_it_before(tmp_path, shard):
     from transformers import ViTConfig, ViTModel
 
     config = ViTConfig(
@@ -379,7 +380,7 @@ def test_a_hubs_name_gives_the_hubs_weights_from_what_was_fetched_of_it_before(t
     fetched = tmp_path / "hub" / "models--somebody--small-vit"
     (fetched / "refs").mkdir(parents=True)
     (fetched / "refs" / "main").write_text("0" * 40)
-    saved.save_pretrained(fetched / "snapshots" / ("0" * 40))
+    saved.save_pretrained(fetched / "snapshots" / ("0" * 40), max_shard_size=shard)
     code = (
         "import sys, torch\n"
         "from mtlcore import build_backbone\n"

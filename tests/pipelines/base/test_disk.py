@@ -15,6 +15,7 @@ from pipelines.base.ray_session import set_own_token
 # No file may become larger; what the system answers differs from a full disk's by a word.
 WITH_A_LIMIT = """
 import resource, sys
+sys.dont_write_bytecode = True  # it would be cut off at the limit, and stay so
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 from pipelines.base.disk import full_disk
 from pipelines.base.storage import write_whole
@@ -86,6 +87,10 @@ def test_where_no_home_can_be_written_to_a_rays_token_lies_beside_it_for_its_use
     assert os.environ["RAY_AUTH_TOKEN_PATH"] == str(file)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert len(file.read_text()) == 64
+    (second := tmp_path / "second").mkdir()
+    no_token.delenv("RAY_AUTH_TOKEN_PATH")
+    assert set_own_token(str(second))  # a second Ray of this process, which knows the first one's token
+    assert (second / "token").read_text() == file.read_text()
 
 
 def test_a_home_as_usual_keeps_the_token_where_ray_has_it(tmp_path, no_token):

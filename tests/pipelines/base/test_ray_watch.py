@@ -1,11 +1,15 @@
 """A Ray of one's own whose services die: who waits for it is told at once, and none of its processes is left."""
 
+import shutil
 import subprocess
 import sys
+from contextlib import suppress
 
 import psutil
 import pytest
 
+from pipelines.base.errors import UserError
+from pipelines.base.ray_watch import RayLostError, ending_with_ray, own_processes
 from tests.commands import environment
 from tests.processes import wait_until
 
@@ -43,13 +47,48 @@ def test_the_command_ends_and_nothing_is_left(service, words):
         try:
             assert driver.stdout.readline() == "waits\n"
             below = psutil.Process(driver.pid).children(recursive=True)
-            (victim,) = [process for process in below if process.name() == service]
+            (victim,) = [process for process in below if name_of(process) == service]
             victim.kill()
             said = driver.stdout.read()
         finally:
             driver.kill()
     assert f"({words}) has died" in said
     wait_until(lambda: not any(map(lives, below)), "its processes ended")
+
+
+@pytest.fixture
+def raylet(tmp_path):
+    """A process that bears the name of Ray's, and does nothing."""
+    shutil.copy(shutil.which("sleep"), tmp_path / "raylet")
+    before = own_processes()
+    with subprocess.Popen([tmp_path / "raylet", "600"]) as process:
+        wait_until(lambda: any(name_of(one) == "raylet" for one in own_processes()), "it has its name")
+        yield process, before
+        process.kill()
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [(RuntimeError("the node died"), RayLostError), (UserError("a mistake"), UserError)]
+)
+def test_what_fails_since_ray_has_died_is_told_as_that_and_a_users_mistake_as_it_is(raylet, error, told):
+    process, before = raylet
+    with pytest.raises(told) as raised, ending_with_ray(before):  # noqa: PT012 - it is about what happens in between
+        process.kill()
+        process.wait()
+        raise error
+    assert error in (raised.value, raised.value.__cause__)
+
+
+def test_an_error_while_ray_lives_is_no_death_of_it(raylet):
+    process, before = raylet
+    with pytest.raises(RuntimeError, match="something else"), ending_with_ray(before):
+        raise RuntimeError("something else")
+    assert process.poll() is None
+
+
+def name_of(process):
+    with suppress(psutil.Error):  # one that was there for a moment
+        return process.name()
 
 
 def lives(process):

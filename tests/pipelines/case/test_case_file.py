@@ -408,6 +408,7 @@ def test_one_table_is_several_datasets_without_being_written_down_twice(tmp_path
     ("other", "words"),
     [
         ("face", "datasets.units.from: found 'face'; expected another dataset; did you mean 'faces'?"),
+        (["faces"], "datasets.units.from: found ['faces']; expected another dataset"),
         ("units", "datasets.units.from: found a circle, units -> units"),
         ("third", "datasets.units.from: found a circle, units -> third -> units"),
     ],

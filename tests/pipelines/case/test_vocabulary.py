@@ -42,6 +42,11 @@ def test_labels_are_the_parts_of_the_cells(tmp_path):
     assert found.tasks["t"].labels == ("a", "b", "c")
 
 
+def test_labels_are_the_words_of_lists_as_pandas_writes_them(tmp_path):
+    cells = ["\"['b', 'a']\"", "[]", "['c']"]
+    assert case_of(tmp_path, "multilabel", {"from": "data"}, cells, key="labels").tasks["t"].labels == ("a", "b", "c")
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [({"file": "gone.txt"}, "cannot be read"), ({"form": "data"}, "expected a list, {file: PATH} or {from: data}")],

@@ -12,7 +12,7 @@ from pipelines.case.search_parameters import parameter_of
 from pipelines.case.search_spaces import load_space
 from pipelines.search.find_searcher import searcher_of
 from pipelines.search.records import TrialRecord
-from pipelines.search.search_plan import SearchPlan
+from pipelines.search.search_plan import SearchPlan, settings_key
 from pipelines.search.settings import with_case_settings
 from pipelines.search.tune import space_of
 from tune_spaces import space_names
@@ -100,6 +100,11 @@ def test_a_grid_ends_when_every_combination_has_been_tried():
         tried.append(settings)
     assert len(tried) == 4 + 5 * 4
     assert all(tried.count(one) == 1 for one in tried)
+
+
+def test_whole_numbers_are_the_same_settings_however_they_are_written():
+    assert settings_key({"a": 1.0, "b": [2, {"c": 0.0}]}) == settings_key({"b": [2.0, {"c": 0}], "a": 1})
+    assert len({settings_key({"a": value}) for value in (True, 1, 1.5, "1", None)}) == 5
 
 
 def test_a_searcher_that_is_told_the_records_goes_on_as_it_would_have():
