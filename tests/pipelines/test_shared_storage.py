@@ -15,8 +15,8 @@ def test_a_node_that_does_not_see_the_storage_is_named(ray_local, tmp_path):
     assert list(tmp_path.iterdir()) == [], "the probe leaves nothing"
     folder = os.open(tmp_path, os.O_RDONLY)
     try:
-        # A path that is the driver's alone, as a disk of its own machine is.
-        with pytest.raises(UserError, match=r"^node [\d.]+ \(\w{12}\) cannot see storage\.path: .* is not there"):
+        # A path that is the driver's alone, as a disk of its own machine is; elsewhere there may be a file of the name.
+        with pytest.raises(UserError, match=r"^node [\d.]+ \(\w{12}\) cannot see storage\.path: "):
             check_storage_is_shared(f"/proc/self/fd/{folder}")
     finally:
         os.close(folder)

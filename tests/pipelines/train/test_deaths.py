@@ -106,7 +106,7 @@ def test_a_driver_that_is_killed_leaves_a_run_that_resume_ends_with_the_same_bit
     for data in folder.glob("*.npz"):
         data.unlink()
     moved = (tmp_path / "store").rename(tmp_path / "moved")
-    done = kindred_here("resume", str(moved / Path(experiment_folder(case)).name), "--json")
+    done = kindred_here("resume", str(moved / Path(experiment_folder(case)).name), "--json", "--run-code")
     assert done.returncode == 0, done.stderr
     assert (moved / Path(experiment_folder(case)).name / "report.html").samefile(json.loads(done.stdout)["report"])
 
@@ -115,6 +115,8 @@ def test_a_driver_that_is_killed_leaves_a_run_that_resume_ends_with_the_same_bit
     assert weights == undisturbed
     assert [event["what"] for event in record["events"]] == ["resumed with 1 worker"]
     assert_counted_as_planned(case)
-    done = kindred_here("resume", str(moved / Path(experiment_folder(case)).name), "--set", "training.steps=5")
+    done = kindred_here(
+        "resume", str(moved / Path(experiment_folder(case)).name), "--set", "training.steps=5", "--run-code"
+    )
     assert done.returncode == 2
     assert "make another experiment" in done.stderr
