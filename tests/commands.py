@@ -1,10 +1,12 @@
 """Start `kindred`: in a process of its own, as a user does, or in the test's own where the process is not the point."""
 
 import io
+import json
 import os
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 
 from pipelines.cli import main
 
@@ -23,6 +25,21 @@ def kindred(*arguments, timeout=400, more=None):
         env=environment() | (more or {}),
         check=False,
     )
+
+
+def run_apart(module, folder):
+    """Run a module of the tests in a process of its own, with a Ray of its own; return what it said last, as JSON."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, str(folder)],
+        cwd=Path(__file__).parents[1],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-5000:]
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def kindred_here(*arguments):

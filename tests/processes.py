@@ -19,6 +19,20 @@ def descendants(named, of=None):
     return found
 
 
+def name_of(process):
+    """Return a process's name; None where it has ended."""
+    with suppress(psutil.Error):
+        return process.name()
+
+
+def lives(process):
+    """Say whether a process goes on; one that nobody has waited for does not."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
 def actors(of):
     """Return the class names of the Ray actors below a process, as Ray writes them where others have their command."""
     found = set()

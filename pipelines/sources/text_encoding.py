@@ -13,21 +13,24 @@ _BINARY = (
 _POINTER = b"version https://git-lfs.github.com/"
 
 
-def not_a_text_table(content: bytes) -> str | None:
-    """Say it where the bytes of a table are no text in UTF-8, or text of another kind; None where they may be one."""
+def text_of_table(content: bytes) -> str:
+    """Return the text of a table, without a byte-order mark.
+
+    Raises:
+        ValueError: it is no text in UTF-8, or text of another kind; says what it seems to be.
+    """
     for begins, what in _BINARY:
         if content.startswith(begins) and (begins != _PARQUET or content.endswith(_PARQUET)):
-            return f"found {what}; expected a table as text in UTF-8"
+            raise ValueError(f"found {what}; expected a table as text in UTF-8")
     if content.startswith(_POINTER):
-        return "found a pointer of Git LFS in the place of the file; `git lfs pull` brings it"
+        raise ValueError("found a pointer of Git LFS in the place of the file; `git lfs pull` brings it")
     if content[:200].lstrip(b"\xef\xbb\xbf \r\n\t").lower().startswith((b"<!doctype html", b"<html")):
-        return "found a web page, perhaps a download that was refused; expected a table as text"
+        raise ValueError("found a web page, perhaps a download that was refused; expected a table as text")
     try:
-        content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         other = "UTF-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "ISO-8859-1"
-        return (
+        raise ValueError(
             f"byte {error.start} is not UTF-8; expected a table in UTF-8 (`iconv -f {other} -t UTF-8 FILE` writes it, "
             f"if it is {other})"
-        )
-    return None
+        ) from None

@@ -32,7 +32,7 @@ from pipelines.sources.places import Place
 from pipelines.sources.settings import Columns as ColumnNames
 from pipelines.sources.source import SourceSettings
 from pipelines.sources.table_columns import Columns, encode, named_numbers, resolved
-from pipelines.sources.text_encoding import not_a_text_table
+from pipelines.sources.text_encoding import text_of_table
 
 
 def _one_byte(given: str) -> str:
@@ -120,8 +120,10 @@ def list_csv(place: Place, source: CsvTable) -> Listing:
     content = place.tree().read(place.file)
     if not content.strip():
         raise UserError(f"{place}: the file is empty; expected a line with the columns' names")
-    if (problem := not_a_text_table(content)) is not None:
-        raise UserError(f"{place}: {problem}")
+    try:
+        text_of_table(content)
+    except ValueError as error:
+        raise UserError(f"{place}: {error}") from None
     # a table between tabs has captions and inches, not quotes
     quotes = source.delimiter != "\t" and source.quoting != "none"
     try:

@@ -32,7 +32,7 @@ from pipelines.base.storage import (
 )
 from pipelines.sources.archives import DECOMPRESSED, archive_kind, is_folder
 from pipelines.sources.fetch import fetch
-from pipelines.sources.text_encoding import not_a_text_table
+from pipelines.sources.text_encoding import text_of_table
 
 FILES = pa.schema(
     [
@@ -147,9 +147,10 @@ class Tree:
             UserError: there is no such file, or it is not UTF-8.
         """
         content = self.read(name)
-        if (problem := not_a_text_table(content)) is not None:
-            raise UserError(f"{self}: {name!r}: {problem}")
-        return content.decode("utf-8-sig")
+        try:
+            return text_of_table(content)
+        except ValueError as error:
+            raise UserError(f"{self}: {name!r}: {error}") from None
 
     def find(self, names: pa.Array) -> pa.Table:
         """Find files by name.

@@ -21,7 +21,6 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +38,7 @@ from tests.commands import environment
 from tests.pipelines.counted_case import write_counted_case
 from tests.pipelines.train.test_deaths import newest_step
 from tests.pipelines.train.test_resume import train_alone, what_a_run_leaves
-from tests.processes import descendants, ending_with, wait_until
+from tests.processes import descendants, ending_with, lives, name_of, wait_until
 
 STEPS = 300
 
@@ -114,11 +113,6 @@ def soak_drivers(case, file, kills, draw, expected, tally):
 SERVICES = ("gcs_server", "raylet")
 
 
-def name_of(process):
-    with suppress(psutil.Error):  # one that was there for a moment
-        return process.name()
-
-
 def kill_under(driver, victim, tally):
     """Kill a driver, or a service of its Ray; wait until all is gone, and count who took longer than half a minute."""
     below = psutil.Process(driver.pid).children(recursive=True)
@@ -132,13 +126,6 @@ def kill_under(driver, victim, tally):
     wait_until(lambda: not any(map(lives, started)), "its processes ended")
     tally["killed: " + victim] += 1
     tally["longer than 30 s to the end"] += time.monotonic() - killed > 30
-
-
-def lives(process):
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
 
 
 def soak_services(case, file, kills, draw, expected, tally):

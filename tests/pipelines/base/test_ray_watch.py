@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-from contextlib import suppress
 
 import psutil
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from pipelines.base.errors import UserError
 from pipelines.base.ray_watch import RayLostError, ending_with_ray, own_processes
 from tests.commands import environment
-from tests.processes import wait_until
+from tests.processes import lives, name_of, wait_until
 
 pytestmark = pytest.mark.starts_ray
 
@@ -84,15 +83,3 @@ def test_an_error_while_ray_lives_is_no_death_of_it(raylet):
     with pytest.raises(RuntimeError, match="something else"), ending_with_ray(before):
         raise RuntimeError("something else")
     assert process.poll() is None
-
-
-def name_of(process):
-    with suppress(psutil.Error):  # one that was there for a moment
-        return process.name()
-
-
-def lives(process):
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False

@@ -1,10 +1,5 @@
 """Searches beside each other on one Ray, of which a node and drivers are killed: same trials, none twice, none lost."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from pipelines.case.load import load_case
@@ -14,20 +9,14 @@ from pipelines.search.job import trial_case, work_here
 from pipelines.search.search import Job, Search
 from pipelines.search.store import SearchStore
 from pipelines.search.tune import space_of
-from tests.commands import environment
+from tests.commands import run_apart
 from tests.pipelines.search.shared_ray import settings_of
 from tests.standing_backbone import permit
 
 
 @pytest.mark.starts_ray
 def test_two_searches_on_one_ray_with_a_killed_node_and_killed_drivers_come_to_what_undisturbed_ones_do(tmp_path):
-    command = [sys.executable, "-m", "tests.pipelines.search.shared_ray", str(tmp_path)]
-    root = Path(__file__).parents[3]
-    done = subprocess.run(
-        command, cwd=root, env=environment(), capture_output=True, text=True, timeout=900, check=False
-    )
-    assert done.returncode == 0, done.stderr[-5000:]
-    told = json.loads(done.stdout.splitlines()[-1])
+    told = run_apart("tests.pipelines.search.shared_ray", tmp_path)
     assert told["codes"] == [0, 0], told["said"]
     assert told["cut"][0] == 130
     assert f"the search was cut: {told['ended'][3][0]} of 7 trials have ended" in told["cut"][1]

@@ -1,8 +1,5 @@
 """Nodes that die, join and are taken away with a notice change the number of workers, not what is trained."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +11,7 @@ import torch
 from pipelines.batches.batch import batch_sampler
 from pipelines.case.load import load_case
 from pipelines.experiment.run import HISTORY, WEIGHTS, list_runs, read_record
-from tests.commands import environment
+from tests.commands import run_apart
 from tests.pipelines.counted_case import SIZES, planned_counts
 from tests.pipelines.train.elastic_run import STAND_STILL, STEPS
 from tests.pipelines.train.test_resume import train_alone
@@ -22,13 +19,7 @@ from tests.pipelines.train.test_resume import train_alone
 
 @pytest.mark.starts_ray
 def test_a_node_that_dies_one_that_joins_and_one_that_is_taken_away(tmp_path):
-    command = [sys.executable, "-m", "tests.pipelines.train.elastic_run", str(tmp_path)]
-    root = Path(__file__).parents[3]
-    done = subprocess.run(
-        command, cwd=root, env=environment(), capture_output=True, text=True, timeout=900, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    noticed = json.loads(done.stdout.splitlines()[-1])["noticed"]
+    noticed = run_apart("tests.pipelines.train.elastic_run", tmp_path)["noticed"]
 
     case = load_case(str(tmp_path / "counted.yaml"), [f"storage.path={tmp_path / 'store'}"])
     (run,) = list_runs(case)
