@@ -29,6 +29,7 @@ from pipelines.evaluate.outcome import Outcome
 from pipelines.evaluate.relate import EstimatedEdge, edges_asked_for
 from pipelines.evaluate.relate import relate as _relate
 from pipelines.evaluate.results import read_results
+from pipelines.evaluate.verification import check_identities
 from pipelines.experiment.finished import note_finished
 from pipelines.experiment.kept_case import write_case
 from pipelines.experiment.layout import DATA_SETS, EXPERIMENT, experiment_folder, sheet_file
@@ -151,6 +152,7 @@ def run(
     """
     begun = time.time()
     finished = []
+    check_identities(case)
     for one in _folds(case):
         data_sets = _ingest(one)
         measured = _with_measured(one, data_sets)

@@ -61,11 +61,14 @@ def _verification(case: Case) -> Iterator[str]:
     if settings.task not in case.tasks:
         yield no_such(f"{key}.task", "task", settings.task, case.tasks)
     yield from check_source(case, f"{key}.source", settings.source)
-    if settings.source.labels_in_folders and isinstance(case.input, PictureInput) and case.input.crop is not None:
+    crop = settings.crop if settings.crop is not None else isinstance(case.input, PictureInput) and case.input.crop
+    if settings.source.labels_in_folders and crop:
         yield (
-            f"{key}.source: found kind {settings.source.kind!r}, which has no columns, and input.crop takes a part of "
-            "each image by columns; expected a table with them"
+            f"{key}.source: found kind {settings.source.kind!r}, which has no columns, and a part of each image is "
+            "taken by columns (input.crop); expected a table with them, or crop: false where images are cropped already"
         )
+    if settings.crop and not isinstance(case.input, PictureInput):
+        yield f"{key}.crop: found with inputs that are vectors; expected it with images"
     if settings.source.labels_in_folders and settings.column != "folder":
         yield f"{key}.column: found {settings.column!r} for images in folders; expected folder"
     if case.folds:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Discriminator, Field, SerializerFunctionWrapHandler, Tag, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipelines.base.section import Number, Section
@@ -88,3 +88,13 @@ class Crop(Section):
             return self.left_eye + self.right_eye
         form = _FORMS[0] if self.width is not None else _FORMS[1]
         return tuple(getattr(self, key) for key in form)
+
+
+def _crop_form(value: Any) -> str:
+    return "section" if isinstance(value, dict | Crop) else "false"
+
+
+# In the place of input.crop for one source: other columns, or false where its images are cropped already.
+OwnCrop = Annotated[
+    Annotated[Crop, Tag("section")] | Annotated[Literal[False], Tag("false")], Discriminator(_crop_form)
+]

@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from mtlcore.tasks import OrdinalLoss, RegressionLoss
 from pipelines.base.section import Number, Positive, PositiveFloat, Section, Weight, kind_alone, one_or_more
-from pipelines.case.crop import Crop
+from pipelines.case.crop import Crop, OwnCrop
 from pipelines.case.split import Part
 from pipelines.sources.registry import Source
 from pipelines.sources.table_columns import Columns, TableColumn
@@ -259,10 +259,6 @@ class Select(Section):
     """Decides the order."""
 
 
-def _crop_form(value: Any) -> str:
-    return "section" if isinstance(value, dict | Crop) else "false"
-
-
 class DataSet(Section):
     """A source, the tasks that it is labelled for, and what it is used for."""
 
@@ -279,10 +275,7 @@ class DataSet(Section):
     groups: str | None = None
     """A column (a subject, a video) none of whose values may stand in two splits; that of ``split.by`` by default."""
 
-    crop: (
-        Annotated[Annotated[Crop, Tag("section")] | Annotated[Literal[False], Tag("false")], Discriminator(_crop_form)]
-        | None
-    ) = None
+    crop: OwnCrop | None = None
     """In the place of ``input.crop``, such as other columns; false: its images are cropped already."""
 
     @model_serializer(mode="wrap")

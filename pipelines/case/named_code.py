@@ -7,6 +7,8 @@ its reader has not seen it: what it names is looked for in the plain content, be
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pipelines.base.errors import UserError
+
 # By the registry's group of entry points, where a case names an entry; ``*`` is any key, or a place in a list. A name
 # without a colon is built in, or of a package that is installed here.
 PLACES: dict[str, tuple[str, ...]] = {
@@ -24,6 +26,25 @@ PLACES: dict[str, tuple[str, ...]] = {
     "kindred.searchers": ("tuning.search",),
 }
 _MODELS_OF_LIBRARIES = ("hf", "timm")
+_TOLD = 4  # names at most
+
+
+def refuse_named_code(content: Mapping[str, Any], where: str) -> None:
+    """Refuse what lies in a storage or an export and names code, before anything that it names is imported.
+
+    Args:
+        content: what a case file holds.
+        where: the file, for the message.
+
+    Raises:
+        UserError: says what is named, and the way on.
+    """
+    if found := named_code(content):
+        told = ", ".join(f"{key} {name!r}" for key, name in found[:_TOLD]) + ", ..." * (len(found) > _TOLD)
+        raise UserError(
+            f"{where}: found code that would be imported and run: {told}; expected --run-code where you trust who "
+            "wrote it (in Python: run_code=True)"
+        )
 
 
 def named_code(content: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mtlcore import verification_difference, verification_scores
 from pipelines.base.errors import UserError
-from pipelines.base.progress import bar
+from pipelines.base.progress import bar, note
 from pipelines.base.ray_session import need_ray
 from pipelines.base.waiting import a_processor
 from pipelines.batches.normalize import normalize
@@ -24,7 +24,7 @@ from pipelines.evaluate.forward import forward_in_batches, one_thread
 from pipelines.evaluate.results import Difference, VerificationOfArm, VerificationResult
 from pipelines.evaluate.task_test import or_null
 from pipelines.experiment.run import Run, read_weights
-from pipelines.ingest.boxes import with_boxes
+from pipelines.ingest.boxes import with_boxes, with_own_crop
 from pipelines.ingest.decode_rows import decode_rows
 from pipelines.sources.cells import distinct_cells
 from pipelines.sources.list_source import list_source
@@ -55,12 +55,12 @@ def verify(case: Case, runs: Sequence[Run], experiment: str) -> VerificationResu
     """Score every arm on pairs of inputs; None where the case asks for none. Needs a running Ray.
 
     Raises:
-        UserError: the source cannot be read, or holds too few identities, or some that the task is trained on.
+        UserError: the source cannot be listed, or holds too few identities, or some that the task is trained on.
     """
     settings = case.evaluation.verification
     if settings is None:
         return None
-    inputs, pairs = _read(case, settings)
+    inputs, pairs = read_pairs(case, settings)
     serving = [run for run in runs if settings.task in run.tasks]
     alike = _similarities(case, settings.task, serving, experiment, inputs, pairs)
     first, second = pairs.identities[pairs.first], pairs.identities[pairs.second]
@@ -93,11 +93,21 @@ def verify(case: Case, runs: Sequence[Run], experiment: str) -> VerificationResu
     )
 
 
-def _read(case: Case, settings: Verification) -> tuple[Tensor, Pairs]:
-    """Return the inputs of the pairs, as they are read, (n, ...), and the pairs."""
+def check_identities(case: Case) -> None:
+    """Refuse, before anything is trained, a source of pairs of which none could be drawn.
+
+    Raises:
+        UserError: as :func:`verify`, but for inputs that turn out to be unreadable.
+    """
+    if case.evaluation.verification is not None:
+        _listed(case, case.evaluation.verification)
+
+
+def _listed(case: Case, settings: Verification) -> tuple[pa.Table, np.ndarray, Pairs]:
+    """Return the rows of the source, the identity of each, and the pairs."""
     listing = list_source(str(case.data_root), settings.source)
     listing = listing.take(pc.sort_indices(listing.rows["id"]))
-    listing = with_boxes(listing, case.input, f"{_KEY}.source")
+    listing = with_boxes(listing, with_own_crop(case.input, settings.crop), f"{_KEY}.source")
     which, words = distinct_cells(column(listing.fields, settings.column, _KEY))
     names = np.array([*words, None], dtype=object)[which]
     known = set(outputs_of(settings.task, case.tasks[settings.task])) | set(case.tasks[settings.task].aliases)
@@ -109,12 +119,22 @@ def _read(case: Case, settings: Verification) -> tuple[Tensor, Pairs]:
     usable = pc.is_null(listing.rows["refused"]).to_numpy(zero_copy_only=False) & np.array(
         [name is not None for name in names], dtype=bool
     )
-    pairs = draw_pairs(names, np.flatnonzero(usable), settings.pairs, settings.seed)
-    rows = listing.rows.take(pa.array(pairs.rows, pa.int64())).combine_chunks()
-    inputs, kept, failed = decode_rows(rows, settings.source, case.input)
+    return listing.rows, names, draw_pairs(names, np.flatnonzero(usable), settings.pairs, settings.seed)
+
+
+def read_pairs(case: Case, settings: Verification) -> tuple[Tensor, Pairs]:
+    """Return the inputs of the pairs, as they are read, (n, ...), and the pairs, of what can be read."""
+    listed, names, pairs = _listed(case, settings)
+    rows = listed.take(pa.array(pairs.rows, pa.int64())).combine_chunks()
+    inputs, kept, failed = decode_rows(rows, settings.source, with_own_crop(case.input, settings.crop))
     if failed:
-        raise UserError(f"{_KEY}.source: {len(failed)} of {len(rows)} inputs cannot be read: {failed[0]['reason']}")
-    assert len(kept) == len(rows)
+        usable = pairs.rows[kept]
+        note(
+            f"{_KEY}.source: {len(failed)} of {len(rows)} inputs cannot be read and take no part, such as "
+            f"{failed[0]['id']}: {failed[0]['reason']}"
+        )
+        pairs = draw_pairs(names, usable, settings.pairs, settings.seed)
+        inputs = inputs[np.searchsorted(usable, pairs.rows)]
     return torch.from_numpy(np.ascontiguousarray(inputs)), pairs
 
 

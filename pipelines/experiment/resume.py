@@ -11,7 +11,7 @@ from pipelines.blocks.datasets import DataSets, at_root, read_data_sets
 from pipelines.blocks.layout import blocks_root
 from pipelines.case.case import Case
 from pipelines.case.load import load_case, load_content
-from pipelines.case.named_code import named_code
+from pipelines.case.named_code import refuse_named_code
 from pipelines.experiment.kept_case import read_content
 from pipelines.experiment.layout import CASE_FILE, DATA_SETS, WHO_TRAINS, experiment_folder
 
@@ -37,7 +37,7 @@ def begun_case(run: str, overrides: Sequence[str] = (), *, run_code: bool = Fals
     file = join(folder, CASE_FILE)
     content = _content_of(folder, file)
     if not run_code:
-        _refuse_code(file, content)
+        refuse_named_code(content, file)
 
     def load(changes: Sequence[str]) -> Case:
         return load_content(content, file, changes, check_paths=False)
@@ -106,16 +106,6 @@ def _content_of(folder: str, file: str) -> Mapping[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{file}: found {type(content).__name__}; expected a mapping with the keys of a case")
     return content
-
-
-def _refuse_code(file: str, content: Mapping[str, Any]) -> None:
-    """Raise UserError where a storage's case names code, before anything that it names is imported."""
-    if found := named_code(content):
-        told = ", ".join(f"{key} {name!r}" for key, name in found[:4]) + ", ..." * (len(found) > 4)
-        raise UserError(
-            f"{file}: found code that would be imported and run: {told}; expected --run-code where you trust who wrote "
-            "that storage (in Python: run_code=True), or a case file of your own in its place"
-        )
 
 
 def _experiment_at(run: str) -> str | None:

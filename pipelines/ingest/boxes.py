@@ -7,7 +7,7 @@ there only where a case crops, so that other cases' rows, and with them their bl
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -27,9 +27,16 @@ _MOST = 1e9  # pixels from the upper left corner
 
 def input_of_data_set(declared: PictureInput | VectorInput, data_set: DataSet) -> PictureInput | VectorInput:
     """Return what a case declares of inputs, as it is for one of its datasets: another may have other columns."""
-    if isinstance(declared, VectorInput) or data_set.crop is None:
+    return with_own_crop(declared, data_set.crop)
+
+
+def with_own_crop(
+    declared: PictureInput | VectorInput, crop: Crop | Literal[False] | None
+) -> PictureInput | VectorInput:
+    """Return what a case declares of inputs, with a source's own crop: false, whole images; None, no change."""
+    if isinstance(declared, VectorInput) or crop is None:
         return declared
-    return declared.model_copy(update={"crop": data_set.crop or None})
+    return declared.model_copy(update={"crop": crop or None})
 
 
 def crop_of(declared: PictureInput | VectorInput) -> Crop | None:

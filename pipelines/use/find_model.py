@@ -10,7 +10,7 @@ from mtlcore.suggestions import did_you_mean
 from pipelines.base.errors import UserError
 from pipelines.base.storage import join, kind_of, read_bytes
 from pipelines.case.case import Case
-from pipelines.case.named_code import named_code
+from pipelines.case.named_code import refuse_named_code
 from pipelines.experiment.resume import begun_case, begun_data_sets
 from pipelines.use.choose import Choice
 from pipelines.use.export import build_export
@@ -67,11 +67,7 @@ def _refuse_code(place: str, description: bytes) -> None:
         network = Description.from_json(description).network
     except ValueError:
         return
-    if found := named_code({"network": network}):
-        raise UserError(
-            f"MODEL: {join(place, DESCRIPTION)}: the backbone is {found[0][1]!r}, code that would be imported and run; "
-            "expected --run-code where you trust who made it (in Python: run_code=True)"
-        )
+    refuse_named_code({"network": network}, f"MODEL: {join(place, DESCRIPTION)}")
 
 
 def files_of_arm(case: Case, arm: str | None, seed: int | None, *, ensemble: bool = False) -> list[Files]:

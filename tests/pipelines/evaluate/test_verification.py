@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mtlcore import verification_scores
 from pipelines.base.errors import UserError
 from pipelines.case.load import load_case
+from pipelines.commands import run
 from pipelines.evaluate.evaluate import evaluate
-from pipelines.evaluate.verification import draw_pairs, verify
+from pipelines.evaluate.verification import draw_pairs, read_pairs, verify
 from pipelines.ingest.decode_rows import decode_rows
 from pipelines.ingest.ingest import ingested
 from pipelines.report.report import write_tables
@@ -82,7 +84,40 @@ def test_a_wrong_section_is_refused(tmp_path, change, words):
         load_case("digits", [f"storage.path={tmp_path}", f"evaluation.verification={{{', '.join(sections.values())}}}"])
 
 
-def test_people_that_are_classes_are_refused(tmp_path):
+def test_people_that_are_classes_are_refused_before_anything_starts(tmp_path):
     case = load_case("digits", [f"storage.path={tmp_path}", "tasks.digit.aliases={person0003: '1'}", VERIFY])
     with pytest.raises(UserError, match="person0003"):
         verify(case, [], "")
+    with pytest.raises(UserError, match="person0003"):
+        run(case, fresh=False)
+    assert not list(tmp_path.iterdir())
+
+
+def faces_in_files(folder):
+    """Write 24 pictures of six people, one of them broken and one with a box outside; return the table's place."""
+    rng = np.random.default_rng(0)
+    lines = ["file,identity,x,y,w,h"]
+    for i in range(24):
+        Image.fromarray(rng.integers(0, 255, (20, 20, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+        x = 50 if i == 5 else 2
+        lines.append(f"{i}.png,person{i % 6},{x},2,16,16")
+    (folder / "3.png").write_bytes(b"no picture")
+    (folder / "faces.csv").write_text("\n".join(lines) + "\n")
+
+
+def test_inputs_without_a_box_or_that_cannot_be_read_take_no_part(tmp_path, capsys):
+    faces_in_files(tmp_path)
+    box = "{left: x, top: y, width: w, height: h}"
+    pairs = "task: digit, source: {kind: csv, path: faces.csv, file_column: file}, column: identity, pairs: 500"
+    settings = [f"storage.path={tmp_path / 'store'}", f"data_root={tmp_path}"]
+    whole = load_case("digits", [*settings, f"evaluation.verification={{{pairs}}}"])
+    cut = load_case("digits", [*settings, f"evaluation.verification={{{pairs}, crop: {box}}}"])
+    inputs, of_pairs = read_pairs(whole, whole.evaluation.verification)
+    assert "1 of 24 inputs cannot be read" in capsys.readouterr().err
+    assert len(inputs) == len(of_pairs.rows) == 23
+    parts, of_parts = read_pairs(cut, cut.evaluation.verification)
+    ids = sorted(list_source(str(tmp_path), whole.evaluation.verification.source).rows["id"].to_pylist())
+    assert [ids[row] for row in set(of_pairs.rows) - set(of_parts.rows)] == ["5.png"]
+    first = inputs[np.searchsorted(of_pairs.rows, of_parts.rows)]
+    assert not torch.equal(first, parts)  # a part of each
+    assert (of_parts.identities[of_parts.first] == of_parts.identities[of_parts.second]).any()

@@ -152,7 +152,7 @@ def test_an_exports_code_is_asked_about_before_anything_starts(tmp_path, planted
         networks=(ExportedNetwork("", ("kind",), ("kind",)),), network={"backbone": CODE},
     )  # fmt: skip
     save_exported(tmp_path / "model", described, [network])
-    with pytest.raises(UserError, match=rf"network\.json: the backbone is '{CODE}', code .*--run-code"):
+    with pytest.raises(UserError, match=rf"network\.json: .*network\.backbone '{CODE}'.*--run-code"):
         find_model(str(tmp_path / "model"))
     assert find_model(str(tmp_path / "model"), run_code=True)
     assert not planted.exists()
