@@ -60,22 +60,31 @@ def paired_difference(
             f"{len(arm)} seeds against {len(baseline)}; expected as many of the arm as of the baseline, at least one"
         )
     scored = summed_metric(task, metric)
+    pairs = [paired_contributions(a, b, labels, task, scored) for a, b in zip(arm, baseline, strict=True)]
+    return paired_interval(pairs, task, scored, replicates=replicates, confidence=confidence, seed=seed)
+
+
+def paired_contributions(arm: Tensor, baseline: Tensor, labels: Tensor, task: Task, metric: SummedMetric) -> np.ndarray:
+    """Return what each input adds to the metric of an arm, and beside it to the baseline's, of one seed: (N, 2 K)."""
+    return np.concatenate([metric.contributions(z, labels, task) for z in (arm, baseline)], axis=1)
+
+
+def paired_interval(
+    pairs: Sequence[np.ndarray], task: Task, metric: SummedMetric, *, replicates: int, confidence: float, seed: int
+) -> Interval:
+    """Return what :func:`paired_difference` does, of the :func:`paired_contributions` of every seed."""
     generator = np.random.Generator(np.random.PCG64(seed))
-    pairs = [
-        np.concatenate([scored.contributions(z, labels, task) for z in (a, b)], axis=1)
-        for a, b in zip(arm, baseline, strict=True)
-    ]
 
     def differences(counts: np.ndarray) -> np.ndarray:
         of_arm, of_baseline = np.split(counts, 2, axis=-1)
-        return np.asarray(scored.score(of_arm, task) - scored.score(of_baseline, task))
+        return np.asarray(metric.score(of_arm, task) - metric.score(of_baseline, task))
 
     of_seeds = np.stack([differences(pair.sum(axis=0)) for pair in pairs])
     value, seeds = float(of_seeds.mean()), len(pairs)
     replicated = np.concatenate(
         [
             np.mean([differences(weights @ pair) for pair in pairs], axis=0)
-            for weights in input_weights(generator, len(labels), replicates)
+            for weights in input_weights(generator, len(pairs[0]), replicates)
         ]
     )
     without = (of_seeds.sum() - of_seeds) / (seeds - 1) if seeds > 1 else np.empty(0)

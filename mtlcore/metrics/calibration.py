@@ -11,6 +11,8 @@ from mtlcore.tasks import MISSING, Multiclass, Ordinal, Task
 
 _RANGE = math.log(20.0)  # temperatures from 1/20 to 20
 _GRID = 81
+_ENTRIES_AT_ONCE = 1 << 20  # in float64: they stay in a processor's cache
+_ROWS = 128  # a multiple of them begins where vectors of numbers do, so that how many there are changes no bit
 _REFINEMENTS = 40
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
@@ -41,17 +43,21 @@ def fit_temperature(logits: Tensor, labels: Tensor, task: Task) -> float:
     annotated = labels != MISSING
     if not bool(annotated.any()):
         return 1.0
-    z = logits.double()
     if isinstance(task, Multiclass | Ordinal):
-        z, y = z[annotated], labels[annotated].long()
+        z, y = logits if bool(annotated.all()) else logits[annotated], labels[annotated].long()
         log_probabilities = class_log_probabilities if isinstance(task, Ordinal) else partial(torch.log_softmax, dim=1)
+        rows = _ROWS * max(1, _ENTRIES_AT_ONCE // (_ROWS * z.shape[1]))
+        parts = list(zip(torch.split(z, rows), torch.split(y, rows), strict=True))
 
         def cost(log_t: float) -> float:
-            p = log_probabilities(z / math.exp(log_t))
-            return float(-p[torch.arange(len(y)), y].sum()) + log_t**2 / 2
+            of_true = [
+                log_probabilities(of_part.double() / math.exp(log_t)).gather(1, true[:, None])
+                for of_part, true in parts
+            ]
+            return float(-torch.cat(of_true).flatten().sum()) + log_t**2 / 2
 
     else:
-        z, y = z[annotated], labels[annotated].double()
+        z, y = logits.double()[annotated], labels[annotated].double()
 
         def cost(log_t: float) -> float:
             loss = torch.nn.functional.binary_cross_entropy_with_logits(z / math.exp(log_t), y, reduction="sum")

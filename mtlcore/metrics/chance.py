@@ -1,11 +1,11 @@
 """Whether an arm is at chance: no better than predictions that ignore the inputs."""
 
 from collections.abc import Sequence
-from typing import Any
 
+import torch
 from torch import Tensor
 
-from mtlcore.metrics.bootstrap import paired_difference
+from mtlcore.metrics.bootstrap import paired_contributions, paired_interval
 from mtlcore.metrics.kinds import OF_KIND, summed_metric
 from mtlcore.metrics.summed import SummedMetric
 from mtlcore.tasks import Task
@@ -48,11 +48,18 @@ def is_at_chance(
         >>> is_at_chance([always_0], y, two), is_at_chance([right], y, two)
         (True, False)
     """
-    blind = [OF_KIND[task.kind].blind(logits, labels, task, seed)]
-    if metric is not None and task.kind == "multiclass":
-        blind.append(OF_KIND["multilabel"].blind(logits, labels, task, seed))
-    options: dict[str, Any] = {"replicates": replicates, "confidence": confidence, "seed": seed, "metric": metric}
-    intervals = [paired_difference(logits, other, labels, task, **options) for other in blind]
-    if summed_metric(task, metric).lower_is_better:
+    kinds = [task.kind, "multilabel"] if metric is not None and task.kind == "multiclass" else [task.kind]
+    scored = summed_metric(task, metric)
+    intervals = []
+    for kind in kinds:
+        generator = torch.Generator().manual_seed(seed)
+        pairs = (
+            paired_contributions(z, OF_KIND[kind].blind(z, labels, task, generator), labels, task, scored)
+            for z in logits
+        )
+        intervals.append(
+            paired_interval(list(pairs), task, scored, replicates=replicates, confidence=confidence, seed=seed)
+        )
+    if scored.lower_is_better:
         return not all(interval.high < 0 for interval in intervals)
     return not all(interval.low > 0 for interval in intervals)

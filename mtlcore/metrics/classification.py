@@ -2,12 +2,13 @@
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from mtlcore.tasks import MISSING, Task
 
 _BINS = 15
 _COLUMNS_AT_ONCE = 64  # of an average precision: memory stays flat for ten thousand classes
+_ENTRIES_AT_ONCE = 1 << 23
+_ROWS = 128  # a multiple of them begins where vectors of numbers do, so that how many there are changes no bit
 # torchmetrics gives a probability of exactly 1 a bin of its own; the last bin of Guo et al. holds it.
 _ALMOST_1 = 1 - 2**-24
 
@@ -17,11 +18,18 @@ def multiclass_metrics(logits: Tensor, labels: Tensor, task: Task) -> dict[str, 
     from torchmetrics.functional.classification import multiclass_calibration_error
 
     annotated = labels != MISSING
-    z, true = logits[annotated].double(), labels[annotated].long()
-    if z.shape[1] == 1:  # torchmetrics wants two classes: the second is impossible and takes no part
+    z, true = logits if bool(annotated.all()) else logits[annotated], labels[annotated].long()
+    if z.shape[1] == 1:  # a second class that is impossible and takes no part: odds are to another one
         z = torch.cat([z, torch.full_like(z, -torch.inf)], dim=1)
     classes = z.shape[1]
-    p, predicted = z.softmax(dim=1), z.argmax(dim=1)
+    predicted = z.argmax(dim=1)
+    # In float64 some rows at a time: of ten thousand classes, the logits themselves are most of what memory holds.
+    rows = _ROWS * max(1, _ENTRIES_AT_ONCE // (_ROWS * classes))
+    stated, log_odds = torch.empty(len(z), dtype=torch.float64), torch.empty(z.shape)
+    for start in range(0, len(z), rows):
+        part = z[start : start + rows].double()
+        stated[start : start + rows] = part.softmax(dim=1).amax(dim=1)
+        log_odds[start : start + rows] = _log_odds(part)
     # Counted here: torchmetrics counts all pairs of classes, 10^8 of 10,000.
     hits, occurs, claims = (torch.bincount(of, minlength=classes) for of in (true[predicted == true], true, predicted))
     either = occurs + claims > 0
@@ -32,8 +40,14 @@ def multiclass_metrics(logits: Tensor, labels: Tensor, task: Task) -> dict[str, 
         "balanced_accuracy": (hits.float() / occurs)[occurs > 0].mean(),
         "macro_f1": (f1 / len(f1)).sum(),
         # in float32, where inputs with equal logits tie: in float64 a vector's lanes may differ in the last digit
-        "macro_average_precision": _average_precision(_log_odds(z).float(), one_hot(true, classes)),
-        "calibration_error": multiclass_calibration_error(p.clamp(max=_ALMOST_1), true, classes, n_bins=_BINS),
+        "macro_average_precision": _average_precision(log_odds, true),
+        # of the most probable class alone: it is class 0 here, and where it is not the true one, class 1 is
+        "calibration_error": multiclass_calibration_error(
+            torch.stack([stated.clamp(max=_ALMOST_1), torch.zeros_like(stated)], dim=1),
+            (predicted != true).long(),
+            2,
+            n_bins=_BINS,
+        ),
     }
 
 
@@ -80,11 +94,19 @@ def _average_precision(score: Tensor, true: Tensor) -> Tensor:
     """Return the mean average precision of the columns that have a positive; NaN where none has.
 
     Of a column it is the sum over distinct scores, from high to low, of the precision there times the gain in recall.
+
+    Args:
+        score: (N, C).
+        true: (N, C), 1 where it holds; or (N,), the one column that does.
     """
-    columns = (true == 1).any(dim=0).nonzero().flatten()
+    columns = torch.unique(true) if true.dim() == 1 else (true == 1).any(dim=0).nonzero().flatten()
     if not len(columns):
         return torch.tensor(torch.nan)
-    parts = [_average_precisions(score.T[some], true.T[some]) for some in torch.split(columns, _COLUMNS_AT_ONCE)]
+
+    def truth(some: Tensor) -> Tensor:
+        return (true == some[:, None]).long() if true.dim() == 1 else true.T[some]
+
+    parts = [_average_precisions(score.T[some], truth(some)) for some in torch.split(columns, _COLUMNS_AT_ONCE)]
     return torch.cat(parts).mean()
 
 

@@ -1,6 +1,6 @@
 """What every kind of task is scored by: its metrics, the primary one, and what predicts without looking."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,8 +35,8 @@ class KindMetrics:
         unitless: the metric that stands for the task in a mean over tasks of different kinds: higher is better, 1 the
             most; the primary one itself, unless that is an error in the labels' unit.
         compute: all of them, of logits, labels and the task.
-        blind: predictions that ignore the inputs, to which chance is compared; of an arm's logits (one tensor a seed),
-            labels, task and a seed.
+        blind: predictions that ignore the inputs, to which chance is compared; of a seed's logits, labels, task and the
+            generator that all seeds draw from in turn.
     """
 
     names: tuple[str, ...]
@@ -44,7 +44,7 @@ class KindMetrics:
     metric: SummedMetric
     unitless: str
     compute: Callable[[Tensor, Tensor, Any], dict[str, Any]]
-    blind: Callable[[Sequence[Tensor], Tensor, Any, int], list[Tensor]]
+    blind: Callable[[Tensor, Tensor, Any, torch.Generator], Tensor]
 
 
 class _ShareRight(SummedMetric):
@@ -92,25 +92,24 @@ class _AccuracyOfRanks(SummedMetric):
             return np.asarray(sums[..., 0] / sums[..., 1])
 
 
-def _most_frequent(logits: Sequence[Tensor], labels: Tensor, task: Multiclass, seed: int) -> list[Tensor]:
+def _most_frequent(logits: Tensor, labels: Tensor, task: Multiclass, generator: torch.Generator) -> Tensor:
     counts = torch.bincount(labels[labels != MISSING].long(), minlength=len(task.classes))
-    return [one_hot(counts.argmax(), len(task.classes)).double().expand(len(labels), -1)] * len(logits)
+    return one_hot(counts.argmax(), len(task.classes)).double().expand(len(labels), -1)
 
 
-def _dealt_anew(logits: Sequence[Tensor], labels: Tensor, task: Task, seed: int) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return [z[torch.randperm(len(z), generator=generator)] for z in logits]
+def _dealt_anew(logits: Tensor, labels: Tensor, task: Task, generator: torch.Generator) -> Tensor:
+    return logits[torch.randperm(len(logits), generator=generator)]
 
 
-def _median_class(logits: Sequence[Tensor], labels: Tensor, task: Ordinal, seed: int) -> list[Tensor]:
+def _median_class(logits: Tensor, labels: Tensor, task: Ordinal, generator: torch.Generator) -> Tensor:
     median = labels[labels != MISSING].double().quantile(0.5, interpolation="lower")
     above = torch.where(torch.arange(task.width) < median, 1.0, -1.0)
-    return [above.expand(len(labels), -1)] * len(logits)
+    return above.expand(len(labels), -1)
 
 
-def _mean_number(logits: Sequence[Tensor], labels: Tensor, task: Regression, seed: int) -> list[Tensor]:
+def _mean_number(logits: Tensor, labels: Tensor, task: Regression, generator: torch.Generator) -> Tensor:
     mean = standardised(labels.double(), task).nanmean(dim=0).nan_to_num(0.0)
-    return [mean.expand(len(labels), -1)] * len(logits)
+    return mean.expand(len(labels), -1)
 
 
 def _each(**metrics: SummedMetric) -> Callable[[Tensor, Tensor, Task], dict[str, Any]]:

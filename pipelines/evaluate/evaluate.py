@@ -2,7 +2,8 @@
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -20,20 +21,17 @@ from mtlcore import (
     is_annotated,
 )
 from pipelines.base.errors import UserError
-from pipelines.base.progress import bar, note
-from pipelines.base.ray_session import need_ray
-from pipelines.base.waiting import a_processor
+from pipelines.base.progress import note
 from pipelines.batches.batch import open_readers
 from pipelines.batches.coverage import unseen_classes
-from pipelines.batches.normalize import normalize
 from pipelines.blocks.datasets import DataSets
-from pipelines.blocks.reader import BlockReader
-from pipelines.case.build import rebuild_network, tasks_of
+from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
 from pipelines.case.metrics import metrics_of
 from pipelines.evaluate.calibrate import Fitted, calibrations
 from pipelines.evaluate.data_summary import summaries
-from pipelines.evaluate.forward import ROWS_AT_ONCE, forward_in_batches
+from pipelines.evaluate.on_demand import OnDemand
+from pipelines.evaluate.predict_split import in_object_store, predict_split
 from pipelines.evaluate.predictions import write_predictions
 from pipelines.evaluate.results import (
     Confusion,
@@ -60,12 +58,10 @@ from pipelines.evaluate.task_test import TaskTest, of_arm, or_null
 from pipelines.evaluate.verification import verify
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.provenance import provenance
-from pipelines.experiment.run import Run, list_runs, read_record, read_weights
+from pipelines.experiment.run import Run, list_runs, read_record
 from pipelines.ingest.label_warnings import label_warnings
 from pipelines.train.logs.relatedness_log import read_measured
 from pipelines.train.trust_record import DOUBTED
-
-_ROWS_IN_MEMORY = 4 * ROWS_AT_ONCE
 
 
 def evaluate(case: Case, data_sets: DataSets) -> Results:
@@ -176,21 +172,21 @@ def check_trained(runs: Sequence[Run], experiment: str, data_sets: DataSets) -> 
 
 def _predict_every_arm(
     case: Case, runs: Sequence[Run], data_sets: DataSets, experiment: str
-) -> tuple[dict[Run, dict[str, Tensor]], dict[str, dict[str, Fusion]], dict[str, dict[str, list[Fitted]]]]:
+) -> tuple[dict[Run, Mapping[str, Tensor]], dict[str, dict[str, Fusion]], dict[str, dict[str, list[Fitted]]]]:
     """Predict the test split by every arm, those that share another's networks included.
 
     Returns:
         logits by run; how tables were used, by arm and task; and how the arms are calibrated, by arm and task.
     """
-    predicted = predict_rows(case, runs, data_sets, experiment, "test")
+    predicted = predict_split(case, runs, data_sets, experiment, "test")
     readings = open_readings(case, data_sets) if reads_any_table(case) else {}
     held_out: Mapping[Run, Mapping[str, Tensor]] = {}
     weights: dict[str, dict[str, list[FusionWeights]]] = {}
     if case.of_split("validation"):
-        held_out = predict_rows(case, runs, data_sets, experiment, "validation")
+        held_out = predict_split(case, runs, data_sets, experiment, "validation")
         weights = fusion_weights(case, held_out, data_sets, readings)
-    every_arm = with_every_arm(case, predicted, readings, weights)
-    fitted = fitted_arms(case, with_every_arm(case, held_out, readings, weights), data_sets)
+    every_arm = with_every_arm(case, predicted, readings, weights, in_object_store)
+    fitted = fitted_arms(case, with_every_arm(case, held_out, readings, weights, in_object_store), data_sets)
     fused: dict[str, dict[str, Fusion]] = {}
     for name, arm in case.arms.items():
         for task in sorted(set(readings) & set(case.tasks_of_arm(name))) if arm.reads_the_table else ():
@@ -231,27 +227,6 @@ def _keep(
     write_predictions(experiment, tasks_of(case), tested, (names, ids), temperatures)
 
 
-def predict_rows(
-    case: Case, runs: Sequence[Run], data_sets: DataSets, experiment: str, split: str
-) -> dict[Run, dict[str, Tensor]]:
-    """Predict a split with every run, spread over the cluster; logits of all rows by run and task."""
-    need_ray()
-    import ray
-
-    # Tasks beyond the current processors stay queued, so that an autoscaling cluster sees demand.
-    room = max(1, min(len(runs), int(max(ray.cluster_resources().get("CPU", 1), len(runs) // 4))))
-    predict = ray.remote(num_cpus=1)(predict_runs)
-    waiting = [predict.remote(case, runs[i::room], data_sets, experiment, split) for i in range(room)]
-    predicted: dict[Run, dict[str, Tensor]] = {}
-    with bar("predict", len(runs), "runs", waiting=a_processor()) as shown:
-        while waiting:
-            shown.show(len(predicted))
-            ready, waiting = ray.wait(waiting, timeout=0.2)
-            for logits in ray.get(ready):
-                predicted.update(logits)
-    return predicted
-
-
 def split_tests(
     case: Case,
     predicted: Mapping[Run, Mapping[str, Tensor]],
@@ -268,10 +243,14 @@ def split_tests(
         if not annotated.any():
             continue  # an auxiliary task, which needs no labels to test on
         serving = sorted((run for run in predicted if task in run.tasks), key=lambda run: (run.arm, order[run.seed]))
-        tests[task] = TaskTest(
-            annotated.nonzero().flatten(), labels[annotated], {run: predicted[run][task][annotated] for run in serving}
-        )
+        chosen = slice(None) if annotated.all() else annotated
+        logits = OnDemand({run: partial(_logits, predicted[run], task, chosen) for run in serving})
+        tests[task] = TaskTest(annotated.nonzero().flatten(), labels[annotated], logits)
     return tests
+
+
+def _logits(of_run: Mapping[str, Tensor], task: str, rows: slice | Tensor) -> Tensor:
+    return of_run[task][rows]
 
 
 def pooled_tests(folds: Sequence[Mapping[str, TaskTest]], tasks: Sequence[Mapping[str, Task]]) -> dict[str, TaskTest]:
@@ -287,47 +266,15 @@ def pooled_tests(folds: Sequence[Mapping[str, TaskTest]], tasks: Sequence[Mappin
         for of in folds:
             rows.append(of[name].rows + start)
             start += int(max((int(test.rows.max()) + 1 for test in of.values()), default=0))
-        logits = {
-            run: torch.cat(
-                [
-                    as_standardised(of[name].logits[run], t[name], tasks[0][name])
-                    for of, t in zip(folds, tasks, strict=True)
-                ]
-            )
-            for run in folds[0][name].logits
-        }
+        of_folds = [of[name].logits for of in folds]
+        logits = OnDemand({run: partial(_pooled, of_folds, run, [of[name] for of in tasks]) for run in of_folds[0]})
         pooled[name] = TaskTest(torch.cat(rows), torch.cat([of[name].labels for of in folds]), logits)
     return pooled
 
 
-def predict_runs(
-    case: Case,
-    runs: Sequence[Run],
-    data_sets: DataSets,
-    experiment: str,
-    split: str,
-    device: str | torch.device = "cpu",
-) -> dict[Run, dict[str, Tensor]]:
-    """Predict a split's rows with some runs, on a device; logits by run and task, float32, (rows, outputs)."""
-    readers = open_readers(case, data_sets, split)
-    predicted = {}
-    for run in runs:
-        network = rebuild_network(case.for_arm(run.arm), list(run.tasks))
-        network.load_state_dict(read_weights(run.folder(experiment)))
-        predicted[run] = _predict(network.to(device).eval(), readers.values(), case, device)
-    return predicted
-
-
-def _predict(network: Any, readers: Iterable[BlockReader], case: Case, device: str | torch.device) -> dict[str, Tensor]:
-    def forward(inputs: Tensor) -> dict[str, Tensor]:
-        return network(normalize(inputs, case.input))  # type: ignore[no-any-return]
-
-    parts = []
-    for reader in readers:
-        for start in range(0, len(reader), _ROWS_IN_MEMORY):
-            rows = np.arange(start, min(start + _ROWS_IN_MEMORY, len(reader)))
-            parts.append(forward_in_batches(forward, torch.from_numpy(reader.gather(rows).inputs), device))
-    return {task: torch.cat([part[task] for part in parts]) for task in parts[0]}
+def _pooled(of_folds: Sequence[Mapping[Run, Tensor]], run: Run, tasks: Sequence[Task]) -> Tensor:
+    """Return what the folds' networks of one arm and seed predict, as the first fold's task would have it."""
+    return torch.cat([as_standardised(of[run], task, tasks[0]) for of, task in zip(of_folds, tasks, strict=True)])
 
 
 def _delta_m(arm: dict[str, TaskResult], baseline: dict[str, TaskResult], for_use: Sequence[str]) -> float | None:

@@ -1,6 +1,8 @@
 """predictions.parquet: what every arm says of every test input, beside the truth."""
 
 import json
+import os
+import tempfile
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,11 +12,12 @@ from torch import Tensor
 
 from mtlcore import Task, answer, decided_class, is_annotated
 from pipelines.base.storage import join, write_whole
-from pipelines.evaluate.forward import forward_in_batches
+from pipelines.evaluate.forward import ROWS_AT_ONCE, forward_in_batches
 from pipelines.evaluate.task_test import TaskTest
 from pipelines.experiment.run import Run
 
 PREDICTIONS = "predictions.parquet"
+_ENTRIES_AT_ONCE = 1 << 22  # of a row group: inputs times outputs
 SCHEMA = pa.schema(
     [
         ("data_set", pa.string()),
@@ -39,7 +42,9 @@ def write_predictions(
     rows: tuple[list[str], list[str]],
     calibrations: Mapping[str, object],
 ) -> str:
-    """Write predictions.parquet, a row group an arm, seed and task; return its path.
+    """Write predictions.parquet, a row group an arm, seed and task, several of many inputs; return its path.
+
+    It is written to this machine's temporary folder and then sent off whole: it may be larger than memory.
 
     Args:
         folder: where to.
@@ -50,15 +55,22 @@ def write_predictions(
     """
     outputs = {name: list(task.outputs) for name, task in tasks.items()}
     about = {"kindred": json.dumps({"outputs": outputs, "temperatures": calibrations})}
-    sink = pa.BufferOutputStream()
     data_sets, ids = (pa.array(column, pa.string()) for column in rows)
-    with pq.ParquetWriter(sink, SCHEMA.with_metadata(about), compression="zstd") as writer:
-        for name, test in tested.items():
-            at = pa.array(test.rows.numpy())
-            for run, logits in test.logits.items():
-                writer.write_table(_table(tasks[name], test, logits, run, data_sets.take(at), ids.take(at)))
     file = join(folder, PREDICTIONS)
-    write_whole(file, sink.getvalue())
+    with tempfile.TemporaryDirectory() as scratch:
+        written = os.path.join(scratch, PREDICTIONS)
+        with pq.ParquetWriter(written, SCHEMA.with_metadata(about), compression="zstd") as writer:
+            for name, test in tested.items():
+                size = ROWS_AT_ONCE * max(1, _ENTRIES_AT_ONCE // (ROWS_AT_ONCE * len(tasks[name].outputs)))
+                for run, logits in test.logits.items():
+                    for start in range(0, len(logits), size):
+                        some = slice(start, start + size)
+                        of_some = TaskTest(test.rows[some], test.labels[some], {})
+                        at = pa.array(of_some.rows.numpy())
+                        table = _table(tasks[name], of_some, logits[some], run, data_sets.take(at), ids.take(at))
+                        writer.write_table(table)
+        with pa.memory_map(written) as content:
+            write_whole(file, content.read_buffer())
     return file
 
 

@@ -4,6 +4,7 @@ import io
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,13 @@ from pipelines.batches.batch import open_readers
 from pipelines.blocks.datasets import DataSets
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
-from pipelines.evaluate.evaluate import predict_runs
+from pipelines.evaluate.on_demand import Chosen, OnDemand
+from pipelines.evaluate.predict_split import predict_split
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.run import Run, is_done, list_runs
 from pipelines.train.launch import fit_runs
+
+_ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,14 @@ class EstimatedEdge:
 
 @dataclass(frozen=True)
 class _Predicted:
-    """A split's labels and, by task, its own network's probabilities, over all rows of the split."""
+    """A split's labels by task, and by task and seed what its own network predicts, over all rows of the split."""
 
     y: dict[str, Tensor]
-    p: dict[str, Tensor]
+    logits: Mapping[str, Sequence[Tensor]]
+
+    def p(self, task: Task, rows: Tensor) -> Tensor:
+        """Return the probabilities of some rows, the mean over the seeds, float64; ``rows``: bool, (rows,)."""
+        return torch.stack([_probabilities(z, task, rows) for z in self.logits[task.name]]).mean(dim=0)
 
 
 def edges_asked_for(case: Case, edges: Sequence[str]) -> list[tuple[str, str]]:
@@ -107,7 +115,7 @@ def relate(case: Case, data_sets: DataSets, edges: Sequence[tuple[str, str]]) ->
         with bar("train", len(waiting) * case.training.steps, "steps") as shown:
             fit_runs(baseline_case, waiting, data_sets, experiment, shown)
     splits = [split for split in ("train", "validation") if case.of_split(split)]
-    predicted = _predict_splits(baseline_case, runs, data_sets, experiment, splits)
+    predicted = {split: _predicted(baseline_case, runs, data_sets, experiment, split) for split in splits}
     tasks, estimates = tasks_of(case), []
     for source, target in edges:
         estimated = _estimate(tasks[source], tasks[target], predicted)
@@ -148,32 +156,26 @@ def as_plain(relatedness: Relatedness) -> dict[str, Any]:
     }
 
 
-def _predict_splits(
-    case: Case, runs: list[Run], data_sets: DataSets, experiment: str, splits: Sequence[str]
-) -> dict[str, _Predicted]:
-    import ray
-
-    predict = ray.remote(num_cpus=1)(predict_runs)
-    by_split = {}
-    logits = ray.get([predict.remote(case, runs, data_sets, experiment, split) for split in splits])
-    for split, of_runs in zip(splits, logits, strict=True):
-        readers = open_readers(case, data_sets, split)
-        labels = {
-            name: torch.from_numpy(np.concatenate([reader.labels(name) for reader in readers.values()]))
-            for name in case.tasks
-        }
-        p = {}
-        for name, task in tasks_of(case).items():
-            of_task = [_probabilities(of_runs[run][name], task) for run in runs if run.network == name]
-            if of_task:
-                p[name] = torch.stack(of_task).mean(dim=0)
-        by_split[split] = _Predicted(labels, p)
-    return by_split
+def _predicted(case: Case, runs: Sequence[Run], data_sets: DataSets, experiment: str, split: str) -> _Predicted:
+    of_runs = predict_split(case, runs, data_sets, experiment, split)
+    readers = open_readers(case, data_sets, split)
+    labels = {
+        name: torch.from_numpy(np.concatenate([reader.labels(name) for reader in readers.values()]))
+        for name in case.tasks
+    }
+    logits = {}
+    for name in dict.fromkeys(run.network for run in runs):
+        of_task = {run: partial(of_runs[run].__getitem__, name) for run in runs if run.network == name}
+        logits[name] = Chosen(OnDemand(of_task), list(of_task))
+    return _Predicted(labels, logits)
 
 
-def _probabilities(logits: Tensor, task: Task) -> Tensor:
-    z = logits.double()
-    return torch.softmax(z, dim=1) if isinstance(task, Multiclass) else torch.sigmoid(z)
+def _probabilities(logits: Tensor, task: Task, rows: Tensor) -> Tensor:
+    of_parts = []
+    for z, chosen in zip(torch.split(logits, _ROWS_AT_ONCE), torch.split(rows, _ROWS_AT_ONCE), strict=True):
+        p = torch.softmax(z.double(), dim=1) if isinstance(task, Multiclass) else torch.sigmoid(z.double())
+        of_parts.append(p[chosen])
+    return torch.cat(of_parts)
 
 
 def _estimate(A: Task, B: Task, predicted: Mapping[str, _Predicted]) -> Relatedness:
@@ -187,10 +189,10 @@ def _estimate(A: Task, B: Task, predicted: Mapping[str, _Predicted]) -> Relatedn
         )
     evidence: dict[str, Any] = {}
     if bool(only_B.any()):
-        evidence |= {"p_A": train.p[A.name][only_B], "y_B": train.y[B.name][only_B]}
+        evidence |= {"p_A": train.p(A, only_B), "y_B": train.y[B.name][only_B]}
         evidence["held_out_A"] = _held_out(A, predicted)
     if bool(only_A.any()):
-        evidence |= {"y_A": train.y[A.name][only_A], "p_B": train.p[B.name][only_A]}
+        evidence |= {"y_A": train.y[A.name][only_A], "p_B": train.p(B, only_A)}
         evidence["held_out_B"] = _held_out(B, predicted)
     return relatedness_from_predictions(A, B, **evidence)
 
@@ -200,11 +202,7 @@ def _held_out(task: Task, predicted: Mapping[str, _Predicted]) -> HeldOut | None
         return None
     validation = predicted["validation"]
     annotated = _annotated(validation.y[task.name])
-    return (
-        HeldOut(validation.p[task.name][annotated], validation.y[task.name][annotated])
-        if bool(annotated.any())
-        else None
-    )
+    return HeldOut(validation.p(task, annotated), validation.y[task.name][annotated]) if bool(annotated.any()) else None
 
 
 def _annotated(y: Tensor) -> Tensor:

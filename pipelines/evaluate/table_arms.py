@@ -3,8 +3,9 @@
 They train nothing: they use the networks of the first arm that trains the same (see Case.trained_as).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -25,10 +26,12 @@ from pipelines.batches.coverage import unseen_classes
 from pipelines.blocks.datasets import DataSets
 from pipelines.case.build import relatedness_of, tasks_of
 from pipelines.case.case import Case
+from pipelines.evaluate.on_demand import OnDemand
 from pipelines.experiment.run import Run
 
 # By run and task: logits of every row of a split, float32, (rows, outputs).
 Predicted = Mapping[Run, Mapping[str, Tensor]]
+_ENTRIES_AT_ONCE = 1 << 25  # rows times classes, in float64
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,17 @@ def open_readings(case: Case, data_sets: DataSets) -> dict[str, Reading]:
     return readings
 
 
+def _in_memory(logits: Tensor) -> Callable[[], Tensor]:
+    return lambda: logits
+
+
 def with_every_arm(
     case: Case,
     predicted: Predicted,
     readings: Mapping[str, Reading],
     weights: Mapping[str, Mapping[str, Sequence[FusionWeights]]],
-) -> dict[Run, dict[str, Tensor]]:
+    keep: Callable[[Tensor], Callable[[], Tensor]] = _in_memory,
+) -> dict[Run, Mapping[str, Tensor]]:
     """Return predictions by every arm's own runs, those that share another's networks included.
 
     Args:
@@ -89,24 +97,40 @@ def with_every_arm(
         predicted: of the runs that were trained.
         readings: by task.
         weights: by arm, task and seed, as :func:`fusion_weights` gives them; the defaults where an arm has none.
+        keep: puts logits away that are computed here; returns what takes them from there.
     """
-    by_run = {}
+    by_run: dict[Run, Mapping[str, Tensor]] = {}
     for name, arm in case.arms.items():
         for run, logits in predicted.items():
             if run.arm != case.trained_as(name):
                 continue
-            outputs = dict(logits)
-            for task in set(readings) & set(outputs) if arm.reads_the_table else ():
-                reading, all_logits = readings[task], _of_all_tasks(predicted, run)
-                evidence, of_seeds = reading.evidence(all_logits), weights.get(name, {}).get(task)
+            as_predicted = {task: partial(logits.__getitem__, task) for task in logits}
+            fused: dict[str, Callable[[], Tensor]] = {}
+            for task in set(readings) & set(logits) if arm.reads_the_table else ():
+                reading, of_seeds = readings[task], weights.get(name, {}).get(task)
                 fusion = of_seeds[case.training.seeds.index(run.seed)] if of_seeds else FusionWeights()
-                outputs[task] = (
-                    fuse_log_linear(logits[task], evidence, reading.prior, fusion, reading.seen)
-                    if arm.fuse
-                    else read_classes(evidence, reading.prior, fusion.alone)
-                ).float()
-            by_run[Run(name, run.network, run.tasks, run.seed)] = outputs
+                head = logits[task] if arm.fuse else None
+                fused[task] = keep(_through_the_table(head, _of_all_tasks(predicted, run), reading, fusion))
+            by_run[Run(name, run.network, run.tasks, run.seed)] = OnDemand(as_predicted | fused)
     return by_run
+
+
+def _through_the_table(
+    head: Tensor | None, logits: Mapping[str, Tensor], reading: Reading, fusion: FusionWeights
+) -> Tensor:
+    """Return what a table says of a task, with the task's head or alone, float32 (rows, classes)."""
+    of_edges = {R.target.name: logits[R.target.name] for R, _ in reading.edges}
+    rows, classes = len(next(iter(of_edges.values()))), len(reading.prior)
+    found = torch.empty(rows, classes)
+    size = max(1, _ENTRIES_AT_ONCE // classes)
+    for part in (slice(start, start + size) for start in range(0, rows, size)):
+        evidence = reading.evidence({name: z[part] for name, z in of_edges.items()})
+        found[part] = (
+            read_classes(evidence, reading.prior, fusion.alone)
+            if head is None
+            else fuse_log_linear(head[part], evidence, reading.prior, fusion, reading.seen)
+        )
+    return found
 
 
 def fusion_weights(
@@ -140,7 +164,7 @@ def fusion_weights(
     return weights
 
 
-def _of_all_tasks(predicted: Predicted, run: Run) -> dict[str, Tensor]:
+def _of_all_tasks(predicted: Predicted, run: Run) -> Mapping[str, Tensor]:
     """Return the logits of every task by the arm and seed of a run: of one network a task, put together."""
     siblings = [logits for sibling, logits in predicted.items() if (sibling.arm, sibling.seed) == (run.arm, run.seed)]
-    return {task: z for logits in siblings for task, z in logits.items()}
+    return OnDemand({task: partial(of.__getitem__, task) for of in siblings for task in of})

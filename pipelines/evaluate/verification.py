@@ -21,6 +21,7 @@ from pipelines.case.case import Case
 from pipelines.case.data import outputs_of
 from pipelines.case.verification import Verification
 from pipelines.evaluate.forward import forward_in_batches, one_thread
+from pipelines.evaluate.predict_split import resources_of_a_task
 from pipelines.evaluate.results import Difference, VerificationOfArm, VerificationResult
 from pipelines.evaluate.task_test import or_null
 from pipelines.experiment.run import Run, read_weights
@@ -188,9 +189,13 @@ def _similarities(
     need_ray()
     import ray
 
-    compare = ray.remote(num_cpus=1)(_compare)
+    asked = resources_of_a_task(case)
+    device = "cuda" if asked["num_gpus"] else "cpu"
+    compare = ray.remote(_compare).options(scheduling_strategy="SPREAD", **asked)
     kept = ray.put(inputs)
-    waiting = {compare.remote(case, task, run, experiment, kept, pairs.first, pairs.second): run for run in runs}
+    waiting = {
+        compare.remote(case, task, run, experiment, kept, pairs.first, pairs.second, device): run for run in runs
+    }
     alike: dict[Run, np.ndarray] = {}
     with bar("verify", len(runs), "runs", waiting=a_processor()) as shown:
         while waiting:
@@ -202,15 +207,22 @@ def _similarities(
 
 
 def _compare(
-    case: Case, task: str, run: Run, experiment: str, inputs: Tensor, first: np.ndarray, second: np.ndarray
+    case: Case,
+    task: str,
+    run: Run,
+    experiment: str,
+    inputs: Tensor,
+    first: np.ndarray,
+    second: np.ndarray,
+    device: str,
 ) -> np.ndarray:
     network = rebuild_network(case.for_arm(run.arm), list(run.tasks))
     network.load_state_dict(read_weights(run.folder(experiment)))
-    network.eval()
+    network.to(device).eval()
 
     def embed(x: Tensor) -> dict[str, Tensor]:
         return {"h": network.features(normalize(x, case.input))[task]}
 
     with one_thread():
-        h = torch.nn.functional.normalize(forward_in_batches(embed, inputs)["h"].double(), dim=1)
+        h = torch.nn.functional.normalize(forward_in_batches(embed, inputs, device)["h"].double(), dim=1)
     return (h[first] * h[second]).sum(dim=1).numpy()  # type: ignore[no-any-return]

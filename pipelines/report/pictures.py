@@ -7,13 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
 from mtlcore import Task
 from pipelines.base.errors import UserError
-from pipelines.base.storage import join, read_bytes
+from pipelines.base.storage import join, open_ranges
 from pipelines.batches.batch import open_readers
 from pipelines.blocks.cache import DamagedBlockError
 from pipelines.case.build import tasks_of
@@ -76,14 +75,15 @@ def only_one_right(case: Case, results: Results) -> list[OnlyOne]:
     if arm == baseline or not tasks or not isinstance(case.input, PictureInput):
         return []
     try:
-        content = read_bytes(join(experiment_folder(case), PREDICTIONS))
+        kept = join(experiment_folder(case), PREDICTIONS)
+        said = {task.name: [_said(kept, task, name) for name in (arm, baseline)] for task in tasks}
         readers = open_readers(case, begun_data_sets(case), "test")
     except (FileNotFoundError, UserError, DamagedBlockError):  # an experiment may have been moved without its blocks
         return []
     images = _Images({name: reader.ids for name, reader in readers.items()}, readers)
     found = []
     for task in tasks:
-        of_arm, of_baseline = (_said(content, task, name) for name in (arm, baseline))
+        of_arm, of_baseline = said[task.name]
         if of_arm and of_baseline:
             gained, lost = _alone(of_arm, of_baseline), _alone(of_baseline, of_arm)
             if gained or lost:
@@ -100,12 +100,11 @@ def only_one_right(case: Case, results: Results) -> list[OnlyOne]:
     return found
 
 
-def _said(content: bytes, task: Task, arm: str) -> dict[Key, tuple[str, list[str]]]:
+def _said(file: str, task: Task, arm: str) -> dict[Key, tuple[str, list[str]]]:
     """Return the truth of every input, and what the arm says of it, a word a seed."""
     wanted = ("data_set", "id", "truth", "prediction")
-    rows = pq.read_table(
-        pa.BufferReader(content), columns=list(wanted), filters=[("arm", "==", arm), ("task", "==", task.name)]
-    )
+    with open_ranges(file) as kept:  # the probabilities, most of the file, are left where they are
+        rows = pq.read_table(kept, columns=list(wanted), filters=[("arm", "==", arm), ("task", "==", task.name)])
     said: dict[Key, tuple[str, list[str]]] = {}
     for data_set, name, truth, prediction in zip(*(rows[column].to_pylist() for column in wanted), strict=True):
         said.setdefault((data_set, name), (truth, []))[1].append(prediction)

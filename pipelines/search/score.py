@@ -14,7 +14,8 @@ from pipelines.base.storage import join, read_bytes, write_whole
 from pipelines.blocks.datasets import DataSets
 from pipelines.case.case import Case
 from pipelines.case.metrics import metrics_of
-from pipelines.evaluate.evaluate import predict_runs, split_tests
+from pipelines.evaluate.evaluate import split_tests
+from pipelines.evaluate.predict_split import predict_runs
 from pipelines.experiment.run import Run
 from pipelines.search.objective import Objective
 

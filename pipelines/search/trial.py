@@ -12,7 +12,8 @@ from pipelines.blocks.datasets import DataSets
 from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
 from pipelines.case.metrics import metrics_of
-from pipelines.evaluate.evaluate import check_trained, predict_runs, split_tests
+from pipelines.evaluate.evaluate import check_trained, split_tests
+from pipelines.evaluate.predict_split import predict_runs
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.run import list_runs
 from pipelines.search.settings import with_case_settings

@@ -13,8 +13,9 @@ from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
 from pipelines.case.metrics import metrics_of
 from pipelines.evaluate.calibrate import Fitted
-from pipelines.evaluate.evaluate import check_trained, fitted_arms, predict_runs, split_tests
+from pipelines.evaluate.evaluate import check_trained, fitted_arms, split_tests
 from pipelines.evaluate.forward import one_thread
+from pipelines.evaluate.predict_split import predict_runs
 from pipelines.evaluate.table_arms import fusion_weights, open_readings, with_every_arm
 from pipelines.evaluate.task_test import of_arm
 from pipelines.experiment.layout import experiment_folder

@@ -4,6 +4,7 @@
     python tests/benchmarks/scale.py blocks --blocks 1563
     python tests/benchmarks/scale.py checkpoint --parameters 1000000
     python tests/benchmarks/scale.py tasks --blocks 1563 --cpus 512
+    python tests/benchmarks/scale.py evaluate --rows 5000 --classes 10000 --times 1,4
 
 ``--times 1,4,16`` are the multiples of the size; each is measured in a process of its own, so that its peak of memory
 is its own. What is printed is a line a multiple as JSON, and the slope: the last less the first, by unit.
@@ -174,11 +175,87 @@ def tasks(count: int, _: Path, settings: argparse.Namespace) -> dict[str, float]
     }
 
 
+def evaluate(rows: int, folder: Path, settings: argparse.Namespace) -> dict[str, float]:
+    """Evaluate and report three arms of two seeds on so many test rows of many classes, on a Ray of its own."""
+    from pipelines.base.ray_session import ray_session
+    from pipelines.evaluate.evaluate import evaluate as evaluated
+    from pipelines.experiment.layout import experiment_folder
+    from pipelines.ingest.ingest import ingest
+    from pipelines.report.report import write_report
+    from tests.pipelines.one_worker import train_here
+
+    case = _many_classes(folder, rows, settings.classes)
+    seconds, begun = {}, time.perf_counter()
+
+    def lap(name: str) -> None:
+        nonlocal begun
+        seconds[f"{name}_s"], begun = round(time.perf_counter() - begun, 1), time.perf_counter()
+
+    with ray_session():
+        lap("start")
+        data_sets = ingest(case)
+        lap("ingest")
+        train_here(case)
+        lap("train")
+        before = _peak()
+        results = evaluated(case, data_sets)
+        peak = _peak() - before
+        lap("evaluate")
+    results.write(experiment_folder(case))
+    write_report(case, results)
+    lap("report")
+    sizes = {file: (Path(experiment_folder(case)) / file).stat().st_size for file in _REPORTED}
+    return seconds | sizes | {"peak_before_bytes": before, "peak_bytes": peak}
+
+
+_REPORTED = ("results.json", "report.html", "predictions.parquet")
+
+
+def _many_classes(folder: Path, rows: int, classes: int) -> Any:
+    """Return a case of vectors that nobody can learn: classes of which nobody writes a list, and twelve labels."""
+    from pipelines.case.load import load_case
+
+    random = np.random.default_rng(0)
+    names = np.array([f"person {i:05d}" for i in range(classes)])
+    for split, n in (("train", 2 * classes), ("validation", 500), ("test", rows)):
+        of_each = np.concatenate([names, random.choice(names, max(0, n - classes))])[:n]
+        x, traits = random.standard_normal((n, 8), dtype=np.float32), random.random((n, 12)) < 0.3
+        np.savez(folder / f"{split}.npz", x=x, person=random.permutation(of_each), traits=traits)
+    labels = {name: {"from": "column", "column": name} for name in ("person", "traits")}
+    case = {
+        "name": "many-classes",
+        "data_root": str(folder),
+        "input": {"kind": "vector", "size": 8},
+        "tasks": {
+            "person": {"kind": "multiclass", "classes": {"from": "data"}},
+            "traits": {"kind": "multilabel", "labels": [f"label {i}" for i in range(12)]},
+        },
+        "datasets": {
+            split: {"source": {"kind": "numpy", "path": f"{split}.npz"}, "labels": labels, "split": split}
+            for split in ("train", "validation", "test")
+        },
+        "network": {"backbone": "mlp", "widths": [16]},
+        "training": {"steps": 2, "batch_size": 64, "seeds": [0, 1]},
+        "arms": {
+            "single-task": {"networks": "one_per_task"},
+            "naive": {"matching": "none"},
+            "weighted": {"matching": "none", "task_weights": {"traits": 2.0}},
+        },
+        "evaluation": {"baseline": "single-task", "main_task": "person"},
+        "logging": {"relatedness_every": 0},
+        "ingest": {"leakage": "keep"},
+        "storage": {"path": str(folder / "runs")},
+    }
+    (folder / "many.yaml").write_text(json.dumps(case))
+    return load_case(str(folder / "many.yaml"))
+
+
 MEASURES: dict[str, Callable[[int, Path, argparse.Namespace], dict[str, float]]] = {
     "listing": listing,
     "blocks": blocks,
     "checkpoint": checkpoint,
     "tasks": tasks,
+    "evaluate": evaluate,
 }
 
 
@@ -193,6 +270,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=1563)
     parser.add_argument("--parameters", type=int, default=1_000_000)
     parser.add_argument("--cpus", type=int, default=512)
+    parser.add_argument("--classes", type=int, default=10_000)
     parser.add_argument("--times", default="1,4,16")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     settings = parser.parse_args()
@@ -200,7 +278,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             print(json.dumps(MEASURES[settings.what](settings.one, Path(folder), settings)))
         return
-    sizes = {"listing": settings.rows, "checkpoint": settings.parameters}
+    sizes = {"listing": settings.rows, "checkpoint": settings.parameters, "evaluate": settings.rows}
     size = sizes.get(settings.what, settings.blocks)
     measured: list[dict[str, Any]] = []
     for times in settings.times.split(","):

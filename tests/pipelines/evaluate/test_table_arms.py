@@ -20,7 +20,8 @@ from pipelines.batches.coverage import coverage_notes, unseen_classes
 from pipelines.blocks.datasets import write_data_sets
 from pipelines.case.build import relatedness_of, tasks_of
 from pipelines.case.load import load_case
-from pipelines.evaluate.evaluate import evaluate, predict_runs
+from pipelines.evaluate.evaluate import evaluate
+from pipelines.evaluate.predict_split import predict_runs
 from pipelines.experiment.layout import DATA_SETS, experiment_folder
 from pipelines.experiment.run import list_runs
 from pipelines.ingest.ingest import ingest, ingested

@@ -10,7 +10,8 @@ from mtlcore import task_metrics
 from pipelines import commands as steps
 from pipelines.base.errors import UserError
 from pipelines.case.load import load_case
-from pipelines.evaluate.evaluate import predict_runs, split_tests
+from pipelines.evaluate.evaluate import split_tests
+from pipelines.evaluate.predict_split import predict_runs
 from pipelines.experiment.lease import training_lease
 from pipelines.experiment.run import list_runs, read_record
 from pipelines.ingest.ingest import ingested

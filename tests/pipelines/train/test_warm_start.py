@@ -12,7 +12,8 @@ from mtlcore import load_exported
 from pipelines.base.errors import UserError
 from pipelines.case.build import build_network
 from pipelines.case.load import load_case
-from pipelines.evaluate.evaluate import evaluate, predict_runs
+from pipelines.evaluate.evaluate import evaluate
+from pipelines.evaluate.predict_split import predict_runs
 from pipelines.experiment.identity import identity
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.run import WEIGHTS, list_runs, read_record

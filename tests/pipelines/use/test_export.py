@@ -14,8 +14,9 @@ from mtlcore import Multiclass, load_exported
 from pipelines.base.errors import UserError
 from pipelines.batches.batch import open_readers
 from pipelines.case.load import load_case
-from pipelines.evaluate.evaluate import evaluate, predict_runs
+from pipelines.evaluate.evaluate import evaluate
 from pipelines.evaluate.forward import forward_in_batches
+from pipelines.evaluate.predict_split import predict_runs
 from pipelines.evaluate.table_arms import fusion_weights, open_readings, with_every_arm
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.run import list_runs
