@@ -10,10 +10,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from functools import cache
 
 from pipelines.base.errors import UserError
+from pipelines.base.lost_nodes import telling_of_lost_nodes
 from pipelines.base.own_packages import worker_environment
 from pipelines.base.progress import bar
 from pipelines.base.ray_watch import RayLostError, ending_with_ray, own_processes
@@ -86,7 +87,7 @@ def ray_session(verbose: bool = False) -> Iterator[None]:
         _quiet_loggers(level)
     is_lost = False
     try:
-        with ending_with_ray(others) if is_local else nullcontext():
+        with ending_with_ray(others) if is_local else telling_of_lost_nodes():
             yield
     except RayLostError:
         is_lost = True

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 _MOST_ROWS = 2048
 _MOST_BYTES = 64 << 20  # of a chunk's inputs: what a task holds at once
+_IDS_AT_ONCE = 1 << 16  # as Python's strings, 70 bytes each beside those of Arrow
 
 
 def rows_per_chunk(bytes_a_row: int) -> int:
@@ -47,8 +48,8 @@ def chunk_bounds(ids: pa.ChunkedArray, most: int) -> Iterator[tuple[int, int]]:
     # An end about every half chunk, not within the first quarter: blocks are seldom tiny, and mostly end by content.
     fewest, one_in = most // 4, most // 2
     start = end = 0
-    for batch in ids.chunks:
-        for row_id in batch.to_pylist():
+    for first in range(0, len(ids), _IDS_AT_ONCE):
+        for row_id in ids.slice(first, _IDS_AT_ONCE).to_pylist():
             end += 1
             length = end - start
             if length == most or (length >= fewest and zlib.crc32(row_id.encode()) % one_in == 0):

@@ -148,12 +148,13 @@ def _list_data_set(case: Case, name: str) -> ListedDataSet:
             with_labels = with_labels.append_column(name_of_shares, of_task.shares)
     reasons = _without_duplicates(with_labels, reasons)
 
-    kept = pc.is_null(reasons)
+    kept, all_kept = pc.is_null(reasons), not pc.any(pc.is_valid(reasons)).as_py()
     shape = case.input.shape
     most = rows_per_chunk(int(np.prod(shape)) * (4 if len(shape) == 1 else 1))
-    rows = with_labels.filter(kept).combine_chunks()
     refused = _refused(listing, reasons)
-    fields = listing.fields.filter(kept)
+    # A filter copies even where it takes nothing away, and rows may be many.
+    rows = (with_labels if all_kept else with_labels.filter(kept)).combine_chunks()
+    fields = listing.fields if all_kept else listing.fields.filter(kept)
     return ListedDataSet(name, rows, fields, refused, most, listing.notes, listing.vector_columns)
 
 
@@ -172,7 +173,7 @@ def selected_rows(case: Case, name: str) -> Listing:
     except UserError as error:
         raise UserError(f"datasets.{name}: {error}") from None
     # Sources list in the order of a disk, an archive or a table: blocks must not depend on it.
-    listing = listing.take(pc.sort_indices(listing.rows["id"]))
+    listing = listing.sorted_by_id()
     if data_set.select is not None:
         listing = _selected(name, data_set, listing)
     if not len(listing):

@@ -11,12 +11,15 @@ FAILURE = "failure.json"
 
 
 def is_peer_failure(error: Exception) -> bool:
-    """Say whether an error comes from another worker's death: the run can continue with other workers."""
+    """Say whether an error comes from another worker's death, or from Ray's taking the workers' process group away to
+    start another number of them: the run can continue with other workers."""
     from torch.distributed import DistError
 
     message = str(error)
+    # Where the group is gone by the time of the next collective, torch raises a ValueError.
     return isinstance(error, DistError) or (
-        type(error) is RuntimeError and any(word in message for word in ("gloo", "NCCL", "Connection", "process group"))
+        type(error) in (RuntimeError, ValueError)
+        and any(word in message for word in ("gloo", "NCCL", "Connection", "process group"))
     )
 
 

@@ -35,6 +35,12 @@ class Head:
     token: str
     env: dict[str, str]
     pid: int
+    nodes_file: str
+    autoscaler: str
+
+    def allow(self, most_nodes: int) -> None:
+        """Let the autoscaler, which reads its configuration again and again, have so many nodes."""
+        write_configuration(self.nodes_file, autoscaling(most_nodes, f"127.0.0.1:{self.gcs_port}", self.autoscaler))
 
     def api(self, path: str, method: str = "GET") -> Any:
         headers = {"Authorization": f"Bearer {self.token}"}
@@ -65,8 +71,11 @@ class Head:
 
 
 @contextmanager
-def running_head(cpus: int, most_nodes: int = 0) -> Iterator[Head]:
-    """Start a head, and end it and its nodes; it starts up to ``most_nodes`` nodes of one CPU as work asks for them."""
+def running_head(cpus: int, most_nodes: int = 0, autoscaler: str = "v1") -> Iterator[Head]:
+    """Start a head, and end it and its nodes; it starts up to ``most_nodes`` nodes of one CPU as work asks for them.
+
+    ``autoscaler``: the version of Ray's, v1 or v2.
+    """
     # A short path: Ray makes Unix sockets below it, and their paths may not be longer than 107 bytes.
     with tempfile.TemporaryDirectory(prefix="kindred-", ignore_cleanup_errors=True) as folder:
         token = secrets.token_hex(32)
@@ -96,17 +105,19 @@ def running_head(cpus: int, most_nodes: int = 0) -> Iterator[Head]:
         }
         if most_nodes:
             command.append(f"--autoscaling-config={folder}/nodes.json")
-            Path(folder, "nodes.json").write_text(json.dumps(autoscaling(most_nodes, f"127.0.0.1:{gcs}")))
+            write_configuration(f"{folder}/nodes.json", autoscaling(most_nodes, f"127.0.0.1:{gcs}", autoscaler))
             env |= {
                 "RAY_FAKE_CLUSTER": "1",
-                "RAY_enable_autoscaler_v2": "0",
+                "RAY_enable_autoscaler_v2": str(int(autoscaler == "v2")),
                 "AUTOSCALER_UPDATE_INTERVAL_S": "1",
                 "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD_NODE,
+                "RAY_CLOUD_INSTANCE_ID": HEAD_NODE,  # by which v2 knows the head among the provider's nodes
             }
         with open(f"{folder}/head.log", "w+") as log:
             for attempt in range(3):  # Ray gives a node thirty seconds to start, which a busy machine exceeds
                 process = subprocess.Popen(command, env=env, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
-                running = Head(f"http://127.0.0.1:{dashboard}", gcs, token, client, process.pid)
+                url = f"http://127.0.0.1:{dashboard}"
+                running = Head(url, gcs, token, client, process.pid, f"{folder}/nodes.json", autoscaler)
                 try:
                     if not has_started(running, process):
                         assert attempt < 2, f"the head ended: {Path(log.name).read_text()}"
@@ -118,13 +129,24 @@ def running_head(cpus: int, most_nodes: int = 0) -> Iterator[Head]:
                     process.wait()
 
 
-def autoscaling(most_nodes: int, gcs_address: str) -> dict[str, Any]:
+def write_configuration(file: str, content: dict[str, Any]) -> None:
+    """Write it whole, as the autoscaler may read it at any time."""
+    Path(f"{file}.new").write_text(json.dumps(content))
+    os.replace(f"{file}.new", file)
+
+
+_FAKE = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
+
+
+def autoscaling(most_nodes: int, gcs_address: str, autoscaler: str = "v1") -> dict[str, Any]:
     """Return the configuration of Ray's autoscaler for nodes that are processes of this machine."""
     node = {"node_config": {}, "min_workers": 0}
+    # v2 has no fake provider of its own, and takes v1's as one that it knows nothing of.
+    v2 = {"type": "external", "module": _FAKE, "launch_multiple": True}
     return {
         "cluster_name": "kindred",
-        "provider": {
-            "type": "fake_multinode",
+        "provider": (v2 if autoscaler == "v2" else {"type": "fake_multinode"})
+        | {
             "gcs_address": gcs_address,
             "head_node_id": HEAD_NODE,
             # Without these three every node is taken for dead within seconds.

@@ -4,8 +4,10 @@ import contextlib
 import io
 import os
 import random
+import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -247,6 +249,40 @@ def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_bytes(root, tmp_
     for files, store in ((whole_files, stores["whole"]), (killed_files, stores["killed"])):
         files[records[0]] = files[records[0]].replace(str(store).encode(), b"STORE")
     assert killed_files == whole_files
+
+
+def test_a_task_that_dies_is_done_again_and_the_ingest_ends_with_the_same_bytes(
+    root, tmp_path, ray_local, small_chunks
+):
+    """A worker's process is killed; a node that is lost takes its processes along."""
+    np.savez(root / "many.npz", x=np.stack([pixels(i) for i in range(80)]), kind=np.array(KINDS * 40))
+    gate = tmp_path / "gate"
+    gate.mkdir()
+    kind = "tests.standing_source:StandingArrays"
+    source = {
+        "source": {"kind": kind, "path": "many.npz", "gate": str(gate)},
+        "labels": {"kind": {"from": "column", "column": "kind"}},
+    }
+    whole, killed = (
+        case_of(root, tmp_path, {"many": source} | REST, f"storage.path={tmp_path / store}") for store in "ab"
+    )
+    expected = ingest(whole).manifests["many"]
+
+    (gate / "closed").touch()
+    for mark in gate.glob("reading-*"):
+        mark.unlink()
+    with ThreadPoolExecutor(1) as thread:
+        ingesting = thread.submit(ingest, killed)
+        (mark,) = wait_until(
+            lambda: list(gate.glob("reading-*"))[:1], "a task reads", still=lambda: not ingesting.done()
+        )
+        os.kill(int(mark.name.partition("-")[2]), signal.SIGKILL)
+        mark.unlink()
+        (gate / "closed").unlink()
+        found = ingesting.result(timeout=120).manifests["many"]
+    assert found.rows == 80
+    assert found.content_hash == expected.content_hash
+    assert len(found.blocks) > 4
 
 
 def test_blocks_lie_where_the_case_says(root, tmp_path, ray_local):
