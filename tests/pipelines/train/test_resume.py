@@ -33,7 +33,7 @@ from tests.object_storage import environment_for, make_bucket, proxy, s3_server
 from tests.pipelines.counted_case import SIZES, planned_counts, write_counted_case
 from tests.two_workers import join_workers, train_share
 
-KILLS = 8
+KILLS = 20
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +175,7 @@ def test_three_workers_killed_at_random_moments_end_with_their_own_bits(
     assert weights != what_a_run_leaves(case, undisturbed)[0], "dropout draws for every worker"
     draw = np.random.Generator(np.random.PCG64(2))
     kills, went_on, longest = 0, 0, 3.0
-    while kills < 2 or not went_on:
+    while kills < 4 or not went_on:
         group = started(processes, case, tmp_path / "killed", 3)
         while alive_after(group, draw.uniform(0, longest)):
             killed(group)
@@ -191,29 +191,22 @@ def test_three_workers_killed_at_random_moments_end_with_their_own_bits(
         shutil.rmtree(tmp_path / "killed")
 
 
-@pytest.fixture(scope="module")
-def undisturbed_without_dropout(case_without_dropout, processes, tmp_path_factory):
-    """What one worker comes to, and so any number of them."""
-    experiment = tmp_path_factory.mktemp("undisturbed-without-dropout")
-    process = processes.Process(target=train_alone, args=(case_without_dropout, experiment))
-    process.start()
-    assert_done([process])
-    return experiment
-
-
 @pytest.mark.parametrize(("first", "then"), [(1, 3), (3, 2), (3, 1)])
 def test_continued_by_another_number_of_workers_the_batches_are_the_same(
-    case_without_dropout, processes, undisturbed_without_dropout, tmp_path, first, then
+    case_without_dropout, processes, tmp_path, first, then
 ):
-    case, experiments = case_without_dropout, (undisturbed_without_dropout, tmp_path)
-    group = started(processes, case, tmp_path, first)
-    kill_after_step_30(group, case, tmp_path)
-    assert_done(started(processes, case, tmp_path, then))
-    (_, whole, _, _), (_, changed, _, events) = (what_a_run_leaves(case, experiment) for experiment in experiments)
+    case = case_without_dropout
+    assert_done(started(processes, case, tmp_path / "undisturbed", first))
+    group = started(processes, case, tmp_path / "killed", first)
+    kill_after_step_30(group, case, tmp_path / "killed")
+    assert_done(started(processes, case, tmp_path / "killed", then))
+    (_, whole, _, _), (_, changed, _, events) = (
+        what_a_run_leaves(case, tmp_path / name) for name in ("undisturbed", "killed")
+    )
     assert [event["what"] for event in events] == [f"resumed with {then} worker{'s' * (then > 1)}"]
     np.testing.assert_allclose(changed.to_pandas(), whole.to_pandas(), rtol=1e-4, atol=1e-5)
-    for experiment in experiments:
-        assert counts_of(case, experiment) == planned(case)
+    for name in ("undisturbed", "killed"):
+        assert counts_of(case, tmp_path / name) == planned(case)
 
 
 def test_every_row_is_trained_on_as_often_as_the_plan_says(case, undisturbed):
@@ -233,19 +226,13 @@ def checkpoints_of(case, experiment):
     return sorted(folder_of(case, experiment).glob("checkpoints/step-*"))
 
 
-@pytest.fixture(scope="module")
-def begun_once(case, processes, tmp_path_factory):
-    experiment = tmp_path_factory.mktemp("begun")
-    process = processes.Process(target=train_alone, args=(case, experiment))
-    process.start()
-    kill_after_step_30([process], case, experiment)
-    return experiment
-
-
 @pytest.fixture
-def begun(begun_once, tmp_path):
+def begun(case, processes, tmp_path):
     """An experiment that was killed when it had written some checkpoints."""
-    return shutil.copytree(begun_once, tmp_path / "begun")
+    process = processes.Process(target=train_alone, args=(case, tmp_path))
+    process.start()
+    kill_after_step_30([process], case, tmp_path)
+    return tmp_path
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "empty", "another's name"])
