@@ -39,9 +39,9 @@ Probability = Annotated[float, Field(ge=0, le=1), Number]
 class Section(BaseModel):
     """A section of the case file: immutable, and a misspelt key is an error that names the nearest one."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", coerce_numbers_to_str=True, populate_by_name=True, use_attribute_docstrings=True
-    )
+    # The texts below fields are read where the schema is made (pipelines/case/schema.py): pydantic itself would parse
+    # the source of every section in every process that reads a case.
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True, populate_by_name=True)
 
     @model_validator(mode="before")
     @classmethod

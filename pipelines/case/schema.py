@@ -1,8 +1,12 @@
 """The case file's JSON Schema, for editors, and docs/case-file.md, the reference generated from it."""
 
+import ast
+import inspect
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from pipelines.base.section import kind_alone, one_or_more
@@ -35,12 +39,39 @@ _VOCABULARIES: tuple[Schema, ...] = (
 
 
 class _CaseFileSchema(GenerateJsonSchema):
-    """Adds the short forms, which pydantic does not see."""
+    """Adds the short forms, which pydantic does not see, and what stands below the fields."""
+
+    def model_schema(self, schema: Any) -> Schema:
+        made = super().model_schema(schema)
+        section: type[BaseModel] = schema["cls"]
+        texts = _texts_below_fields(section)
+        for name, field in section.model_fields.items():
+            key = field.alias or name
+            if name in texts and key in made.get("properties", {}):
+                made["properties"][key].setdefault("description", texts[name])
+        return made
 
     def function_before_schema(self, schema: Any) -> Schema:
         full = super().function_before_schema(schema)
         short = _SHORT_FORMS.get(schema["function"]["function"])
         return {"anyOf": [full, *short]} if short else full
+
+
+def _texts_below_fields(section: type[BaseModel]) -> dict[str, str]:
+    """Return the text below each field of a section, by name; of a field that is declared again, what is there."""
+    texts: dict[str, str] = {}
+    for one in reversed(section.__mro__):
+        if one is BaseModel or not issubclass(one, BaseModel):
+            continue
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(one))).body
+        assert isinstance(definition, ast.ClassDef)
+        for field, below in zip(definition.body, [*definition.body[1:], None], strict=True):
+            if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
+                continue
+            texts.pop(field.target.id, None)
+            if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+                texts[field.target.id] = inspect.cleandoc(str(below.value.value))
+    return texts
 
 
 def case_schema() -> Schema:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipelines.base.errors import UserError
 from pipelines.base.plain_yaml import parse_yaml
-from pipelines.base.ray_session import ray_session
+from pipelines.base.ray_session import ray_on_demand, ray_session
 from pipelines.use.answers import Asked
 from pipelines.use.find_model import find_model
 from pipelines.use.predict import Predicted, predict
@@ -32,7 +32,7 @@ def predict_command(
     run_code: bool,
     verbose: bool,
 ) -> Predicted:
-    """Find the model, start or join a Ray, predict.
+    """Find the model, predict, and start or join a Ray where that takes one.
 
     Raises:
         UserError: the call is wrong; told before Ray is started where it can be.
@@ -40,7 +40,7 @@ def predict_command(
     ending_of(out)
     settings = source_options(options)
     models = find_model(model, arm, seed, ensemble=ensemble, run_code=run_code)
-    with ray_session(verbose):
+    with ray_on_demand(verbose):
         return predict(models, inputs, out, Asked(full, embeddings, calibrated), options=settings, run_code=run_code)
 
 

@@ -3,7 +3,8 @@
 ::
 
     list the INPUTs' rows with the ingest's sources, cut them into parts                     inputs.py, here
-        -> an actor a processor or GPU loads the models and takes parts                      predict_part.py
+        -> an actor a processor or GPU loads the models and takes parts; of one part alone,
+           on this machine, this process does it without a Ray                               predict_part.py
         -> in OUT.parts, a file a part and what came of it; those that are there are kept
         -> one file, in the order of the inputs; what cannot be read, in OUT-quarantine.parquet
 
@@ -31,6 +32,7 @@ from pipelines.base.errors import UserError
 from pipelines.base.fingerprint import fingerprint
 from pipelines.base.plain_json import read_json
 from pipelines.base.progress import bar, note
+from pipelines.base.ray_session import is_own_ray, need_ray
 from pipelines.base.storage import (
     StorageUnavailableError,
     delete,
@@ -115,7 +117,7 @@ def predict(
     options: Mapping[str, Any] | None = None,
     run_code: bool = False,
 ) -> Predicted:
-    """Predict inputs into a file; needs a running Ray.
+    """Predict inputs into a file; needs a Ray, or ``ray_on_demand`` around it.
 
     Args:
         models: as :func:`pipelines.use.find_model.find_model` returns them; several are an ensemble.
@@ -131,6 +133,8 @@ def predict(
     """
     ending_of(out)
     declared = input_of(Description.from_json(models[0][DESCRIPTION]))
+    if len(inputs) > 1 or any("*" in path for path in inputs):
+        need_ray()  # many archives and tables are listed in parallel
     with bar("list inputs", None, ""):
         listed = list_inputs(inputs, declared, options)
     return predict_listed(models, listed, out, asked, run_code=run_code)
@@ -238,11 +242,15 @@ def _clear(folder: str) -> None:
 
 def _predict_parts(parts: Sequence[_Part], recipe: Recipe, models: Sequence[Files]) -> Iterator[int]:
     """Predict parts; yield the rows of each as soon as it is done."""
+    if not parts:
+        return
+    if len(parts) == 1 and is_own_ray():
+        yield _predict_here(parts[0], recipe, models)
+        return
+    need_ray()
     import ray
     from ray.data import ActorPoolStrategy, DataContext
 
-    if not parts:
-        return
     gpus = int(ray.cluster_resources().get("GPU", 0))
     cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
     context = DataContext.get_current().copy()
@@ -250,7 +258,7 @@ def _predict_parts(parts: Sequence[_Part], recipe: Recipe, models: Sequence[File
     kept_models = ray.put([dict(files) for files in models])
     for start in range(0, len(parts), _PARTS_AT_ONCE):
         wave = parts[start : start + _PARTS_AT_ONCE]
-        items = [{"key": part.key, "source": part.source, "rows": _stream(part.rows)} for part in wave]
+        items = [_item(part) for part in wave]
         with DataContext.current(context):
             data = ray.data.from_items(items, override_num_blocks=len(items))
             if gpus:
@@ -264,9 +272,28 @@ def _predict_parts(parts: Sequence[_Part], recipe: Recipe, models: Sequence[File
                 num_gpus=1 if gpus else 0,
             )
         for outcome in data.iter_rows():
-            if outcome["unavailable"]:
-                raise StorageUnavailableError(outcome["unavailable"])
-            yield int(outcome["rows"])
+            yield _rows_of(outcome)
+
+
+def _predict_here(part: _Part, recipe: Recipe, models: Sequence[Files]) -> int:
+    """Predict a part in this process, as an actor would, which takes seconds to start; return its rows."""
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        return _rows_of(Predictor(recipe, models, "cuda" if torch.cuda.is_available() else "cpu")(_item(part)))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _item(part: _Part) -> dict[str, Any]:
+    return {"key": part.key, "source": part.source, "rows": _stream(part.rows)}
+
+
+def _rows_of(outcome: Mapping[str, Any]) -> int:
+    if outcome["unavailable"]:
+        raise StorageUnavailableError(outcome["unavailable"])
+    return int(outcome["rows"])
 
 
 class _Actor(Predictor):

@@ -20,7 +20,7 @@ from pipelines.use.answers import Asked
 from pipelines.use.find_model import find_model
 from pipelines.use.model import Model
 from pipelines.use.predict import predict
-from tests.commands import kindred
+from tests.commands import kindred, kindred_here
 from tests.object_storage import CREDENTIALS, make_bucket, s3_server, upload, url_at
 
 
@@ -91,28 +91,38 @@ def test_what_cannot_be_read_is_in_the_quarantine_and_the_rest_in_the_order_of_t
 def test_a_prediction_that_was_stopped_goes_on_and_what_has_changed_is_predicted_again(
     case_of, pictures, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(prediction, "_MOST_ROWS", 100)
     models, table = find_model(experiment_folder(case_of())), str(pictures / "test.csv")
     whole = predict(models, [table], str(tmp_path / "whole.parquet"), Asked())
     assert whole.kept == 0
 
-    out, going_on = str(tmp_path / "out.parquet"), prediction._predict_parts
-    monkeypatch.setattr(prediction, "_predict_parts", lambda parts, *more: going_on(parts[:2], *more))
+    monkeypatch.setattr(prediction, "_MOST_ROWS", 100)
+    out, on_ray = str(tmp_path / "out.parquet"), prediction._predict_parts
+
+    def here(most):
+        """A part alone is predicted in this process."""
+
+        def predict_parts(parts, *more):
+            for part in parts[:most]:
+                yield from on_ray([part], *more)
+
+        monkeypatch.setattr(prediction, "_predict_parts", predict_parts)
+
+    here(2)
     with pytest.raises(FileNotFoundError):
         predict(models, [table], out, Asked())
     parts = tmp_path / "out.parts"
     assert len(list(parts.glob("*.parquet"))) == 2
     next(parts.glob("[!a]*.json")).unlink()  # killed between a part and the word that it is done
-    monkeypatch.setattr(prediction, "_predict_parts", going_on)
+    monkeypatch.setattr(prediction, "_predict_parts", on_ray)
     done = predict(models, [table], out, Asked())
     assert (done.rows, done.kept) == (500, 100)
-    assert pq.read_table(out).equals(pq.read_table(whole.out))
+    assert pq.read_table(out).equals(pq.read_table(whole.out)), "actors say what this process does, to the bit"
     assert not parts.exists()
 
-    monkeypatch.setattr(prediction, "_predict_parts", lambda parts, *more: going_on(parts[:2], *more))
+    here(2)
     with pytest.raises(FileNotFoundError):
         predict(models, [table], out, Asked())
-    monkeypatch.setattr(prediction, "_predict_parts", going_on)
+    here(5)
     assert predict(models, [table], out, Asked(embeddings=True)).kept == 0, "asked for something else"
 
 
@@ -132,7 +142,7 @@ def test_inputs_and_answers_in_a_bucket_are_those_of_the_disk(case_of, pictures,
     models = find_model(experiment_folder(case_of()), "naive")
     folder = tmp_path / "new"
     folder.mkdir()
-    for file in sorted((pictures / "test").iterdir())[:6]:
+    for file in sorted((pictures / "test").iterdir())[:20]:
         shutil.copy(file, folder)
     (folder / "broken.png").write_bytes(b"no image")
     here = predict(models, [str(folder)], str(tmp_path / "here.parquet"), Asked(full=True))
@@ -140,10 +150,11 @@ def test_inputs_and_answers_in_a_bucket_are_those_of_the_disk(case_of, pictures,
         make_bucket(port, "photos")
         upload(port, folder, "photos/new")
         out = url_at(port, "photos/said.parquet", anonymous=False)
+        monkeypatch.setattr(prediction, "_MOST_ROWS", 16)  # two parts, and so actors
         there = predict(models, [url_at(port, "photos/new")], out, Asked(full=True))
         said = pq.read_table(pa.BufferReader(read_bytes(out)))
         by_one = Model(models).predict([url_at(port, "photos/new")], full=True)
-    assert (there.rows_in, there.rows, there.quarantined) == (here.rows_in, here.rows, here.quarantined) == (7, 6, 1)
+    assert (there.rows_in, there.rows, there.quarantined) == (here.rows_in, here.rows, here.quarantined) == (21, 20, 1)
     on_disk = pq.read_table(here.out)
     assert said.drop_columns(["source"]).equals(on_disk.drop_columns(["source"]))
     readable = by_one[by_one["problem"].isna()]
@@ -164,7 +175,7 @@ def test_inputs_and_answers_in_a_bucket_are_those_of_the_disk(case_of, pictures,
     ],
 )
 def test_a_wrong_call_is_told_before_ray_starts(case_of, arguments, words):
-    done = kindred("predict", experiment_folder(case_of()), *arguments)
+    done = kindred_here("predict", experiment_folder(case_of()), *arguments)
     assert done.returncode == 2
     assert words in done.stderr.replace("\n", " ")
 
@@ -182,14 +193,27 @@ def test_inputs_that_are_none_are_told(case_of, pictures, tmp_path):
             predict(models, [str(path)], str(tmp_path / "o.csv"), Asked(), options=options)
 
 
-@pytest.mark.starts_ray
 def test_the_command_predicts_an_experiment_and_prints_its_rate(case_of, pictures, tmp_path):
-    out = tmp_path / "out.parquet"
-    done = kindred("predict", experiment_folder(case_of()), str(pictures / "test.csv"), "--out", str(out), "--json")
+    """One part alone in its own process, without Ray; what several inputs hold on Ray."""
+    out, experiment, table = tmp_path / "out.parquet", experiment_folder(case_of()), str(pictures / "test.csv")
+    done = kindred("predict", experiment, table, "--out", str(out), "--json")
     assert done.returncode == 0, done.stderr
+    assert "Ray" not in done.stderr
     told = json.loads(done.stdout)
     assert (told["rows"], told["quarantined"]) == (500, 0)
     assert told["rows_per_second"] > 0
-    table = pq.read_table(out)
-    assert table.schema.field("traits").type == pa.list_(pa.string())
-    assert len(table) == 500
+    said = pq.read_table(out)
+    assert said.schema.field("traits").type == pa.list_(pa.string())
+    assert len(said) == 500
+    more = kindred_here(
+        "predict",
+        experiment,
+        table,
+        str(pictures / "validation.csv"),
+        "--out",
+        str(tmp_path / "more.parquet"),
+        "--json",
+    )
+    assert more.returncode == 0, more.stderr
+    assert json.loads(more.stdout)["rows"] > 500
+    assert pq.read_table(tmp_path / "more.parquet")["digit"].to_pylist()[:500] == said["digit"].to_pylist()
