@@ -354,6 +354,7 @@ class JointLoss(nn.Module):
         coupling: float | Tensor = 1.0,
         beside: Mapping[str, TaskTerm] | None = None,
         priors: Mapping[str, Tensor] | None = None,
+        weights: Tensor | None = None,
     ) -> JointLossValue:
         """Return the loss and its parts.
 
@@ -372,15 +373,28 @@ class JointLoss(nn.Module):
                 own, and it belongs to the task's objective. See :class:`mtlcore.UnlabelledLoss`.
             priors: by edge, A's class prior in co-annotation, shape (C,), in the place of the pair's own. See
                 :class:`mtlcore.ShiftedPriors`.
+            weights: of every part in the place of its own, >= 0, shape (parts,), in the order of :attr:`part_names`:
+                for weights that change from step to step. A part whose own weight is 0 is not among them; one that has
+                0 here is computed and moves nothing.
 
         Raises:
             ValueError: the labels are not those of the tasks; names the task and what was found.
+
+        Example:
+            >>> import torch
+            >>> from mtlcore import JointLoss, Multiclass
+            >>> joint = JointLoss([Multiclass("species", ("cat", "crow")), Multiclass("pose", ("sits", "flies"))])
+            >>> z, y = torch.zeros(1, 2), torch.tensor([0])
+            >>> logits, labels = {"species": z, "pose": z}, {"species": y, "pose": y}
+            >>> later = joint(logits, labels, weights=torch.tensor([1.0, 0.0])).loss
+            >>> bool(later == joint(logits, labels).parts["species"])
+            True
         """
         for task_labels in (labels, mixed.labels) if mixed else (labels,):
             self._check(logits, task_labels)
         totals, own_counts = _with(*self._totals(logits, labels, trust, mixed, priors=priors), beside)
         (divisors,) = SumOverWorkers([own_counts]).wait() if counts is None else (counts,)
-        weights = self._weights(totals, coupling, beside)
+        weights = self._weights(totals, coupling, beside, weights)
         values = totals / torch.where(divisors > 0, divisors, torch.ones_like(divisors))
         weighted = weights * values
         names = [*self.part_names, *(beside or {})]
@@ -389,14 +403,25 @@ class JointLoss(nn.Module):
         loss = weighted.sum() * world_size()
         return JointLossValue(loss, parts, self._objectives(weighted, weights, divisors, beside))
 
-    def _weights(self, like: Tensor, coupling: float | Tensor, beside: Mapping[str, TaskTerm] | None) -> Tensor:
+    def _weights(
+        self,
+        like: Tensor,
+        coupling: float | Tensor,
+        beside: Mapping[str, TaskTerm] | None,
+        given: Tensor | None,
+    ) -> Tensor:
         """Return the weight of every part."""
-        weights, _, _, of_pairs = self._constants(like)
+        own, _, _, of_pairs = self._constants(like)
+        weights = own if given is None else given.to(like)
         if isinstance(coupling, Tensor) or coupling != 1.0:
             share = coupling if isinstance(coupling, Tensor) else like.new_full((), coupling)
             weights = torch.where(of_pairs, weights * share, weights)
         if not beside:
             return weights
+        if given is not None:
+            places = {task.name: i for i, task in enumerate(self.tasks)}
+            of_extras = [given[places[extra.task]] * extra.weight for extra in beside.values()]
+            return torch.cat([weights, torch.stack(of_extras).to(like)])
         extras = [self.task_weights.get(extra.task, 1.0) * extra.weight for extra in beside.values()]
         return torch.cat([weights, torch.tensor(extras, dtype=like.dtype, device=like.device)])
 

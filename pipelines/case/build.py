@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 
@@ -33,7 +33,9 @@ from mtlcore.losses.objective import MATCHING
 from mtlcore.losses.pair_loss import AddedPairLoss, check_pair_loss
 from mtlcore.losses.pair_loss_registry import PAIR_LOSSES
 from mtlcore.suggestions import did_you_mean
+from pipelines.base.section import Section
 from pipelines.case.build_network import network_of
+from pipelines.case.by_step import largest, value_at
 from pipelines.case.case import Case, RelatednessEdge
 from pipelines.case.data import (
     ClassLossOptions,
@@ -139,7 +141,7 @@ def rebuild_network(case: Case, task_names: list[str]) -> MultiTaskNetwork:
 
 
 def added_losses(matching: Matching) -> tuple[AddedPairLoss, ...]:
-    """Return the losses of a matching beside DM, SCA and ILL that have a weight.
+    """Return the losses of a matching beside DM, SCA and ILL that have a weight, the largest that they ever have.
 
     Raises:
         ValueError: there is no such loss; begins with its key below ``matching``.
@@ -151,7 +153,7 @@ def added_losses(matching: Matching) -> tuple[AddedPairLoss, ...]:
                 loss = PAIR_LOSSES[settings.kind]
             except ValueError as error:
                 raise ValueError(f"{name}.kind: {error}") from None
-            losses.append(AddedPairLoss(name, settings.weight, loss, settings.options))
+            losses.append(AddedPairLoss(name, largest(settings.weight), loss, settings.options))
     return tuple(losses)
 
 
@@ -171,6 +173,9 @@ def build_loss(
     case: Case, task_names: list[str], matching: Matching | Literal["none"], priors: Mapping[str, tuple[float, ...]]
 ) -> JointLoss:
     """Build the objective for some of the tasks: every edge between two of them, with the arm's matching.
+
+    What changes with the step has its largest weight, so that every loss that ever takes part is there, and the
+    temperature of the first step; :class:`pipelines.train.loss_by_step.LossByStep` has those of later ones.
 
     Args:
         case: the case.
@@ -197,18 +202,16 @@ def build_loss(
         else [
             RelatedPair(
                 with_base(edge),
-                _weighed(DistributionMatching(**matching.dm.model_dump()), edge),
-                _weighed(
-                    SoftCoAnnotation(**matching.sca.model_dump(exclude={"prior"}), prior=priors.get(edge.source)), edge
-                ),
-                _weighed(ImpliedLikelihood(**matching.ill.model_dump()), edge),
+                _weighed(DistributionMatching(**_numbers(matching.dm)), edge),
+                _weighed(SoftCoAnnotation(**_numbers(matching.sca) | {"prior": priors.get(edge.source)}), edge),
+                _weighed(ImpliedLikelihood(**_numbers(matching.ill)), edge),
                 tuple(_weighed(loss, edge) for loss in added_losses(matching) if edge.weight),
             )
             for edge in case.relatedness
             if edge.source in task_names and edge.target in task_names
         ]
     )
-    weights = {name: weight for name, weight in case.training.task_weights.items() if name in task_names}
+    weights = {name: largest(weight) for name, weight in case.training.task_weights.items() if name in task_names}
     return JointLoss([tasks[name] for name in task_names], pairs, weights)
 
 
@@ -217,7 +220,39 @@ _Loss = TypeVar("_Loss", DistributionMatching, SoftCoAnnotation, ImpliedLikeliho
 
 def _weighed(loss: _Loss, edge: RelatednessEdge) -> _Loss:
     """Return a pair's loss with the weight of the pair."""
-    return loss if edge.weight == 1 else replace(loss, weight=loss.weight * edge.weight)
+    return loss if edge.weight == 1 else replace(loss, weight=loss.weight * largest(edge.weight))
+
+
+def _numbers(settings: Section) -> dict[str, Any]:
+    """Return a loss's settings with a number for each that changes with the step."""
+    content = settings.model_dump()
+    return {
+        key: largest(value) if key == "weight" else value_at(value, 0) if isinstance(value, dict) else value
+        for key, value in content.items()
+    }
+
+
+def weights_at(case: Case, matching: Matching | Literal["none"], joint_loss: JointLoss, step: int) -> list[float]:
+    """Return what the parts of an arm's objective weigh in a step, in the order of ``joint_loss.part_names``.
+
+    Args:
+        case: the case as the arm has it.
+        matching: the arm's.
+        joint_loss: as :func:`build_loss` has built it of both.
+        step: counted from 0.
+    """
+    of_tasks = case.training.task_weights
+    weights = {task.name: value_at(of_tasks.get(task.name, 1.0), step) for task in joint_loss.tasks}
+    edges = {(edge.source, edge.target): value_at(edge.weight, step) for edge in case.relatedness}
+    if isinstance(matching, Matching):
+        kinds = {"dm": matching.dm.weight, "sca": matching.sca.weight, "ill": matching.ill.weight}
+        kinds |= {name: added.weight for name, added in matching.added.items()}
+        for pair in joint_loss.pairs:
+            A, B = pair.relatedness.source.name, pair.relatedness.target.name
+            for kind, weight in kinds.items():
+                value = value_at(weight, step) * edges[A, B]
+                weights |= {f"{kind}:{A}->{B}": value, f"{kind}:{B}->{A}": value}
+    return [weights[name] for name in joint_loss.part_names]
 
 
 def build_shifted_priors(

@@ -13,6 +13,7 @@ from pydantic import (
 )
 
 from pipelines.base.section import Name, Number, Positive, PositiveFloat, Section, Seed, Weight, one_or_more
+from pipelines.case.by_step import WeightByStep
 from pipelines.case.data import DataSet, Input, TaskSection
 from pipelines.case.network import Network, Sha256, Sharing
 from pipelines.case.training import Balancing, Matching, Mixing, Training, method_alone
@@ -53,8 +54,9 @@ class RelatednessEdge(Section):
     unknown. Or the name of a published table."""
     base: dict[str, float] | None = None
     """What holds where no label of a multilabel source does."""
-    weight: Weight = 1.0
-    """By what the weights of all losses of this pair are multiplied; 0: the pair is left out."""
+    weight: WeightByStep = 1.0
+    """By what the weights of all losses of this pair are multiplied; 0: the pair is left out. May change with the step,
+    as those of ``training.matching``."""
     counted: Counted | None = None
     """Count it from inputs annotated for both tasks."""
 
@@ -114,7 +116,7 @@ class Arm(Section):
     """In the place of ``network.sharing``."""
     mixing: Mixing | None = None
     """In the place of ``training.mixing``."""
-    task_weights: dict[str, Weight] | None = None
+    task_weights: dict[str, WeightByStep] | None = None
     """In the place of ``training.task_weights``."""
 
     @model_serializer(mode="wrap")
@@ -192,14 +194,17 @@ class Tuning(Section):
     space: str | dict[str, Any] = "matching"
     """A module of tune_spaces, ``package.module:function``, or keys with how their values are drawn."""
     search: str = "optuna"
-    """optuna (TPE; NSGA-II for pareto), random, grid, or ``package.module:callable``: a searcher, or one of Optuna's
-    samplers or of Ray Tune's."""
+    """optuna (TPE; NSGA-II for pareto), random, grid, pbt (population-based training: weights and temperatures that
+    change with the step), or ``package.module:callable``: a searcher, or one of Optuna's samplers or of Ray Tune's."""
     scheduler: Literal["none", "asha", "median", "hyperband"] | None = None
     """What ends trials early that fall behind; asha by default where the case validates as it trains."""
     grace_steps: Positive | None = None
     """No trial is ended before so many steps; a sixteenth of them by default."""
     reduction: Annotated[int, Field(ge=2), Number] = 4
     """asha and hyperband: one trial in so many goes on from a rung, each so many times as far as the one before."""
+    perturb_every: Positive | None = None
+    """pbt: after so many steps each, those of the population that fall behind go on from the best; a multiple of
+    training.validation.every_steps. By default about an eighth of training.steps."""
     objective: str = "safe"
     """safe, mean, a task, task.metric, delta_m or pareto."""
     trials: Positive = 16

@@ -6,6 +6,7 @@ from mtlcore import metric_names
 from pipelines.case.case import Arm, Case, Tuning
 from pipelines.case.check_data import check_source
 from pipelines.case.check_network import check_warm_start
+from pipelines.case.check_population import check_population
 from pipelines.case.check_training import check_mixing
 from pipelines.case.data import (
     MulticlassTask,
@@ -108,16 +109,14 @@ def check_tuning(case: Case) -> Iterator[str]:
         added = case.evaluation.metrics.get(task)
         if metric not in [name.rpartition(":")[2] for name in (added.add if added else ())]:
             yield no_such("tuning.objective", f"metric of task {task!r}", metric, known)
+    try:
+        SEARCHERS.check_name(tuning.search)
+    except ValueError as error:
+        yield f"tuning.search: {error}"
     if tuning.search == "pbt":
-        yield (
-            "tuning.search: found 'pbt', population-based training, which there is none of; expected optuna, random, "
-            "grid, or package.module:callable"
-        )
-    else:
-        try:
-            SEARCHERS.check_name(tuning.search)
-        except ValueError as error:
-            yield f"tuning.search: {error}"
+        yield from check_population(case)
+    elif tuning.perturb_every is not None:
+        yield f"tuning.perturb_every: found {tuning.perturb_every} and tuning.search {tuning.search!r}; expected pbt"
     validates = case.training.validation.every_steps is not None
     if tuning.scheduler not in (None, "none") and not validates:
         yield (

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pipelines.case.build_network import builds_anywhere
 from pipelines.case.case import Case
 from pipelines.case.check_arms import check_arms, check_metrics, check_tuning
+from pipelines.case.check_by_step import check_by_step
 from pipelines.case.check_data import check_datasets, check_source_paths
 from pipelines.case.check_network import check_network
 from pipelines.case.check_steps import check_balancing, check_pieces_and_shards
@@ -42,6 +43,7 @@ def check_case(case: Case, *, check_paths: bool = True) -> list[str]:
         check_balancing,
         check_pieces_and_shards,
         check_warm_up,
+        check_by_step,
         check_unlabelled,
         check_tuning,
         *network,

@@ -14,6 +14,7 @@ from pipelines.base.plain_json import read_small
 from pipelines.base.plain_yaml import parse_yaml
 from pipelines.base.progress import note
 from pipelines.base.storage import NoFileError, join
+from pipelines.case.by_step import SCHEDULED
 from pipelines.case.case import Case
 from pipelines.case.device import with_device
 from pipelines.case.exported_start import cold_baselines, fill_from_export, with_named_weights
@@ -316,7 +317,10 @@ def _columns_into_tables(raw_case: dict[str, Any]) -> None:
 
 def _merged(base: Any, override: Any) -> Any:
     if isinstance(base, dict) and isinstance(override, dict):
-        return base | {key: _merged(base[key], value) if key in base else value for key, value in override.items()}
+        return base | {
+            key: _merged(base[key], value) if key in base and key not in SCHEDULED else value
+            for key, value in override.items()
+        }
     return override
 
 

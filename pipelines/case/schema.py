@@ -222,7 +222,8 @@ def _type(value: Schema, sections: dict[str, str]) -> str:
     if kind == "object":
         inside = [*value.get("patternProperties", {}).values(), value.get("additionalProperties")]
         entry = next((v for v in inside if isinstance(v, dict)), None)
-        return f"by name: {_type(entry, sections)}" if entry else "mapping"
+        by = "step" if value.get("propertyNames", {}).get("pattern") == "^[0-9]+$" else "name"
+        return f"by {by}: {_type(entry, sections)}" if entry else "mapping"
     names = {"string": "text", "integer": "whole number", "boolean": "true or false"}
     word = "text" if isinstance(kind, list) else names.get(str(kind), str(kind or "anything"))
     limits = (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))

@@ -27,6 +27,8 @@ SEARCHERS: Registry[Callable[..., Any]] = Registry(
         "optuna": "pipelines.search.optuna_searcher:optuna_searcher",
         "random": "pipelines.search.searchers:RandomSearcher",
         "grid": "pipelines.search.searchers:GridSearcher",
+        # What a population begins with; the rest: pipelines.search.population.
+        "pbt": "pipelines.search.searchers:RandomSearcher",
     },
 )
 

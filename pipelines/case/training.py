@@ -18,6 +18,7 @@ from pipelines.base.section import (
     Weight,
     refuse_unknown_keys,
 )
+from pipelines.case.by_step import TemperatureByStep, WeightByStep
 from pipelines.case.unlabelled import Unlabelled
 from pipelines.optimization.optimizer import Optimizer
 from pipelines.optimization.schedule import CosineSchedule, Schedule
@@ -68,9 +69,9 @@ class EarlyStopping(Section):
 class DistributionMatchingSettings(Section):
     """lambda_DM, its temperature and variant; see mtlcore.distribution_matching_loss."""
 
-    weight: Weight = 0.0
+    weight: WeightByStep = 0.0
     """lambda_DM; 0: off."""
-    tau: PositiveFloat = 1.0
+    tau: TemperatureByStep = 1.0
     """The temperature."""
     direction: Literal["own_is_target", "implied_is_target", "symmetric"] = "own_is_target"
     """Which side is the target."""
@@ -83,9 +84,9 @@ class DistributionMatchingSettings(Section):
 class SoftCoAnnotationSettings(Section):
     """lambda_SCA, its temperature and variant; see mtlcore.co_annotation_to_classes and _to_labels."""
 
-    weight: Weight = 0.0
+    weight: WeightByStep = 0.0
     """lambda_SCA; 0: off."""
-    tau_co: PositiveFloat = 1.0
+    tau_co: TemperatureByStep = 1.0
     """The temperature."""
     form: Literal["positive", "full"] = "positive"
     """What the source's labels teach the target: the labels that hold alone, or those that do not as well."""
@@ -105,7 +106,7 @@ class SoftCoAnnotationSettings(Section):
 class ImpliedLikelihoodSettings(Section):
     """lambda_ILL; see mtlcore.implied_likelihood_loss."""
 
-    weight: Weight = 0.0
+    weight: WeightByStep = 0.0
     """lambda_ILL; 0: off."""
 
 
@@ -117,7 +118,7 @@ class AddedPairLossSettings(Section):
 
     kind: Annotated[str, AfterValidator(known_name(PAIR_LOSSES))]
     """The loss."""
-    weight: Weight = 0.0
+    weight: WeightByStep = 0.0
     """Its weight; 0: off."""
     options: dict[str, Any] = {}
     """Further arguments of the loss."""
@@ -128,6 +129,9 @@ class Matching(Section):
 
     ``trust``: whether the cells of a table count in full, or as far as training finds that the data bear them out
     (mtlcore.RelatednessTrust). It is estimated and reported either way.
+
+    A weight or a temperature may change with the step: ``{0: 0.3, 400: 1}`` is 0.3 in the first 400 steps and 1 from
+    then on. The warm-up multiplies what holds.
     """
 
     dm: DistributionMatchingSettings = DistributionMatchingSettings()
@@ -393,8 +397,8 @@ class Training(Section):
     """Keep the weights of the best validation, by this metric."""
     early_stopping: EarlyStopping | None = None
     """When to stop before the last step."""
-    task_weights: dict[str, Weight] = {}
-    """Weight of a task's loss, 1 by default."""
+    task_weights: dict[str, WeightByStep] = {}
+    """Weight of a task's loss, 1 by default; may change with the step, as those of ``matching``."""
     matching: Matching = Matching()
     """The losses of related pairs."""
     unlabelled: Unlabelled = Unlabelled()

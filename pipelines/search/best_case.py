@@ -1,16 +1,19 @@
 """The best case as a file: the case with the chosen trial's values, and where each came from in comments."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.base.storage import join, write_whole
 from pipelines.case.case import Case
 from pipelines.case.load import as_yaml
+from pipelines.search.population import is_by_step, lineage
 from pipelines.search.records import TrialRecord
 from pipelines.search.settings import current_values, with_case_settings
 
 
-def write_best_case(case: Case, folder: str, trial: TrialRecord, verdict: str) -> str:
+def write_best_case(
+    case: Case, folder: str, trial: TrialRecord, verdict: str, trials: Sequence[TrialRecord] = ()
+) -> str:
     """Write the case with a trial's settings; return the file, which `kindred run` takes.
 
     Args:
@@ -18,6 +21,7 @@ def write_best_case(case: Case, folder: str, trial: TrialRecord, verdict: str) -
         folder: where to.
         trial: the chosen one.
         verdict: what was found, for the file's head.
+        trials: of a population, all of them: from whose states this one came.
     """
     before = current_values(case, trial.settings)
     found = f"trial {trial.number}" if trial.origin == "suggested" else "the case as it stands"
@@ -27,7 +31,10 @@ def write_best_case(case: Case, folder: str, trial: TrialRecord, verdict: str) -
     }
     in_arm = f"arms.{case.tuning.arm}."
     comments |= {in_arm + key.removeprefix("training."): of for key, of in comments.items() if "matching" in key}
-    head = "".join(f"# {line}\n" for line in verdict.splitlines())
+    lines = verdict.splitlines()
+    if taken_over := lineage(trials, trial.number) if trial.generations else []:
+        lines += [f"Trial {trial.number} went on from the state of trial {of} at step {at}." for at, of in taken_over]
+    head = "".join(f"# {line}\n" for line in lines)
     text = commented(as_yaml(with_case_settings(case, trial.settings)), comments)
     file = join(folder, f"{case.name}-tuned.yaml")
     write_whole(file, head + text)
@@ -83,4 +90,7 @@ def settings_words(settings: Mapping[str, Any]) -> str:
 
 
 def _short(value: Any) -> str:
+    if is_by_step(value):
+        first, *later = value.items()
+        return " ".join([_short(first[1]), *(f"{step}:{_short(of)}" for step, of in later)])
     return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -16,6 +16,7 @@ from pipelines.search.records import Baseline, SearchRecord, TrialRecord
 from pipelines.search.score import Counts
 from pipelines.search.search import Search
 from pipelines.search.store import SearchStore
+from pipelines.train.checkpoints.store import delete_checkpoints
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def conclude(search: Search, over: bool = True) -> Conclusion:
     file = None
     if better and chosen is not None and over:
         trial = next(of for of in records if of.number == chosen)
-        file = write_best_case(case, store.folder, trial, verdict)
+        file = write_best_case(case, store.folder, trial, verdict, records)
     record = SearchRecord(
         case.name,
         {key: parameter.as_dict() for key, parameter in search.space.items()},
@@ -64,6 +65,9 @@ def conclude(search: Search, over: bool = True) -> Conclusion:
     )
     if over:
         store.write_search(record)
+        for of in records:
+            if of.generations and of.has_ended:  # nothing goes on from them any more
+                delete_checkpoints(store.states_folder(of.number))
         if case.logging.tensorboard:
             write_hparams(store.folder, records)
     return Conclusion(record, file)

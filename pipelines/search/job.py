@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import torch
 
 from pipelines.base.errors import UserError
-from pipelines.base.storage import StorageUnavailableError
+from pipelines.base.progress import note
+from pipelines.base.storage import StorageUnavailableError, join
 from pipelines.blocks.datasets import DataSets
 from pipelines.case.case import Case
 from pipelines.experiment.run import Run, is_done, list_runs
@@ -19,7 +20,15 @@ from pipelines.search.score import Counts, score_runs, write_counts
 from pipelines.search.search import Job
 from pipelines.search.settings import with_case_settings
 from pipelines.search.store import SearchStore
-from pipelines.train.assignment import WorkerAssignment
+from pipelines.train.assignment import Pause, WorkerAssignment
+from pipelines.train.checkpoints.file import Event, NotACheckpointError, step_of
+from pipelines.train.checkpoints.store import (
+    CHECKPOINTS,
+    checkpoint_names,
+    delete_checkpoints,
+    read_checkpoint,
+    write_checkpoint,
+)
 from pipelines.train.data import open_training_data
 from pipelines.train.loop import train_run
 from pipelines.train.worker import Worker, allow_tf32
@@ -34,6 +43,10 @@ class Told(Protocol):
 
     def has_stopped(self, job: Job) -> bool:
         """Say whether the trial was to end early."""
+        ...
+
+    def paused(self, job: Job, seconds: float) -> None:
+        """See :meth:`pipelines.search.search.Search.paused`."""
         ...
 
     def stopped(self, job: Job, seconds: float) -> None:
@@ -102,7 +115,13 @@ def do_job(
             runs = list_runs(tried)
             asked = partial(_report, told, job, tried.training.steps) if job.reports and seed == job.seeds[0] else None
             attempt = uuid.uuid4().hex
-            fit(WorkerAssignment(tried, tuple(runs), data_sets, folder, attempt, on_validation=asked))
+            pause = None if job.until is None else Pause(job.until, store.states_folder(job.number))
+            if job.begins_from:
+                begin_from(job.begins_from, runs[0], folder, store)
+            fit(WorkerAssignment(tried, tuple(runs), data_sets, folder, attempt, on_validation=asked, pause=pause))
+            if job.until is not None:
+                told.paused(job, time.monotonic() - begun)
+                return
             if asked and told.has_stopped(job):
                 told.stopped(job, time.monotonic() - begun)
                 return
@@ -115,6 +134,43 @@ def do_job(
             return
         told.scored(job, seed, counted.scores, metrics, time.monotonic() - begun)
         begun = time.monotonic()
+
+
+def begin_from(parent: tuple[int, int], run: Run, folder: str, store: SearchStore) -> None:
+    """Make the state of a trial of a population, or what it has trained since, what a run goes on from.
+
+    Where that state is not there any more, or damaged, the run begins anew: with the settings that the trial has by
+    step it comes to the same state.
+
+    Args:
+        parent: the trial whose state it is, and after how many steps.
+        run: the one that goes on.
+        folder: of its trial.
+        store: of the search.
+    """
+    number, step = parent
+    checkpoints = join(run.folder(folder), CHECKPOINTS)
+    own = checkpoint_names(checkpoints)
+    if any((step_of(name) or 0) > step for name in own):
+        return  # killed since
+    states = store.states_folder(number)
+    for name in checkpoint_names(states):
+        if step_of(name) != step:
+            continue
+        try:
+            found = read_checkpoint(states, name)
+        except (FileNotFoundError, NotACheckpointError) as error:
+            note(f"{states}: {error}; the trial begins anew")
+            continue
+        update: dict[str, Any] = {}
+        if store.trial_folder(number) != folder:
+            event = Event(step=step, what=f"went on from the state of trial {number}")
+            # A name of its own in logs elsewhere: both go on.
+            update = {"events": (*found.about.events, event), "log_id": uuid.uuid4().hex[:12]}
+        begun = found.model_copy(update={"about": found.about.model_copy(update=update)})
+        write_checkpoint(checkpoints, begun, keep=1)
+        return
+    delete_checkpoints(checkpoints)  # of what the trial was before
 
 
 def _report(told: Told, job: Job, steps: int, run: Run, step: int, scores: Mapping[str, float]) -> bool:

@@ -1,5 +1,6 @@
 """A search as one self-contained HTML page: what came out first, then figures, then every trial."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pipelines.report
 from pipelines.base.storage import join, write_whole
 from pipelines.search.best_case import settings_words
 from pipelines.search.importance import importances
+from pipelines.search.population import last_value
 from pipelines.search.records import SearchRecord, TrialRecord
 
 PAGE, TEMPLATE = "search.html", "search.html.j2"
@@ -55,6 +57,7 @@ def _figures(record: SearchRecord) -> list[tuple[str, str, Markup]]:
     """Return title, what it shows for those who cannot see it, and SVG."""
     from pipelines.search import figures as draw
 
+    record = _as_they_ended(record)
     found: list[tuple[str, str, str]] = []
     if any(of.score is not None for of in record.suggested):
         found.append(("Score over time", "the score of every trial, and the best so far", draw.score_over_time(record)))
@@ -71,6 +74,15 @@ def _figures(record: SearchRecord) -> list[tuple[str, str, Markup]]:
     if draw.has_curves(record):
         found.append(("While training", "the validation score of trials by step", draw.learning_curves(record)))
     return [(title, words, Markup(drawn)) for title, words, drawn in found]  # noqa: S704
+
+
+def _as_they_ended(record: SearchRecord) -> SearchRecord:
+    """Return a record in which values by step, of a population, are those that held at the end: axes are of numbers."""
+    trials = [
+        replace(of, settings={key: last_value(value) for key, value in of.settings.items()}) if of.generations else of
+        for of in record.trials
+    ]
+    return replace(record, trials=tuple(trials))
 
 
 def _order(of: TrialRecord) -> tuple[Any, ...]:

@@ -26,6 +26,22 @@ class CurvePoint:
 
 
 @dataclass(frozen=True)
+class Generation:
+    """How a trial of a population came to the end of a segment, and whose state it goes on from.
+
+    Attributes:
+        step: the steps that were done.
+        score: what the trial itself came to there, whoever it goes on from; None where it is not defined.
+        parent: the number of the trial whose state and settings it goes on from, its own where these; None until the
+            whole population has come there.
+    """
+
+    step: int
+    score: float | None
+    parent: int | None = None
+
+
+@dataclass(frozen=True)
 class TrialRecord:
     """One configuration that was tried, or waits to be.
 
@@ -40,7 +56,8 @@ class TrialRecord:
         metrics: by ``<task>.<metric>``, the mean over seeds.
         seeds: how many seeds have ended.
         by_seed: the scores by task, of every seed that has ended.
-        curve: its validations as it trained.
+        curve: its validations as it trained; of a population's trial those of the states that it came from.
+        generations: of a population's trial, the ends of the segments that it has trained.
         reason: why it was stopped or failed, in words; else None.
         seconds: of training and scoring, all seeds together.
         origin: ``baseline`` (couplings off, single-task networks), ``shipped`` (the case as it stands) or ``suggested``
@@ -58,6 +75,7 @@ class TrialRecord:
     seeds: int = 0
     by_seed: dict[int, dict[str, float]] = field(default_factory=dict)
     curve: tuple[CurvePoint, ...] = ()
+    generations: tuple[Generation, ...] = ()
     reason: str | None = None
     seconds: float = 0.0
     origin: Origin = "suggested"
@@ -89,6 +107,7 @@ class TrialRecord:
         known = {name: value for name, value in content.items() if name in _names(cls)}
         known["by_seed"] = {int(seed): dict(scores) for seed, scores in known.get("by_seed", {}).items()}
         known["curve"] = tuple(CurvePoint(**point) for point in known.get("curve", ()))
+        known["generations"] = tuple(Generation(**of) for of in known.get("generations", ()))
         return cls(**known)
 
 

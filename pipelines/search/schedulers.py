@@ -139,12 +139,15 @@ class MedianRule:
 
 
 def scheduler_of(case: Case) -> Scheduler:
-    """Return the scheduler that a case asks for; asha where it validates as it trains and names none."""
+    """Return the scheduler that a case asks for; asha where it validates as it trains and names none.
+
+    A population ends no trial: those that fall behind go on from others.
+    """
     tuning, training = case.tuning, case.training
     every = training.validation.every_steps
     kind = tuning.scheduler or ("asha" if every is not None else "none")
     grace = tuning.grace_steps or max(every or 1, training.steps // 16)
-    if kind == "none" or every is None:
+    if kind == "none" or every is None or tuning.search == "pbt":
         return NoScheduler()
     if kind == "median":
         return MedianRule(grace)

@@ -20,7 +20,8 @@ from pipelines.search.best_case import settings_words
 from pipelines.search.choice import choose, value_to_search
 from pipelines.search.find_searcher import searcher_of
 from pipelines.search.objective import Objective, objective_of
-from pipelines.search.records import CurvePoint, TrialRecord, finite
+from pipelines.search.population import may_hold, population_of
+from pipelines.search.records import CurvePoint, Generation, TrialRecord, finite
 from pipelines.search.schedulers import scheduler_of
 from pipelines.search.search_plan import SearchPlan, settings_key
 from pipelines.search.settings import current_values
@@ -44,6 +45,8 @@ class Job:
         seeds: which to train.
         reports: whether its validations are reported, and may end it.
         fresh: whether it is the winner, trained again.
+        begins_from: of a population, the trial whose state it goes on from, and that state's step; None from the start.
+        until: of a population, the step at which it pauses; None to its end.
     """
 
     number: int
@@ -52,6 +55,8 @@ class Job:
     seeds: tuple[int, ...]
     reports: bool
     fresh: bool = False
+    begins_from: tuple[int, int] | None = None
+    until: int | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,8 @@ class Search:
         several = case.tuning.objective == "pareto"
         self._searcher = searcher_of(case.tuning.search, SearchPlan(space, case.tuning.search_seed, tasks, several))
         self._scheduler = scheduler_of(case)
+        self._population = population_of(case, space)
+        self._turned: list[TrialRecord] = []  # and not written down yet
         self.records: dict[int, TrialRecord] = {}
         self._begun = now()
         self._lock = threading.Condition()
@@ -162,6 +169,9 @@ class Search:
             if job is None:
                 return None if self._over else "wait"
             self._running[worker] = job
+            for of in self._turned:  # all of them before one goes on
+                self.store.write_trial(of)
+            self._turned.clear()
             record = self.records[job.number]
             begins = record.state == "waiting"
             if begins:
@@ -203,6 +213,20 @@ class Search:
         """Say whether a trial was to end early."""
         with self._lock:
             return self.records[job.number].state == "stopped"
+
+    def paused(self, job: Job, seconds: float) -> None:
+        """Note that a trial of a population has come to the end of a segment, and waits for the others."""
+        assert job.until is not None
+        step = job.until
+
+        def at_its_end(record: TrialRecord) -> TrialRecord:
+            if record.has_ended or _has_come_to(record, step):
+                return record
+            score = next((point.score for point in record.curve if point.step == step), None)
+            generations = (*record.generations, Generation(step, score))
+            return replace(record, state="waiting", generations=generations, seconds=record.seconds + seconds)
+
+        self._end(job, at_its_end)
 
     def stopped(self, job: Job, seconds: float) -> None:
         """Note that a trial that was to end early has ended."""
@@ -259,7 +283,8 @@ class Search:
                 return
             self._deaths[job.number] = deaths = self._deaths.get(job.number, 0) + 1
             again = deaths <= _MOST_DEATHS
-            if again and not self.records[job.number].has_ended:
+            paused = job.until is not None and _has_come_to(self.records[job.number], job.until)
+            if again and not paused and not self.records[job.number].has_ended:
                 left = tuple(seed for seed in job.seeds if seed not in self.records[job.number].by_seed)
                 if job.fresh or left:
                     self._waiting.appendleft(job if job.fresh else replace(job, seeds=left))
@@ -305,7 +330,7 @@ class Search:
         for record in self.store.read_trials():
             expected = {} if record.origin == "baseline" else shipped
             drawn = record.origin == "suggested" and all(
-                key in self.space and self.space[key].may_hold(value) for key, value in record.settings.items()
+                key in self.space and self._may_hold(self.space[key], value) for key, value in record.settings.items()
             )
             if drawn or finite(record.settings) == finite(expected):
                 found.append(record)
@@ -328,6 +353,9 @@ class Search:
         self._write_state(now=True)
 
     # -- within --------------------------------------------------------------------------------------------------------
+
+    def _may_hold(self, parameter: Parameter, value: Any) -> bool:
+        return may_hold(parameter, value) if self._population else parameter.may_hold(value)
 
     def _value(self, scores: Mapping[str, float]) -> float:
         return float(self.objective.value(scores))
@@ -362,17 +390,49 @@ class Search:
             if record.has_ended:
                 self._count(record)
                 self.records[record.number] = replace(record, curve=record.curve[-1:])
-            else:
+            elif not self._waits_for_others(record):
                 self._waiting.append(self._job_of(record))
 
     def _job_of(self, record: TrialRecord) -> Job:
         seeds = self.case.tuning.seeds if record.origin != "suggested" else self.case.tuning.seeds[:1]
         left = tuple(seed for seed in seeds if seed not in record.by_seed)
         reports = record.origin != "baseline" and not record.by_seed
-        return Job(record.number, record.settings, record.name, left or seeds[-1:], reports)
+        job = Job(record.number, record.settings, record.name, left or seeds[-1:], reports)
+        if self._population is None or record.origin != "suggested" or record.by_seed:
+            return job
+        begin, until = self._population.segment(record)
+        parent = record.generations[-1].parent if record.generations else None
+        return replace(job, begins_from=None if parent is None else (parent, begin), until=until)
+
+    def _waits_for_others(self, record: TrialRecord) -> bool:
+        """Say whether a population's trial has ended a segment that not all have ended, or of which not all know how
+        they go on: one that was killed as that was written down."""
+        if self._population is None or not record.generations or record.origin != "suggested":
+            return False
+        last = record.generations[-1]
+        undecided = [of.generations[-1] for of in self._members() if of.generations]
+        return last.parent is None or any(of.step == last.step and of.parent is None for of in undecided)
+
+    def _members(self) -> list[TrialRecord]:
+        """Return the trials of a population that have not ended."""
+        return [of for of in self.records.values() if of.origin == "suggested" and not of.has_ended]
+
+    def _turn(self) -> None:
+        """Where all of a population have come to the end of a segment, say from whom each goes on."""
+        if self._population is None or (self._suggested < self.state.target and not self._exhausted):
+            return
+        members = self._members()
+        ends = {of.generations[-1].step if of.generations else 0 for of in members}
+        if len(ends) != 1 or ends == {0} or all(of.generations[-1].parent is not None for of in members):
+            return
+        for record in self._population.turn(members):
+            self._turned.append(record)
+            self.records[record.number] = record
+            self._waiting.append(self._job_of(record))
 
     def _job(self) -> Job | None:
         """Return the next job, from whatever phase the search is in."""
+        self._turn()
         if self._waiting:
             return self._waiting.popleft()
         if self._may_begin() and (job := self._suggest()):
@@ -538,6 +598,10 @@ def _target(state: SearchState, trials: list[TrialRecord], asked: int, extend: i
     target = max(state.target, asked) if trials else asked
     all_there = len(suggested) >= target and all(record.has_ended for record in suggested)
     return target + extend if extend and all_there and state.ended is not None else target
+
+
+def _has_come_to(record: TrialRecord, step: int) -> bool:
+    return bool(record.generations) and record.generations[-1].step >= step
 
 
 def _failure(record: TrialRecord) -> str:

@@ -6,6 +6,7 @@
         state.json                        how far the search is allowed to go, and what it came to
         trials/00012.json                 the record of a trial, written whole whenever something happens to it
         trials/00012/runs/<arm>/...       its runs, as those of an experiment
+        trials/00012/states/              of a population: how it stood at the ends of its last two segments
         trials/00012/counts-<seed>.safetensors   what it was scored by, input by input
         search.json, trials.parquet       all records together, at the end
         <case>-tuned.yaml                 the best case
@@ -26,6 +27,7 @@ from pipelines.experiment.layout import experiment_folder
 from pipelines.search.records import SearchRecord, TrialRecord, finite_json
 
 TRIALS, STATE, SEARCH, PARQUET = "trials", "state.json", "search.json", "trials.parquet"
+_STATES = "states"
 _READERS = 16  # requests at once, where object storage answers each in tens of milliseconds
 
 # What changes neither which trials there are nor what they come to: the search goes on with other values of these.
@@ -60,7 +62,11 @@ def search_folder(case: Case, space: Mapping[str, Any]) -> str:
         case: the case.
         space: the space as :meth:`pipelines.case.search_parameters.Parameter.as_dict` has it, by key.
     """
-    settings = case.tuning.model_dump(mode="json", exclude=set(_MAY_CHANGE))
+    # Of a population no trial is another's equal: one of another size is another search.
+    may_change = set(_MAY_CHANGE) - ({"trials"} if case.tuning.search == "pbt" else set())
+    settings = case.tuning.model_dump(mode="json", exclude=may_change)
+    if settings["perturb_every"] is None:  # as searches were named before there was the key
+        del settings["perturb_every"]
     return join(experiment_folder(case), "tuning", fingerprint(settings | {"space": dict(space)}))
 
 
@@ -77,6 +83,10 @@ class SearchStore:
     def trial_folder(self, number: int) -> str:
         """Return where a trial's runs lie."""
         return join(self.folder, TRIALS, f"{number:05}")
+
+    def states_folder(self, number: int) -> str:
+        """Return where the states lie from which trials of a population go on."""
+        return join(self.trial_folder(number), _STATES)
 
     def write_trial(self, record: TrialRecord) -> None:
         """Write a trial's record, whole or not at all."""

@@ -117,6 +117,11 @@ def tune(case: Case, data_sets: DataSets, extend: int = 0, wait: bool = False) -
         UserError: a task has no validation data, the search cannot be as it is asked for, or another process is at it.
     """
     check_tunable(case)
+    if extend and case.tuning.search == "pbt":
+        raise UserError(
+            f"--extend: found {extend}, and tuning.search pbt, whose trials train side by side from the beginning; "
+            "expected another number of tuning.trials, which is another search"
+        )
     check_wandb(case)
     check_compiler(case)
     check_counted(case, data_sets)

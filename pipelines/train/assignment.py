@@ -12,6 +12,21 @@ from pipelines.train.logs.step_metrics import StepMetrics
 
 
 @dataclass(frozen=True)
+class Pause:
+    """Where a run stops before its end, to go on from there, or another run of other settings.
+
+    Attributes:
+        step: after so many steps, at a validation.
+        folder: its state is written there, as a checkpoint.
+        keep: how many states stay there.
+    """
+
+    step: int
+    folder: str
+    keep: int = 2
+
+
+@dataclass(frozen=True)
 class WorkerAssignment:
     """Runs of one case, one after the other.
 
@@ -26,6 +41,7 @@ class WorkerAssignment:
         stop_asked: asked by the first worker, at intervals: whether to keep what there is and end.
         on_validation: called by the first worker with a run, its step and the metrics of a validation; says whether the
             run is to end there, before its last step.
+        pause: where the runs stop before their end; they have ended then neither well nor badly.
     """
 
     case: Case
@@ -37,6 +53,7 @@ class WorkerAssignment:
     on_progress: Callable[[StepMetrics], None] | None = None
     stop_asked: Callable[[], bool] | None = None
     on_validation: Callable[[Run, int, Mapping[str, float]], bool] | None = None
+    pause: Pause | None = None
 
     def folder(self, run: Run) -> str:
         """Return where a run lies."""

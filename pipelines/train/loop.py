@@ -51,6 +51,7 @@ from pipelines.train.logs.gauges import RunGauges
 from pipelines.train.logs.monitor import Monitor
 from pipelines.train.logs.relatedness_log import measured_steps, write_measured
 from pipelines.train.logs.validation_history import chosen
+from pipelines.train.loss_by_step import LossByStep
 from pipelines.train.lr_schedule import learning_rate
 from pipelines.train.prefetch import DeviceFeed, Loaded, loader_threads, prefetch
 from pipelines.train.prepare import place_beside, prepare
@@ -72,7 +73,7 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
 
     Every worker takes its shard of the step's mixed batch, makes one forward pass over it, and computes its share
     of a loss that is normalised over the global batch. What a step does depends on the state alone, so a run that is
-    killed and resumed ends as it would have ended.
+    killed and resumed ends as it would have ended. Where the assignment says to pause, it returns before the end.
 
     Raises:
         LossNotFiniteError: the loss became infinite or NaN.
@@ -111,9 +112,11 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
         head_inputs = enter(HeadInputs(state.network.heads)) if state.trust else None
         unlabelled = case.unlabelled_of(run.arm)
         strong = unlabelled.strong if unlabelled.has_losses else None
-        a_step = Step(state, network, joint_loss, training, case.arms[run.arm].matching, unlabelled, probe, head_inputs)
+        matching = case.arms[run.arm].matching
+        by_step = LossByStep(case, matching, joint_loss)
+        a_step = Step(state, network, joint_loss, training, matching, unlabelled, probe, head_inputs, by_step)
         if training.compile == "step":
-            joint_loss.compile_terms()
+            by_step.compile_terms()
             if state.trust:
                 state.trust.compile_evidence()
             if worker.device.type == "cuda":
@@ -158,7 +161,8 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
             last = state.step == training.steps
             validated = validation.is_due(state.step)
             # Losses stay on the device until somebody asks: reading them makes the host wait for the step.
-            logged = validated or state.step % case.logging.every == 0 or last
+            pauses = work.pause is not None and work.pause.step == state.step and not last
+            logged = validated or state.step % case.logging.every == 0 or last or pauses
             if logged or pace.is_checkpoint(state.step):
                 losses = state.history.gather()
                 if validated:
@@ -167,8 +171,10 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
                     gauges.tell(losses, learning_rate(training, step))
                 if logged and monitor:
                     monitor.tell(losses, ended=last)
-                # The last step leaves the run's weights themselves, which no checkpoint needs to repeat.
-                why = None if last else pace.due(state.step)
+                # The last step leaves the run's weights themselves, which no checkpoint needs to repeat; where a run
+                # pauses, its state is written by itself.
+                pauses = pauses and not last
+                why = None if last or pauses else pace.due(state.step)
                 if why:
                     gauges.keep()
                 if why and monitor:
@@ -177,6 +183,12 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
                     save_checkpoint(state, run, run_provenance, writer, why)
                 if why == "stop":
                     raise RunStoppedError
+                if pauses:
+                    gauges.keep()
+                    if monitor:
+                        monitor.keep()
+                    write_paused(state, run, run_provenance, work, worker)
+                    return
             if last:
                 break
     weights = state.weights() if sharded or (first and not state.best) else {}
@@ -261,6 +273,19 @@ def save_checkpoint(
         writer.put(checkpoint)
         if why != "time":
             writer.flush()
+
+
+def write_paused(
+    state: TrainingState, run: Run, run_provenance: dict[str, Any], work: WorkerAssignment, worker: Worker
+) -> None:
+    """Write the state from which a run goes on that pauses; all workers must call it, and return when it is there."""
+    assert work.pause
+    if worker.rank == 0 or is_sharded(state.network):
+        checkpoint = state.checkpoint(str(run), run_provenance)
+        if worker.rank == 0:
+            write_checkpoint(work.pause.folder, checkpoint, work.pause.keep)
+    if worker.world_size > 1:
+        dist.barrier()
 
 
 def _annotated(data_sets: DataSets, tasks: Sequence[str]) -> dict[str, int]:

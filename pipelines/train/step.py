@@ -14,6 +14,7 @@ from pipelines.batches.batch import MixedBatch
 from pipelines.case.training import Matching, Training
 from pipelines.case.unlabelled import Unlabelled
 from pipelines.train.eval_mode import evaluating
+from pipelines.train.loss_by_step import LossByStep
 from pipelines.train.sharding import share_buffers
 from pipelines.train.state import TrainingState
 from pipelines.train.step_graphs import Record, StepGraphs
@@ -31,6 +32,7 @@ class Step:
         unlabelled: the arm's.
         probe: measures how tasks relate.
         head_inputs: what went into each head, for the estimate of trust; None where there is none.
+        by_step: the objective as it is in each step, where it changes with the step.
 
     Attributes:
         graphs: what replays recorded steps; None where each is computed.
@@ -46,12 +48,16 @@ class Step:
         unlabelled: Unlabelled,
         probe: RelatednessProbe,
         head_inputs: HeadInputs | None,
+        by_step: LossByStep | None = None,
     ) -> None:
         self._state, self._network, self._joint_loss, self._training = state, network, joint_loss, training
         self._matching = matching if isinstance(matching, Matching) else Matching(trust="full")
         self._unlabelled, self._probe, self._head_inputs = unlabelled, probe, head_inputs
         self._parts: tuple[str, ...] = ()
         self._coupling: float | Tensor = 1.0
+        self._by_step = by_step
+        self._given: Tensor | None = None  # the weights that stand in self._weights
+        self._weights: Tensor | None = None
         self.graphs: StepGraphs | None = None
 
     def replay(self, record: Record) -> None:
@@ -77,6 +83,7 @@ class Step:
             self._coupling.fill_(coupling)
         else:
             self._coupling = coupling
+        self._change()
         # A recording made while the backbone is frozen would leave it so.
         if self.graphs is None or measured or self._state.is_frozen:
             values = self._compute(batch, kind, measured)
@@ -86,6 +93,22 @@ class Step:
             trust.count_step()
         loss, *parts = values
         return loss, dict(zip(self._parts, parts, strict=True))
+
+    def _change(self) -> None:
+        """Make the objective that of this step, where it changes with the step."""
+        if self._by_step is None:
+            return
+        joint_loss, weights = self._by_step.at(self._state.step)
+        if joint_loss is not self._joint_loss:
+            self._joint_loss = joint_loss
+            if self.graphs:
+                self.graphs.renew()
+        if weights is not None and weights is not self._given:
+            self._given = weights
+            if self._weights is None:
+                self._weights = weights.to(next(self._network.parameters()).device, copy=True)
+            else:  # a recording reads them where they lie
+                self._weights.copy_(weights)
 
     def _compute(self, batch: MixedBatch, kind: Observation, measured: bool = False) -> Sequence[Tensor]:
         """Do a step's work on the device, without waiting for it unless it is measured; return the loss and its parts.
@@ -128,7 +151,15 @@ class Step:
                     )
                 counts = counting and counting.wait()[0]
                 value = self._joint_loss(
-                    logits, micro_batch.labels, cells_trusted, micro_batch.mixed, counts, self._coupling, beside, priors
+                    logits,
+                    micro_batch.labels,
+                    cells_trusted,
+                    micro_batch.mixed,
+                    counts,
+                    self._coupling,
+                    beside,
+                    priors,
+                    self._weights,
                 )
                 if state.shifted_priors:
                     state.shifted_priors.collect(logits, micro_batch.labels)

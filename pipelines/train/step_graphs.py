@@ -41,6 +41,14 @@ class StepGraphs:
         self._steps = 0
         self._batch: MixedBatch | None = None
         self._recorded: dict[Observation, tuple[Callable[[], object], Sequence[Tensor]]] = {}
+        self._outdated: list[object] = []
+
+    def renew(self) -> None:
+        """Warm up and record anew from the next step on: what a step computes is another, as after a temperature."""
+        self._steps = 0
+        # Not let go: the memory that all recordings share goes with the last of them.
+        self._outdated.append(self._recorded)
+        self._recorded = {}
 
     def take(self, batch: MixedBatch, kind: Observation) -> Sequence[Tensor]:
         """Take a step; what it returns is overwritten by the next.

@@ -114,7 +114,6 @@ def told(*overrides, case="digits"):
             ["when: found 'training.batch_size', which is not searched before it"],
         ),
         ("tuning.search=optna", ["tuning.search: found 'optna'", "did you mean 'optuna'"]),
-        ("tuning.search=pbt", ["tuning.search: found 'pbt'", "expected optuna, random, grid"]),
         ("tuning.objective=digits", ["tuning.objective: found 'digits'", "did you mean 'digit'"]),
         ("tuning.objective=digit.acuracy", ["tuning.objective: found 'acuracy'", "did you mean 'accuracy'"]),
         ("tuning.scheduler=asha", ["tuning.scheduler: found 'asha'", "training.validation.every_steps is not set"]),

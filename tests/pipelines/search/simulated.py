@@ -49,8 +49,12 @@ class Events(list):
         return [event[:2] for event in self if event[2] == "scored"]
 
 
-def work(search, events, workers=3):
-    """Do a search's jobs, a validation of each worker at a time, until there are none."""
+def work(search, events, workers=3, do=None):
+    """Do a search's jobs, a validation of each worker at a time, until there are none.
+
+    ``do`` does a job, a step of it at each turn; by default one whose score follows from its settings.
+    """
+    do = do or _do
     at: dict[str, tuple[Job, object]] = {}
     over, idle = False, 0
     while not over or at:
@@ -61,7 +65,7 @@ def work(search, events, workers=3):
                 job = search.next(name)
                 over = job is None
                 if isinstance(job, Job):
-                    at[name] = job, _do(search, job, events)
+                    at[name] = job, do(search, job, events)
             if name in at and next(at[name][1], "end") == "end":
                 del at[name]
 

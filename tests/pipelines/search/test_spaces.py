@@ -20,6 +20,7 @@ from tune_spaces import space_names
 WANTED = {
     "matching",
     "temperatures",
+    "schedules",
     "per_pair",
     "optimisation",
     "mixing",

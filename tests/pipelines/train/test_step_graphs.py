@@ -83,7 +83,8 @@ def recorder(monkeypatch):
         made(step, *arguments)
         step.replay(recorder)
 
-    recorder.starts = lambda: monkeypatch.setattr(Step, "__init__", replaying)
+    recorder.starts_in = lambda patch: patch.setattr(Step, "__init__", replaying)
+    recorder.starts = lambda: recorder.starts_in(monkeypatch)
     return recorder
 
 
