@@ -57,13 +57,13 @@ class TrialRecord:
         seeds: how many seeds have ended.
         by_seed: the scores by task, of every seed that has ended.
         curve: its validations as it trained; of a population's trial those of the states that it came from.
-        generations: of a population's trial, the ends of the segments that it has trained.
         reason: why it was stopped or failed, in words; else None.
         seconds: of training and scoring, all seeds together.
         origin: ``baseline`` (couplings off, single-task networks), ``shipped`` (the case as it stands) or ``suggested``
             by the searcher.
         name: of a baseline, its name in tables (``naive``, ``single-task``); else empty.
         ended: when it ended, seconds since 1970; None before.
+        generations: of a population's trial, the ends of the segments that it has trained.
     """
 
     number: int
@@ -75,12 +75,12 @@ class TrialRecord:
     seeds: int = 0
     by_seed: dict[int, dict[str, float]] = field(default_factory=dict)
     curve: tuple[CurvePoint, ...] = ()
-    generations: tuple[Generation, ...] = ()
     reason: str | None = None
     seconds: float = 0.0
     origin: Origin = "suggested"
     name: str = ""
     ended: float | None = None
+    generations: tuple[Generation, ...] = ()
 
     @property
     def fixed_name(self) -> str:
