@@ -34,6 +34,11 @@ def search_here(case, folder, store=SearchStore):
     return search, conclude(search)
 
 
+def folder_of(case):
+    """Return where the command looks for a search, and finds it done."""
+    return search_folder(case, {key: of.as_dict() for key, of in space_of(case).items()})
+
+
 def test_a_search_on_ray_scores_on_validation_and_finds_its_trials_again_without_ray(ray_local, tmp_path, capsys):
     sets = [*SMALL, f"storage.path={tmp_path}", "tuning.trials=2", "tuning.seeds=[0]", "tuning.fresh_seeds=1"]
     case = load_case("digits", sets)
@@ -131,8 +136,7 @@ def test_the_best_case_says_where_values_came_from_and_confirm_scores_its_arms_o
     sets = [*SMALL, "training.steps=40", *sets, "tuning.objective=digit"]
     case = load_case("digits", sets)
     steps.ingest(case)
-    # Where the command will look for it, and find it done.
-    _, found = search_here(case, search_folder(case, {key: of.as_dict() for key, of in space_of(case).items()}))
+    _, found = search_here(case, folder_of(case))
     assert found.case_file is not None, found.record.verdict
     chosen = found.record.trials[found.record.chosen]
     best = load_case(found.case_file)
@@ -179,6 +183,9 @@ def test_trials_of_two_workers_are_trained_by_both_and_end_early_together(digits
 
 def test_every_trial_failed_is_exit_code_1_and_they_stay_in_the_table(digits_store, ray_local):
     sets = [*SMALL, f"storage.path={digits_store}", "training.optimizer.lr=1.0e30", "tuning.trials=1"]
+    case = load_case("digits", sets)
+    steps.ingest(case)
+    search_here(case, folder_of(case))
     told = kindred_here("tune", "digits", *(f"--set={setting}" for setting in sets))
     assert told.returncode == 1
     assert told.stdout.count("failed: ") == 4

@@ -5,7 +5,6 @@ import json
 import pytest
 from torch.profiler import ProfilerActivity, profile
 
-from pipelines.case.load import load_case
 from pipelines.ingest.ingest import ingested
 from tests.two_workers import train_share
 
@@ -49,8 +48,8 @@ def count_collectives(rank, cases, data_sets, out):
     ids=["default", "full trust", "no pairs", "pieces", "loss weights", "jacobian"],
 )
 def test_a_step_takes_so_many_sums_over_workers(digits_case, two_workers, tmp_path, settings, sums):
-    cases = [digits_case(*SMALL, *settings, f"training.steps={n}", f"storage.path={tmp_path / str(n)}") for n in (4, 8)]
-    two_workers(count_collectives, cases, ingested(load_case("digits", [f"storage.path={tmp_path / '4'}"])), tmp_path)
+    cases = [digits_case(*SMALL, *settings, f"training.steps={n}") for n in (4, 8)]
+    two_workers(count_collectives, cases, ingested(cases[0]), tmp_path)
     for rank in (0, 1):
         few, many = json.loads((tmp_path / f"{rank}.json").read_text())
         a_step = {name: (many[name] - few.get(name, 0)) / 4 for name in many if many[name] != few.get(name, 0)}
