@@ -63,7 +63,13 @@ def test_the_ten_lines_of_yaml_are_ten_and_run(ray_local, birds):
     text = block("README.md", "yaml", "## Your own data")
     assert len(text.splitlines()) == 10
     (birds / "birds.yaml").write_text(text)
-    small = ["training.steps=2", "training.batch_size=8", "evaluation.replicates=10", f"storage.path={birds}/store"]
+    small = [
+        "training.steps=2",
+        "training.seeds=[0]",
+        "training.batch_size=8",
+        "evaluation.replicates=10",
+        f"storage.path={birds}/store",
+    ]
     outcome = run_here(load_case(str(birds / "birds.yaml"), small))
     assert list(outcome.results.arms) == ARMS
     assert Path(outcome.report).is_file()

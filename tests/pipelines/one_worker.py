@@ -29,8 +29,13 @@ def train_here(case, on_progress=None, experiment=None):
     return {run: Path(run.folder(work.experiment)) for run in runs}
 
 
-def run_here(case):
-    """Do all that `kindred run` does, but train in this process: the command finds its runs done."""
+def ingest_and_train_here(case):
+    """Do in this process what `kindred run` does first: the command finds its runs done."""
     data_sets = ingest(case)
-    train_here(with_measured_labels(with_measured_scaling(case, data_sets), data_sets))
+    return train_here(with_measured_labels(with_measured_scaling(case, data_sets), data_sets))
+
+
+def run_here(case):
+    """Do all that `kindred run` does, but train in this process."""
+    ingest_and_train_here(case)
     return commands.run(case, fresh=False)

@@ -84,10 +84,10 @@ def test_the_same_command_again_answers_without_ray_by_its_note_and_without_it(o
 def test_an_experiments_folder_is_enough_to_report_and_export_wherever_it_lies(outcome, tmp_path):
     moved = tmp_path / "moved" / "experiment"
     shutil.copytree(outcome[1]["experiment"], moved)
-    done = kindred("export", str(moved), str(tmp_path / "out"))
+    done = kindred_here("export", str(moved), str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "model.safetensors").is_file()
-    done = kindred("report", str(moved), "--format", "md")
+    done = kindred_here("report", str(moved), "--format", "md")
     assert done.stdout.strip() == str(moved / "report.md")
 
 

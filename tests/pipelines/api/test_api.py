@@ -15,6 +15,7 @@ from pipelines.api.memory import keep_in_memory_data
 from pipelines.base.errors import UserError
 from pipelines.base.storage import kind_of
 from pipelines.ingest.list_rows import list_data_set
+from tests.pipelines.one_worker import ingest_and_train_here
 
 COLUMNS = ["width", "length"]
 TABLE = {"small": {"long": None}, "big": {"heavy": 1, "long": None}}
@@ -65,6 +66,7 @@ def test_a_case_from_dataframes_runs_and_its_model_predicts_dataframes(ray_local
     )
     assert list(case.datasets["kinds"].labels) == ["kind"]
     assert list(case.datasets["traits"].labels) == ["traits"]
+    ingest_and_train_here(case)  # the page's example (test_docs.py) has it trained by `run`
     result = pipelines.run(case)
     assert result.table.loc[("kind", "naive"), "score"] > 0.9
     assert set(result.table.columns) >= {"score", "difference", "low", "high", "verdict"}

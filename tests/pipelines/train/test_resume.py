@@ -33,7 +33,7 @@ from tests.object_storage import environment_for, make_bucket, proxy, s3_server
 from tests.pipelines.counted_case import SIZES, planned_counts, write_counted_case
 from tests.two_workers import join_workers, train_share
 
-KILLS = 20
+KILLS = 8
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +175,7 @@ def test_three_workers_killed_at_random_moments_end_with_their_own_bits(
     assert weights != what_a_run_leaves(case, undisturbed)[0], "dropout draws for every worker"
     draw = np.random.Generator(np.random.PCG64(2))
     kills, went_on, longest = 0, 0, 3.0
-    while kills < 4 or not went_on:
+    while kills < 2 or not went_on:
         group = started(processes, case, tmp_path / "killed", 3)
         while alive_after(group, draw.uniform(0, longest)):
             killed(group)
@@ -226,13 +226,19 @@ def checkpoints_of(case, experiment):
     return sorted(folder_of(case, experiment).glob("checkpoints/step-*"))
 
 
-@pytest.fixture
-def begun(case, processes, tmp_path):
-    """An experiment that was killed when it had written some checkpoints."""
-    process = processes.Process(target=train_alone, args=(case, tmp_path))
+@pytest.fixture(scope="module")
+def begun_once(case, processes, tmp_path_factory):
+    experiment = tmp_path_factory.mktemp("begun")
+    process = processes.Process(target=train_alone, args=(case, experiment))
     process.start()
-    kill_after_step_30([process], case, tmp_path)
-    return tmp_path
+    kill_after_step_30([process], case, experiment)
+    return experiment
+
+
+@pytest.fixture
+def begun(begun_once, tmp_path):
+    """An experiment that was killed when it had written some checkpoints."""
+    return shutil.copytree(begun_once, tmp_path / "begun")
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "empty", "another's name"])

@@ -31,6 +31,21 @@ def pictures(case_of, digits_store):
     return digits_store / "sources" / "digits"
 
 
+@pytest.fixture
+def here(monkeypatch):
+    """Have so many parts predicted one by one: a part alone is predicted in this process."""
+    on_ray = prediction._predict_parts
+
+    def set_most(most):
+        def predict_parts(parts, *more):
+            for part in parts[:most]:
+                yield from on_ray([part], *more)
+
+        monkeypatch.setattr(prediction, "_predict_parts", predict_parts)
+
+    return set_most
+
+
 @pytest.mark.parametrize("arm", ["co-trained", "single-task-fused"])
 def test_predictions_of_the_test_split_equal_those_of_evaluation_to_the_bit(case_of, pictures, tmp_path, arm):
     case = case_of()
@@ -57,7 +72,9 @@ def test_predictions_of_the_test_split_equal_those_of_evaluation_to_the_bit(case
     assert (said.loc[digits.index]["digit"] == digits.prediction).all()
 
 
-def test_what_cannot_be_read_is_in_the_quarantine_and_the_rest_in_the_order_of_the_inputs(case_of, pictures, tmp_path):
+def test_what_cannot_be_read_is_in_the_quarantine_and_the_rest_in_the_order_of_the_inputs(
+    case_of, pictures, tmp_path, here
+):
     folder = tmp_path / "mixed"
     folder.mkdir()
     for i, file in enumerate(sorted((pictures / "test").iterdir())[:5]):
@@ -72,6 +89,7 @@ def test_what_cannot_be_read_is_in_the_quarantine_and_the_rest_in_the_order_of_t
         assert (done.rows_in, done.rows, done.quarantined) == (6, 5, 1)
         assert not Path(f"{tmp_path}/out.parts").exists()
         tables[ending] = out
+        here(2)  # after the first: how a file is written is no matter of actors
     (bad,) = pq.read_table(done.quarantine).to_pylist()
     assert bad["id"].endswith("mixed/2.png")
     assert "image" in bad["reason"]
@@ -89,7 +107,7 @@ def test_what_cannot_be_read_is_in_the_quarantine_and_the_rest_in_the_order_of_t
 
 
 def test_a_prediction_that_was_stopped_goes_on_and_what_has_changed_is_predicted_again(
-    case_of, pictures, tmp_path, monkeypatch
+    case_of, pictures, tmp_path, monkeypatch, here
 ):
     models, table = find_model(experiment_folder(case_of())), str(pictures / "test.csv")
     whole = predict(models, [table], str(tmp_path / "whole.parquet"), Asked())
@@ -97,16 +115,6 @@ def test_a_prediction_that_was_stopped_goes_on_and_what_has_changed_is_predicted
 
     monkeypatch.setattr(prediction, "_MOST_ROWS", 100)
     out, on_ray = str(tmp_path / "out.parquet"), prediction._predict_parts
-
-    def here(most):
-        """A part alone is predicted in this process."""
-
-        def predict_parts(parts, *more):
-            for part in parts[:most]:
-                yield from on_ray([part], *more)
-
-        monkeypatch.setattr(prediction, "_predict_parts", predict_parts)
-
     here(2)
     with pytest.raises(FileNotFoundError):
         predict(models, [table], out, Asked())
