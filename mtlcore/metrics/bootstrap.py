@@ -79,11 +79,11 @@ def paired_interval(
         of_arm, of_baseline = np.split(counts, 2, axis=-1)
         return np.asarray(metric.score(of_arm, task) - metric.score(of_baseline, task))
 
-    of_seeds = np.stack([differences(pair.sum(axis=0)) for pair in pairs])
+    of_seeds = np.stack([differences(metric.sums(pair, task)) for pair in pairs])
     value, seeds = float(of_seeds.mean()), len(pairs)
     replicated = np.concatenate(
         [
-            np.mean([differences(weights @ pair) for pair in pairs], axis=0)
+            np.mean([differences(metric.sums(pair, task, weights)) for pair in pairs], axis=0)
             for weights in input_weights(generator, len(pairs[0]), replicates)
         ]
     )

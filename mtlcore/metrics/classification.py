@@ -7,7 +7,7 @@ from mtlcore.tasks import MISSING, Task
 
 _BINS = 15
 _COLUMNS_AT_ONCE = 64  # of an average precision: memory stays flat for ten thousand classes
-_ENTRIES_AT_ONCE = 1 << 23
+_ENTRIES_AT_ONCE = 1 << 20
 _ROWS = 128  # a multiple of them begins where vectors of numbers do, so that how many there are changes no bit
 # torchmetrics gives a probability of exactly 1 a bin of its own; the last bin of Guo et al. holds it.
 _ALMOST_1 = 1 - 2**-24

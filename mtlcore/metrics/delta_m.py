@@ -129,14 +129,14 @@ def bootstrapped_delta_m(
 
     def gain(drawn_seeds: np.ndarray, weight: np.ndarray) -> float:
         def scores(side: str) -> dict[str, float]:
-            # (N_t,) @ (seeds, N_t, K): every seed's counts over the drawn inputs
+            # every seed's counts over the drawn inputs
             return {
                 task.name: float(
-                    metric[task.name]
-                    .score(weight[places[task.name]] @ counts[side, task.name], task)[drawn_seeds]
-                    .mean()
+                    of.score(of.sums(counts[side, task.name], task, weight[places[task.name]]), task)[
+                        drawn_seeds
+                    ].mean()
                 )
-                for task in tasks
+                for task, of in zip(tasks, metric.values(), strict=True)
             }
 
         of_baseline = scores("baseline")

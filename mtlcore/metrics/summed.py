@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from mtlcore.registry import Registry
 from mtlcore.tasks import MISSING, Multiclass, Task
@@ -40,26 +39,47 @@ class SummedMetric(ABC):
     def score(self, sums: np.ndarray, task: Task) -> np.ndarray:
         """Return the metric of summed contributions, shape (..., K) -> (...); NaN where it is not defined."""
 
+    def sums(self, contributions: np.ndarray, task: Task, weights: np.ndarray | None = None) -> np.ndarray:
+        """Return contributions summed over inputs; only a metric that keeps them in another form has its own.
+
+        Args:
+            contributions: shape (..., N, K), or of several predictions side by side, (..., N, m K).
+            task: the task.
+            weights: how often each input counts, (N,) or (R, N); once by default.
+
+        Returns:
+            shape (..., m K'), or with R weights (..., R, m K'), for :meth:`score`.
+        """
+        return np.asarray(contributions.sum(axis=-2) if weights is None else weights @ contributions)
+
     def __call__(self, logits: Tensor, labels: Tensor, task: Task) -> float:
         """Return the metric of some predictions."""
-        return float(self.score(self.contributions(logits, labels, task).sum(axis=0), task))
+        return float(self.score(self.sums(self.contributions(logits, labels, task), task), task))
 
 
 class _OfCounts(SummedMetric):
     """Of hits, false alarms, misses and right rejections of every class or label that is annotated."""
 
     def contributions(self, logits: Tensor, labels: Tensor, task: Task) -> np.ndarray:
-        """Return the four counts side by side, (N, 4 outputs)."""
-        outputs = len(task.outputs)
+        """Return the four counts side by side, (N, 4 L); of classes the true and the predicted one, (N, 2)."""
         annotated = labels != MISSING
-        if isinstance(task, Multiclass):
-            holds = one_hot(labels.clamp(min=0).long(), outputs).bool()
-            predicted = one_hot(logits.argmax(dim=1), outputs).bool()
-            takes_part = annotated[:, None].expand_as(holds)
-        else:
-            holds, predicted, takes_part = labels == 1, logits > 0, annotated
+        if isinstance(task, Multiclass):  # four counts of ten thousand classes would be more than their logits
+            return torch.stack([labels.long(), logits.argmax(dim=1)], dim=1).double().numpy()
+        holds, predicted, takes_part = labels == 1, logits > 0, annotated
         cells = [holds & predicted, ~holds & predicted, holds & ~predicted, ~holds & ~predicted]
         return torch.cat([cell & takes_part for cell in cells], dim=1).double().numpy()
+
+    def sums(self, contributions: np.ndarray, task: Task, weights: np.ndarray | None = None) -> np.ndarray:
+        """Return the four counts summed, side by side."""
+        if not isinstance(task, Multiclass):
+            return super().sums(contributions, task, weights)
+        w = np.ones(contributions.shape[-2]) if weights is None else weights
+        of_each = []
+        for of_one in contributions.reshape(-1, *contributions.shape[-2:]):
+            pairs = zip(of_one.T[::2], of_one.T[1::2], strict=True)
+            counts = [_counts_of_classes(true, said, w, len(task.classes)) for true, said in pairs]
+            of_each.append(np.concatenate(counts, axis=-1))
+        return np.reshape(of_each, (*contributions.shape[:-2], *of_each[0].shape))
 
     def score(self, sums: np.ndarray, task: Task) -> np.ndarray:
         """Return the metric."""
@@ -69,6 +89,20 @@ class _OfCounts(SummedMetric):
 
     @abstractmethod
     def _of(self, tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, tn: np.ndarray, multiclass: bool) -> np.ndarray: ...
+
+
+def _counts_of_classes(true: np.ndarray, said: np.ndarray, weights: np.ndarray, classes: int) -> np.ndarray:
+    """Return hits, false alarms, misses and right rejections of every class, (..., 4 classes), weighed: (..., N)."""
+    annotated = true != MISSING
+    true, said = true[annotated].astype(np.int64), said[annotated].astype(np.int64)
+    hit = true == said
+    counts = np.empty((*weights.shape[:-1], 4, classes))
+    for place in np.ndindex(*weights.shape[:-1]):
+        w = weights[place][annotated]
+        hits = np.bincount(true[hit], w[hit], classes)
+        false, missed = np.bincount(said, w, classes) - hits, np.bincount(true, w, classes) - hits
+        counts[place] = hits, false, missed, w.sum() - hits - false - missed
+    return counts.reshape(*weights.shape[:-1], 4 * classes)
 
 
 def _mean(values: np.ndarray, taking_part: Any) -> np.ndarray:

@@ -48,7 +48,7 @@ def predict_runs(
 ) -> dict[Run, dict[str, Tensor]]:
     """Predict a split's rows with some runs, here; logits by run and task, float32, (rows, outputs)."""
     rows = rows_of_split(data_sets, split)
-    return {run: _predict(case, run, data_sets, experiment, split, rows, device) for run in runs}
+    return {run: predict_rows(case, run, data_sets, experiment, split, rows, device) for run in runs}
 
 
 def predict_split(
@@ -68,7 +68,9 @@ def predict_split(
 
     asked = resources_of_a_task(case)
     device = "cuda" if asked["num_gpus"] else "cpu"
-    parts = _parts(case, runs, rows_of_split(data_sets, split), _room(asked))
+    widths = {name: task.width for name, task in tasks_of(case).items()}
+    bytes_of_a_row = 4 * max(sum(widths[task] for task in run.tasks) for run in runs)
+    parts = parts_of(rows_of_split(data_sets, split), bytes_of_a_row, len(runs), _room(asked))
     given = ray.put((case, data_sets))
     predict = ray.remote(_predict_part)
     waiting: dict[Any, int] = {}
@@ -119,15 +121,18 @@ def _room(asked: Mapping[str, float]) -> int:
     return max(1, int(min(fit)))
 
 
-def _parts(case: Case, runs: Sequence[Run], rows: Sequence[Rows], room: int) -> list[list[Rows]]:
-    """Divide a split's rows over the tasks of a run."""
-    widths = {name: task.width for name, task in tasks_of(case).items()}
-    bytes_of_a_row = 4 * max(sum(widths[task] for task in run.tasks) for run in runs)
+def parts_of(rows: Sequence[Rows], bytes_of_a_row: int, runs: int, room: int) -> list[list[Rows]]:
+    """Divide a split's rows over the tasks of a run.
+
+    Args:
+        rows: as :func:`rows_of_split` returns them.
+        bytes_of_a_row: of logits.
+        runs: how many runs there are.
+        room: how many tasks run at once.
+    """
     total = sum(stop - start for _, start, stop in rows)
-    parts = max(
-        -(-total * bytes_of_a_row // _BYTES_OF_A_TASK), min(-(-room // len(runs)), total // _ROWS_WORTH_A_TASK), 1
-    )
-    size = max(1, -(-len(rows) // parts))
+    by_bytes, by_room = -(-total * bytes_of_a_row // _BYTES_OF_A_TASK), -(-room // runs)
+    size = -(-len(rows) // max(by_bytes, min(by_room, total // _ROWS_WORTH_A_TASK), 1))
     return [list(rows[i : i + size]) for i in range(0, len(rows), size)]
 
 
@@ -135,19 +140,20 @@ def _predict_part(
     given: tuple[Case, DataSets], run: Run, experiment: str, split: str, rows: Sequence[Rows], device: str
 ) -> tuple[Any, ...]:
     """Return that it is done, and the logits of each of the run's tasks."""
-    logits = _predict(given[0], run, given[1], experiment, split, rows, device)
+    logits = predict_rows(given[0], run, given[1], experiment, split, rows, device)
     return (True, *(logits[task].numpy() for task in run.tasks))
 
 
-def _predict(
+def predict_rows(
     case: Case,
     run: Run,
     data_sets: DataSets,
     experiment: str,
     split: str,
     rows: Sequence[Rows],
-    device: str | torch.device,
+    device: str | torch.device = "cpu",
 ) -> dict[str, Tensor]:
+    """Predict some of a split's rows with a run, here; the rows of logits are in their order."""
     network: Any = rebuild_network(case.for_arm(run.arm), list(run.tasks))
     network.load_state_dict(read_weights(run.folder(experiment)))
     network.to(device).eval()

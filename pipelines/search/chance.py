@@ -49,7 +49,7 @@ def interval(
             if metric is None or task not in counted.counts:
                 scores[task] = np.full(len(weights), score)
                 continue
-            sums = weights[:, places[task]] @ counted.counts[task]
+            sums = metric.sums(counted.counts[task], measures[task].task, weights[:, places[task]])
             scores[task] = measures[task].sign * np.asarray(metric.score(sums, measures[task].task))
         return value(scores)
 

@@ -19,6 +19,8 @@ from pipelines.evaluate.predict_split import predict_runs
 from pipelines.experiment.run import Run
 from pipelines.search.objective import Objective
 
+_FORM = "2"  # of what metrics count: a sum of one form is not a sum of another
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -76,7 +78,7 @@ def write_counts(folder: str, seed: int, counted: Counts) -> None:
     """Write counts, as bytes where they are small whole numbers."""
     arrays = {f"counts.{task}": _small(of) for task, of in counted.counts.items()}
     arrays |= {f"rows.{task}": of.astype(np.int64) for task, of in counted.rows.items()}
-    about = {"scores": json.dumps(dict(counted.scores))}
+    about = {"scores": json.dumps(dict(counted.scores)), "form": _FORM}
     write_whole(join(folder, f"counts-{seed}.safetensors"), safetensors.numpy.save(arrays, metadata=about))
 
 
@@ -98,6 +100,8 @@ def read_counts(folder: str, seed: int) -> Counts | None:
         arrays = safetensors.numpy.load(content)
         header = parse_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
         scores = parse_json(header["__metadata__"]["scores"])
+        if header["__metadata__"].get("form") != _FORM:
+            raise ValueError("written by an earlier version")
         for name, array in arrays.items():
             kind, _, task = name.partition(".")
             by_kind[kind][task] = array.astype(np.float64) if kind == "counts" else array

@@ -182,9 +182,10 @@ def evaluate(rows: int, folder: Path, settings: argparse.Namespace) -> dict[str,
     from pipelines.experiment.layout import experiment_folder
     from pipelines.ingest.ingest import ingest
     from pipelines.report.report import write_report
+    from tests.pipelines.many_classes import many_classes_case
     from tests.pipelines.one_worker import train_here
 
-    case = _many_classes(folder, rows, settings.classes)
+    case = many_classes_case(folder, classes=settings.classes, train=2 * settings.classes, validation=500, test=rows)
     seconds, begun = {}, time.perf_counter()
 
     def lap(name: str) -> None:
@@ -209,45 +210,6 @@ def evaluate(rows: int, folder: Path, settings: argparse.Namespace) -> dict[str,
 
 
 _REPORTED = ("results.json", "report.html", "predictions.parquet")
-
-
-def _many_classes(folder: Path, rows: int, classes: int) -> Any:
-    """Return a case of vectors that nobody can learn: classes of which nobody writes a list, and twelve labels."""
-    from pipelines.case.load import load_case
-
-    random = np.random.default_rng(0)
-    names = np.array([f"person {i:05d}" for i in range(classes)])
-    for split, n in (("train", 2 * classes), ("validation", 500), ("test", rows)):
-        of_each = np.concatenate([names, random.choice(names, max(0, n - classes))])[:n]
-        x, traits = random.standard_normal((n, 8), dtype=np.float32), random.random((n, 12)) < 0.3
-        np.savez(folder / f"{split}.npz", x=x, person=random.permutation(of_each), traits=traits)
-    labels = {name: {"from": "column", "column": name} for name in ("person", "traits")}
-    case = {
-        "name": "many-classes",
-        "data_root": str(folder),
-        "input": {"kind": "vector", "size": 8},
-        "tasks": {
-            "person": {"kind": "multiclass", "classes": {"from": "data"}},
-            "traits": {"kind": "multilabel", "labels": [f"label {i}" for i in range(12)]},
-        },
-        "datasets": {
-            split: {"source": {"kind": "numpy", "path": f"{split}.npz"}, "labels": labels, "split": split}
-            for split in ("train", "validation", "test")
-        },
-        "network": {"backbone": "mlp", "widths": [16]},
-        "training": {"steps": 2, "batch_size": 64, "seeds": [0, 1]},
-        "arms": {
-            "single-task": {"networks": "one_per_task"},
-            "naive": {"matching": "none"},
-            "weighted": {"matching": "none", "task_weights": {"traits": 2.0}},
-        },
-        "evaluation": {"baseline": "single-task", "main_task": "person"},
-        "logging": {"relatedness_every": 0},
-        "ingest": {"leakage": "keep"},
-        "storage": {"path": str(folder / "runs")},
-    }
-    (folder / "many.yaml").write_text(json.dumps(case))
-    return load_case(str(folder / "many.yaml"))
 
 
 MEASURES: dict[str, Callable[[int, Path, argparse.Namespace], dict[str, float]]] = {

@@ -7,6 +7,7 @@ from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 
 from mtlcore import Multiclass, Multilabel, paired_difference, primary_metric, task_metrics
 from mtlcore.metrics.kinds import summed_metric
+from mtlcore.metrics.summed import SUMMED_METRICS
 
 CLASSES = Multiclass("c", tuple("abcd"))
 LABELS = Multilabel("l", tuple("xyz"))
@@ -43,7 +44,7 @@ def test_the_bootstrapped_score_is_the_reported_metric(task):
         -1, len(task.outputs) if task is CLASSES else 2, shape, generator=torch.Generator().manual_seed(5)
     )
     metric = summed_metric(task, None)
-    score = metric.score(metric.contributions(z, y, task).sum(0), task)
+    score = metric.score(metric.sums(metric.contributions(z, y, task), task), task)
     assert float(score) == pytest.approx(task_metrics(z, y, task)[primary_metric(task)], rel=1e-5)
 
 
@@ -92,3 +93,17 @@ def test_inputs_are_shared_by_seeds_so_that_more_seeds_do_not_hide_a_small_test_
 def test_an_unequal_number_of_seeds_is_refused():
     with pytest.raises(ValueError, match="1 seeds against 2"):
         paired_difference([drawn(0, (3, 4))], [drawn(0, (3, 4))] * 2, torch.zeros(3, dtype=torch.long), CLASSES)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "balanced_accuracy", "macro_f1"])
+def test_a_metric_of_classes_is_the_reported_one_and_a_weight_counts_an_input_so_often(name):
+    metric = SUMMED_METRICS[name]()
+    z, y = drawn(8, (60, 4)), torch.randint(-1, 4, (60,), generator=torch.Generator().manual_seed(9))
+    assert metric(z, y, CLASSES) == pytest.approx(task_metrics(z, y, CLASSES)[name], rel=1e-6)
+    often = np.random.default_rng(0).integers(0, 4, (5, 60))
+    beside = np.concatenate([metric.contributions(of, y, CLASSES) for of in (z, -z)], axis=1)
+    sums = metric.sums(beside, CLASSES, often.astype(float))
+    for weighed, times in zip(sums, often, strict=True):
+        rows = np.repeat(np.arange(60), times)
+        for of_one, of in zip(np.split(weighed, 2), (z, -z), strict=True):
+            assert float(metric.score(of_one, CLASSES)) == pytest.approx(metric(of[rows], y[rows], CLASSES))
