@@ -106,9 +106,10 @@ def train_run(work: WorkerAssignment, run: Run, data: TrainingData, worker: Work
     with ExitStack() as open_until_the_end:
         first = worker.rank == 0
         enter = open_until_the_end.enter_context
-        monitor = enter(Monitor(work, run, state, sum(plan.per_step.values()))) if first else None
+        rows = sum(plan.per_step.values())
+        monitor = enter(Monitor(work, run, state, rows, worker.world_size)) if first else None
         writer = enter(CheckpointWriter(checkpoints, training.checkpoints.keep)) if first else None
-        gauges = RunGauges(run, worker, state, sum(plan.per_step.values()), training.steps)
+        gauges = RunGauges(run, worker, state, rows, training.steps)
         head_inputs = enter(HeadInputs(state.network.heads)) if state.trust else None
         unlabelled = case.unlabelled_of(run.arm)
         strong = unlabelled.strong if unlabelled.has_losses else None

@@ -23,10 +23,13 @@ class Monitor:
         run: the run.
         state: the run's, from which it begins or resumes.
         rows_per_step: rows of the global batch.
+        workers: how many train it.
     """
 
-    def __init__(self, work: WorkerAssignment, run: Run, state: TrainingState, rows_per_step: int) -> None:
-        self._work, self._run, self._state = work, run, state
+    def __init__(
+        self, work: WorkerAssignment, run: Run, state: TrainingState, rows_per_step: int, workers: int = 1
+    ) -> None:
+        self._work, self._run, self._state, self._workers = work, run, state, workers
         self._meter, self._scored = RateMeter(state, rows_per_step), scored_columns(work.case, run)
         self._errors = error_columns(work.case)
         self._open = ExitStack()
@@ -55,6 +58,7 @@ class Monitor:
             validation=dict(zip(validations.columns, validations.rows[-1], strict=True)) if validated else {},
             score=validations.scores(self._scored, self._errors)[-1] if validated else None,
             ended=ended,
+            workers=self._workers,
         )
         self._log.note(state.events)
         self._log.tell(metrics)

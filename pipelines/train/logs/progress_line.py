@@ -20,6 +20,8 @@ def progress_of(latest: Mapping[str, StepMetrics]) -> tuple[int, str]:
     last = running[-1]
     wait = sum(metrics.data_wait for metrics in running) / len(running)
     rates = f"{_short(sum(metrics.rows_per_s for metrics in running))} rows/s, data wait {100 * wait:.0f} %"
+    if last.workers > 1:
+        rates = f"{last.workers} workers, {rates}"
     return done, f"{rates} · loss {last.loss:.3g}{_parts(last.parts)} · {last.run}"
 
 

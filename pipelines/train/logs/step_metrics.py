@@ -20,6 +20,7 @@ class StepMetrics:
         validation: what a validation after this step came to, by ``<task>.<metric>``; empty where there was none.
         score: of that validation, which chooses the best; higher is better.
         ended: whether the run has ended, be it before its last step.
+        workers: how many train it now; of an elastic run it changes.
     """
 
     run: str
@@ -33,6 +34,7 @@ class StepMetrics:
     validation: Mapping[str, float] = field(default_factory=dict)
     score: float | None = None
     ended: bool = False
+    workers: int = 1
 
     def by_name(self) -> dict[str, float]:
         """Return every number, as wandb and TensorBoard name them."""

@@ -192,6 +192,7 @@ def test_the_progress_line_adds_up_what_runs_at_once_and_counts_left_out_steps_a
     done, note = progress_of({metrics.run: metrics for metrics in [ended, *running]})
     assert done == 300 + 40 + 50
     assert note == "17.0k rows/s, data wait 2 % · loss 1.25 (digit 0.5, traits 0.25, dm 0.75) · co-trained/seed-0"
+    assert progress_of({"naive/seed-0": seen(workers=4)})[1].startswith("4 workers, 900 rows/s, data wait 2 % · ")
 
 
 @pytest.mark.parametrize("width", [60, 100, 160])
