@@ -156,14 +156,22 @@ def predict_rows(
     """Predict some of a split's rows with a run, here; the rows of logits are in their order."""
     network: Any = rebuild_network(case.for_arm(run.arm), list(run.tasks))
     network.load_state_dict(read_weights(run.folder(experiment)))
-    network.to(device).eval()
+    return predict_with(network.to(device).eval(), case, open_readers(case, data_sets, split), rows, device)
 
-    def forward(inputs: Tensor) -> dict[str, Tensor]:
-        return network(normalize(inputs, case.input))  # type: ignore[no-any-return]
 
-    parts = [
-        forward_in_batches(forward, inputs, device) for inputs in _inputs(open_readers(case, data_sets, split), rows)
-    ]
+def predict_with(
+    network: Callable[[Tensor], Mapping[str, Tensor]],
+    case: Case,
+    readers: Mapping[str, Any],
+    rows: Sequence[Rows],
+    device: str | torch.device,
+) -> dict[str, Tensor]:
+    """Return what a network makes of rows, read as they are: nothing that augments a batch of training alters them."""
+
+    def forward(inputs: Tensor) -> Mapping[str, Tensor]:
+        return network(normalize(inputs, case.input))
+
+    parts = [forward_in_batches(forward, inputs, device) for inputs in _inputs(readers, rows)]
     return {task: torch.cat([part[task] for part in parts]) for task in parts[0]}
 
 

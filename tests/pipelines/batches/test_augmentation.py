@@ -17,7 +17,7 @@ from pipelines.case.build import tasks_of
 from pipelines.case.data import PictureInput, VectorInput
 from pipelines.case.load import load_case
 from pipelines.case.training import Augmentation
-from pipelines.evaluate.evaluate import _predict
+from pipelines.evaluate.predict_split import predict_with
 from tests.benchmarks.host_batch import augmented, gather_batch, training_batch
 from tests.pipelines.blocks.block_files import block_table, write_blocks
 
@@ -237,7 +237,8 @@ def test_mixup_blends_a_row_with_its_partner_and_brings_both_labels(opened, vect
 
 def test_evaluation_sees_inputs_as_they_are(opened):
     case, _, readers, _ = opened("{flip: 1, crop: 2, brightness: 0.4, erasing: 1, mixup: 0.4}")
-    seen = _predict(lambda x: {"x": x}, readers.values(), case, "cpu")["x"]
+    rows = [(name, 0, len(reader)) for name, reader in readers.items()]
+    seen = predict_with(lambda x: {"x": x}, case, readers, rows, "cpu")["x"]
     stored = np.concatenate([reader.gather(np.arange(len(reader))).inputs for reader in readers.values()])
     assert torch.equal(seen, (torch.from_numpy(stored) / 255 - case.input.mean) / case.input.std)
 
