@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from pipelines.case.by_step import may_change
 from pipelines.case.case import Case
+from pipelines.case.search_parameters import Parameter
 from pipelines.case.search_spaces import load_space
 
 _LEAST = 4
@@ -64,7 +65,7 @@ def _keys(case: Case) -> Iterator[str]:
     if fixed:
         yield (
             f"tuning.space: found {', '.join(fixed)} with pbt, which cannot change while a run trains; expected "
-            "weights and temperatures alone, as the spaces schedules, temperatures and per_pair have"
+            "weights and temperatures alone, as the spaces schedules and temperatures have"
         )
         return
     if conditional := [key for key, how in space.items() if how.when]:
@@ -72,6 +73,17 @@ def _keys(case: Case) -> Iterator[str]:
             f"tuning.space: found a condition at {', '.join(conditional)}, and with pbt values move one by one; "
             "expected none"
         )
+    # A loss whose weight is 0 from the beginning is not there, and neither is what it keeps in a run's state.
+    if zero := [key for key, how in space.items() if ".task_weights." not in key and _draws_zero(how)]:
+        yield (
+            f"tuning.space: found 0 among the values of {', '.join(zero)} with pbt, whose trials go on from others in "
+            "which that loss is not there; expected values above 0, such as {loguniform: [0.01, 3]}"
+        )
+        return
     for key, how in space.items():
         if any(isinstance(value, bool) or not isinstance(value, int | float) for value in how.values):
             yield f"tuning.space: {key}: found {list(how.values)} with pbt; expected numbers"
+
+
+def _draws_zero(how: Parameter) -> bool:
+    return 0 in how.values or (how.kind == "randint" and how.low == 0)

@@ -20,6 +20,7 @@ from pipelines.case.case import Case
 from pipelines.evaluate.forward import ROWS_AT_ONCE, forward_in_batches
 from pipelines.evaluate.on_demand import OnDemand
 from pipelines.experiment.run import Run, read_weights
+from pipelines.train.worker import allow_tf32
 
 _ROWS_IN_MEMORY = 4 * ROWS_AT_ONCE
 _ROWS_WORTH_A_TASK = 16 * _ROWS_IN_MEMORY  # which builds the network first
@@ -140,6 +141,7 @@ def _predict_part(
     given: tuple[Case, DataSets], run: Run, experiment: str, split: str, rows: Sequence[Rows], device: str
 ) -> tuple[Any, ...]:
     """Return that it is done, and the logits of each of the run's tasks."""
+    allow_tf32(given[0].training.precision != "float32")
     logits = predict_rows(given[0], run, given[1], experiment, split, rows, device)
     return (True, *(logits[task].numpy() for task in run.tasks))
 

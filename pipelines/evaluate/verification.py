@@ -30,6 +30,7 @@ from pipelines.ingest.decode_rows import decode_rows
 from pipelines.sources.cells import distinct_cells
 from pipelines.sources.list_source import list_source
 from pipelines.sources.listing import column
+from pipelines.train.worker import allow_tf32
 
 _KEY = "evaluation.verification"
 _MOST_TRIES = 20  # a pair: few identities may have fewer different pairs than are asked for
@@ -53,7 +54,7 @@ class Pairs:
 
 
 def verify(case: Case, runs: Sequence[Run], experiment: str) -> VerificationResult | None:
-    """Score every arm on pairs of inputs; None where the case asks for none. Needs a running Ray.
+    """Score every arm on pairs of inputs; None where the case asks for none, or too few can be read. It needs Ray.
 
     Raises:
         UserError: the source cannot be listed, or holds too few identities, or some that the task is trained on.
@@ -61,7 +62,9 @@ def verify(case: Case, runs: Sequence[Run], experiment: str) -> VerificationResu
     settings = case.evaluation.verification
     if settings is None:
         return None
-    inputs, pairs = read_pairs(case, settings)
+    if (read := read_pairs(case, settings)) is None:
+        return None
+    inputs, pairs = read
     serving = [run for run in runs if settings.task in run.tasks]
     alike = _similarities(case, settings.task, serving, experiment, inputs, pairs)
     first, second = pairs.identities[pairs.first], pairs.identities[pairs.second]
@@ -104,8 +107,8 @@ def check_identities(case: Case) -> None:
         _listed(case, case.evaluation.verification)
 
 
-def _listed(case: Case, settings: Verification) -> tuple[pa.Table, np.ndarray, Pairs]:
-    """Return the rows of the source, the identity of each, and the pairs."""
+def _listed(case: Case, settings: Verification) -> tuple[pa.Table, np.ndarray, np.ndarray, Pairs]:
+    """Return the rows of the source, the identity of each, which of them may take part, and the pairs."""
     listing = list_source(str(case.data_root), settings.source)
     listing = listing.take(pc.sort_indices(listing.rows["id"]))
     listing = with_boxes(listing, with_own_crop(case.input, settings.crop), f"{_KEY}.source")
@@ -117,26 +120,41 @@ def _listed(case: Case, settings: Verification) -> tuple[pa.Table, np.ndarray, P
             f"{_KEY}.source: found {', '.join(seen[:3])}{', ...' if len(seen) > 3 else ''}, {len(seen)} of which "
             f"{settings.task} is trained on; expected identities that are none of its classes"
         )
-    usable = pc.is_null(listing.rows["refused"]).to_numpy(zero_copy_only=False) & np.array(
-        [name is not None for name in names], dtype=bool
+    usable = np.flatnonzero(
+        pc.is_null(listing.rows["refused"]).to_numpy(zero_copy_only=False)
+        & np.array([name is not None for name in names], dtype=bool)
     )
-    return listing.rows, names, draw_pairs(names, np.flatnonzero(usable), settings.pairs, settings.seed)
+    return listing.rows, names, usable, draw_pairs(names, usable, settings.pairs, settings.seed)
 
 
-def read_pairs(case: Case, settings: Verification) -> tuple[Tensor, Pairs]:
-    """Return the inputs of the pairs, as they are read, (n, ...), and the pairs, of what can be read."""
-    listed, names, pairs = _listed(case, settings)
-    rows = listed.take(pa.array(pairs.rows, pa.int64())).combine_chunks()
-    inputs, kept, failed = decode_rows(rows, settings.source, with_own_crop(case.input, settings.crop))
+def read_pairs(case: Case, settings: Verification) -> tuple[Tensor, Pairs] | None:
+    """Return the inputs of the pairs, as they are read, (n, ...), and the pairs, of what can be read.
+
+    Others are drawn in the place of inputs that cannot; None where too few are left.
+    """
+    listed, names, usable, pairs = _listed(case, settings)
+    declared = with_own_crop(case.input, settings.crop)
+    inputs: dict[int, np.ndarray] = {}
+    failed: list[dict[str, str]] = []
+    while unread := sorted(set(pairs.rows.tolist()) - inputs.keys()):
+        rows = listed.take(pa.array(unread, pa.int64())).combine_chunks()
+        found, kept, of_these = decode_rows(rows, settings.source, declared)
+        inputs |= {unread[i]: one for i, one in zip(kept, found, strict=True)}
+        if not of_these:
+            break
+        failed += of_these
+        usable = np.setdiff1d(usable, [row for i, row in enumerate(unread) if i not in set(kept)])
+        try:
+            pairs = draw_pairs(names, usable, settings.pairs, settings.seed)
+        except UserError as error:
+            note(f"no verification: of {_KEY}.source {len(failed)} inputs cannot be read, and then {error}")
+            return None
     if failed:
-        usable = pairs.rows[kept]
         note(
-            f"{_KEY}.source: {len(failed)} of {len(rows)} inputs cannot be read and take no part, such as "
-            f"{failed[0]['id']}: {failed[0]['reason']}"
+            f"{_KEY}.source: {len(failed)} inputs cannot be read and take no part, such as {failed[0]['id']}: "
+            f"{failed[0]['reason']}"
         )
-        pairs = draw_pairs(names, usable, settings.pairs, settings.seed)
-        inputs = inputs[np.searchsorted(usable, pairs.rows)]
-    return torch.from_numpy(np.ascontiguousarray(inputs)), pairs
+    return torch.from_numpy(np.stack([inputs[row] for row in pairs.rows.tolist()])), pairs
 
 
 def draw_pairs(names: np.ndarray, usable: np.ndarray, pairs: int, seed: int) -> Pairs:
@@ -216,6 +234,7 @@ def _compare(
     second: np.ndarray,
     device: str,
 ) -> np.ndarray:
+    allow_tf32(case.training.precision != "float32")
     network = rebuild_network(case.for_arm(run.arm), list(run.tasks))
     network.load_state_dict(read_weights(run.folder(experiment)))
     network.to(device).eval()

@@ -107,12 +107,16 @@ def _verdict(
         if other.origin == "suggested" or other.number == chosen or other.state != "finished":
             continue
         against = counts_of(store, other, list(other.by_seed))
+        whom = "the case as it stands" if other.origin == "shipped" else other.name
         if not against or not of_trial:
+            better = False  # nothing is written that may be no better
+            lines.append(
+                f"Against {whom}: not comparable, for what it was scored by is damaged or of an earlier version."
+            )
             continue
         found = difference(case, objective, of_trial, against, single=alone)
         beats = found.low > 0
         better &= beats or other.origin == "shipped"
-        whom = "the case as it stands" if other.origin == "shipped" else other.name
         words = "better" if beats else "worse" if found.high < 0 else "no better beyond chance"
         lines.append(f"Against {whom}{with_fresh}: {words}, {found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}].")
     for other in records:

@@ -116,7 +116,7 @@ def do_job(
             asked = partial(_report, told, job, tried.training.steps) if job.reports and seed == job.seeds[0] else None
             attempt = uuid.uuid4().hex
             pause = None if job.until is None else Pause(job.until, store.states_folder(job.number))
-            if job.begins_from:
+            if job.begins_from and not is_done(runs[0], folder, data_sets):
                 begin_from(job.begins_from, runs[0], folder, store)
             fit(WorkerAssignment(tried, tuple(runs), data_sets, folder, attempt, on_validation=asked, pause=pause))
             if job.until is not None:

@@ -418,14 +418,18 @@ class Search:
         return [of for of in self.records.values() if of.origin == "suggested" and not of.has_ended]
 
     def _turn(self) -> None:
-        """Where all of a population have come to the end of a segment, say from whom each goes on."""
+        """Where all of a population have come to the end of a segment, say from whom each goes on.
+
+        Those that are behind, as one whose record was lost and that is made again, catch up among themselves.
+        """
         if self._population is None or (self._suggested < self.state.target and not self._exhausted):
             return
         members = self._members()
-        ends = {of.generations[-1].step if of.generations else 0 for of in members}
-        if len(ends) != 1 or ends == {0} or all(of.generations[-1].parent is not None for of in members):
+        step = min((of.generations[-1].step if of.generations else 0 for of in members), default=0)
+        behind = [of for of in members if of.generations and of.generations[-1].step == step]
+        if not step or all(of.generations[-1].parent is not None for of in behind):
             return
-        for record in self._population.turn(members):
+        for record in self._population.turn(behind):
             self._turned.append(record)
             self.records[record.number] = record
             self._waiting.append(self._job_of(record))

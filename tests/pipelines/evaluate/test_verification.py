@@ -113,7 +113,7 @@ def test_inputs_without_a_box_or_that_cannot_be_read_take_no_part(tmp_path, caps
     whole = load_case("digits", [*settings, f"evaluation.verification={{{pairs}}}"])
     cut = load_case("digits", [*settings, f"evaluation.verification={{{pairs}, crop: {box}}}"])
     inputs, of_pairs = read_pairs(whole, whole.evaluation.verification)
-    assert "1 of 24 inputs cannot be read" in capsys.readouterr().err
+    assert "1 inputs cannot be read" in capsys.readouterr().err
     assert len(inputs) == len(of_pairs.rows) == 23
     parts, of_parts = read_pairs(cut, cut.evaluation.verification)
     ids = sorted(list_source(str(tmp_path), whole.evaluation.verification.source).rows["id"].to_pylist())
@@ -121,3 +121,13 @@ def test_inputs_without_a_box_or_that_cannot_be_read_take_no_part(tmp_path, caps
     first = inputs[np.searchsorted(of_pairs.rows, of_parts.rows)]
     assert not torch.equal(first, parts)  # a part of each
     assert (of_parts.identities[of_parts.first] == of_parts.identities[of_parts.second]).any()
+    (tmp_path / "0.png").write_bytes(b"no picture")
+    few = load_case("digits", [*settings, f"evaluation.verification={{{pairs.replace('500', '1')}}}"])
+    for i in range(24):  # one person can still be read, and another one's single picture
+        if i % 6 != 1 and i != 2:
+            (tmp_path / f"{i}.png").write_bytes(b"no picture")
+    _, of_few = read_pairs(few, few.evaluation.verification)
+    assert len(of_few.first) == 2
+    (tmp_path / "2.png").write_bytes(b"no picture")
+    assert read_pairs(few, few.evaluation.verification) is None
+    assert "no verification" in capsys.readouterr().err

@@ -173,6 +173,19 @@ def test_killed_at_any_write_it_ends_as_one_that_never_was(case, undisturbed, tm
     assert len(do.segments) <= len(set(do.segments)) + 1, "no segment is trained twice but the one that was killed"
 
 
+def test_a_trial_whose_record_is_lost_is_made_again_and_catches_up(case, tmp_path):
+    do = Simulated()
+    with pytest.raises(Killed):
+        work(search_of(case, tmp_path, store=dying_store(230, True)), workers=1, do=do)
+    search = search_of(case, tmp_path)
+    lost = next(of for of in suggested(search) if len(of.generations) > 1)
+    Path(f"{search.store.trial_folder(lost.number)}.json").unlink()
+    search = search_of(case, tmp_path)
+    work(search, do=do)
+    assert [of.state for of in suggested(search)] == ["finished"] * TRIALS
+    assert {of.generations[-1].step for of in suggested(search)} == {STEPS - SEGMENT}
+
+
 def test_a_kill_while_it_is_written_who_goes_on_from_whom_lets_none_go_on_before_all_know(case, undisturbed, tmp_path):
     class Dying(dying_store(10**9, True)):
         left = 2  # of those that take another's state
@@ -302,10 +315,14 @@ def test_segments_are_about_an_eighth_of_a_run_in_whole_validations():
         (["tuning.space={dm.weight: {choice: [0.1, {0: 0.1, 9: 1}]}}"], r"dm\.weight: found .* expected numbers"),
         (
             [
-                "tuning.space={dm.weight: {choice: [0, 1]}, "
+                "tuning.space={dm.weight: {choice: [0.1, 1]}, "
                 "dm.tau: {uniform: [1, 2], when: {training.matching.dm.weight: 1}}}"
             ],
             r"found a condition at training\.matching\.dm\.tau",
+        ),
+        (
+            ["tuning.space={dm.weight: {choice: [0, 0.3, 1]}}"],
+            r"found 0 among the values of training\.matching\.dm\.weight with pbt",
         ),
         (["tuning.trials=3"], r"tuning\.trials: found 3 with pbt; expected 4 at least"),
         (["training.validation.every_steps=null"], r"found 'pbt', which compares trials as they train"),
