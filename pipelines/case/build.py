@@ -245,11 +245,9 @@ def weights_at(case: Case, matching: Matching | Literal["none"], joint_loss: Joi
     weights = {task.name: value_at(of_tasks.get(task.name, 1.0), step) for task in joint_loss.tasks}
     edges = {(edge.source, edge.target): value_at(edge.weight, step) for edge in case.relatedness}
     if isinstance(matching, Matching):
-        kinds = {"dm": matching.dm.weight, "sca": matching.sca.weight, "ill": matching.ill.weight}
-        kinds |= {name: added.weight for name, added in matching.added.items()}
         for pair in joint_loss.pairs:
             A, B = pair.relatedness.source.name, pair.relatedness.target.name
-            for kind, weight in kinds.items():
+            for kind, weight in matching.weights.items():
                 value = value_at(weight, step) * edges[A, B]
                 weights |= {f"{kind}:{A}->{B}": value, f"{kind}:{B}->{A}": value}
     return [weights[name] for name in joint_loss.part_names]

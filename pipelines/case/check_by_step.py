@@ -4,12 +4,13 @@ from collections.abc import Iterator, Mapping
 
 from pipelines.case.by_step import ByStep, changes
 from pipelines.case.case import Case
+from pipelines.case.check_training import methods_beside_changes
 from pipelines.case.training import Matching
 
 
 def check_by_step(case: Case) -> Iterator[str]:
     """Say which changes never come, and where a method that compares losses would be misled by them."""
-    from mtlcore.balancing import BALANCERS, balancing_class
+    from mtlcore.balancing import balancing_class
 
     steps = case.training.steps
     for key, value in _all(case).items():
@@ -22,10 +23,9 @@ def check_by_step(case: Case) -> Iterator[str]:
             continue
         method = (arm.balancing or case.training.balancing).method
         if balancing_class(method).reads_progress:
-            able = [known for known in BALANCERS.built_in if not balancing_class(known).reads_progress]
             yield (
                 f"{changing[0]}: found one that changes with the step, and balancing {method!r} compares losses of "
-                f"different steps; expected a number, or {', '.join(able)} or a method of gradients"
+                f"different steps; expected a number, or {methods_beside_changes()}"
             )
             return
 

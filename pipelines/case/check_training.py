@@ -124,7 +124,7 @@ def check_pair_losses(case: Case) -> Iterator[str]:
 
 def check_warm_up(case: Case) -> Iterator[str]:
     """Couplings that rise look like a loss that does not fall to a method that compares losses."""
-    from mtlcore.balancing import BALANCERS, balancing_class
+    from mtlcore.balancing import balancing_class
 
     for name, arm in case.arms.items():
         if not isinstance(arm.matching, Matching) or not (steps := arm.matching.warmup_steps):
@@ -135,12 +135,19 @@ def check_warm_up(case: Case) -> Iterator[str]:
             yield f"{key}; expected fewer than training.steps, {case.training.steps}"
         method = (arm.balancing or case.training.balancing).method
         if balancing_class(method).reads_progress:
-            able = [known for known in BALANCERS.built_in if not balancing_class(known).reads_progress]
             yield (
                 f"{key}, and balancing {method!r} compares losses, which rising weights change; "
-                f"expected 0, or {', '.join(able)} or a method of gradients"
+                f"expected 0, or {methods_beside_changes()}"
             )
             return
+
+
+def methods_beside_changes() -> str:
+    """Say which methods of balancing are not misled by weights that change as a run trains."""
+    from mtlcore.balancing import BALANCERS, balancing_class
+
+    able = [known for known in BALANCERS.built_in if not balancing_class(known).reads_progress]
+    return f"{', '.join(able)} or a method of gradients"
 
 
 _OF_VECTORS = ("noise", "dropout")

@@ -18,7 +18,7 @@ from pipelines.base.section import (
     Weight,
     refuse_unknown_keys,
 )
-from pipelines.case.by_step import TemperatureByStep, WeightByStep
+from pipelines.case.by_step import ByStep, TemperatureByStep, WeightByStep
 from pipelines.case.unlabelled import Unlabelled
 from pipelines.optimization.optimizer import Optimizer
 from pipelines.optimization.schedule import CosineSchedule, Schedule
@@ -179,6 +179,12 @@ class Matching(Section):
     def added(self) -> dict[str, AddedPairLossSettings]:
         """The losses of one's own, by name."""
         return self.__pydantic_extra__
+
+    @property
+    def weights(self) -> dict[str, ByStep]:
+        """What each loss of a pair weighs, those of one's own included, by name."""
+        own = {name: loss.weight for name, loss in self.added.items()}
+        return {"dm": self.dm.weight, "sca": self.sca.weight, "ill": self.ill.weight} | own
 
 
 def method_alone(value: object) -> object:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mtlcore import MultiTaskNetwork
 from pipelines.base.progress import bar
 from pipelines.base.ray_session import need_ray
 from pipelines.base.waiting import a_processor
@@ -156,9 +157,21 @@ def predict_rows(
     device: str | torch.device = "cpu",
 ) -> dict[str, Tensor]:
     """Predict some of a split's rows with a run, here; the rows of logits are in their order."""
-    network: Any = rebuild_network(case.for_arm(run.arm), list(run.tasks))
+    network: Any = trained_network(case.for_arm(run.arm), run, experiment).to(device)
+    return predict_with(network, case, open_readers(case, data_sets, split), rows, device)
+
+
+def trained_network(case: Case, run: Run, experiment: str) -> MultiTaskNetwork:
+    """Return a run's network with the weights that it ended with, in evaluation mode.
+
+    Args:
+        case: as the run's arm has it.
+        run: one that has ended.
+        experiment: its folder.
+    """
+    network = rebuild_network(case, list(run.tasks))
     network.load_state_dict(read_weights(run.folder(experiment)))
-    return predict_with(network.to(device).eval(), case, open_readers(case, data_sets, split), rows, device)
+    return network.eval()
 
 
 def predict_with(

@@ -16,15 +16,14 @@ from pipelines.base.progress import bar, note
 from pipelines.base.ray_session import need_ray
 from pipelines.base.waiting import a_processor
 from pipelines.batches.normalize import normalize
-from pipelines.case.build import rebuild_network
 from pipelines.case.case import Case
 from pipelines.case.data import outputs_of
 from pipelines.case.verification import Verification
 from pipelines.evaluate.forward import forward_in_batches, one_thread
-from pipelines.evaluate.predict_split import resources_of_a_task
+from pipelines.evaluate.predict_split import resources_of_a_task, trained_network
 from pipelines.evaluate.results import Difference, VerificationOfArm, VerificationResult
 from pipelines.evaluate.task_test import or_null
-from pipelines.experiment.run import Run, read_weights
+from pipelines.experiment.run import Run
 from pipelines.ingest.boxes import with_boxes, with_own_crop
 from pipelines.ingest.decode_rows import decode_rows
 from pipelines.sources.cells import distinct_cells
@@ -110,8 +109,7 @@ def check_identities(case: Case) -> None:
 def _listed(case: Case, settings: Verification) -> tuple[pa.Table, np.ndarray, np.ndarray, Pairs]:
     """Return the rows of the source, the identity of each, which of them may take part, and the pairs."""
     listing = list_source(str(case.data_root), settings.source)
-    listing = listing.take(pc.sort_indices(listing.rows["id"]))
-    listing = with_boxes(listing, with_own_crop(case.input, settings.crop), f"{_KEY}.source")
+    listing = with_boxes(listing.sorted_by_id(), with_own_crop(case.input, settings.crop), f"{_KEY}.source")
     which, words = distinct_cells(column(listing.fields, settings.column, _KEY))
     names = np.array([*words, None], dtype=object)[which]
     known = set(outputs_of(settings.task, case.tasks[settings.task])) | set(case.tasks[settings.task].aliases)
@@ -143,7 +141,7 @@ def read_pairs(case: Case, settings: Verification) -> tuple[Tensor, Pairs] | Non
         if not of_these:
             break
         failed += of_these
-        usable = np.setdiff1d(usable, [row for i, row in enumerate(unread) if i not in set(kept)])
+        usable = np.setdiff1d(usable, np.delete(unread, kept))
         try:
             pairs = draw_pairs(names, usable, settings.pairs, settings.seed)
         except UserError as error:
@@ -235,9 +233,7 @@ def _compare(
     device: str,
 ) -> np.ndarray:
     allow_tf32(case.training.precision != "float32")
-    network = rebuild_network(case.for_arm(run.arm), list(run.tasks))
-    network.load_state_dict(read_weights(run.folder(experiment)))
-    network.to(device).eval()
+    network = trained_network(case.for_arm(run.arm), run, experiment).to(device)
 
     def embed(x: Tensor) -> dict[str, Tensor]:
         return {"h": network.features(normalize(x, case.input))[task]}

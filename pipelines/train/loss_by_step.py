@@ -33,8 +33,7 @@ class LossByStep:
         weights = [*case.training.task_weights.values(), *(edge.weight for edge in case.relatedness)]
         self._temperature_steps: list[int] = []
         if isinstance(matching, Matching):
-            weights += [matching.dm.weight, matching.sca.weight, matching.ill.weight]
-            weights += [loss.weight for loss in matching.added.values()]
+            weights += matching.weights.values()
             self._temperature_steps = changes([matching.dm.tau, matching.sca.tau_co])
         self._weight_steps = changes(weights)
         self._losses = {0: joint_loss}

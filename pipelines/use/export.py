@@ -37,15 +37,16 @@ from pipelines.base.atomic import write_atomically
 from pipelines.base.errors import UserError
 from pipelines.batches.batch import open_readers
 from pipelines.blocks.datasets import DataSets
-from pipelines.case.build import rebuild_network, tasks_of
+from pipelines.case.build import tasks_of
 from pipelines.case.case import Case
 from pipelines.case.data import VectorInput
 from pipelines.case.network import Network
+from pipelines.evaluate.predict_split import trained_network
 from pipelines.evaluate.results import Results
 from pipelines.evaluate.table_arms import Reading, open_readings
 from pipelines.experiment.layout import experiment_folder
 from pipelines.experiment.provenance import provenance
-from pipelines.experiment.run import read_record, read_weights
+from pipelines.experiment.run import read_record
 from pipelines.sources.table_columns import TableColumn, resolved
 from pipelines.use.choose import Choice, HeldOut, best_seed, held_out_of
 from pipelines.use.formats import FORMATS, programs
@@ -154,8 +155,7 @@ def build_export(case: Case, data_sets: DataSets, choice: Choice) -> Built:
     networks, parts = [], []
     runs = [run for run in choice.runs(case, seed) if set(run.tasks) & set(kept)]
     for run in runs:
-        network = rebuild_network(case, list(run.tasks))
-        network.load_state_dict(read_weights(run.folder(experiment)))
+        network = trained_network(case, run, experiment)
         of_run = [name for name in run.tasks if name in kept]
         networks.append(network.restrict_to_tasks(of_run).eval())
         parts.append(ExportedNetwork("" if len(runs) == 1 else f"{run.network}.", tuple(of_run), run.tasks))

@@ -20,43 +20,28 @@ from pathlib import Path
 def steps_on_request(pairs: int, rows: int) -> None:
     """Take as many steps as each line of the standard input says; print the seconds of processor they took."""
     import torch
+    from related_tasks import noise_batch, related_tasks
 
     from mtlcore import (
-        DistributionMatching,
         HeadInputs,
         JointLoss,
-        Multiclass,
-        Multilabel,
         MultiTaskNetwork,
-        Relatedness,
         RelatednessTrust,
-        RelatedPair,
-        SoftCoAnnotation,
         head_features,
         seeded_init,
         small_cnn,
     )
 
     torch.set_num_threads(1)
-    hub = Multiclass("hub", tuple(f"c{i}" for i in range(10)))
-    others = [Multilabel(f"labels{i}", tuple(f"l{j}" for j in range(12))) for i in range(max(1, pairs))]
-    table = torch.zeros(10, 12, dtype=torch.float64)
-    table[range(10), range(10)] = table[range(10), range(2, 12)] = 1.0
+    shape = (3, 32, 32)
+    tasks, related = related_tasks(max(1, pairs), pairs)
     with seeded_init(0):
-        network = MultiTaskNetwork(*small_cnn((3, 32, 32)), [hub, *others]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    related = [
-        RelatedPair(Relatedness(hub, other, table), DistributionMatching(0.3), SoftCoAnnotation(1.0, 0.1))
-        for other in others[:pairs]
-    ]
-    joint_loss = JointLoss([hub, *others], related)
+        network = MultiTaskNetwork(*small_cnn(shape), tasks).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    joint_loss = JointLoss(tasks, related)
     trust = RelatednessTrust([pair.relatedness for pair in related], head_features(network.heads)) if related else None
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
-    draw = torch.Generator().manual_seed(0)
-    x = torch.randn(rows, 3, 32, 32, generator=draw).contiguous(memory_format=torch.channels_last)
-    labels = {"hub": torch.randint(0, 10, (rows,), generator=draw)}
-    labels |= {of.name: torch.randint(0, 2, (rows, 12), generator=draw, dtype=torch.int8) for of in others}
-    for i, y in enumerate(labels.values()):  # each row is labelled for one task
-        y[torch.arange(rows) % len(labels) != i] = -1
+    x, labels = noise_batch(tasks, rows, shape)
+    x = x.contiguous(memory_format=torch.channels_last)
     with HeadInputs(network.heads) as inputs:
         for line in sys.stdin:
             begun = time.process_time()
@@ -84,7 +69,7 @@ def main() -> None:
         both = [
             subprocess.Popen(
                 [sys.executable, "-c", code],
-                env=os.environ | {"PYTHONPATH": str(checkout.resolve())},
+                env=os.environ | {"PYTHONPATH": f"{checkout.resolve()}{os.pathsep}{Path(__file__).parent}"},
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
             )
             for checkout in (here, given.other)

@@ -43,6 +43,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # processes that are spawned loo
 import numpy as np
 import torch
 from made_case import made_case
+from related_tasks import noise_batch, related_tasks
 from torch import Tensor
 
 # How far the losses of two curves may lie apart, relative to the loss, on the average of the steps.
@@ -225,17 +226,11 @@ class BareStep:
         trusted: bool = True,
     ) -> None:
         from mtlcore import (
-            DistributionMatching,
             HeadInputs,
             JointLoss,
-            Multiclass,
-            Multilabel,
             MultiTaskNetwork,
-            Relatedness,
             RelatednessProbe,
             RelatednessTrust,
-            RelatedPair,
-            SoftCoAnnotation,
             build_balancer,
             head_features,
             small_cnn,
@@ -252,18 +247,11 @@ class BareStep:
 
         training = Training.model_validate({"steps": 1, "batch_size": rows, "device": device.type} | settings)
         allow_tf32(training.precision != "float32")
-        hub = Multiclass("hub", tuple(f"c{i}" for i in range(10)))
-        others = [Multilabel(f"labels{i}", tuple(f"l{j}" for j in range(12))) for i in range(tasks - 1)]
+        all_tasks, related = related_tasks(tasks - 1, pairs)
         shape = (3, size, size)
         made = small_cnn(shape) if backbone is None else backbone(shape)
-        network, channels_last = prepare(
-            MultiTaskNetwork(*made, [hub, *others]), shape, training, Worker(device=device)
-        )
-        table = torch.zeros(10, 12, dtype=torch.float64)
-        table[range(10), range(10)] = table[range(10), range(2, 12)] = 1.0
-        losses = DistributionMatching(0.3), SoftCoAnnotation(1.0, 0.1)
-        related = [RelatedPair(Relatedness(hub, other, table), *losses) for other in others[:pairs]]
-        joint_loss = JointLoss([hub, *others], related)
+        network, channels_last = prepare(MultiTaskNetwork(*made, all_tasks), shape, training, Worker(device=device))
+        joint_loss = JointLoss(all_tasks, related)
         trust = None
         if related and trusted:
             trust = RelatednessTrust([pair.relatedness for pair in related], head_features(network.heads)).to(device)
@@ -272,7 +260,7 @@ class BareStep:
         balancer = build_balancer("fixed", joint_loss.objective_names, [], [], seed=0)
         state = TrainingState(network, optimizer, balancer, trust)
         inputs = HeadInputs(network.heads).__enter__() if trust else None
-        probe = RelatednessProbe(network, [hub, *others])
+        probe = RelatednessProbe(network, all_tasks)
         self.step = Step(state, network, joint_loss, training, Matching(), Unlabelled(), probe, inputs)
         if training.compile == "step":
             joint_loss.compile_terms()
@@ -280,15 +268,7 @@ class BareStep:
                 trust.compile_evidence()
             if replayed:
                 self.step.replay(GpuRecorder(device))
-        draw = torch.Generator().manual_seed(0)
-        x = torch.randn(rows, *shape, generator=draw)
-        labels = {"hub": torch.randint(0, 10, (rows,), generator=draw)}
-        labels |= {t.name: torch.randint(0, 2, (rows, 12), generator=draw, dtype=torch.int8) for t in others}
-        share = rows // tasks
-        for i, y in enumerate(labels.values()):  # each row is labelled for one task
-            mine = torch.zeros(rows, dtype=torch.bool)
-            mine[i * share : (i + 1) * share] = True
-            y[~mine] = -1
+        x, labels = noise_batch(all_tasks, rows, shape)
         layout = torch.channels_last if channels_last else torch.contiguous_format
         self.batch = MixedBatch(
             x.to(device).contiguous(memory_format=layout), {name: y.to(device) for name, y in labels.items()}
